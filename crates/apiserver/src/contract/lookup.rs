@@ -1,0 +1,61 @@
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use knarr_api::{registry::Resource, status::ApiError};
+use serde_json::Value;
+
+use super::UserInfo;
+
+/// An object as it is served: its JSON, resourceVersion included.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    pub json: Bytes,
+    pub resource_version: u64,
+}
+
+impl Stored {
+    /// Parses the object; stored bytes are valid JSON by construction.
+    pub fn value(&self) -> Value {
+        serde_json::from_slice(&self.json).unwrap_or(Value::Null)
+    }
+}
+
+/// What authorisers, admission and subresources may ask of the server they are part of: reads from the watch
+/// cache, and writes that take the whole generic path under a user's name.
+#[async_trait]
+pub trait Lookup: Send + Sync + 'static {
+    /// From the watch cache, without waiting: as new as the last event applied.
+    fn get(&self, resource: &'static Resource, namespace: &str, name: &str) -> Option<Arc<Stored>>;
+    /// From the watch cache; an empty namespace means all.
+    fn list(&self, resource: &'static Resource, namespace: &str) -> Vec<Arc<Stored>>;
+    /// Changes with every event of the resource, so that what is derived from a list can be kept.
+    fn generation(&self, resource: &'static Resource) -> u64;
+    /// As new as the last acknowledged write.
+    async fn get_fresh(
+        &self,
+        resource: &'static Resource,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<Arc<Stored>>, ApiError>;
+
+    async fn create(&self, user: &UserInfo, resource: &'static Resource, object: Value) -> Result<Value, ApiError>;
+    /// Reads, changes and writes until no other write comes between (bounded); `change` may be run again.
+    async fn modify(
+        &self,
+        user: &UserInfo,
+        resource: &'static Resource,
+        subresource: &'static str,
+        namespace: &str,
+        name: &str,
+        change: &mut (dyn FnMut(&mut Value) -> Result<(), ApiError> + Send),
+    ) -> Result<Value, ApiError>;
+    async fn delete(
+        &self,
+        user: &UserInfo,
+        resource: &'static Resource,
+        namespace: &str,
+        name: &str,
+        options: Value,
+    ) -> Result<Value, ApiError>;
+}

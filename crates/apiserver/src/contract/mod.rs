@@ -1,0 +1,12 @@
+//! The seams inside the API server: who asks (authentication), may they (authorisation), what is made of it
+//! (admission), and what answers beside the generic path (subresources). Handlers know these traits only.
+
+mod admission;
+mod auth;
+mod lookup;
+mod subresource;
+
+pub use admission::{Admission, AdmissionRequest, Operation};
+pub use auth::{Attributes, AuthenticationError, Authenticator, Authorizer, Credentials, Decision, UserInfo};
+pub use lookup::{Lookup, Stored};
+pub use subresource::{Body, Response, SubresourceHandler, SubresourceRequest};

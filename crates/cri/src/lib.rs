@@ -1,0 +1,20 @@
+//! The contracts the node is built on: CRI messages, the runtime and image services, streams into
+//! containers, and the pod network in CNI terms. Messages and traits only; no behaviour lives here.
+//!
+//! Source: the Container Runtime Interface v1 (kubernetes/cri-api) and the CNI specification 1.1.
+
+mod error;
+mod network;
+mod service;
+mod stream;
+
+/// The messages of `runtime.v1`, as the protocol names them.
+#[allow(clippy::all, missing_docs)]
+pub mod v1 {
+    include!(concat!(env!("OUT_DIR"), "/runtime.v1.rs"));
+}
+
+pub use error::{CriError, Result};
+pub use network::{NetworkAddress, NetworkRequest, PodNetwork, PortMapping};
+pub use service::{ImageService, RuntimeService};
+pub use stream::{ExecSession, InputStream, OutputStream, StreamService, TerminalSize, Tunnel};

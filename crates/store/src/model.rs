@@ -1,0 +1,135 @@
+use std::{fmt, pin::Pin};
+
+use bytes::Bytes;
+use futures::Stream;
+
+/// A point in the one global order of committed transactions. The empty store is at revision 1, as in etcd.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Revision(pub u64);
+
+impl fmt::Display for Revision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LeaseId(pub u64);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyValue {
+    pub key: Bytes,
+    pub value: Bytes,
+    /// The revision that created the key (anew, after a deletion).
+    pub create_revision: Revision,
+    /// The revision that last changed it.
+    pub mod_revision: Revision,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RangeRequest {
+    pub start: Bytes,
+    /// Exclusive.
+    pub end: Bytes,
+    /// `None` reads the newest state.
+    pub revision: Option<Revision>,
+    /// `0` means no limit.
+    pub limit: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RangeReply {
+    /// The revision that the answer is of.
+    pub revision: Revision,
+    pub kvs: Vec<KeyValue>,
+    /// True where the limit cut the answer short.
+    pub more: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Compare {
+    /// The key does not exist.
+    Absent(Bytes),
+    /// The key exists and was last changed at this revision.
+    ModRevision(Bytes, Revision),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Op {
+    Put { key: Bytes, value: Bytes, lease: Option<LeaseId> },
+    Delete { key: Bytes },
+}
+
+/// All or nothing: `ops` happen at one revision if every compare holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Txn {
+    pub compares: Vec<Compare>,
+    pub ops: Vec<Op>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TxnReply {
+    Committed {
+        revision: Revision,
+    },
+    /// A compare failed and nothing was written: the compared keys as they are now, in the order asked.
+    Conflict {
+        revision: Revision,
+        current: Vec<Option<KeyValue>>,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WatchRequest {
+    pub prefix: Bytes,
+    /// Events after this revision, exclusive; `None` means from now on.
+    pub from: Option<Revision>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventKind {
+    Put,
+    Delete,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    pub kind: EventKind,
+    /// For a deletion: the key, an empty value, and the revision of the deletion.
+    pub kv: KeyValue,
+}
+
+/// Events up to and including `revision`; an empty batch says only that nothing else happened so far.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WatchBatch {
+    pub revision: Revision,
+    pub events: Vec<Event>,
+}
+
+pub type WatchStream = Pin<Box<dyn Stream<Item = Result<WatchBatch, StoreError>> + Send>>;
+
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("revision {requested} is compacted; history starts after {compacted}")]
+    Compacted { requested: Revision, compacted: Revision },
+    #[error("revision {requested} is in the future; the newest is {newest}")]
+    FutureRevision { requested: Revision, newest: Revision },
+    #[error("the watcher fell more than {bound} events behind")]
+    SlowWatcher { bound: usize },
+    #[error("too many writes wait; try again in a moment")]
+    Overloaded,
+    #[error("the disk that holds {path} is full; free some space, nothing that was acknowledged is lost")]
+    DiskFull { path: String },
+    #[error("the store file {path} is damaged: {detail}; restore it from a backup")]
+    Damaged { path: String, detail: String },
+    #[error("{path} is in use by another process; stop it or choose another data directory")]
+    Locked { path: String },
+    #[error("the store has stopped")]
+    Closed,
+    #[error("{action} failed")]
+    Engine {
+        action: &'static str,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
