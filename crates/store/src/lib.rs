@@ -4,12 +4,13 @@
 //! fits under it. Every committed transaction has one revision of its own; revisions grow by one order
 //! that all readers and watchers see. A transaction that was answered is on disk.
 
-mod memory;
+mod embedded;
+pub mod engine;
 mod model;
 
 use async_trait::async_trait;
 
-pub use memory::MemoryStore;
+pub use embedded::{EmbeddedStore, MemoryStore};
 pub use model::{
     Compare, Event, EventKind, KeyValue, LeaseId, Op, RangeReply, RangeRequest, Revision, StoreError, Txn, TxnReply,
     WatchBatch, WatchRequest, WatchStream,

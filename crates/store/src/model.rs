@@ -1,4 +1,4 @@
-use std::{fmt, pin::Pin};
+use std::{fmt, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
 use futures::Stream;
@@ -108,7 +108,7 @@ pub struct WatchBatch {
 
 pub type WatchStream = Pin<Box<dyn Stream<Item = Result<WatchBatch, StoreError>> + Send>>;
 
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     #[error("revision {requested} is compacted; history starts after {compacted}")]
     Compacted { requested: Revision, compacted: Revision },
@@ -124,12 +124,14 @@ pub enum StoreError {
     Damaged { path: String, detail: String },
     #[error("{path} is in use by another process; stop it or choose another data directory")]
     Locked { path: String },
+    #[error("lease {} does not exist; it may have ended", lease.0)]
+    LeaseNotFound { lease: LeaseId },
     #[error("the store has stopped")]
     Closed,
     #[error("{action} failed")]
     Engine {
         action: &'static str,
         #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
+        source: Arc<dyn std::error::Error + Send + Sync>,
     },
 }

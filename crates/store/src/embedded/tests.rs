@@ -1,0 +1,291 @@
+//! The promises of the trait, checked on the simulated disk and on the real one.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use bytes::Bytes;
+use futures::StreamExt;
+use proptest::prelude::*;
+
+use crate::{
+    Compare, EmbeddedStore, Event, EventKind, Op, RangeRequest, Revision, Store, StoreError, Txn, TxnReply,
+    WatchRequest, WatchStream,
+    engine::{
+        disk::DiskEngine,
+        memory::{Fault, MemoryEngine},
+    },
+};
+
+fn put(key: &str, value: &str) -> Op {
+    Op::Put { key: key.to_owned().into(), value: value.to_owned().into(), lease: None }
+}
+
+fn delete(key: &str) -> Op {
+    Op::Delete { key: key.to_owned().into() }
+}
+
+fn blind(ops: Vec<Op>) -> Txn {
+    Txn { compares: Vec::new(), ops }
+}
+
+fn all() -> RangeRequest {
+    RangeRequest { start: Bytes::new(), end: Bytes::from_static(&[0xff]), revision: None, limit: 0 }
+}
+
+fn committed(reply: TxnReply) -> Revision {
+    match reply {
+        TxnReply::Committed { revision } => revision,
+        TxnReply::Conflict { .. } => panic!("the transaction was refused: {reply:?}"),
+    }
+}
+
+async fn write(store: &impl Store, ops: Vec<Op>) -> Revision {
+    committed(store.txn(blind(ops)).await.unwrap())
+}
+
+async fn state(store: &impl Store, revision: Option<Revision>) -> BTreeMap<String, String> {
+    let reply = store.range(RangeRequest { revision, ..all() }).await.unwrap();
+    let text = |bytes: Bytes| String::from_utf8(bytes.to_vec()).unwrap();
+    reply.kvs.into_iter().map(|kv| (text(kv.key), text(kv.value))).collect()
+}
+
+async fn watch(store: &impl Store, from: u64) -> WatchStream {
+    store.watch(WatchRequest { prefix: Bytes::new(), from: Some(Revision(from)) }).await.unwrap()
+}
+
+/// The next `count` events; waits at most five seconds for them.
+async fn events(stream: &mut WatchStream, count: usize) -> Vec<Event> {
+    let mut seen = Vec::new();
+    let read = async {
+        while seen.len() < count {
+            seen.extend(stream.next().await.unwrap().unwrap().events);
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), read).await.expect("the watch stalled");
+    seen
+}
+
+fn memory() -> EmbeddedStore<MemoryEngine> {
+    EmbeddedStore::open(MemoryEngine::default()).unwrap()
+}
+
+#[tokio::test]
+async fn revisions_grow_by_one_and_nothing_takes_none() {
+    let store = memory();
+    assert_eq!(store.revision().await.unwrap(), Revision(1));
+    assert_eq!(write(&store, vec![put("a", "1")]).await, Revision(2));
+    assert_eq!(write(&store, vec![delete("missing")]).await, Revision(2));
+    assert_eq!(write(&store, vec![put("b", "1"), put("c", "1")]).await, Revision(3));
+}
+
+#[tokio::test]
+async fn a_compare_that_fails_writes_nothing_and_shows_what_is_there() {
+    let store = memory();
+    let first = write(&store, vec![put("a", "1")]).await;
+    let txn = Txn { compares: vec![Compare::Absent("a".into())], ops: vec![put("a", "2"), put("b", "2")] };
+    let TxnReply::Conflict { current, .. } = store.txn(txn).await.unwrap() else { panic!("not refused") };
+    assert_eq!(current[0].as_ref().unwrap().value, "1");
+    let txn = Txn { compares: vec![Compare::ModRevision("a".into(), first)], ops: vec![delete("a")] };
+    committed(store.txn(txn.clone()).await.unwrap());
+    let TxnReply::Conflict { current, .. } = store.txn(txn).await.unwrap() else { panic!("not refused") };
+    assert_eq!(current, [None]);
+    assert_eq!(state(&store, None).await, BTreeMap::new());
+}
+
+#[tokio::test]
+async fn ranges_are_bounded_ordered_and_historical() {
+    let store = memory();
+    for key in ["p/a", "p/b", "p/c", "q/a"] {
+        write(&store, vec![put(key, "1")]).await;
+    }
+    let before = store.revision().await.unwrap();
+    write(&store, vec![delete("p/b"), put("p/a", "2")]).await;
+    let page = RangeRequest { start: "p/".into(), end: "p0".into(), revision: Some(before), limit: 2 };
+    let reply = store.range(page.clone()).await.unwrap();
+    let keys: Vec<_> = reply.kvs.iter().map(|kv| kv.key.clone()).collect();
+    assert_eq!((keys, reply.more), (vec![Bytes::from("p/a"), Bytes::from("p/b")], true));
+    assert_eq!(reply.kvs[0].value, "1");
+    let rest = RangeRequest { start: "p/b\0".into(), ..page };
+    let reply = store.range(rest).await.unwrap();
+    assert_eq!((reply.kvs.len(), reply.more), (1, false));
+}
+
+#[tokio::test]
+async fn compaction_forgets_history_but_no_value() {
+    let store = memory();
+    write(&store, vec![put("a", "1"), put("gone", "1")]).await;
+    let old = write(&store, vec![put("a", "2")]).await;
+    let newest = write(&store, vec![delete("gone")]).await;
+    store.compact(newest).await.unwrap();
+    assert_eq!(state(&store, None).await, BTreeMap::from([("a".into(), "2".into())]));
+    let compacted = store.range(RangeRequest { revision: Some(old), ..all() }).await;
+    assert!(matches!(compacted, Err(StoreError::Compacted { .. })), "{compacted:?}");
+    let watch = store.watch(WatchRequest { prefix: Bytes::new(), from: Some(old) }).await;
+    assert!(matches!(watch.err(), Some(StoreError::Compacted { .. })));
+    let future = store.compact(Revision(newest.0 + 1)).await;
+    assert!(matches!(future, Err(StoreError::FutureRevision { .. })), "{future:?}");
+}
+
+#[tokio::test]
+async fn a_restart_after_compaction_reuses_no_revision() {
+    let engine = MemoryEngine::default();
+    let store = EmbeddedStore::open(engine.clone()).unwrap();
+    write(&store, vec![put("a", "1")]).await;
+    let newest = write(&store, vec![delete("a")]).await;
+    store.compact(newest).await.unwrap();
+    while store.size_bytes().await.unwrap() > 0 {
+        tokio::task::yield_now().await;
+    }
+    let again = EmbeddedStore::open(engine).unwrap();
+    assert_eq!(again.revision().await.unwrap(), newest);
+    assert_eq!(write(&again, vec![put("b", "1")]).await, Revision(newest.0 + 1));
+}
+
+#[tokio::test]
+async fn a_watch_joins_history_and_live_without_a_seam() {
+    let store = memory();
+    for i in 0..1500 {
+        write(&store, vec![put(&format!("k{i}"), "1")]).await;
+    }
+    let mut stream = watch(&store, 1).await;
+    for i in 1500..1600 {
+        write(&store, vec![put(&format!("k{i}"), "1")]).await;
+    }
+    let revisions: Vec<u64> = events(&mut stream, 1600).await.iter().map(|event| event.kv.mod_revision.0).collect();
+    assert_eq!(revisions, (2..1602).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_watcher_that_does_not_read_is_cut_off() {
+    let store = memory();
+    let mut stream = watch(&store, 1).await;
+    for _ in 0..5000 {
+        write(&store, vec![put("a", "1")]).await;
+    }
+    let last = loop {
+        match stream.next().await {
+            Some(Ok(_)) => {}
+            other => break other,
+        }
+    };
+    assert!(matches!(last, Some(Err(StoreError::SlowWatcher { .. }))), "{last:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_end_with_their_lease() {
+    let store = memory();
+    let lease = store.grant_lease(10).await.unwrap();
+    let leased = |key: &str| Op::Put { key: key.to_owned().into(), value: "1".into(), lease: Some(lease) };
+    write(&store, vec![leased("a"), leased("kept"), put("other", "1")]).await;
+    write(&store, vec![put("kept", "2")]).await;
+    let mut stream = watch(&store, 3).await;
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    let ended = events(&mut stream, 1).await;
+    assert_eq!((ended[0].kind, &ended[0].kv.key[..]), (EventKind::Delete, &b"a"[..]));
+    let left: Vec<String> = state(&store, None).await.into_keys().collect();
+    assert_eq!(left, ["kept", "other"]);
+    let refused = store.txn(blind(vec![leased("b")])).await;
+    assert!(matches!(refused, Err(StoreError::LeaseNotFound { .. })), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_writes_and_loses_nothing() {
+    let engine = MemoryEngine::default();
+    let store = EmbeddedStore::open(engine.clone()).unwrap();
+    write(&store, vec![put("a", "1")]).await;
+    engine.set_fault(Some(Fault::Full));
+    let refused = store.txn(blind(vec![put("a", "2")])).await;
+    assert!(matches!(refused, Err(StoreError::DiskFull { .. })), "{refused:?}");
+    assert_eq!(state(&store, None).await["a"], "1");
+    engine.set_fault(None);
+    assert_eq!(write(&store, vec![put("a", "3")]).await, Revision(3));
+}
+
+#[tokio::test]
+async fn the_real_disk_keeps_what_was_answered() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || EmbeddedStore::open(DiskEngine::open(dir.path(), |_| None).unwrap());
+    let store = open().unwrap();
+    let revision = write(&store, vec![put("a", "1"), put("b", "2")]).await;
+    let locked = DiskEngine::open(dir.path(), |_| None).err();
+    assert!(matches!(locked, Some(StoreError::Locked { .. })), "{locked:?}");
+    let expected = state(&store, None).await;
+    drop(store);
+    // The writer lets go of the files on its own task.
+    let again = loop {
+        match DiskEngine::open(dir.path(), |_| None) {
+            Ok(engine) => break EmbeddedStore::open(engine).unwrap(),
+            Err(StoreError::Locked { .. }) => tokio::task::yield_now().await,
+            Err(error) => panic!("{error}"),
+        }
+    };
+    assert_eq!((again.revision().await.unwrap(), state(&again, None).await), (revision, expected));
+}
+
+#[tokio::test]
+async fn a_disk_that_is_nearly_full_is_told_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(DiskEngine::open(dir.path(), |_| Some(1 << 20)).unwrap()).unwrap();
+    let refused = store.txn(blind(vec![put("a", "1")])).await;
+    assert!(matches!(refused, Err(StoreError::DiskFull { .. })), "{refused:?}");
+}
+
+/// One step of a history: what is written, or that the power is cut.
+#[derive(Clone, Debug)]
+enum Step {
+    Put(u8, u8),
+    Delete(u8),
+    Compact,
+    Crash { reached_disk: bool },
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        6 => (0..8u8, any::<u8>()).prop_map(|(key, value)| Step::Put(key, value)),
+        3 => (0..8u8).prop_map(Step::Delete),
+        1 => Just(Step::Compact),
+        1 => any::<bool>().prop_map(|reached_disk| Step::Crash { reached_disk }),
+    ];
+    prop::collection::vec(step, 1..60)
+}
+
+/// Runs a history against a plain map and compares state and revision after each step.
+async fn check_history(history: Vec<Step>) {
+    let engine = MemoryEngine::default();
+    let mut store = EmbeddedStore::open(engine.clone()).unwrap();
+    let (mut model, mut revision) = (BTreeMap::new(), 1);
+    for step in history {
+        match step {
+            Step::Put(key, value) => {
+                revision += 1;
+                let written = write(&store, vec![put(&key.to_string(), &value.to_string())]).await;
+                assert_eq!(written.0, revision);
+                model.insert(key.to_string(), value.to_string());
+            }
+            Step::Delete(key) => {
+                revision += u64::from(model.remove(&key.to_string()).is_some());
+                assert_eq!(write(&store, vec![delete(&key.to_string())]).await.0, revision);
+            }
+            Step::Compact => store.compact(Revision(revision)).await.unwrap(),
+            Step::Crash { reached_disk } => {
+                engine.set_fault(Some(if reached_disk { Fault::CrashAfter } else { Fault::CrashBefore }));
+                store.txn(blind(vec![put("crash", "x")])).await.unwrap_err();
+                engine.set_fault(None);
+                if reached_disk {
+                    revision += 1;
+                    model.insert("crash".into(), "x".into());
+                }
+                store = EmbeddedStore::open(engine.clone()).unwrap();
+            }
+        }
+        assert_eq!(store.revision().await.unwrap().0, revision);
+        assert_eq!(state(&store, None).await, model);
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_history_reads_like_a_map(history in steps()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(check_history(history));
+    }
+}

@@ -1,0 +1,92 @@
+//! The engine of simulations: rows in memory, with a disk that can crash and fill up on demand.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use super::{Batch, Engine, Fact, RowId};
+use crate::StoreError;
+
+#[derive(Clone, Debug, Default)]
+struct Disk {
+    log: BTreeMap<RowId, Vec<u8>>,
+    meta: BTreeMap<Vec<u8>, Vec<u8>>,
+}
+
+/// Clones share one disk, as a restarted process does.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryEngine {
+    disk: Arc<Mutex<Disk>>,
+    fault: Arc<Mutex<Option<Fault>>>,
+}
+
+/// What happens to the next commits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing is written and the error says so.
+    Full,
+    /// The power is cut before the batch reached the disk.
+    CrashBefore,
+    /// The power is cut after it did, so that nobody learns of it.
+    CrashAfter,
+}
+
+impl MemoryEngine {
+    /// Sets or clears what happens to commits from now on.
+    pub fn set_fault(&self, fault: Option<Fault>) {
+        *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = fault;
+    }
+
+    fn disk(&self) -> std::sync::MutexGuard<'_, Disk> {
+        self.disk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Engine for MemoryEngine {
+    fn commit(&self, batch: Batch) -> Result<(), StoreError> {
+        let fault = *self.fault.lock().unwrap_or_else(PoisonError::into_inner);
+        match fault {
+            Some(Fault::Full) => return Err(StoreError::DiskFull { path: "memory".into() }),
+            Some(Fault::CrashBefore) => return Err(StoreError::Closed),
+            Some(Fault::CrashAfter) | None => {}
+        }
+        let mut disk = self.disk();
+        for row in &batch.removes {
+            disk.log.remove(row);
+        }
+        disk.log.extend(batch.puts);
+        for (name, value) in batch.meta {
+            match value {
+                Some(value) => disk.meta.insert(name, value),
+                None => disk.meta.remove(&name),
+            };
+        }
+        if fault == Some(Fault::CrashAfter) { Err(StoreError::Closed) } else { Ok(()) }
+    }
+
+    fn read(&self, row: RowId) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.disk().log.get(&row).cloned())
+    }
+
+    fn scan(&self, from: RowId, visit: &mut dyn FnMut(RowId, &[u8]) -> bool) -> Result<(), StoreError> {
+        for (row, bytes) in self.disk().log.range(from..) {
+            if !visit(*row, bytes) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn meta(&self) -> Result<Vec<Fact>, StoreError> {
+        Ok(self.disk().meta.iter().map(|(k, v)| (k.clone(), v.clone())).collect())
+    }
+
+    fn size_bytes(&self) -> Result<u64, StoreError> {
+        Ok(self.disk().log.values().map(|row| row.len() as u64).sum())
+    }
+
+    fn blocks(&self) -> bool {
+        false
+    }
+}
