@@ -1,3 +1,11 @@
 //! The Kubernetes API as data and pure functions: no async, no I/O, no clock, no randomness of its own.
 
+pub mod field;
+pub mod meta;
+pub mod print;
+pub mod quantity;
+pub mod selector;
+pub mod status;
 pub mod strategy;
+pub mod time;
+mod value;

@@ -1,10 +1,15 @@
 //! What differs between resources on their way into the store. Everything else is the generic path's.
+//!
+//! A resource's rules are one constant of the type [`rules::Rules`] in the file of its group; what it leaves out is
+//! what most resources want.
+
+mod rules;
 
 use std::borrow::Cow;
 
 use serde_json::Value;
 
-use crate::field::FieldError;
+use crate::{field::FieldError, meta::NameRule};
 
 /// Which part of an object a write may change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +25,11 @@ pub enum Part {
 /// Order on create: `default`, `prepare_create`, (admission), `validate_create`.
 /// Order on update: `default`, `prepare_update`, (admission), `validate_update`.
 pub trait Strategy: Send + Sync {
+    /// The syntax of the resource's names, for [`crate::meta::validate_create`].
+    fn name_rule(&self) -> NameRule {
+        NameRule::Subdomain
+    }
+
     /// Fills in the documented defaults. Running it twice changes nothing.
     fn default(&self, _object: &mut Value) {}
 
@@ -27,8 +37,8 @@ pub trait Strategy: Send + Sync {
     /// server owns (`metadata.generation`, a pod's `status.qosClass`).
     fn prepare_create(&self, object: &mut Value);
 
-    /// Keeps from `old` what this write may not change, and bumps `metadata.generation` where the wished-for
-    /// state differs.
+    /// Keeps from `old` what this write may not change (identity in `metadata` included), and bumps
+    /// `metadata.generation` where the wished-for state differs.
     fn prepare_update(&self, new: &mut Value, old: &Value, part: Part);
 
     /// All that is wrong with a new object, in upstream's words; object metadata is checked by the caller.
@@ -71,4 +81,18 @@ pub trait Strategy: Send + Sync {
     fn allow_unconditional_update(&self) -> bool {
         true
     }
+}
+
+/// The rules of a built-in kind; kinds without an entry of their own are plain data.
+pub fn of_kind(group: &str, kind: &str) -> &'static dyn Strategy {
+    let _ = (group, kind);
+    &rules::Rules::DATA
+}
+
+/// The rules of a custom resource, whose validation is its schema's.
+pub fn custom(has_status: bool) -> &'static dyn Strategy {
+    static WITH_STATUS: rules::Rules =
+        rules::Rules { generation: rules::Generation::Content, ..rules::Rules::WITH_STATUS };
+    static PLAIN: rules::Rules = rules::Rules { generation: rules::Generation::Content, ..rules::Rules::DATA };
+    if has_status { &WITH_STATUS } else { &PLAIN }
 }
