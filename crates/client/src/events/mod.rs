@@ -1,0 +1,210 @@
+//! Events about objects, for `kubectl describe` and `kubectl get events`.
+//!
+//! Recording never waits and never fails the caller: events go through a bounded channel to a task that counts
+//! repetitions (client-go's correlator: one Event object with a growing count) and writes them.
+
+mod correlate;
+
+use k8s_openapi::{
+    api::core::v1::{Event, EventSource, ObjectReference},
+    apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time},
+};
+use kube::{
+    Api, Resource,
+    api::{Patch, PatchParams, PostParams},
+};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::{Clock, errors, meta};
+use correlate::{Correlated, Correlator, Observed};
+
+/// Events that wait to be written; more are dropped, with a warning in the log.
+const CHANNEL_CAPACITY: usize = 4096;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EventType {
+    Normal,
+    Warning,
+}
+
+impl EventType {
+    fn as_str(self) -> &'static str {
+        match self {
+            EventType::Normal => "Normal",
+            EventType::Warning => "Warning",
+        }
+    }
+}
+
+/// Records events of one component. Cheap to clone.
+#[derive(Clone)]
+pub struct Recorder {
+    sender: mpsc::Sender<Observed>,
+    component: &'static str,
+    host: String,
+    clock: Clock,
+}
+
+impl Recorder {
+    /// `component` is what events name as their source, such as `replicaset-controller`; `host` is the node's
+    /// name for the node agent and empty for others.
+    pub fn new(
+        client: kube::Client,
+        component: &'static str,
+        host: impl Into<String>,
+        clock: Clock,
+        cancel: CancellationToken,
+    ) -> Self {
+        let (sender, receiver) = mpsc::channel(CHANNEL_CAPACITY);
+        tokio::spawn(write_all(client, receiver, cancel));
+        Self { sender, component, host: host.into(), clock }
+    }
+
+    /// The same writer under another component's name.
+    pub fn for_component(&self, component: &'static str) -> Self {
+        Self { component, ..self.clone() }
+    }
+
+    pub fn normal<K: Resource<DynamicType = ()>>(&self, about: &K, reason: &str, message: impl Into<String>) {
+        self.record(reference(about), EventType::Normal, reason, message.into());
+    }
+
+    pub fn warning<K: Resource<DynamicType = ()>>(&self, about: &K, reason: &str, message: impl Into<String>) {
+        self.record(reference(about), EventType::Warning, reason, message.into());
+    }
+
+    /// About anything that can be referred to, a field of an object (`spec.containers{app}`) included.
+    pub fn record(&self, about: ObjectReference, kind: EventType, reason: &str, message: String) {
+        let observed = Observed {
+            about,
+            kind,
+            reason: reason.to_owned(),
+            message,
+            component: self.component,
+            host: self.host.clone(),
+            at: self.clock.now(),
+        };
+        if let Err(mpsc::error::TrySendError::Full(lost)) = self.sender.try_send(observed) {
+            tracing::warn!(reason = lost.reason, about = lost.about.name, "too many events at once; one is lost");
+        }
+    }
+}
+
+/// What an event says it is about.
+pub fn reference<K: Resource<DynamicType = ()>>(object: &K) -> ObjectReference {
+    let meta = object.meta();
+    ObjectReference {
+        api_version: Some(K::api_version(&()).into_owned()),
+        kind: Some(K::kind(&()).into_owned()),
+        name: meta.name.clone(),
+        namespace: meta.namespace.clone(),
+        uid: meta.uid.clone(),
+        resource_version: meta.resource_version.clone(),
+        field_path: None,
+    }
+}
+
+async fn write_all(client: kube::Client, mut receiver: mpsc::Receiver<Observed>, cancel: CancellationToken) {
+    let mut correlator = Correlator::default();
+    loop {
+        let observed = tokio::select! {
+            observed = receiver.recv() => observed,
+            () = cancel.cancelled() => None,
+        };
+        let Some(observed) = observed else { return };
+        let (key, correlated) = match correlator.observe(&observed) {
+            Some(found) => found,
+            None => continue,
+        };
+        match write(&client, observed, &correlated).await {
+            Ok(name) => correlator.written(&key, name),
+            Err(error) => {
+                let cause = &error as &dyn std::error::Error;
+                tracing::debug!(reason = correlated.reason, error = cause, "an event could not be written");
+            }
+        }
+    }
+}
+
+/// Patches the count of the Event there is, else creates one. Answers its name.
+async fn write(client: &kube::Client, observed: Observed, correlated: &Correlated) -> Result<String, kube::Error> {
+    let namespace = observed.about.namespace.clone().filter(|namespace| !namespace.is_empty());
+    let namespace = namespace.unwrap_or_else(|| "default".to_owned());
+    let events: Api<Event> = Api::namespaced(client.clone(), &namespace);
+    if let Some(name) = &correlated.existing {
+        let patch = serde_json::json!({
+            "count": correlated.count,
+            "lastTimestamp": Time(observed.at),
+            "message": correlated.message,
+        });
+        match events.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await {
+            Ok(_) => return Ok(name.clone()),
+            Err(error) if errors::is_not_found(&error) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let event = new_event(observed, correlated, &namespace);
+    let name = event.metadata.name.clone().unwrap_or_default();
+    match events.create(&PostParams::default(), &event).await {
+        Ok(_) => Ok(name),
+        // The namespace is going away, and its events with it.
+        Err(error) if errors::is_namespace_terminating(&error) || errors::is_not_found(&error) => Ok(name),
+        Err(error) => Err(error),
+    }
+}
+
+fn new_event(observed: Observed, correlated: &Correlated, namespace: &str) -> Event {
+    let Observed { about, kind, component, host, at, .. } = observed;
+    let nanoseconds = at.as_nanosecond();
+    let name = format!("{}.{nanoseconds:x}", about.name.as_deref().unwrap_or_default());
+    Event {
+        metadata: ObjectMeta { name: Some(name), namespace: Some(namespace.to_owned()), ..Default::default() },
+        involved_object: about,
+        reason: Some(correlated.reason.clone()),
+        message: Some(correlated.message.clone()),
+        type_: Some(kind.as_str().to_owned()),
+        source: Some(EventSource { component: Some(component.to_owned()), host: Some(host.clone()).filter(|h| !h.is_empty()) }),
+        reporting_component: Some(component.to_owned()),
+        reporting_instance: Some(host),
+        first_timestamp: Some(Time(correlated.first)),
+        last_timestamp: Some(Time(at)),
+        count: Some(correlated.count),
+        ..Default::default()
+    }
+}
+
+impl Observed {
+    /// What makes two events be about the same thing happening in the same place.
+    fn place(&self) -> String {
+        let about = &self.about;
+        let text = |value: &Option<String>| value.clone().unwrap_or_default();
+        format!(
+            "{}|{}|{}|{}|{}|{}|{}",
+            self.component,
+            self.host,
+            text(&about.kind),
+            text(&about.namespace),
+            text(&about.name),
+            meta_uid(about),
+            text(&about.field_path),
+        )
+    }
+}
+
+fn meta_uid(about: &ObjectReference) -> &str {
+    about.uid.as_deref().unwrap_or_default()
+}
+
+/// A reference to an object of which only the metadata is at hand.
+pub fn reference_of(api_version: &str, kind: &str, meta: &ObjectMeta) -> ObjectReference {
+    ObjectReference {
+        api_version: Some(api_version.to_owned()),
+        kind: Some(kind.to_owned()),
+        name: Some(meta::name(meta).to_owned()),
+        namespace: meta.namespace.clone(),
+        uid: meta.uid.clone(),
+        resource_version: meta.resource_version.clone(),
+        field_path: None,
+    }
+}

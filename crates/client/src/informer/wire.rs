@@ -1,0 +1,259 @@
+//! Lists and watches as they come over HTTP: paths, query, and frames of JSON.
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use http::Request;
+use http_body_util::BodyExt as _;
+use k8s_openapi::serde::de::DeserializeOwned;
+use kube::client::Body;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::Scope;
+
+/// An event larger than this is taken for a broken stream: the server refuses objects a fifth of that size.
+const MAX_FRAME_BYTES: usize = 16 << 20;
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum WireError {
+    #[error("the server refused: {message}")]
+    Refused { code: u16, message: String },
+    #[error("the request failed")]
+    Request(#[source] kube::Error),
+    #[error("the connection broke")]
+    Connection(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("the server sent {what} that cannot be read")]
+    Decode {
+        what: &'static str,
+        #[source]
+        source: serde_json::Error,
+    },
+    #[error("a watch event is larger than {MAX_FRAME_BYTES} bytes")]
+    TooLarge,
+}
+
+impl WireError {
+    /// The version to watch from is no longer in the server's history.
+    pub fn is_expired(&self) -> bool {
+        matches!(self, WireError::Refused { code: 410, .. })
+    }
+}
+
+#[derive(Deserialize)]
+struct ListBody<'a> {
+    #[serde(default)]
+    metadata: ListMetadata,
+    #[serde(borrow, default)]
+    items: Option<Vec<&'a RawValue>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct ListMetadata {
+    resource_version: String,
+    r#continue: String,
+}
+
+pub(super) struct Page<K> {
+    pub items: Vec<K>,
+    pub resource_version: String,
+    pub continue_token: String,
+}
+
+pub(super) async fn list<K: DeserializeOwned>(
+    client: &kube::Client,
+    path: &str,
+    scope: &Scope,
+    continue_token: &str,
+    page_size: u32,
+) -> Result<Page<K>, WireError> {
+    let limit = page_size.to_string();
+    let mut query = vec![("limit", limit.as_str())];
+    if !continue_token.is_empty() {
+        query.push(("continue", continue_token));
+    }
+    let body = send(client, path, scope, "PartialObjectMetadataList", query).await?;
+    let bytes = body.collect().await.map_err(|error| WireError::Connection(error.into()))?.to_bytes();
+    let list: ListBody<'_> =
+        serde_json::from_slice(&bytes).map_err(|source| WireError::Decode { what: "a list", source })?;
+    let decode = |raw: &&RawValue| serde_json::from_str(raw.get());
+    let items = list.items.iter().flatten().map(decode).collect::<Result<_, _>>();
+    Ok(Page {
+        items: items.map_err(|source| WireError::Decode { what: "an object", source })?,
+        resource_version: list.metadata.resource_version,
+        continue_token: list.metadata.r#continue,
+    })
+}
+
+/// One line of a watch.
+pub(super) enum Frame<K> {
+    Applied(K),
+    Deleted(K),
+    /// The server's position, without an object.
+    Bookmark(String),
+}
+
+pub(super) struct WatchBody {
+    body: Body,
+    buffer: BytesMut,
+}
+
+pub(super) async fn watch(
+    client: &kube::Client,
+    path: &str,
+    scope: &Scope,
+    resource_version: &str,
+    timeout_seconds: u64,
+) -> Result<WatchBody, WireError> {
+    let timeout = timeout_seconds.to_string();
+    let query = vec![
+        ("watch", "true"),
+        ("allowWatchBookmarks", "true"),
+        ("resourceVersion", resource_version),
+        ("timeoutSeconds", timeout.as_str()),
+    ];
+    let body = send(client, path, scope, "PartialObjectMetadata", query).await?;
+    Ok(WatchBody { body, buffer: BytesMut::new() })
+}
+
+impl WatchBody {
+    /// All frames that have arrived, at least one; `None` when the server ended the watch.
+    pub async fn next<K: DeserializeOwned>(&mut self) -> Result<Option<Vec<Frame<K>>>, WireError> {
+        let mut frames = Vec::new();
+        while frames.is_empty() {
+            let Some(chunk) = self.chunk().await? else { return Ok(None) };
+            self.buffer.extend_from_slice(&chunk);
+            while let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
+                let line = self.buffer.split_to(end).freeze();
+                self.buffer.advance(1);
+                if !line.is_empty() {
+                    frames.push(decode_frame(&line)?);
+                }
+            }
+            if self.buffer.len() > MAX_FRAME_BYTES {
+                return Err(WireError::TooLarge);
+            }
+        }
+        Ok(Some(frames))
+    }
+
+    async fn chunk(&mut self) -> Result<Option<Bytes>, WireError> {
+        loop {
+            match self.body.frame().await {
+                None => return Ok(None),
+                Some(Err(error)) => return Err(WireError::Connection(error.into())),
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        return Ok(Some(data));
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn decode_frame<K: DeserializeOwned>(line: &[u8]) -> Result<Frame<K>, WireError> {
+    #[derive(Deserialize)]
+    struct Raw<'a> {
+        #[serde(borrow)]
+        r#type: std::borrow::Cow<'a, str>,
+        #[serde(borrow)]
+        object: &'a RawValue,
+    }
+    #[derive(Deserialize)]
+    struct Bookmark {
+        metadata: ListMetadata,
+    }
+    let wrong = |source| WireError::Decode { what: "a watch event", source };
+    let raw: Raw<'_> = serde_json::from_slice(line).map_err(wrong)?;
+    let object = raw.object.get();
+    match &*raw.r#type {
+        "ADDED" | "MODIFIED" => Ok(Frame::Applied(serde_json::from_str(object).map_err(wrong)?)),
+        "DELETED" => Ok(Frame::Deleted(serde_json::from_str(object).map_err(wrong)?)),
+        "BOOKMARK" => {
+            let bookmark: Bookmark = serde_json::from_str(object).map_err(wrong)?;
+            Ok(Frame::Bookmark(bookmark.metadata.resource_version))
+        }
+        // ERROR, whose object is a Status.
+        _ => Err(refused(object.as_bytes(), 500)),
+    }
+}
+
+async fn send(
+    client: &kube::Client,
+    path: &str,
+    scope: &Scope,
+    metadata_kind: &str,
+    mut query: Vec<(&str, &str)>,
+) -> Result<Body, WireError> {
+    query.extend(scope.label_selector.as_deref().map(|selector| ("labelSelector", selector)));
+    query.extend(scope.field_selector.as_deref().map(|selector| ("fieldSelector", selector)));
+    let accept = if scope.metadata_only {
+        format!("application/json;as={metadata_kind};g=meta.k8s.io;v=v1,application/json")
+    } else {
+        "application/json".to_owned()
+    };
+    let request = Request::get(format!("{path}?{}", encode(&query))).header(http::header::ACCEPT, accept);
+    let request = request.body(Body::empty()).map_err(|error| WireError::Request(kube::Error::HttpError(error)))?;
+    let response = client.send(request).await.map_err(WireError::Request)?;
+    let status = response.status();
+    let body = response.into_body();
+    if status.is_success() {
+        return Ok(body);
+    }
+    let bytes = body.collect().await.map_err(|error| WireError::Connection(error.into()))?.to_bytes();
+    Err(refused(&bytes, status.as_u16()))
+}
+
+fn refused(status: &[u8], http_code: u16) -> WireError {
+    match serde_json::from_slice::<kube::core::Status>(status) {
+        Ok(status) => {
+            let code = if status.code == 0 { http_code } else { status.code };
+            WireError::Refused { code, message: status.message }
+        }
+        Err(_) => WireError::Refused { code: http_code, message: String::from_utf8_lossy(status).into_owned() },
+    }
+}
+
+/// `application/x-www-form-urlencoded`
+fn encode(query: &[(&str, &str)]) -> String {
+    let mut text = String::new();
+    for (key, value) in query {
+        if !text.is_empty() {
+            text.push('&');
+        }
+        text.push_str(key);
+        text.push('=');
+        for byte in value.bytes() {
+            match byte {
+                b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => text.push(byte as char),
+                _ => text.push_str(&format!("%{byte:02X}")),
+            }
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn query_is_escaped() {
+        let check = |query: &[(&str, &str)], expected: &str| assert_eq!(encode(query), expected);
+        check(&[], "");
+        check(&[("limit", "500")], "limit=500");
+        check(&[("fieldSelector", "spec.nodeName=a b"), ("x", "ü&")], "fieldSelector=spec.nodeName%3Da%20b&x=%C3%BC%26");
+    }
+
+    #[test]
+    fn frames() {
+        type Map = k8s_openapi::api::core::v1::ConfigMap;
+        let applied = br#"{"type":"ADDED","object":{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"a"}}}"#;
+        assert!(matches!(decode_frame::<Map>(applied), Ok(Frame::Applied(map)) if map.metadata.name.as_deref() == Some("a")));
+        let bookmark = br#"{"type":"BOOKMARK","object":{"kind":"ConfigMap","apiVersion":"v1","metadata":{"resourceVersion":"7"}}}"#;
+        assert!(matches!(decode_frame::<Map>(bookmark), Ok(Frame::Bookmark(version)) if version == "7"));
+        let error = br#"{"type":"ERROR","object":{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"too old","reason":"Expired","code":410}}"#;
+        assert!(decode_frame::<Map>(error).err().is_some_and(|error| error.is_expired()));
+        assert!(decode_frame::<Map>(b"{").is_err());
+    }
+}
