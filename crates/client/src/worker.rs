@@ -21,7 +21,7 @@ pub enum Outcome {
 pub async fn run<T, E, F, Fut>(name: &'static str, queue: WorkQueue<T>, concurrency: usize, reconcile: F)
 where
     T: Clone + Eq + Hash + Display + Send + Sync + 'static,
-    E: std::error::Error + Send,
+    E: std::error::Error + Send + 'static,
     F: Fn(T) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<Outcome, E>> + Send,
 {
@@ -42,7 +42,7 @@ where
 async fn one<T, E, F, Fut>(name: &'static str, queue: &WorkQueue<T>, item: &T, reconcile: &F)
 where
     T: Clone + Eq + Hash + Display,
-    E: std::error::Error,
+    E: std::error::Error + 'static,
     F: Fn(T) -> Fut,
     Fut: Future<Output = Result<Outcome, E>>,
 {

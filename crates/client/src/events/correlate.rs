@@ -71,7 +71,8 @@ impl Correlator {
         } else {
             (format!("{alike}|{message}"), message.clone())
         };
-        let written = self.written.entry(key.clone()).or_insert(Written { name: None, count: 0, first: *at, last: *at });
+        let written =
+            self.written.entry(key.clone()).or_insert(Written { name: None, count: 0, first: *at, last: *at });
         written.count += 1;
         written.last = *at;
         let correlated = Correlated {

@@ -164,7 +164,10 @@ fn new_event(observed: Observed, correlated: &Correlated, namespace: &str) -> Ev
         reason: Some(correlated.reason.clone()),
         message: Some(correlated.message.clone()),
         type_: Some(kind.as_str().to_owned()),
-        source: Some(EventSource { component: Some(component.to_owned()), host: Some(host.clone()).filter(|h| !h.is_empty()) }),
+        source: Some(EventSource {
+            component: Some(component.to_owned()),
+            host: Some(host.clone()).filter(|h| !h.is_empty()),
+        }),
         reporting_component: Some(component.to_owned()),
         reporting_instance: Some(host),
         first_timestamp: Some(Time(correlated.first)),

@@ -63,13 +63,15 @@ pub(super) struct Cache<K> {
     objects: RwLock<Objects<K>>,
     /// Also taken around every change, so that a new handler sees each object and each change exactly once.
     handlers: Mutex<Vec<Handler<K>>>,
-    synced: watch::Sender<Sync>,
+    synced: watch::Sender<Progress>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Sync {
-    No,
-    Yes,
+enum Progress {
+    /// Left when the first list is in.
+    Loading,
+    Synced,
+    /// For good: the informer was cancelled.
     Closed,
 }
 
@@ -88,7 +90,11 @@ struct Index<K> {
 impl<K> Default for Cache<K> {
     fn default() -> Self {
         let objects = Objects { by_name: BTreeMap::new(), count: 0, indexes: HashMap::new() };
-        Self { objects: RwLock::new(objects), handlers: Mutex::default(), synced: watch::Sender::new(Sync::No) }
+        Self {
+            objects: RwLock::new(objects),
+            handlers: Mutex::default(),
+            synced: watch::Sender::new(Progress::Loading),
+        }
     }
 }
 
@@ -171,23 +177,23 @@ impl<K: Resource> Cache<K> {
             list.into_iter().for_each(|object| objects.insert(Arc::new(object), &mut changes));
         }
         tell(&mut handlers, &changes);
-        self.synced.send_replace(Sync::Yes);
+        self.synced.send_replace(Progress::Synced);
     }
 
     pub fn is_synced(&self) -> bool {
-        *self.synced.borrow() == Sync::Yes
+        *self.synced.borrow() == Progress::Synced
     }
 
     pub async fn synced(&self) -> bool {
         let mut synced = self.synced.subscribe();
-        let state = synced.wait_for(|state| *state != Sync::No).await;
-        state.is_ok_and(|state| *state == Sync::Yes)
+        let state = synced.wait_for(|state| *state != Progress::Loading).await;
+        state.is_ok_and(|state| *state == Progress::Synced)
     }
 
     /// No more will come: streams of changes end.
     pub fn close(&self) {
         self.handlers().clear();
-        self.synced.send_replace(Sync::Closed);
+        self.synced.send_replace(Progress::Closed);
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Objects<K>> {

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::supervise;
 use cache::Cache;
-pub use cache::{Change, CONTROLLER_INDEX, NODE_INDEX, OWNER_INDEX};
+pub use cache::{CONTROLLER_INDEX, Change, NODE_INDEX, OWNER_INDEX};
 pub use changes::Changes;
 pub use reflector::Scope;
 

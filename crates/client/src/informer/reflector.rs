@@ -94,17 +94,21 @@ pub(super) async fn run<K: Object>(
             }
             Err(error) => error,
         };
-        let cause = &error as &dyn std::error::Error;
-        match &error {
-            error if error.is_expired() => tracing::debug!(path, "history no longer reaches back; listing again"),
-            WireError::Decode { .. } | WireError::TooLarge => tracing::warn!(path, error = cause, "listing again"),
-            _ => tracing::debug!(path, ?pause, error = cause, "list or watch failed; trying again"),
-        }
+        report(path, &error);
         // What cannot be decoded will not be by watching from the same place again.
         if error.is_expired() || matches!(error, WireError::Decode { .. } | WireError::TooLarge) {
             state = State::Listing;
         }
         sleep_about(&mut pause, &mut random).await;
+    }
+}
+
+fn report(path: &str, error: &WireError) {
+    let cause = error as &dyn std::error::Error;
+    match error {
+        error if error.is_expired() => tracing::debug!(path, "history no longer reaches back; listing again"),
+        WireError::Decode { .. } | WireError::TooLarge => tracing::warn!(path, error = cause, "listing again"),
+        _ => tracing::debug!(path, error = cause, "list or watch failed; trying again"),
     }
 }
 

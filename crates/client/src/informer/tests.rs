@@ -67,8 +67,9 @@ fn event(kind: &str, object: &str) -> String {
 
 /// As `old>new` by resourceVersion, after the name.
 fn show(change: &Change<ConfigMap>) -> String {
-    let version =
-        |side: &Option<Arc<ConfigMap>>| side.as_ref().and_then(|o| o.metadata.resource_version.clone()).unwrap_or_default();
+    let version = |side: &Option<Arc<ConfigMap>>| {
+        side.as_ref().and_then(|o| o.metadata.resource_version.clone()).unwrap_or_default()
+    };
     format!("{} {}>{}", change.latest().metadata.name.as_deref().unwrap(), version(&change.old), version(&change.new))
 }
 
@@ -94,13 +95,17 @@ async fn lists_then_watches_and_keeps_indexes() {
     assert!(informer.by_index("v", "3").is_empty() && informer.by_index("v", "4").is_empty());
     assert!(informer.get("d", "a").unwrap().metadata.managed_fields.is_none());
     assert_eq!(informer.in_namespace("d").len(), 2);
-    let late: Vec<_> = { let mut late = informer.subscribe(); std::iter::from_fn(move || late.try_next()).collect() };
+    let late: Vec<_> = {
+        let mut late = informer.subscribe();
+        std::iter::from_fn(move || late.try_next()).collect()
+    };
     assert_eq!(late.iter().map(show).collect::<Vec<_>>(), ["a >6", "c >8"], "a late subscriber gets what there is");
 }
 
 #[tokio::test(start_paused = true)]
 async fn after_gone_it_lists_again_and_tells_the_difference() {
-    let gone = r#"{"kind":"Status","apiVersion":"v1","status":"Failure","message":"too old","reason":"Expired","code":410}"#;
+    let gone =
+        r#"{"kind":"Status","apiVersion":"v1","status":"Failure","message":"too old","reason":"Expired","code":410}"#;
     let (last, _events) = watch("resourceVersion=20&");
     let mut successor = map("d", 19);
     successor = successor.replace("u-d", "u-other");
@@ -131,7 +136,8 @@ async fn a_server_that_is_not_there_yet_is_waited_for() {
 
 #[tokio::test(start_paused = true)]
 async fn pages_are_followed_and_bookmarks_move_the_position() {
-    let first = list(7, &[map("a", 1)]).replace(r#""resourceVersion":"7""#, r#""resourceVersion":"7","continue":"next==""#);
+    let first =
+        list(7, &[map("a", 1)]).replace(r#""resourceVersion":"7""#, r#""resourceVersion":"7","continue":"next==""#);
     let (step, events) = watch("resourceVersion=7&");
     let (last, _last_events) = watch("resourceVersion=99&");
     let informers = informers(vec![
@@ -143,7 +149,9 @@ async fn pages_are_followed_and_bookmarks_move_the_position() {
     let informer = informers.of::<ConfigMap>();
     informer.synced().await;
     assert_eq!(informer.len(), 2);
-    events.send(event("BOOKMARK", r#"{"kind":"ConfigMap","apiVersion":"v1","metadata":{"resourceVersion":"99"}}"#)).unwrap();
+    events
+        .send(event("BOOKMARK", r#"{"kind":"ConfigMap","apiVersion":"v1","metadata":{"resourceVersion":"99"}}"#))
+        .unwrap();
     drop(events);
     tokio::time::sleep(std::time::Duration::from_secs(5)).await;
 }

@@ -242,14 +242,19 @@ mod tests {
         let check = |query: &[(&str, &str)], expected: &str| assert_eq!(encode(query), expected);
         check(&[], "");
         check(&[("limit", "500")], "limit=500");
-        check(&[("fieldSelector", "spec.nodeName=a b"), ("x", "ü&")], "fieldSelector=spec.nodeName%3Da%20b&x=%C3%BC%26");
+        check(
+            &[("fieldSelector", "spec.nodeName=a b"), ("x", "ü&")],
+            "fieldSelector=spec.nodeName%3Da%20b&x=%C3%BC%26",
+        );
     }
 
     #[test]
     fn frames() {
         type Map = k8s_openapi::api::core::v1::ConfigMap;
         let applied = br#"{"type":"ADDED","object":{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"a"}}}"#;
-        assert!(matches!(decode_frame::<Map>(applied), Ok(Frame::Applied(map)) if map.metadata.name.as_deref() == Some("a")));
+        assert!(
+            matches!(decode_frame::<Map>(applied), Ok(Frame::Applied(map)) if map.metadata.name.as_deref() == Some("a"))
+        );
         let bookmark = br#"{"type":"BOOKMARK","object":{"kind":"ConfigMap","apiVersion":"v1","metadata":{"resourceVersion":"7"}}}"#;
         assert!(matches!(decode_frame::<Map>(bookmark), Ok(Frame::Bookmark(version)) if version == "7"));
         let error = br#"{"type":"ERROR","object":{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"too old","reason":"Expired","code":410}}"#;
