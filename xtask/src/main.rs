@@ -1,1 +1,36 @@
-fn main() {}
+//! What `./x` runs: set-up, tests, demo. Each step says what it does; what fails says how to go on.
+
+#![allow(clippy::disallowed_methods)] // this tool's work is to run others
+
+mod bench;
+mod demo;
+mod graph;
+mod run;
+mod setup;
+mod test;
+
+use anyhow::{Result, bail};
+
+const USAGE: &str = "usage: ./x COMMAND
+
+  demo    start a one-node cluster, deploy a sample app on it and update it; Ctrl-C ends it
+  test    everything: format, lints, licences, unit, property and end-to-end tests
+  build   the release binary alone
+  bench   this project's benchmarks
+  setup   only install what the tests need";
+
+fn main() -> Result<()> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match args.first().map(String::as_str) {
+        Some("demo") => demo::run(),
+        Some("test") => test::run(&args[1..]),
+        Some("build") => run::release_binary().map(|path| println!("{}", path.display())),
+        Some("bench") => bench::run(&args[1..]),
+        Some("setup") => setup::everything().map(drop),
+        Some("help" | "--help" | "-h") | None => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        Some(other) => bail!("there is no command {other:?}\n{USAGE}"),
+    }
+}

