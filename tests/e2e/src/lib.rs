@@ -1,1 +1,15 @@
-//! placeholder
+//! What whole-cluster tests share: a network of their own, images, a cluster, and real clients.
+//!
+//! The tests run in a network namespace of their own (`host`), joined by a veth pair to a second one that plays
+//! the world outside the cluster (`outside`). Nothing of them is seen from the machine's own network.
+
+#![allow(clippy::disallowed_methods)] // tests run real programs and wait for them
+
+pub mod cluster;
+pub mod command;
+pub mod host;
+pub mod image;
+pub mod wait;
+
+pub use cluster::Cluster;
+pub use wait::{eventually, eventually_within};

@@ -1,0 +1,76 @@
+//! Test images, made from Debian's busybox as archives of the kind that `docker save` writes.
+
+use std::{fs, path::Path};
+
+use anyhow::{Context, Result};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+/// The name under which tests use it.
+pub const BUSYBOX: &str = "docker.io/library/busybox:1.35";
+
+const APPLETS: [&str; 48] = [
+    "sh", "ash", "cat", "chmod", "cp", "cut", "date", "df", "dd", "echo", "env", "expr", "false", "find", "grep",
+    "head", "hostname", "httpd", "id", "ip", "kill", "ln", "ls", "mkdir", "mount", "mv", "nc", "nslookup", "ping",
+    "printf", "ps", "pwd", "rm", "sed", "seq", "sleep", "sort", "stat", "stty", "tail", "tar", "test", "top", "touch",
+    "tr", "true", "wc", "wget",
+];
+
+fn digest(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn header(kind: tar::EntryType, mode: u32, size: u64) -> tar::Header {
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(kind);
+    header.set_mode(mode);
+    header.set_size(size);
+    header.set_mtime(1_700_000_000);
+    header
+}
+
+fn layer(busybox: &[u8]) -> Result<Vec<u8>> {
+    let mut tar = tar::Builder::new(Vec::new());
+    for (dir, mode) in
+        [("bin", 0o755), ("etc", 0o755), ("tmp", 0o1777), ("root", 0o700), ("var", 0o755), ("home", 0o755)]
+    {
+        tar.append_data(&mut header(tar::EntryType::Directory, mode, 0), format!("{dir}/"), std::io::empty())?;
+    }
+    tar.append_data(&mut header(tar::EntryType::Regular, 0o755, busybox.len() as u64), "bin/busybox", busybox)?;
+    for applet in APPLETS {
+        let mut link = header(tar::EntryType::Symlink, 0o777, 0);
+        tar.append_link(&mut link, format!("bin/{applet}"), "busybox")?;
+    }
+    let users =
+        "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/home:/bin/false\nweb:x:1000:1000::/home:/bin/sh\n";
+    let groups = "root:x:0:\nnogroup:x:65534:\nweb:x:1000:\nextra:x:2000:web\n";
+    for (path, text) in [("etc/passwd", users), ("etc/group", groups)] {
+        tar.append_data(&mut header(tar::EntryType::Regular, 0o644, text.len() as u64), path, text.as_bytes())?;
+    }
+    Ok(tar.into_inner()?)
+}
+
+/// Writes the busybox image as an archive.
+pub fn write_busybox(path: &Path) -> Result<()> {
+    let busybox = fs::read("/bin/busybox").context("no /bin/busybox: apt-get install busybox-static")?;
+    let layer = layer(&busybox)?;
+    let config = json!({
+        "architecture": std::env::consts::ARCH.replace("x86_64", "amd64").replace("aarch64", "arm64"),
+        "os": "linux",
+        "config": {"Env": ["PATH=/bin"], "Cmd": ["sh"]},
+        "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{}", digest(&layer))]},
+    })
+    .to_string();
+    let config_name = format!("{}.json", digest(config.as_bytes()));
+    let manifest = json!([{"Config": config_name, "RepoTags": [BUSYBOX], "Layers": ["layer.tar"]}]).to_string();
+    let mut tar = tar::Builder::new(fs::File::create(path)?);
+    for (name, bytes) in [
+        (config_name.as_str(), config.as_bytes()),
+        ("layer.tar", layer.as_slice()),
+        ("manifest.json", manifest.as_bytes()),
+    ] {
+        tar.append_data(&mut header(tar::EntryType::Regular, 0o644, bytes.len() as u64), name, bytes)?;
+    }
+    tar.finish()?;
+    Ok(())
+}
