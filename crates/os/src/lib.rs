@@ -1,1 +1,17 @@
-//! placeholder
+//! The host's kernel, as the rest of Knarr sees it: processes, namespaces, mounts, control groups, capabilities,
+//! terminals and netlink. Each module gives safe functions whose errors say what was tried on what; this is the
+//! only crate that may use `unsafe`. Nothing here knows what a pod or a container is.
+#![allow(unsafe_code)]
+
+pub mod caps;
+pub mod cgroup;
+mod error;
+pub mod fds;
+pub mod mount;
+pub mod namespace;
+pub mod process;
+pub mod pty;
+pub mod root;
+pub mod seccomp;
+
+pub use error::{Context, OsError, Result};

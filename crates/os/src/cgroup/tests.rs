@@ -1,0 +1,87 @@
+use super::{layout::V1Layout, *};
+
+#[test]
+fn weights_follow_the_published_table() {
+    for (shares, weight) in [(0, 0), (2, 1), (100, 17), (512, 59), (1024, 100), (2048, 174), (262_144, 10_000)] {
+        let resources = Resources { cpu_shares: shares, ..Resources::default() };
+        assert_eq!(resources.cpu_weight(), weight, "{shares} shares");
+    }
+}
+
+#[test]
+fn paths_that_lead_elsewhere_are_refused() {
+    for path in ["", "/", "../x", "a/../../x", "./"] {
+        assert!(relative(Path::new(path)).is_err(), "{path:?}");
+    }
+    assert_eq!(relative(Path::new("/knarr/pod1")).unwrap(), Path::new("knarr/pod1"));
+}
+
+/// Plain directories stand in for the kernel's: what matters is which file gets which text.
+fn limits() -> Resources {
+    Resources {
+        cpu_shares: 512,
+        cpu_quota_us: 50_000,
+        cpu_period_us: 100_000,
+        memory_limit_bytes: 64 << 20,
+        pids_limit: 100,
+        oom_group: true,
+        ..Resources::default()
+    }
+}
+
+#[test]
+fn version_2_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let cgroups = Cgroups::with_layout(Layout::V2(dir.path().to_owned()));
+    let group = dir.path().join("knarr/pod/c");
+    std::fs::create_dir_all(&group).unwrap();
+    std::fs::write(group.join("memory.swap.max"), "").unwrap();
+    assert!(cgroups.create(Path::new("knarr/pod/c"), &limits()).unwrap().is_empty());
+    for (file, expected) in [
+        ("cpu.weight", "59"),
+        ("cpu.max", "50000 100000"),
+        ("memory.max", "67108864"),
+        ("memory.swap.max", "0"),
+        ("memory.oom.group", "1"),
+        ("pids.max", "100"),
+    ] {
+        assert_eq!(std::fs::read_to_string(group.join(file)).unwrap(), expected, "{file}");
+    }
+}
+
+#[test]
+fn version_1_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let hierarchies = ["cpu", "memory", "pids", "cpuset"].map(|c| (vec![c.to_owned()], dir.path().join(c)));
+    let cgroups = Cgroups::with_layout(Layout::V1(V1Layout { hierarchies: hierarchies.to_vec(), trackers: vec![] }));
+    assert!(cgroups.create(Path::new("knarr/c"), &limits()).unwrap().is_empty());
+    for (file, expected) in [
+        ("cpu/knarr/c/cpu.shares", "512"),
+        ("cpu/knarr/c/cpu.cfs_quota_us", "50000"),
+        ("memory/knarr/c/memory.limit_in_bytes", "67108864"),
+        ("pids/knarr/c/pids.max", "100"),
+    ] {
+        assert_eq!(std::fs::read_to_string(dir.path().join(file)).unwrap(), expected, "{file}");
+    }
+    assert!(!dir.path().join("cpuset/knarr").exists(), "a controller nobody asked for is left alone");
+}
+
+#[test]
+fn real_groups_are_made_limited_and_removed() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("SKIPPED: real control groups need root");
+        return;
+    }
+    let cgroups = Cgroups::detect().unwrap();
+    let path = PathBuf::from(format!("knarr-os-test-{}/pod/c", std::process::id()));
+    let root = Path::new(path.components().next().unwrap().as_os_str());
+    let mut warnings = cgroups.create(&path, &limits()).unwrap();
+    // Hosts without swap accounting are common; nothing else may be refused.
+    warnings.retain(|w| !w.object.contains("swap") && !w.object.contains("memsw"));
+    assert!(warnings.is_empty(), "{warnings:?}");
+    assert_eq!(cgroups.usage(&path).memory_limit_bytes, Some(64 << 20));
+    assert_eq!(cgroups.oom_kills(&path), 0);
+    assert!(cgroups.processes(&path).is_empty());
+    cgroups.remove_root(root).unwrap();
+    assert_eq!(cgroups.usage(&path), Usage::default());
+}
