@@ -1,1 +1,27 @@
-//! placeholder
+//! The network of one node: the pod network, the Service proxy and the cluster's DNS.
+//!
+//! Pods hang on routed veth pairs ([`pods`]), Services are elements of nftables maps ([`dataplane`],
+//! [`services`]), names are answered from the same view of the cluster that the proxy works from ([`dns`]).
+//! Everything made in the kernel is named `knarr*`; [`reset`] removes exactly that.
+
+mod cidr;
+mod config;
+mod dataplane;
+mod error;
+mod host;
+mod names;
+mod pods;
+
+pub use cidr::{CidrError, Ipv4Cidr};
+pub use config::Config;
+pub use error::{NetworkError, Result};
+
+/// The IP protocol's number of a Kubernetes `protocol`.
+fn protocol_number(name: &str) -> Option<u8> {
+    match name {
+        "TCP" => Some(6),
+        "UDP" => Some(17),
+        "SCTP" => Some(132),
+        _ => None,
+    }
+}

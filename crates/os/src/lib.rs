@@ -9,6 +9,7 @@ mod error;
 pub mod fds;
 pub mod mount;
 pub mod namespace;
+pub mod net;
 pub mod process;
 pub mod pty;
 pub mod root;

@@ -1,0 +1,103 @@
+//! What the node itself needs: its link in the pod network, the routes, and the kernel settings, which are noted
+//! before they are changed so that a reset can put them back.
+
+use std::{collections::BTreeMap, fs, io, path::Path};
+
+use knarr_os::net::{Links, Route, sysctl};
+
+use crate::{
+    Config,
+    error::{During, NetworkError, Result},
+    names::{self, LINK_PREFIX, NODE_LINK},
+};
+
+const DEFAULT_MTU: u32 = 1500;
+/// The settings of the whole host that are changed. Forwarding is what makes it a router for its pods.
+const SETTINGS: &[(&str, &str)] = &[("ipv4/ip_forward", "1")];
+const RECORD: &str = "sysctls.json";
+
+/// The largest packet that leaves the host in one piece.
+pub fn uplink_mtu(links: &Links) -> Result<u32> {
+    let Some(index) = links.default_route_link().during("looking for the default route")? else {
+        return Ok(DEFAULT_MTU);
+    };
+    let all = links.list().during("listing links")?;
+    Ok(all.iter().find(|link| link.index == index).map_or(DEFAULT_MTU, |link| link.mtu))
+}
+
+/// Makes the node's link, or completes the one that is there.
+pub fn ensure_node_link(links: &Links, config: &Config, mtu: u32) -> Result<()> {
+    links.add_bridge(NODE_LINK, names::mac(NODE_LINK), mtu).during("making the node's link")?;
+    let index = links.get(NODE_LINK).during("looking for the node's link")?.index;
+    let gateway = config.gateway();
+    let service_route = Route {
+        destination: config.service_cidr.first().into(),
+        prefix: config.service_cidr.prefix(),
+        link: index,
+        gateway: None,
+        source: Some(gateway.into()),
+    };
+    let configure = links.change(|changes| {
+        changes.set_up(index);
+        changes.add_address(index, gateway.into(), 32);
+        changes.add_address(index, config.cluster_dns.into(), 32);
+        // Without it a process of the node could not even begin to connect to a Service where there is no
+        // default route.
+        changes.set_route(&service_route);
+    });
+    configure.during("configuring the node's link")
+}
+
+/// Changes the host's settings, noting first what they were.
+pub fn apply_settings(records: &Path) -> Result<()> {
+    let path = records.join(RECORD);
+    let mut former = read_record(&path)?;
+    for (name, value) in SETTINGS {
+        let current = sysctl::read(name).during("reading kernel settings")?;
+        if current != *value && !former.contains_key(*name) {
+            former.insert((*name).to_owned(), current);
+            write_record(&path, &former)?;
+        }
+        sysctl::write(name, value).during("changing kernel settings")?;
+    }
+    Ok(())
+}
+
+/// Puts the host's settings back and forgets the note.
+pub fn restore_settings(records: &Path) -> Result<()> {
+    let path = records.join(RECORD);
+    for (name, value) in read_record(&path)? {
+        sysctl::write(&name, &value).during("restoring kernel settings")?;
+    }
+    match fs::remove_file(&path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(NetworkError::Record { path, source }),
+        _ => Ok(()),
+    }
+}
+
+/// Removes all links of ours.
+pub fn remove_links(links: &Links) -> Result<()> {
+    let ours = |name: &str| name == NODE_LINK || name.strip_prefix(LINK_PREFIX).is_some_and(|rest| rest.starts_with('-'));
+    for link in links.list().during("listing links")?.iter().filter(|link| ours(&link.name)) {
+        links.remove(&link.name).during("removing a link")?;
+    }
+    Ok(())
+}
+
+fn read_record(path: &Path) -> Result<BTreeMap<String, String>> {
+    match fs::read(path) {
+        Ok(content) => serde_json::from_slice(&content)
+            .map_err(|source| NetworkError::Record { path: path.into(), source: source.into() }),
+        Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(BTreeMap::new()),
+        Err(source) => Err(NetworkError::Record { path: path.into(), source }),
+    }
+}
+
+fn write_record(path: &Path, former: &BTreeMap<String, String>) -> Result<()> {
+    let write = || {
+        let new = path.with_extension("new");
+        fs::write(&new, serde_json::to_vec(former)?)?;
+        fs::rename(&new, path)
+    };
+    write().map_err(|source| NetworkError::Record { path: path.into(), source })
+}

@@ -1,0 +1,362 @@
+//! Links, addresses, neighbours and routes. Source: `rtnetlink(7)`.
+
+use std::{fmt, fs::File, net::IpAddr, os::fd::AsRawFd, path::Path};
+
+use super::{
+    NetError, Netlink, Protocol, Result,
+    wire::{Attributes, Message, Request, address, attributes, flags, native_u32, text},
+};
+
+mod rtm {
+    pub const NEW_LINK: u16 = 16;
+    pub const DEL_LINK: u16 = 17;
+    pub const GET_LINK: u16 = 18;
+    pub const NEW_ADDR: u16 = 20;
+    pub const GET_ADDR: u16 = 22;
+    pub const NEW_ROUTE: u16 = 24;
+    pub const DEL_ROUTE: u16 = 25;
+    pub const GET_ROUTE: u16 = 26;
+    pub const NEW_NEIGHBOUR: u16 = 28;
+}
+
+mod ifla {
+    pub const ADDRESS: u16 = 1;
+    pub const NAME: u16 = 3;
+    pub const MTU: u16 = 4;
+    pub const LINK_INFO: u16 = 18;
+    pub const NET_NS_FD: u16 = 28;
+    pub const INFO_KIND: u16 = 1;
+    pub const INFO_DATA: u16 = 2;
+    pub const VETH_PEER: u16 = 1;
+}
+
+mod rta {
+    pub const DESTINATION: u16 = 1;
+    pub const OUT_LINK: u16 = 4;
+    pub const GATEWAY: u16 = 5;
+    pub const PRIORITY: u16 = 6;
+    pub const PREFERRED_SOURCE: u16 = 7;
+}
+
+const IFF_UP: u32 = 1;
+const NUD_PERMANENT: u16 = 0x80;
+const RT_TABLE_MAIN: u8 = 254;
+const RT_PROTOCOL_STATIC: u8 = 4;
+const RT_SCOPE_UNIVERSE: u8 = 0;
+const RT_SCOPE_LINK: u8 = 253;
+const RT_SCOPE_NOWHERE: u8 = 255;
+const RTN_UNICAST: u8 = 1;
+
+/// An Ethernet address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Mac(pub [u8; 6]);
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+/// A link as the kernel describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    pub index: u32,
+    pub name: String,
+    pub mtu: u32,
+    pub up: bool,
+    pub mac: Option<Mac>,
+}
+
+/// One end of a veth pair to be made.
+#[derive(Clone, Copy, Debug)]
+pub struct LinkConfig<'a> {
+    pub name: &'a str,
+    pub mac: Mac,
+    pub mtu: u32,
+}
+
+/// A route of the main table. Without a gateway the destination is reached on the link itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    pub destination: IpAddr,
+    pub prefix: u8,
+    pub link: u32,
+    pub gateway: Option<IpAddr>,
+    /// The address the host takes as its own when it opens a connection over this route.
+    pub source: Option<IpAddr>,
+}
+
+/// The links, addresses and routes of one network namespace.
+#[derive(Debug)]
+pub struct Links {
+    netlink: Netlink,
+}
+
+impl Links {
+    /// Those of the calling thread's network namespace.
+    pub fn open() -> Result<Self> {
+        Ok(Self { netlink: Netlink::open(Protocol::Route)? })
+    }
+
+    /// Those of the network namespace that a file holds.
+    pub fn open_in(netns: &Path) -> Result<Self> {
+        Ok(Self { netlink: Netlink::open_in(netns, Protocol::Route)? })
+    }
+
+    pub fn list(&self) -> Result<Vec<Link>> {
+        let mut request = Request::new();
+        request.message(rtm::GET_LINK, flags::DUMP, "list", "links", |w| w.header(&link_header(0, 0, 0)));
+        let mut links = Vec::new();
+        self.netlink.query(&request, |message| links.extend(parse_link(&message)))?;
+        Ok(links)
+    }
+
+    /// The link of this name, `None` where there is none.
+    pub fn find(&self, name: &str) -> Result<Option<Link>> {
+        let mut request = Request::new();
+        request.message(rtm::GET_LINK, 0, "look up link", name, |w| {
+            w.header(&link_header(0, 0, 0));
+            w.text(ifla::NAME, name);
+        });
+        let mut link = None;
+        match self.netlink.query(&request, |message| link = link.take().or(parse_link(&message))) {
+            Ok(()) => Ok(link),
+            Err(error) if error.is_missing() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The link of this name, which must be there.
+    pub fn get(&self, name: &str) -> Result<Link> {
+        self.find(name)?.ok_or_else(|| NetError::NoLink { name: name.into() })
+    }
+
+    /// Makes a bridge and takes it up; succeeds where it is there.
+    pub fn add_bridge(&self, name: &str, mac: Mac, mtu: u32) -> Result<()> {
+        let mut request = Request::new();
+        let create = flags::CREATE | flags::EXCLUSIVE | flags::ACK;
+        request.message(rtm::NEW_LINK, create, "add bridge", name, |w| {
+            w.header(&link_header(0, IFF_UP, IFF_UP));
+            w.text(ifla::NAME, name);
+            w.bytes(ifla::ADDRESS, &mac.0);
+            w.u32(ifla::MTU, mtu);
+            w.nest(ifla::LINK_INFO, |w| w.text(ifla::INFO_KIND, "bridge"));
+        });
+        self.netlink.execute_forgiving(&request, NetError::is_exists)
+    }
+
+    /// Makes a veth pair, one end here and one in the network namespace that `netns` holds, both up.
+    pub fn add_veth(&self, here: LinkConfig<'_>, there: LinkConfig<'_>, netns: &Path) -> Result<()> {
+        let namespace = File::open(netns).map_err(|source| NetError::Namespace { path: netns.into(), source })?;
+        let mut request = Request::new();
+        let create = flags::CREATE | flags::EXCLUSIVE | flags::ACK;
+        request.message(rtm::NEW_LINK, create, "add veth", here.name, |w| {
+            w.header(&link_header(0, IFF_UP, IFF_UP));
+            veth_end(w, here);
+            w.nest(ifla::LINK_INFO, |w| {
+                w.text(ifla::INFO_KIND, "veth");
+                w.nest(ifla::INFO_DATA, |w| {
+                    w.nest(ifla::VETH_PEER, |w| {
+                        w.header(&link_header(0, IFF_UP, IFF_UP));
+                        veth_end(w, there);
+                        w.u32(ifla::NET_NS_FD, namespace.as_raw_fd() as u32);
+                    });
+                });
+            });
+        });
+        self.netlink.execute(&request)
+    }
+
+    /// Removes a link (and with a veth its other end); succeeds where there is none.
+    pub fn remove(&self, name: &str) -> Result<()> {
+        let mut request = Request::new();
+        request.message(rtm::DEL_LINK, flags::ACK, "remove link", name, |w| {
+            w.header(&link_header(0, 0, 0));
+            w.text(ifla::NAME, name);
+        });
+        self.netlink.execute_forgiving(&request, NetError::is_missing)
+    }
+
+    pub fn set_up(&self, index: u32) -> Result<()> {
+        self.change(|plan| plan.set_up(index))
+    }
+
+    /// Applies several small changes in one system call. What is there already counts as done.
+    pub fn change(&self, plan: impl FnOnce(&mut LinkChanges)) -> Result<()> {
+        let mut changes = LinkChanges { request: Request::new() };
+        plan(&mut changes);
+        if changes.request.is_empty() {
+            return Ok(());
+        }
+        self.netlink.execute_forgiving(&changes.request, NetError::is_exists)
+    }
+
+    /// Removes a route; succeeds where there is none.
+    pub fn remove_route(&self, route: &Route) -> Result<()> {
+        let mut request = Request::new();
+        let name = format!("{}/{}", route.destination, route.prefix);
+        request.message(rtm::DEL_ROUTE, flags::ACK, "remove route", &name, |w| {
+            w.header(&route_header(route, RT_SCOPE_NOWHERE));
+            w.address(rta::DESTINATION, route.destination);
+            w.u32(rta::OUT_LINK, route.link);
+        });
+        self.netlink.execute_forgiving(&request, NetError::is_missing)
+    }
+
+    /// The addresses of this host as (link index, address, prefix length).
+    pub fn addresses(&self) -> Result<Vec<(u32, IpAddr, u8)>> {
+        let mut request = Request::new();
+        request.message(rtm::GET_ADDR, flags::DUMP, "list", "addresses", |w| w.header(&[0; 8]));
+        let mut found = Vec::new();
+        self.netlink.query(&request, |message| {
+            let Some((header, rest)) = message.payload.split_at_checked(8) else { return };
+            let Some(index) = native_u32(&header[4..8]) else { return };
+            let (mut local, mut remote) = (None, None);
+            for (kind, value) in attributes(rest) {
+                match kind {
+                    1 => remote = address(value),
+                    2 => local = address(value),
+                    _ => {}
+                }
+            }
+            // On a point-to-point link the two differ, and the local one is the host's own.
+            found.extend(local.or(remote).map(|ip| (index, ip, header[1])));
+        })?;
+        Ok(found)
+    }
+
+    /// The index of the link that the IPv4 default route with the lowest metric leaves by.
+    pub fn default_route_link(&self) -> Result<Option<u32>> {
+        let mut request = Request::new();
+        request.message(rtm::GET_ROUTE, flags::DUMP, "list", "routes", |w| {
+            let mut header = [0; 12];
+            header[0] = nix::libc::AF_INET as u8;
+            w.header(&header);
+        });
+        let mut best: Option<(u32, u32)> = None;
+        self.netlink.query(&request, |message| {
+            let Some((header, rest)) = message.payload.split_at_checked(12) else { return };
+            if header[1] != 0 || header[4] != RT_TABLE_MAIN || header[7] != RTN_UNICAST {
+                return;
+            }
+            let (mut link, mut metric) = (None, 0);
+            for (kind, value) in attributes(rest) {
+                match kind {
+                    rta::OUT_LINK => link = native_u32(value),
+                    rta::PRIORITY => metric = native_u32(value).unwrap_or_default(),
+                    _ => {}
+                }
+            }
+            if let Some(link) = link
+                && best.is_none_or(|(_, lowest)| metric < lowest)
+            {
+                best = Some((link, metric));
+            }
+        })?;
+        Ok(best.map(|(link, _)| link))
+    }
+}
+
+/// Changes collected for one system call.
+pub struct LinkChanges {
+    request: Request,
+}
+
+impl LinkChanges {
+    pub fn set_up(&mut self, index: u32) {
+        self.request.message(rtm::NEW_LINK, flags::ACK, "take up link", &index.to_string(), |w| {
+            w.header(&link_header(index, IFF_UP, IFF_UP));
+        });
+    }
+
+    pub fn add_address(&mut self, index: u32, ip: IpAddr, prefix: u8) {
+        let make = flags::CREATE | flags::EXCLUSIVE | flags::ACK;
+        self.request.message(rtm::NEW_ADDR, make, "add address", &ip.to_string(), |w| {
+            let mut header = [family(ip), prefix, 0, RT_SCOPE_UNIVERSE, 0, 0, 0, 0];
+            header[4..].copy_from_slice(&index.to_ne_bytes());
+            w.header(&header);
+            w.address(2, ip);
+            w.address(1, ip);
+        });
+    }
+
+    /// A neighbour that is known for good, so that no packet ever waits for its address.
+    pub fn set_neighbour(&mut self, index: u32, ip: IpAddr, mac: Mac) {
+        let make = flags::CREATE | flags::REPLACE | flags::ACK;
+        self.request.message(rtm::NEW_NEIGHBOUR, make, "set neighbour", &ip.to_string(), |w| {
+            let mut header = [0; 12];
+            header[0] = family(ip);
+            header[4..8].copy_from_slice(&index.to_ne_bytes());
+            header[8..10].copy_from_slice(&NUD_PERMANENT.to_ne_bytes());
+            w.header(&header);
+            w.address(1, ip);
+            w.bytes(2, &mac.0);
+        });
+    }
+
+    pub fn set_route(&mut self, route: &Route) {
+        let make = flags::CREATE | flags::REPLACE | flags::ACK;
+        let name = format!("{}/{}", route.destination, route.prefix);
+        self.request.message(rtm::NEW_ROUTE, make, "set route", &name, |w| {
+            let scope = if route.gateway.is_some() { RT_SCOPE_UNIVERSE } else { RT_SCOPE_LINK };
+            w.header(&route_header(route, scope));
+            if route.prefix > 0 {
+                w.address(rta::DESTINATION, route.destination);
+            }
+            w.u32(rta::OUT_LINK, route.link);
+            if let Some(gateway) = route.gateway {
+                w.address(rta::GATEWAY, gateway);
+            }
+            if let Some(source) = route.source {
+                w.address(rta::PREFERRED_SOURCE, source);
+            }
+        });
+    }
+}
+
+fn veth_end(w: &mut Attributes<'_>, end: LinkConfig<'_>) {
+    w.text(ifla::NAME, end.name);
+    w.bytes(ifla::ADDRESS, &end.mac.0);
+    w.u32(ifla::MTU, end.mtu);
+}
+
+/// `struct ifinfomsg`.
+fn link_header(index: u32, link_flags: u32, change: u32) -> [u8; 16] {
+    let mut header = [0; 16];
+    header[4..8].copy_from_slice(&index.to_ne_bytes());
+    header[8..12].copy_from_slice(&link_flags.to_ne_bytes());
+    header[12..16].copy_from_slice(&change.to_ne_bytes());
+    header
+}
+
+/// `struct rtmsg`.
+fn route_header(route: &Route, scope: u8) -> [u8; 12] {
+    let family = family(route.destination);
+    [family, route.prefix, 0, 0, RT_TABLE_MAIN, RT_PROTOCOL_STATIC, scope, RTN_UNICAST, 0, 0, 0, 0]
+}
+
+fn family(ip: IpAddr) -> u8 {
+    let family = if ip.is_ipv4() { nix::libc::AF_INET } else { nix::libc::AF_INET6 };
+    family as u8
+}
+
+fn parse_link(message: &Message<'_>) -> Option<Link> {
+    let (header, rest) = message.payload.split_at_checked(16).filter(|_| message.kind == rtm::NEW_LINK)?;
+    let mut link = Link {
+        index: native_u32(&header[4..8])?,
+        name: String::new(),
+        mtu: 0,
+        up: native_u32(&header[8..12])? & IFF_UP != 0,
+        mac: None,
+    };
+    for (kind, value) in attributes(rest) {
+        match kind {
+            ifla::NAME => link.name = text(value).to_owned(),
+            ifla::MTU => link.mtu = native_u32(value)?,
+            ifla::ADDRESS => link.mac = value.try_into().ok().map(Mac),
+            _ => {}
+        }
+    }
+    Some(link)
+}

@@ -1,0 +1,22 @@
+//! The kernel's network state, changed by netlink and read back by it: links, addresses and routes
+//! ([`Links`]), nftables ([`nft`]), connection tracking ([`conntrack`]), settings ([`sysctl`]) and network
+//! namespaces ([`netns`]).
+//!
+//! The codec is our own and small. The netlink crates know a third of the nftables expressions that a service
+//! proxy needs, and build a tree of values for each message; here a message is written once, into the buffer
+//! that is sent. Source: the kernel's `include/uapi/linux/{rtnetlink,netfilter/*}.h`.
+
+pub mod conntrack;
+mod error;
+mod links;
+pub mod netns;
+pub mod nft;
+mod socket;
+pub mod sysctl;
+#[cfg(test)]
+mod tests;
+pub mod wire;
+
+pub use error::{NetError, Result};
+pub use links::{Link, LinkConfig, Links, Mac, Route};
+pub use socket::{Netlink, Protocol};
