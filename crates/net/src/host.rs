@@ -77,7 +77,8 @@ pub fn restore_settings(records: &Path) -> Result<()> {
 
 /// Removes all links of ours.
 pub fn remove_links(links: &Links) -> Result<()> {
-    let ours = |name: &str| name == NODE_LINK || name.strip_prefix(LINK_PREFIX).is_some_and(|rest| rest.starts_with('-'));
+    let ours =
+        |name: &str| name == NODE_LINK || name.strip_prefix(LINK_PREFIX).is_some_and(|rest| rest.starts_with('-'));
     for link in links.list().during("listing links")?.iter().filter(|link| ours(&link.name)) {
         links.remove(&link.name).during("removing a link")?;
     }

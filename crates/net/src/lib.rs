@@ -10,11 +10,15 @@ mod dataplane;
 mod error;
 mod host;
 mod names;
+mod network;
 mod pods;
+#[cfg(test)]
+mod testbed;
 
 pub use cidr::{CidrError, Ipv4Cidr};
 pub use config::Config;
 pub use error::{NetworkError, Result};
+pub use network::{Network, reset};
 
 /// The IP protocol's number of a Kubernetes `protocol`.
 fn protocol_number(name: &str) -> Option<u8> {

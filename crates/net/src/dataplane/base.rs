@@ -127,8 +127,12 @@ fn add_source_rules(batch: &mut Batch, config: &Config) {
         Expr::Masquerade,
     ];
     batch.add_rule("postrouting", &is_marked);
-    let hairpin =
-        [ipv4::source(Reg(0)), ipv4::destination(Reg(1)), Expr::In { set: HAIRPINS.name, key: Reg(0) }, Expr::Masquerade];
+    let hairpin = [
+        ipv4::source(Reg(0)),
+        ipv4::destination(Reg(1)),
+        Expr::In { set: HAIRPINS.name, key: Reg(0) },
+        Expr::Masquerade,
+    ];
     batch.add_rule("postrouting", &hairpin);
     // A process of the node that came by the loopback address: no answer would find it there.
     let mut loopback = has_bits(CtKey::Status, CtKey::DESTINATION_TRANSLATED).to_vec();

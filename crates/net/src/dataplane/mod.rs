@@ -29,8 +29,7 @@ pub const MASQUERADE_MARK: u32 = 0x4000;
 /// Endpoint choices of `sessionAffinity: ClientIP` that are remembered at most.
 const AFFINITY_SIZE: u32 = 1 << 17;
 
-const FRONTEND: &[DataType] =
-    &[DataType::Mark, DataType::Ipv4Address, DataType::InetProtocol, DataType::InetService];
+const FRONTEND: &[DataType] = &[DataType::Mark, DataType::Ipv4Address, DataType::InetProtocol, DataType::InetService];
 
 /// Frontend to the chain that picks an endpoint.
 pub const FRONTENDS: Set = Set { name: "frontends", key: FRONTEND, kind: SetKind::VerdictMap };
@@ -45,11 +44,8 @@ pub const BACKENDS: Set = Set {
     kind: SetKind::Map(&[DataType::Ipv4Address, DataType::InetService]),
 };
 /// Group and endpoint, for groups with session affinity: a remembered choice counts while it is in here.
-pub const MEMBERS: Set = Set {
-    name: "members",
-    key: &[DataType::Mark, DataType::Ipv4Address, DataType::InetService],
-    kind: SetKind::Set,
-};
+pub const MEMBERS: Set =
+    Set { name: "members", key: &[DataType::Mark, DataType::Ipv4Address, DataType::InetService], kind: SetKind::Set };
 /// Group and client to the endpoint chosen before.
 pub const AFFINITY: Set = Set {
     name: "affinity",

@@ -47,8 +47,7 @@ pub fn add_pick_chain(batch: &mut Batch, pick: &Pick) {
 
 fn add_sticky_rules(batch: &mut Batch, chain: &str, pick: &Pick, seconds: u32) {
     let timeout_ms = Some(u64::from(seconds) * 1000);
-    let dynamic =
-        |op, key, value| Expr::Dynamic { op, set: AFFINITY.name, key, value: Some(value), timeout_ms };
+    let dynamic = |op, key, value| Expr::Dynamic { op, set: AFFINITY.name, key, value: Some(value), timeout_ms };
     // The remembered endpoint, if it still is one. Registers: client's key in 8-9, member's key in 12-14.
     let remembered = [
         ipv4::source(Reg(9)),
@@ -63,13 +62,7 @@ fn add_sticky_rules(batch: &mut Batch, chain: &str, pick: &Pick, seconds: u32) {
     let forget = [
         ipv4::source(Reg(9)),
         Expr::Map { map: AFFINITY.name, key: GROUP, to: Reg(13) },
-        Expr::Dynamic {
-            op: DynamicOp::Delete,
-            set: AFFINITY.name,
-            key: GROUP,
-            value: Some(Reg(13)),
-            timeout_ms: None,
-        },
+        Expr::Dynamic { op: DynamicOp::Delete, set: AFFINITY.name, key: GROUP, value: Some(Reg(13)), timeout_ms: None },
     ];
     batch.add_rule(chain, &with(pick.by, &forget));
     // A fresh choice, remembered. Where the memory is full this rule ends, and the plain ones below serve.

@@ -36,8 +36,13 @@ pub fn attach(links: &Links, pod: &Attachment<'_>) -> Result<()> {
     }
     configure_inside(&inside, pod, node_mac)?;
     let node_end = links.get(pod.link).during("looking for the pod's link")?;
-    let to_pod =
-        Route { destination: pod.ip.into(), prefix: 32, link: node_end.index, gateway: None, source: Some(pod.gateway.into()) };
+    let to_pod = Route {
+        destination: pod.ip.into(),
+        prefix: 32,
+        link: node_end.index,
+        gateway: None,
+        source: Some(pod.gateway.into()),
+    };
     links.change(|changes| changes.set_route(&to_pod)).during("routing to the pod")?;
     // Lets a node port answer on 127.0.0.1; the table's input chain keeps pods from using it the other way.
     sysctl::write(&format!("ipv4/conf/{}/route_localnet", pod.link), "1").during("configuring the pod's link")
@@ -53,6 +58,7 @@ fn configure_inside(inside: &Links, pod: &Attachment<'_>, node_mac: knarr_os::ne
         Route { destination: Ipv4Addr::UNSPECIFIED.into(), prefix: 0, link, gateway: Some(gateway), source: None };
     let configure = inside.change(|changes| {
         changes.set_up(loopback);
+        changes.set_up(link);
         changes.add_address(link, pod.ip.into(), 32);
         changes.set_neighbour(link, gateway, node_mac);
         changes.set_route(&to_gateway);

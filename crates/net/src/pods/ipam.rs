@@ -94,7 +94,8 @@ impl Ipam {
                 Err(_) => fs::remove_file(&path).map_err(record(&path))?,
             }
         }
-        let next = fs::read_to_string(dir.join(NEXT)).ok().and_then(|text| text.trim().parse().ok()).unwrap_or_default();
+        let next =
+            fs::read_to_string(dir.join(NEXT)).ok().and_then(|text| text.trim().parse().ok()).unwrap_or_default();
         let used = leases.values().map(|lease: &Lease| lease.ip).collect();
         Ok(Self { dir, range, leases, used, next })
     }
@@ -112,7 +113,8 @@ impl Ipam {
         if let Some(lease) = self.leases.get(sandbox_id) {
             return Ok(lease.clone());
         }
-        let taken = |port: &&HostPort| self.leases.values().flat_map(|lease| &lease.host_ports).any(|other| clash(port, other));
+        let taken =
+            |port: &&HostPort| self.leases.values().flat_map(|lease| &lease.host_ports).any(|other| clash(port, other));
         if let Some(port) = host_ports.iter().find(taken) {
             return Err(NetworkError::HostPortTaken { port: port.host_port });
         }
@@ -132,7 +134,9 @@ impl Ipam {
         let Some(lease) = self.leases.get(sandbox_id) else { return Ok(()) };
         let path = self.path(lease.ip);
         match fs::remove_file(&path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => return Err(NetworkError::Record { path, source }),
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                return Err(NetworkError::Record { path, source });
+            }
             _ => {}
         }
         self.used.remove(&lease.ip);

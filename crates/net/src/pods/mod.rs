@@ -7,6 +7,8 @@
 
 mod attach;
 mod ipam;
+#[cfg(test)]
+mod tests;
 
 use std::{
     net::IpAddr,
@@ -84,13 +86,16 @@ impl Pods {
     }
 
     fn make_link(&self, lease: &Lease, request: &NetworkRequest) -> Result<()> {
-        attach::attach(&self.links, &attach::Attachment {
-            link: &names::pod_link(&lease.sandbox_id),
-            ip: lease.ip,
-            gateway: self.config.gateway(),
-            mtu: self.mtu,
-            netns: &request.netns,
-        })
+        attach::attach(
+            &self.links,
+            &attach::Attachment {
+                link: &names::pod_link(&lease.sandbox_id),
+                ip: lease.ip,
+                gateway: self.config.gateway(),
+                mtu: self.mtu,
+                netns: &request.netns,
+            },
+        )
     }
 
     fn add_elements(&self, lease: &Lease) -> Result<()> {

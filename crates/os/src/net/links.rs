@@ -146,7 +146,7 @@ impl Links {
         self.netlink.execute_forgiving(&request, NetError::is_exists)
     }
 
-    /// Makes a veth pair, one end here and one in the network namespace that `netns` holds, both up.
+    /// Makes a veth pair, one end here, up, and one in the network namespace that `netns` holds, down.
     pub fn add_veth(&self, here: LinkConfig<'_>, there: LinkConfig<'_>, netns: &Path) -> Result<()> {
         let namespace = File::open(netns).map_err(|source| NetError::Namespace { path: netns.into(), source })?;
         let mut request = Request::new();
@@ -158,7 +158,8 @@ impl Links {
                 w.text(ifla::INFO_KIND, "veth");
                 w.nest(ifla::INFO_DATA, |w| {
                     w.nest(ifla::VETH_PEER, |w| {
-                        w.header(&link_header(0, IFF_UP, IFF_UP));
+                        // It cannot be taken up in the same message: that needs the pair to be complete.
+                        w.header(&link_header(0, 0, 0));
                         veth_end(w, there);
                         w.u32(ifla::NET_NS_FD, namespace.as_raw_fd() as u32);
                     });

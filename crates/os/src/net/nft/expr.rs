@@ -76,30 +76,85 @@ pub enum Verdict<'a> {
 #[derive(Clone, Debug)]
 pub enum Expr<'a> {
     /// Bytes of the network header.
-    Network { offset: u32, length: u32, to: Reg },
+    Network {
+        offset: u32,
+        length: u32,
+        to: Reg,
+    },
     /// Bytes of the transport header.
-    Transport { offset: u32, length: u32, to: Reg },
-    Meta { key: MetaKey, to: Reg },
-    SetMark { from: Reg },
-    Ct { key: CtKey, to: Reg },
+    Transport {
+        offset: u32,
+        length: u32,
+        to: Reg,
+    },
+    Meta {
+        key: MetaKey,
+        to: Reg,
+    },
+    SetMark {
+        from: Reg,
+    },
+    Ct {
+        key: CtKey,
+        to: Reg,
+    },
     /// The type of the route to the destination address, such as [`Expr::LOCAL`].
-    DestinationType { to: Reg },
-    Compare { reg: Reg, op: Op, with: &'a [u8] },
+    DestinationType {
+        to: Reg,
+    },
+    Compare {
+        reg: Reg,
+        op: Op,
+        with: &'a [u8],
+    },
     /// `to = (from & mask) ^ xor`, in the machine's byte order where both are loaded so.
-    Bitwise { from: Reg, to: Reg, mask: [u8; 4], xor: [u8; 4] },
-    Load { to: Reg, word: [u8; 4] },
+    Bitwise {
+        from: Reg,
+        to: Reg,
+        mask: [u8; 4],
+        xor: [u8; 4],
+    },
+    Load {
+        to: Reg,
+        word: [u8; 4],
+    },
     /// Ends the rule unless `set` has the key.
-    In { set: &'a str, key: Reg },
-    NotIn { set: &'a str, key: Reg },
+    In {
+        set: &'a str,
+        key: Reg,
+    },
+    NotIn {
+        set: &'a str,
+        key: Reg,
+    },
     /// Ends the rule unless `map` has the key; else puts its value into `to`.
-    Map { map: &'a str, key: Reg, to: Reg },
+    Map {
+        map: &'a str,
+        key: Reg,
+        to: Reg,
+    },
     /// Ends the rule unless the verdict map has the key; else does what it says.
-    VerdictMap { map: &'a str, key: Reg },
+    VerdictMap {
+        map: &'a str,
+        key: Reg,
+    },
     /// A random number below `modulus`.
-    Random { modulus: u32, to: Reg },
+    Random {
+        modulus: u32,
+        to: Reg,
+    },
     /// Changes a set or a map as packets pass; `value` only for maps.
-    Dynamic { op: DynamicOp, set: &'a str, key: Reg, value: Option<Reg>, timeout_ms: Option<u64> },
-    Dnat { ip: Reg, port: Reg },
+    Dynamic {
+        op: DynamicOp,
+        set: &'a str,
+        key: Reg,
+        value: Option<Reg>,
+        timeout_ms: Option<u64>,
+    },
+    Dnat {
+        ip: Reg,
+        port: Reg,
+    },
     Masquerade,
     Reject(RejectWith),
     Verdict(Verdict<'a>),

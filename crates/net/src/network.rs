@@ -1,0 +1,81 @@
+use std::{fs, path::Path, sync::Arc};
+
+use knarr_client::Informers;
+use knarr_cri::PodNetwork;
+use knarr_os::net::{Links, nft::Nftables};
+
+use crate::{
+    Config, dataplane,
+    error::{During, NetworkError, Result},
+    host,
+    pods::{PodNetworkHandle, Pods},
+};
+
+/// The running network of a node.
+pub struct Network {
+    pods: Arc<Pods>,
+}
+
+impl Network {
+    /// Sets the pod network up (a few milliseconds; pods can be attached when this returns) and starts the Service
+    /// proxy and the DNS server, which follow the API in the background until the informers are cancelled.
+    ///
+    /// What a former process left is taken over as it is: pods keep their addresses and connections go on.
+    pub async fn start(config: Config, informers: Informers) -> Result<Self> {
+        let base = {
+            let config = config.clone();
+            tokio::task::spawn_blocking(move || Base::set_up(&config)).await.unwrap_or(Err(NetworkError::WorkerGone))?
+        };
+        let _ = (&informers, &base.nftables);
+        Ok(Self { pods: Arc::new(base.pods) })
+    }
+
+    /// What the runtime attaches its sandboxes by.
+    pub fn pod_network(&self) -> Arc<dyn PodNetwork> {
+        Arc::new(PodNetworkHandle(self.pods.clone()))
+    }
+
+    /// Detaches every sandbox that `alive` does not know: those that ended while Knarr did not run.
+    pub async fn retain(&self, alive: impl Fn(&str) -> bool + Send + 'static) -> Result<()> {
+        let pods = self.pods.clone();
+        tokio::task::spawn_blocking(move || pods.retain(alive)).await.unwrap_or(Err(NetworkError::WorkerGone))
+    }
+}
+
+/// The half of the network that needs no API.
+pub(crate) struct Base {
+    pub nftables: Arc<Nftables>,
+    pub pods: Pods,
+}
+
+impl Base {
+    pub fn set_up(config: &Config) -> Result<Self> {
+        let records = config.records_dir();
+        fs::create_dir_all(&records).map_err(|source| NetworkError::Record { path: records.clone(), source })?;
+        let links = Links::open().during("opening the network")?;
+        let nftables = Arc::new(Nftables::open().during("opening nftables")?);
+        let mtu = host::uplink_mtu(&links)?;
+        host::ensure_node_link(&links, config, mtu)?;
+        host::apply_settings(&records)?;
+        dataplane::ensure(&nftables, config)?;
+        let pods = Pods::open(config, links, nftables.clone(), mtu)?;
+        Ok(Self { nftables, pods })
+    }
+}
+
+/// Removes all that the network made on this host, and nothing else: links, the nftables table, records; kernel
+/// settings get their former values back.
+pub fn reset(data_dir: &Path) -> Result<()> {
+    let records = data_dir.join("net");
+    let links = Links::open().during("opening the network")?;
+    let nftables = Nftables::open().during("opening nftables")?;
+    dataplane::remove(&nftables)?;
+    host::remove_links(&links)?;
+    host::restore_settings(&records)?;
+    match fs::remove_dir_all(&records) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+            Err(NetworkError::Record { path: records, source })
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,131 @@
+use std::{collections::BTreeSet, sync::Arc};
+
+use knarr_cri::{PodNetwork as _, PortMapping};
+use knarr_os::net::{Links, sysctl};
+
+use super::PodNetworkHandle;
+use crate::testbed::*;
+
+#[test]
+fn pods_reach_each_other_the_node_and_the_world() {
+    on_node(|| {
+        let outside = Space::outside();
+        let node = Node::new();
+        let network = PodNetworkHandle(Arc::new(node.base.pods));
+        let (a, a_ip) = pod(&network, "a", 80, Vec::new());
+        let (b, b_ip) = pod(&network, "b", 80, Vec::new());
+        outside.serve("world", 80);
+        serve_here("node", 81);
+
+        assert_eq!(a.run(|| ask_tcp((b_ip, 80)).unwrap()), Answer { name: "b".into(), peer: a_ip.into() });
+        assert_eq!(b.run(|| ask_udp((a_ip, 80)).unwrap()), Answer { name: "a".into(), peer: b_ip.into() });
+        assert_eq!(a.run(|| ask_tcp((NODE_IP, 81)).unwrap()), Answer { name: "node".into(), peer: a_ip.into() });
+        let gateway = node.config.gateway();
+        assert_eq!(ask_tcp((a_ip, 80)).unwrap(), Answer { name: "a".into(), peer: gateway.into() });
+        // The world knows nothing of pod addresses.
+        assert_eq!(a.run(|| ask_tcp((CLIENT_IP, 80)).unwrap()), Answer { name: "world".into(), peer: NODE_IP.into() });
+        // Their own loopback works, and the link is as wide as the node's uplink.
+        assert_eq!(a.run(|| ask_tcp(([127, 0, 0, 1].into(), 80)).unwrap().name), "a");
+        assert_eq!(a.links().get("eth0").unwrap().mtu, 1400);
+    });
+}
+
+#[test]
+fn host_ports_lead_to_the_pod() {
+    on_node(|| {
+        let outside = Space::outside();
+        let node = Node::new();
+        let network = PodNetworkHandle(Arc::new(node.base.pods));
+        let mapping = |host_port, host_ip| PortMapping { protocol: "TCP", container_port: 80, host_port, host_ip };
+        let elsewhere = Some([192, 0, 2, 77].into());
+        let (a, a_ip) = pod(&network, "a", 80, vec![mapping(8080, None), mapping(8081, elsewhere)]);
+        let (b, b_ip) = pod(&network, "b", 80, Vec::new());
+
+        let seen = |answer: Answer| (answer.name, answer.peer);
+        assert_eq!(seen(outside.run(|| ask_tcp((NODE_IP, 8080)).unwrap())), ("a".into(), CLIENT_IP.into()));
+        assert_eq!(ask_tcp((NODE_IP, 8080)).unwrap().name, "a");
+        assert_eq!(ask_tcp(([127, 0, 0, 1].into(), 8080)).unwrap().name, "a");
+        assert_eq!(seen(b.run(|| ask_tcp((NODE_IP, 8080)).unwrap())), ("a".into(), b_ip.into()));
+        // The pod itself by its host port: it would drop a packet from its own address.
+        assert_ne!(a.run(|| ask_tcp((NODE_IP, 8080)).unwrap().peer), std::net::IpAddr::from(a_ip));
+        assert!(outside.run(|| ask_tcp((NODE_IP, 8081))).is_err(), "published on another address only");
+
+        let taken = Space::new();
+        let mut request = taken.request("c");
+        request.port_mappings = vec![mapping(8080, None)];
+        let error = block_on(network.add(&request)).unwrap_err();
+        assert!(format!("{error:?}").contains("8080"), "{error:?}");
+        block_on(network.del(&a.request("a"))).unwrap();
+        assert!(outside.run(|| ask_tcp((NODE_IP, 8080))).is_err(), "gone with its pod");
+        block_on(network.add(&request)).unwrap();
+    });
+}
+
+#[test]
+fn calls_may_be_repeated_and_come_late() {
+    on_node(|| {
+        let node = Node::new();
+        let network = PodNetworkHandle(Arc::new(node.base.pods));
+        let space = Space::new();
+        let first = block_on(network.add(&space.request("a"))).unwrap();
+        assert_eq!(block_on(network.add(&space.request("a"))).unwrap(), first);
+        // A namespace that died with its pod: the link is gone, the sandbox's name is not.
+        let again = Space::new();
+        let links = Links::open().unwrap();
+        links.remove(&crate::names::pod_link("a")).unwrap();
+        assert_eq!(block_on(network.add(&again.request("a"))).unwrap(), first);
+        let names = |links: &Links| links.list().unwrap().into_iter().map(|link| link.name).collect::<BTreeSet<_>>();
+        assert!(names(&links).contains(&crate::names::pod_link("a")));
+        for _ in 0..2 {
+            block_on(network.del(&again.request("a"))).unwrap();
+        }
+        block_on(network.del(&again.request("never"))).unwrap();
+        assert_eq!(names(&links), BTreeSet::from(["lo".to_owned(), "knarr0".to_owned()]));
+        assert!(block_on(network.status()).is_ok());
+        links.remove("knarr0").unwrap();
+        assert!(block_on(network.status()).is_err());
+    });
+}
+
+#[test]
+fn a_restart_takes_over_and_a_reset_leaves_nothing() {
+    on_node(|| {
+        let outside = Space::outside();
+        let state = || {
+            let links = Links::open().unwrap();
+            let mut names: Vec<_> = links.list().unwrap().into_iter().map(|link| link.name).collect();
+            names.sort();
+            let nftables = knarr_os::net::nft::Nftables::open().unwrap();
+            let table = nftables.has_table(crate::dataplane::FAMILY, crate::names::TABLE).unwrap();
+            (
+                names,
+                table,
+                sysctl::read("ipv4/ip_forward").unwrap(),
+                links.addresses().unwrap().into_iter().filter(|(_, ip, _)| ip.is_ipv4()).collect::<Vec<_>>(),
+            )
+        };
+        let before = state();
+        let node = Node::new();
+        let network = PodNetworkHandle(Arc::new(node.base.pods));
+        let mapping = PortMapping { protocol: "TCP", container_port: 80, host_port: 8080, host_ip: None };
+        let (_a, a_ip) = pod(&network, "a", 80, vec![mapping]);
+        let (answer, mut stream) = outside.run(|| connect((NODE_IP, 8080)));
+        assert_eq!(answer.name, "a");
+        drop(network);
+
+        let base = crate::network::Base::set_up(&node.config).unwrap();
+        let network = PodNetworkHandle(Arc::new(base.pods));
+        use std::io::{Read as _, Write as _};
+        stream.write_all(b"still there").unwrap();
+        let mut echo = [0; 11];
+        stream.read_exact(&mut echo).unwrap();
+        assert_eq!(outside.run(|| ask_tcp((NODE_IP, 8080)).unwrap().name), "a");
+        let (_b, b_ip) = pod(&network, "b", 80, Vec::new());
+        assert_ne!(a_ip, b_ip);
+
+        crate::reset(node.dir.path()).unwrap();
+        assert_eq!(state(), before);
+        assert!(!node.dir.path().join("net").exists());
+        crate::reset(node.dir.path()).unwrap();
+    });
+}
