@@ -6,6 +6,8 @@
 //! proxy needs, and build a tree of values for each message; here a message is written once, into the buffer
 //! that is sent. Source: the kernel's `include/uapi/linux/{rtnetlink,netfilter/*}.h`.
 
+#![forbid(unsafe_code)]
+
 pub mod conntrack;
 mod error;
 mod links;
