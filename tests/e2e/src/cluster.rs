@@ -17,6 +17,14 @@ use crate::{
     image,
 };
 
+/// The administrator's credentials as files, for clients that are not kubectl.
+pub struct RawConfig {
+    pub server: String,
+    pub ca: PathBuf,
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+}
+
 pub struct Cluster {
     dir: tempfile::TempDir,
     knarr: PathBuf,
@@ -195,6 +203,23 @@ impl Cluster {
             args.push(&path);
             let found = self.kubectl_args(&args)?;
             if found == wanted { Ok(()) } else { bail!("it is {found:?}") }
+        })
+    }
+
+    pub fn get_raw_config(&self) -> Result<RawConfig> {
+        let view = |path: &str| self.kubectl(&format!("config view --raw --minify -o jsonpath={{{path}}}"));
+        let file = |name: &str, path: &str| -> Result<PathBuf> {
+            let to = self.dir.path().join(name);
+            let mut decode = Command::new("base64");
+            let text = run_with(decode.arg("-d"), &view(path)?, PATIENCE)?.stdout;
+            fs::write(&to, text)?;
+            Ok(to)
+        };
+        Ok(RawConfig {
+            server: view(".clusters[0].cluster.server")?,
+            ca: file("ca.pem", ".clusters[0].cluster.certificate-authority-data")?,
+            certificate: file("client.pem", ".users[0].user.client-certificate-data")?,
+            key: file("client.key", ".users[0].user.client-key-data")?,
         })
     }
 

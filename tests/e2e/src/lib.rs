@@ -9,7 +9,9 @@ pub mod cluster;
 pub mod command;
 pub mod host;
 pub mod image;
+pub mod load;
 pub mod wait;
 
 pub use cluster::Cluster;
+pub use load::Load;
 pub use wait::{eventually, eventually_within};

@@ -3,7 +3,12 @@
 #![allow(clippy::disallowed_methods)]
 
 mod basics;
+mod clients;
+mod config;
+mod deployments;
 mod lifecycle;
+mod pods;
+mod services;
 
 use std::{
     process::ExitCode,
@@ -11,7 +16,7 @@ use std::{
 };
 
 use anyhow::Result;
-use knarr_e2e::{Cluster, host};
+use knarr_e2e::{Cluster, host, load};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 /// A test on the cluster that all share; it works in a namespace of its own.
@@ -20,6 +25,14 @@ type Shared = fn(&Cluster) -> Result<()>;
 type Alone = fn() -> Result<()>;
 
 fn main() -> ExitCode {
+    match load::play_if_asked() {
+        Ok(true) => return ExitCode::SUCCESS,
+        Ok(false) => {}
+        Err(error) => {
+            eprintln!("{error:#}");
+            return ExitCode::FAILURE;
+        }
+    }
     if let Err(error) = host::enter() {
         eprintln!("{error:#}");
         return ExitCode::FAILURE;
@@ -28,10 +41,14 @@ fn main() -> ExitCode {
     // One cluster has one network: tests go one after another.
     arguments.test_threads = Some(1);
     let cluster: Arc<Mutex<Option<Cluster>>> = Arc::default();
-    let shared = [basics::tests()].into_iter().flatten().map(|(name, test)| {
-        let cluster = cluster.clone();
-        Trial::test(name, move || with_cluster(&cluster, test))
-    });
+    let shared =
+        [basics::tests(), deployments::tests(), services::tests(), pods::tests(), config::tests(), clients::tests()]
+            .into_iter()
+            .flatten()
+            .map(|(name, test)| {
+                let cluster = cluster.clone();
+                Trial::test(name, move || with_cluster(&cluster, test))
+            });
     let end = {
         let cluster = cluster.clone();
         Trial::test("the_shared_cluster_ends", move || {
