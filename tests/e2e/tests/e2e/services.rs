@@ -189,7 +189,8 @@ fn readiness(cluster: &Cluster) -> Result<()> {
     })?;
     eventually_within(Duration::from_secs(5), "nobody answers", || match curl(target) {
         Ok(answer) => bail!("{answer}"),
-        Err(error) => Ok(ensure!(format!("{error:#}").contains("refused"), "not refused at once: {error:#}")),
+        Err(error) if format!("{error:#}").contains("refused") => Ok(()),
+        Err(error) => Err(error.context("not refused at once")),
     })?;
     cluster.kubectl(&format!("exec shy -n {ns} -- touch /tmp/ready"))?;
     eventually("the pod answers again", || curl(target))?;
