@@ -2,14 +2,29 @@
 
 #[path = "build/registry.rs"]
 mod registry;
+#[path = "build/schema/mod.rs"]
+mod schema;
 
-use std::{env, fs, path::PathBuf};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+};
 
 fn main() {
     println!("cargo::rerun-if-changed=build");
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=data");
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
-    let resources = fs::read_to_string("data/resources-1.36.tsv").expect("data/resources-1.36.tsv is in the source");
-    fs::write(out.join("registry.rs"), registry::generate(&resources)).expect("OUT_DIR can be written");
+    write(&out, "registry.rs", registry::generate(&read("data/resources-1.36.tsv")).as_bytes());
+    let schema = schema::generate(&read("data/schema-facts-1.36.tsv"), &read("data/schema-defaults-1.36.tsv"));
+    write(&out, "schema.rs", schema.source.as_bytes());
+    write(&out, "docs.deflate", &schema.docs);
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+fn write(out: &Path, name: &str, content: &[u8]) {
+    fs::write(out.join(name), content).unwrap_or_else(|error| panic!("{name} in OUT_DIR: {error}"));
 }

@@ -6,6 +6,7 @@ mod bench;
 mod demo;
 mod graph;
 mod run;
+mod schema_facts;
 mod setup;
 mod test;
 
@@ -17,7 +18,8 @@ const USAGE: &str = "usage: ./x COMMAND
   test    everything: format, lints, licences, unit, property and end-to-end tests
   build   the release binary alone
   bench   this project's benchmarks
-  setup   only install what the tests need";
+  setup   only install what the tests need
+  schema-facts FILE   print crates/api/data/schema-facts-1.36.tsv, made from upstream's swagger.json";
 
 fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -27,6 +29,7 @@ fn main() -> Result<()> {
         Some("build") => run::release_binary().map(|path| println!("{}", path.display())),
         Some("bench") => bench::run(&args[1..]),
         Some("setup") => setup::everything().map(drop),
+        Some("schema-facts") => schema_facts::run(&args[1..]),
         Some("help" | "--help" | "-h") | None => {
             println!("{USAGE}");
             Ok(())

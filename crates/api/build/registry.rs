@@ -21,7 +21,11 @@ pub fn generate(tsv: &str) -> String {
             verb_list(verbs),
             list(short_names),
             list(categories),
-            subresources.split(';').filter(|s| !s.is_empty()).map(|s| subresource(s, group, version)).collect::<String>(),
+            subresources
+                .split(';')
+                .filter(|s| !s.is_empty())
+                .map(|s| subresource(s, group, version))
+                .collect::<String>(),
             storage(group, plural),
         )
         .expect("a String takes all");

@@ -1,9 +1,14 @@
 //! The Kubernetes API as data and pure functions: no async, no I/O, no clock, no randomness of its own.
 
+pub mod apply;
 pub mod field;
 pub mod meta;
+pub mod openapi;
+pub mod patch;
 pub mod print;
 pub mod quantity;
+pub mod registry;
+pub mod schema;
 pub mod selector;
 pub mod status;
 pub mod strategy;
