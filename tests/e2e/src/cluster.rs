@@ -76,12 +76,18 @@ impl Cluster {
     /// Starts the process in the foreground of a child and waits until the node is ready; returns how long that took.
     pub fn start(&mut self) -> Result<Duration> {
         let begun = Instant::now();
+        self.spawn()?;
+        self.wait_ready()?;
+        Ok(begun.elapsed())
+    }
+
+    /// Starts the process and waits for nothing.
+    pub fn spawn(&mut self) -> Result<()> {
         let mut up = self.knarr("up");
         up.arg("--kubeconfig").arg(self.dir.path().join("user.kubeconfig"));
         up.arg("--images").arg(self.dir.path().join("images")).args(["--node-name", "node-1"]);
         self.process = Some(start(&mut up, "")?);
-        self.wait_ready()?;
-        Ok(begun.elapsed())
+        Ok(())
     }
 
     pub fn pid(&self) -> Option<u32> {

@@ -9,6 +9,7 @@ mod deployments;
 mod lifecycle;
 mod pods;
 mod services;
+mod storm;
 
 use std::{
     process::ExitCode,
@@ -56,7 +57,7 @@ fn main() -> ExitCode {
             Ok(())
         })
     };
-    let alone = [lifecycle::tests()].into_iter().flatten().map(|(name, test)| {
+    let alone = [lifecycle::tests(), storm::tests()].into_iter().flatten().map(|(name, test)| {
         let cluster = cluster.clone();
         Trial::test(name, move || {
             drop(cluster.lock().unwrap_or_else(PoisonError::into_inner).take());
