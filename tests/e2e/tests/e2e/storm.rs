@@ -120,7 +120,9 @@ async fn write(maps: Api<ConfigMap>, writer: usize, seen: Shared, stop: Arc<Atom
         };
         match tokio::time::timeout(Duration::from_secs(5), maps.create(&PostParams::default(), &map)).await {
             Ok(Ok(created)) => match version(&created) {
-                Ok(version) => with(&seen, |seen| drop(seen.acknowledged.insert(name, version))),
+                Ok(version) => with(&seen, |seen| {
+                    seen.acknowledged.insert(name, version);
+                }),
                 Err(error) => with(&seen, |seen| seen.broken = Some(format!("{error:#}"))),
             },
             // Whether it was written is not known, and the name is not used again.
