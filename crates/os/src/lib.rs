@@ -3,6 +3,7 @@
 //! only crate that may use `unsafe`. Nothing here knows what a pod or a container is.
 #![allow(unsafe_code)]
 
+pub mod alloc;
 pub mod caps;
 pub mod cgroup;
 mod error;
