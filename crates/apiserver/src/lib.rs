@@ -1,4 +1,15 @@
 //! HTTP, authentication, admission, patches, watch fan-out: the Kubernetes API over a [`knarr_store::Store`].
 //! Never a controller's logic.
 
+pub mod admission;
+pub mod alloc;
+pub mod authn;
+pub mod authz;
+pub mod bootstrap;
+pub mod builtin;
 pub mod contract;
+mod derived;
+pub mod pki;
+pub mod proxy;
+pub mod subresources;
+pub mod tokens;

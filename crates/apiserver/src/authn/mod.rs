@@ -1,0 +1,56 @@
+//! Who is asking. Client certificates name a user and groups by their subject, service account tokens by what
+//! they are bound to, static tokens by a table; several authenticators are asked in turn. Who proves nothing is
+//! `system:anonymous`, which may read health and version and nothing else unless a binding says so.
+
+mod bearer;
+mod certificate;
+mod impersonate;
+mod union;
+
+#[cfg(test)]
+mod tests;
+
+pub use bearer::{StaticToken, bearer_token};
+pub use certificate::ClientCertificates;
+pub use impersonate::impersonate;
+pub use union::Union;
+
+use crate::contract::UserInfo;
+
+/// Everyone who proved an identity is in this group.
+pub const AUTHENTICATED: &str = "system:authenticated";
+pub const UNAUTHENTICATED: &str = "system:unauthenticated";
+/// The group that may do everything, whatever the rules say.
+pub const MASTERS: &str = "system:masters";
+
+/// Who proved nothing.
+pub fn anonymous() -> UserInfo {
+    UserInfo { name: "system:anonymous".into(), groups: vec![UNAUTHENTICATED.into()], ..UserInfo::default() }
+}
+
+/// The server itself, where it acts in its own name (bootstrap objects, events).
+pub fn server_itself() -> UserInfo {
+    UserInfo {
+        name: "system:apiserver".into(),
+        groups: vec![MASTERS.into(), AUTHENTICATED.into()],
+        ..UserInfo::default()
+    }
+}
+
+/// A component that runs in the server's process under a name of its own, such as `system:kube-scheduler`.
+pub fn component(name: &str) -> UserInfo {
+    UserInfo { name: name.into(), groups: vec![AUTHENTICATED.into()], ..UserInfo::default() }
+}
+
+/// A controller: a service account in `kube-system`, as each of upstream's has one.
+pub fn controller(name: &str) -> UserInfo {
+    UserInfo {
+        name: crate::tokens::service_account_user("kube-system", name),
+        groups: vec![
+            "system:serviceaccounts".into(),
+            "system:serviceaccounts:kube-system".into(),
+            AUTHENTICATED.into(),
+        ],
+        ..UserInfo::default()
+    }
+}

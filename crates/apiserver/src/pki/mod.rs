@@ -1,0 +1,47 @@
+//! The cluster's certificates and keys. One certificate authority signs what the API server shows, what
+//! clients and nodes prove themselves with, and what nodes serve; a separate key signs service account tokens.
+//!
+//! Everything lies in one directory, made at the first start and readable by its owner only. Whatever is there
+//! already is kept: a user may bring an authority of their own, and certificates are renewed only when they
+//! are near their end, carry a foreign signature or lack a name that the server is now reached by.
+
+mod authority;
+mod cluster;
+mod files;
+mod inspect;
+mod kubeconfig;
+mod tls;
+
+#[cfg(test)]
+mod tests;
+
+pub use authority::{CertificateAuthority, Identity, Leaf, Purpose, Subject};
+pub use cluster::{KUBELET_CLIENT_GROUP, KUBELET_CLIENT_NAME, Pki, ServerNames};
+pub use inspect::{PeerIdentity, peer_identity};
+pub use kubeconfig::kubeconfig;
+pub use tls::{client_config, server_config};
+
+use std::path::PathBuf;
+
+/// What may go wrong while certificates are made, kept or read.
+#[derive(Debug, thiserror::Error)]
+pub enum PkiError {
+    #[error("could not read {}; check that it is readable by the user Knarr runs as", path.display())]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error("could not write {}; check that the directory is writable and the disk not full", path.display())]
+    Write { path: PathBuf, source: std::io::Error },
+    #[error("{what} is not a usable PEM file: {why}; restore it from a backup, or remove it to have a new one made")]
+    Damaged { what: String, why: String },
+    #[error("could not make {what}")]
+    Generate { what: String, source: rcgen::Error },
+    #[error("could not set up TLS with the cluster's certificates")]
+    Tls(#[source] rustls::Error),
+    #[error("could not set up verification of client certificates")]
+    Verifier(#[source] rustls::server::VerifierBuilderError),
+}
+
+impl PkiError {
+    fn damaged(what: impl Into<String>, why: impl std::fmt::Display) -> Self {
+        Self::Damaged { what: what.into(), why: why.to_string() }
+    }
+}
