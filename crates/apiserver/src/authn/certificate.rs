@@ -1,17 +1,17 @@
 use async_trait::async_trait;
 
-use crate::contract::{AuthenticationError, Authenticator, Clock, Credentials, UserInfo};
+use crate::contract::{AuthenticationError, Authenticator, Credentials, UserInfo};
 use crate::pki::peer_identity;
 
 /// Users by client certificate: the common name is the user, each organization a group. The TLS handshake has
 /// verified the chain; only the end of its life is looked at again, because connections outlive it.
 pub struct ClientCertificates {
-    clock: Clock,
+    env: Env,
 }
 
 impl ClientCertificates {
-    pub fn new(clock: Clock) -> Self {
-        Self { clock }
+    pub fn new(env: Env) -> Self {
+        Self { env }
     }
 }
 
@@ -22,7 +22,7 @@ impl Authenticator for ClientCertificates {
         let peer = peer_identity(certificate).ok_or_else(|| {
             AuthenticationError::Rejected("the client certificate has no common name to take the user from".into())
         })?;
-        if self.clock.now().as_second() > peer.not_after {
+        if self.env.now().as_second() > peer.not_after {
             return Err(AuthenticationError::Rejected(format!(
                 "the client certificate of {} has expired during the connection",
                 peer.common_name

@@ -3,12 +3,10 @@
 
 mod admission;
 mod auth;
-mod clock;
 mod lookup;
 mod subresource;
 
 pub use admission::{Admission, AdmissionRequest, Operation};
 pub use auth::{Attributes, AuthenticationError, Authenticator, Authorizer, Credentials, Decision, UserInfo};
-pub use clock::Clock;
 pub use lookup::{Lookup, Stored};
 pub use subresource::{Body, Response, SubresourceHandler, SubresourceRequest};

@@ -7,7 +7,8 @@ use sha2::{Digest, Sha256};
 
 use super::{Claims, Reference, TokenError, TokenIssuer};
 use crate::builtin;
-use crate::contract::{Clock, Lookup, UserInfo};
+use crate::contract::{Lookup, UserInfo};
+use crate::Env;
 
 /// How many tokens are remembered as signed by us. Verifying a signature costs 50 us and more, looking it up
 /// under 1 us; times and bindings are checked at every use all the same.
@@ -17,13 +18,13 @@ const MAX_REMEMBERED: usize = 8192;
 pub struct TokenReviewer {
     issuer: Arc<TokenIssuer>,
     lookup: Arc<dyn Lookup>,
-    clock: Clock,
+    env: Env,
     remembered: Mutex<HashMap<[u8; 32], Arc<Claims>>>,
 }
 
 impl TokenReviewer {
-    pub fn new(issuer: Arc<TokenIssuer>, lookup: Arc<dyn Lookup>, clock: Clock) -> Self {
-        Self { issuer, lookup, clock, remembered: Mutex::default() }
+    pub fn new(issuer: Arc<TokenIssuer>, lookup: Arc<dyn Lookup>, env: Env) -> Self {
+        Self { issuer, lookup, env, remembered: Mutex::default() }
     }
 
     pub fn issuer(&self) -> &TokenIssuer {
@@ -35,7 +36,7 @@ impl TokenReviewer {
     pub async fn review(&self, token: &str, audiences: &[String]) -> Result<(UserInfo, Vec<String>), TokenError> {
         let claims = self.open(token)?;
         let wanted = if audiences.is_empty() { self.issuer.audiences() } else { audiences };
-        let common = claims.check(wanted, self.clock.now())?;
+        let common = claims.check(wanted, self.env.now())?;
         self.check_bindings(&claims).await?;
         Ok((user_of(&claims), common))
     }
@@ -48,7 +49,7 @@ impl TokenReviewer {
         let claims = Arc::new(self.issuer.open(token)?);
         let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
         if remembered.len() >= MAX_REMEMBERED {
-            let now = self.clock.now().as_second();
+            let now = self.env.now().as_second();
             remembered.retain(|_, claims| claims.exp > now);
             if remembered.len() >= MAX_REMEMBERED {
                 remembered.clear();
@@ -99,7 +100,7 @@ impl TokenReviewer {
             return Err(gone("was replaced by another of the same name"));
         }
         let metadata = &object["metadata"];
-        if is_past_grace(metadata, &self.clock) {
+        if is_past_grace(metadata, &self.env) {
             return Err(gone("has been deleted"));
         }
         Ok(())
@@ -107,11 +108,11 @@ impl TokenReviewer {
 }
 
 /// A deleted object's tokens are good for a minute after its deletion timestamp, as its last words need them.
-fn is_past_grace(metadata: &Value, clock: &Clock) -> bool {
+fn is_past_grace(metadata: &Value, env: &Env) -> bool {
     metadata["deletionTimestamp"]
         .as_str()
         .and_then(|text| text.parse::<jiff::Timestamp>().ok())
-        .is_some_and(|at| clock.now().as_second() > at.as_second() + 60)
+        .is_some_and(|at| env.now().as_second() > at.as_second() + 60)
 }
 
 fn user_of(claims: &Claims) -> UserInfo {

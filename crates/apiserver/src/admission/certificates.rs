@@ -1,0 +1,89 @@
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use knarr_api::status::ApiError;
+use serde_json::json;
+
+use super::{denied, is_of};
+use crate::contract::{Admission, AdmissionRequest, Attributes, Authorizer, Decision, Operation};
+use crate::json::text;
+
+const GROUP: &str = "certificates.k8s.io";
+
+/// Writes into a CertificateSigningRequest who made it, and lets only those approve or sign who may for its
+/// signer (upstream's CertificateApproval, CertificateSigning and CertificateSubjectRestriction).
+pub struct CertificateRequests {
+    authorizer: Arc<dyn Authorizer>,
+}
+
+impl CertificateRequests {
+    pub fn new(authorizer: Arc<dyn Authorizer>) -> Self {
+        Self { authorizer }
+    }
+
+    /// A right to `example.org/*` is one to all of a domain's signers.
+    async fn may(&self, request: &AdmissionRequest<'_>, verb: &str, signer: &str) -> bool {
+        let domain = signer.split_once('/').map(|(domain, _)| format!("{domain}/*")).unwrap_or_default();
+        for name in [signer, &domain] {
+            let attributes = Attributes {
+                user: request.user,
+                verb,
+                namespace: "",
+                group: GROUP,
+                version: "v1",
+                resource: "signers",
+                subresource: "",
+                name,
+                path: "",
+                is_resource: true,
+            };
+            if self.authorizer.authorize(&attributes).await == Decision::Allow {
+                return true;
+            }
+        }
+        false
+    }
+}
+
+#[async_trait]
+impl Admission for CertificateRequests {
+    fn name(&self) -> &'static str {
+        "CertificateApproval"
+    }
+
+    async fn mutate(&self, request: &mut AdmissionRequest<'_>) -> Result<(), ApiError> {
+        if request.operation != Operation::Create
+            || !is_of(request, GROUP, "certificatesigningrequests")
+            || !request.object["spec"].is_object()
+        {
+            return Ok(());
+        }
+        let (user, spec) = (request.user, &mut request.object["spec"]);
+        spec["username"] = user.name.as_str().into();
+        spec["groups"] = json!(user.groups);
+        if !user.uid.is_empty() {
+            spec["uid"] = user.uid.as_str().into();
+        }
+        if !user.extra.is_empty() {
+            spec["extra"] = json!(user.extra);
+        }
+        Ok(())
+    }
+
+    async fn validate(&self, request: &AdmissionRequest<'_>) -> Result<(), ApiError> {
+        if request.operation != Operation::Update || !is_of(request, GROUP, "certificatesigningrequests") {
+            return Ok(());
+        }
+        let signer = text(&request.object["spec"]["signerName"]);
+        let status = |value: &serde_json::Value| value["status"]["certificate"].clone();
+        let (verb, what) = match request.subresource {
+            "approval" => ("approve", "approve"),
+            "status" if request.old.map(status) != Some(status(&request.object)) => ("sign", "sign"),
+            _ => return Ok(()),
+        };
+        if self.may(request, verb, signer).await {
+            return Ok(());
+        }
+        Err(denied(request, format!("user not permitted to {what} requests with signerName {signer:?}")))
+    }
+}

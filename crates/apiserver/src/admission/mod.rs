@@ -1,0 +1,79 @@
+//! What is made of a write before it is stored: the built-in admission plugins. Each has its name and its words
+//! from upstream (<https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/>), looks at
+//! one thing, and knows the rest of the cluster through the watch cache only.
+
+mod certificates;
+mod default_class;
+mod default_tolerations;
+mod namespace_lifecycle;
+mod node_labels;
+mod node_restriction;
+mod priority;
+mod rbac_escalation;
+mod runtime_class;
+mod service_account;
+mod taint_nodes;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use knarr_api::status::ApiError;
+
+use crate::authz::Rbac;
+use crate::contract::{Admission, AdmissionRequest, Authorizer, Lookup, Operation};
+use crate::json;
+
+pub use certificates::CertificateRequests;
+pub use default_class::{DefaultIngressClass, DefaultStorageClass};
+pub use default_tolerations::DefaultTolerationSeconds;
+pub use namespace_lifecycle::NamespaceLifecycle;
+pub use node_restriction::{NodeRestriction, check_token_request};
+pub use priority::Priority;
+pub use rbac_escalation::RbacEscalation;
+pub use runtime_class::RuntimeClass;
+pub use service_account::ServiceAccount;
+pub use taint_nodes::TaintNodesByCondition;
+
+/// All plugins, in the order they run in: what fills in comes before what checks, and quota comes last.
+pub fn plugins(
+    lookup: &Arc<dyn Lookup>,
+    authorizer: &Arc<dyn Authorizer>,
+    rbac: &Arc<Rbac>,
+) -> Vec<Arc<dyn Admission>> {
+    vec![
+        Arc::new(NamespaceLifecycle::new(lookup.clone())),
+        Arc::new(ServiceAccount::new(lookup.clone())),
+        Arc::new(NodeRestriction::new(lookup.clone())),
+        Arc::new(TaintNodesByCondition),
+        Arc::new(Priority::new(lookup.clone())),
+        Arc::new(DefaultTolerationSeconds),
+        Arc::new(RuntimeClass::new(lookup.clone())),
+        Arc::new(DefaultStorageClass::new(lookup.clone())),
+        Arc::new(DefaultIngressClass::new(lookup.clone())),
+        Arc::new(CertificateRequests::new(authorizer.clone())),
+        Arc::new(RbacEscalation::new(lookup.clone(), authorizer.clone(), rbac.clone())),
+    ]
+}
+
+/// A plugin's refusal, named as well as can be while a name is still to be generated.
+fn denied(request: &AdmissionRequest<'_>, why: impl std::fmt::Display) -> ApiError {
+    let metadata = &request.object["metadata"];
+    let candidates = [request.name, json::text(&metadata["name"]), json::text(&metadata["generateName"])];
+    let name = candidates.into_iter().find(|name| !name.is_empty()).unwrap_or("Unknown");
+    ApiError::forbidden(&request.resource.qualified_name(), name, why)
+}
+
+/// True where a request is about the resource itself and not one of its subresources.
+fn is_main(request: &AdmissionRequest<'_>, group: &str, plural: &str) -> bool {
+    request.subresource.is_empty() && is_of(request, group, plural)
+}
+
+fn is_of(request: &AdmissionRequest<'_>, group: &str, plural: &str) -> bool {
+    request.resource.plural == plural && request.resource.group == group
+}
+
+fn is_pod_creation(request: &AdmissionRequest<'_>) -> bool {
+    request.operation == Operation::Create && is_main(request, "", "pods")
+}

@@ -1,0 +1,13 @@
+//! Requests that somebody else answers: the node of a pod (logs, exec, attach, port-forward), a pod or a service
+//! behind `proxy`. The API server authorises them and then carries bytes; it does not look inside.
+
+mod dial;
+mod forward;
+mod target;
+
+#[cfg(test)]
+mod tests;
+
+pub use dial::{DialError, Dialer};
+pub use forward::{Forward, forward};
+pub use target::{NodeAddress, node_address, split_name};
