@@ -16,3 +16,6 @@ pub mod pki;
 pub mod proxy;
 pub mod subresources;
 pub mod tokens;
+mod security;
+
+pub use security::{Security, SecurityConfig};
