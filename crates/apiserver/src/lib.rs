@@ -9,13 +9,13 @@ pub mod bootstrap;
 pub mod builtin;
 pub mod contract;
 mod derived;
-mod env;
+pub mod env;
 pub use env::Env;
 mod json;
 pub mod pki;
 pub mod proxy;
+mod security;
 pub mod subresources;
 pub mod tokens;
-mod security;
 
 pub use security::{Security, SecurityConfig};

@@ -57,8 +57,12 @@ impl NodeRestriction {
                 pod if pod["spec"]["nodeName"] == node => Ok(()),
                 _ => no(format!("node {node:?} can only evict pods with spec.nodeName set to itself")),
             },
-            ("", operation) => no(format!("unexpected operation {operation:?}, node {node:?} can only create and delete mirror pods")),
-            (subresource, _) => no(format!("unexpected pod subresource {subresource:?}, only 'status' and 'eviction' are allowed")),
+            ("", operation) => {
+                no(format!("unexpected operation {operation:?}, node {node:?} can only create and delete mirror pods"))
+            }
+            (subresource, _) => {
+                no(format!("unexpected pod subresource {subresource:?}, only 'status' and 'eviction' are allowed"))
+            }
         }
     }
 
@@ -146,7 +150,10 @@ pub fn check_token_request(
     };
     let pod = pod.value();
     if pod["metadata"]["uid"] != bound["uid"] {
-        return no(format!("the UID in the bound object reference ({}) does not match the UID in record", text(&bound["uid"])));
+        return no(format!(
+            "the UID in the bound object reference ({}) does not match the UID in record",
+            text(&bound["uid"])
+        ));
     }
     if pod["spec"]["nodeName"] != node {
         return no("node requested token bound to a pod scheduled on a different node".into());

@@ -73,8 +73,7 @@ impl RbacEscalation {
                 resources: vec!["*".into()],
                 ..Rule::default()
             };
-            let paths =
-                Rule { verbs: vec!["*".into()], non_resource_urls: vec!["*".into()], ..Rule::default() };
+            let paths = Rule { verbs: vec!["*".into()], non_resource_urls: vec!["*".into()], ..Rule::default() };
             return self.check_rules(request, &[all, paths]);
         }
         let wanted: Vec<Rule> = serde_json::from_value(request.object["rules"].clone()).unwrap_or_default();
@@ -114,7 +113,9 @@ fn describe(rule: &Rule) -> String {
     let parts: Vec<String> = lists
         .iter()
         .filter(|(_, list)| !list.is_empty())
-        .map(|(name, list)| format!("{name}:[{}]", list.iter().map(|i| format!("{i:?}")).collect::<Vec<_>>().join(", ")))
+        .map(|(name, list)| {
+            format!("{name}:[{}]", list.iter().map(|i| format!("{i:?}")).collect::<Vec<_>>().join(", "))
+        })
         .collect();
     format!("{{{}}}", parts.join(", "))
 }

@@ -91,7 +91,10 @@ impl Admission for RuntimeClass {
         }
         match self.class_of(request).await? {
             Some(class) if class["overhead"]["podFixed"] == request.object["spec"]["overhead"] => Ok(()),
-            _ => Err(denied(request, "pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead")),
+            _ => Err(denied(
+                request,
+                "pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead",
+            )),
         }
     }
 }

@@ -70,9 +70,8 @@ impl Admission for ServiceAccount {
 
         let namespace = request.namespace;
         let Some(account) = self.account(namespace, &wanted).await? else {
-            let why = format!(
-                "error looking up service account {namespace}/{wanted}: serviceaccount \"{wanted}\" not found"
-            );
+            let why =
+                format!("error looking up service account {namespace}/{wanted}: serviceaccount \"{wanted}\" not found");
             return Err(denied(request, why));
         };
         let spec = &mut request.object["spec"];

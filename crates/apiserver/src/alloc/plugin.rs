@@ -291,7 +291,9 @@ impl Admission for ServiceAllocation {
             tries += 1;
             match self.allocate(&mut request.object, request.old, &owner, !request.dry_run) {
                 Ok(()) => return Ok(()),
-                Err(Refusal::Taken(Taken { holder, .. })) if tries <= 2 && self.is_gone(&holder, &request.object).await => {
+                Err(Refusal::Taken(Taken { holder, .. }))
+                    if tries <= 2 && self.is_gone(&holder, &request.object).await =>
+                {
                     self.ledger().drop_holder(&holder);
                 }
                 Err(Refusal::Taken(Taken { error, .. }) | Refusal::Invalid(error)) => {

@@ -1,5 +1,6 @@
 use async_trait::async_trait;
 
+use crate::Env;
 use crate::contract::{AuthenticationError, Authenticator, Credentials, UserInfo};
 use crate::pki::peer_identity;
 

@@ -30,8 +30,7 @@ pub async fn impersonate(
         Some((namespace, name)) => {
             check.may("", "serviceaccounts", "", namespace, name).await?;
             if groups.is_empty() {
-                groups =
-                    vec!["system:serviceaccounts".to_owned(), format!("system:serviceaccounts:{namespace}")];
+                groups = vec!["system:serviceaccounts".to_owned(), format!("system:serviceaccounts:{namespace}")];
             }
         }
         None => check.may("", "users", "", "", &wanted.name).await?,

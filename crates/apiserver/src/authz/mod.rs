@@ -37,7 +37,9 @@ pub fn forbidden(attributes: &Attributes<'_>, reason: &str) -> ApiError {
             "" => "at the cluster scope".to_owned(),
             namespace => format!("in the namespace {namespace:?}"),
         };
-        format!("User {user:?} cannot {verb} resource \"{resource}{slash}{subresource}\" in API group {group:?} {place}")
+        format!(
+            "User {user:?} cannot {verb} resource \"{resource}{slash}{subresource}\" in API group {group:?} {place}"
+        )
     } else {
         format!("User {user:?} cannot {verb} path {path:?}")
     };

@@ -131,7 +131,9 @@ fn lease(node: &str, asked: &Attributes<'_>) -> Decision {
         // The name is not known yet; NodeRestriction checks it.
         "create" => Decision::Allow,
         "get" | "update" | "patch" | "delete" if asked.name == node => Decision::Allow,
-        "get" | "update" | "patch" | "delete" => no("can only access node lease with the same name as the requesting node"),
+        "get" | "update" | "patch" | "delete" => {
+            no("can only access node lease with the same name as the requesting node")
+        }
         _ => no("can only get, create, update, patch, or delete a node lease"),
     }
 }
@@ -143,7 +145,9 @@ fn csi_node(node: &str, asked: &Attributes<'_>) -> Decision {
     match asked.verb {
         "create" => Decision::Allow,
         "get" | "update" | "patch" | "delete" if asked.name == node => Decision::Allow,
-        "get" | "update" | "patch" | "delete" => no("can only access CSINode with the same name as the requesting node"),
+        "get" | "update" | "patch" | "delete" => {
+            no("can only access CSINode with the same name as the requesting node")
+        }
         _ => no("can only get, create, update, patch, or delete a CSINode"),
     }
 }

@@ -60,9 +60,7 @@ impl NodeGraph {
     fn uses_claim_of(&self, node: &str, volume: &Value) -> bool {
         let claim = &volume["spec"]["claimRef"];
         match (claim["namespace"].as_str(), claim["name"].as_str()) {
-            (Some(namespace), Some(name)) => {
-                self.refers(node, Referent::PersistentVolumeClaim, namespace, name)
-            }
+            (Some(namespace), Some(name)) => self.refers(node, Referent::PersistentVolumeClaim, namespace, name),
             _ => false,
         }
     }

@@ -44,7 +44,12 @@ const ROLES: &[(&str, &str, &[Row], &[Subject])] = &[
         &[rule(READ, "core", "configmaps"), named("update", "core", "configmaps", "cluster-info"), EVENTS],
         &[Account("bootstrap-signer")],
     ),
-    ("kube-system", "system:controller:bootstrap-signer", &[rule(READ, "core", "secrets")], &[Account("bootstrap-signer")]),
+    (
+        "kube-system",
+        "system:controller:bootstrap-signer",
+        &[rule(READ, "core", "secrets")],
+        &[Account("bootstrap-signer")],
+    ),
     (
         "kube-system",
         "extension-apiserver-authentication-reader",

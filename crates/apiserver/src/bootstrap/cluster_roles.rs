@@ -51,24 +51,14 @@ pub(super) const CLUSTER_ROLES: &[RoleRow] = &[
         ],
     ),
     ("system:public-info-viewer", &[urls("get", "/livez /readyz /healthz /version /version/")]),
-    (
-        "system:heapster",
-        &[rule(READ, "core", "events pods nodes namespaces"), rule(READ, "extensions", "deployments")],
-    ),
-    (
-        "system:node-problem-detector",
-        &[rule("get", "core", "nodes"), rule("patch", "core", "nodes/status"), EVENTS],
-    ),
+    ("system:heapster", &[rule(READ, "core", "events pods nodes namespaces"), rule(READ, "extensions", "deployments")]),
+    ("system:node-problem-detector", &[rule("get", "core", "nodes"), rule("patch", "core", "nodes/status"), EVENTS]),
     (
         "system:kubelet-api-admin",
         &[
             rule(READ, "core", "nodes"),
             rule("proxy", "core", "nodes"),
-            rule(
-                "*",
-                "core",
-                "nodes/proxy nodes/metrics nodes/stats nodes/log nodes/healthz nodes/pods nodes/configz",
-            ),
+            rule("*", "core", "nodes/proxy nodes/metrics nodes/stats nodes/log nodes/healthz nodes/pods nodes/configz"),
         ],
     ),
     ("system:node-bootstrapper", &[rule("create get list watch", CSR, "certificatesigningrequests")]),
@@ -142,7 +132,10 @@ pub(super) const CLUSTER_ROLES: &[RoleRow] = &[
     ),
     (
         "system:service-account-issuer-discovery",
-        &[urls("get", "/.well-known/openid-configuration /.well-known/openid-configuration/ /openid/v1/jwks /openid/v1/jwks/")],
+        &[urls(
+            "get",
+            "/.well-known/openid-configuration /.well-known/openid-configuration/ /openid/v1/jwks /openid/v1/jwks/",
+        )],
     ),
     (
         "system:node-proxier",

@@ -129,10 +129,7 @@ pub(super) const CONTROLLER_ROLES: &[RoleRow] = &[
             EVENTS,
         ],
     ),
-    (
-        "system:controller:generic-garbage-collector",
-        &[rule("delete get list patch update watch", "*", "*"), EVENTS],
-    ),
+    ("system:controller:generic-garbage-collector", &[rule("delete get list patch update watch", "*", "*"), EVENTS]),
     (
         "system:controller:horizontal-pod-autoscaler",
         &[
@@ -190,11 +187,7 @@ pub(super) const CONTROLLER_ROLES: &[RoleRow] = &[
     ),
     (
         "system:controller:pod-garbage-collector",
-        &[
-            rule("delete list watch", "core", "pods"),
-            rule(READ, "core", "nodes"),
-            rule("patch", "core", "pods/status"),
-        ],
+        &[rule("delete list watch", "core", "pods"), rule(READ, "core", "nodes"), rule("patch", "core", "pods/status")],
     ),
     (
         "system:controller:replicaset-controller",
@@ -295,14 +288,8 @@ pub(super) const CONTROLLER_ROLES: &[RoleRow] = &[
             EVENTS,
         ],
     ),
-    (
-        "system:controller:ttl-after-finished-controller",
-        &[rule("delete get list watch", "batch", "jobs"), EVENTS],
-    ),
-    (
-        "system:controller:root-ca-cert-publisher",
-        &[rule("create patch update", "core", "configmaps"), EVENTS],
-    ),
+    ("system:controller:ttl-after-finished-controller", &[rule("delete get list watch", "batch", "jobs"), EVENTS]),
+    ("system:controller:root-ca-cert-publisher", &[rule("create patch update", "core", "configmaps"), EVENTS]),
     (
         "system:controller:validatingadmissionpolicy-status-controller",
         &[

@@ -3,9 +3,11 @@
 
 use serde_json::{Value, json};
 
-/// Name, shares, percentage that may be lent, and queues, hand size, queue length; no queues: what is too much
-/// is turned away.
-const LEVELS: &[(&str, u32, u32, Option<(u32, u32, u32)>)] = &[
+/// Queues, hand size, queue length.
+type Queuing = (u32, u32, u32);
+
+/// Name, shares, percentage that may be lent, and queues; none: what is too much is turned away.
+const LEVELS: &[(&str, u32, u32, Option<Queuing>)] = &[
     ("system", 30, 33, Some((64, 6, 50))),
     ("node-high", 40, 25, Some((64, 6, 50))),
     ("leader-election", 10, 0, Some((16, 4, 50))),
@@ -119,23 +121,27 @@ pub(super) fn flow_schemas() -> Vec<Value> {
     vec![
         schema("exempt", "exempt", 1, None, json!([group("system:masters")]), vec![everything()]),
         schema("probes", "exempt", 2, None, everyone(), vec![probes]),
-        schema(
-            "system-leader-election",
-            "leader-election",
-            100,
-            by_user,
-            components(),
-            vec![leases(&["kube-system"])],
-        ),
+        schema("system-leader-election", "leader-election", 100, by_user, components(), vec![leases(&["kube-system"])]),
         schema(
             "endpoint-controller",
             "workload-high",
             150,
             by_user,
-            json!([user("system:kube-controller-manager"), account("endpoint-controller"), account("endpointslicemirroring-controller")]),
+            json!([
+                user("system:kube-controller-manager"),
+                account("endpoint-controller"),
+                account("endpointslicemirroring-controller")
+            ]),
             endpoints.into(),
         ),
-        schema("workload-leader-election", "leader-election", 200, by_user, json!([account("*")]), vec![leases(&["*"])]),
+        schema(
+            "workload-leader-election",
+            "leader-election",
+            200,
+            by_user,
+            json!([account("*")]),
+            vec![leases(&["*"])],
+        ),
         schema("system-node-high", "node-high", 400, by_user, json!([group("system:nodes")]), node_status.into()),
         schema("system-nodes", "system", 500, by_user, json!([group("system:nodes")]), vec![everything()]),
         schema(

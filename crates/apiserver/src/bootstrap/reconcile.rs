@@ -141,7 +141,8 @@ fn repair_binding(found: &mut Value, wanted: &Value) -> bool {
     }
     let empty = Vec::new();
     let present = found["subjects"].as_array().unwrap_or(&empty);
-    let same = |a: &Value, b: &Value| a["kind"] == b["kind"] && a["name"] == b["name"] && a["namespace"] == b["namespace"];
+    let same =
+        |a: &Value, b: &Value| a["kind"] == b["kind"] && a["name"] == b["name"] && a["namespace"] == b["namespace"];
     let wanted = wanted["subjects"].as_array().unwrap_or(&empty);
     let missing: Vec<Value> = wanted.iter().filter(|w| !present.iter().any(|p| same(p, w))).cloned().collect();
     if missing.is_empty() {

@@ -28,9 +28,8 @@ pub struct ServerNames {
 impl ServerNames {
     fn identity(&self) -> Identity {
         let domain = &self.cluster_domain;
-        let mut dns_names: BTreeSet<String> = ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"]
-            .map(str::to_owned)
-            .into();
+        let mut dns_names: BTreeSet<String> =
+            ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"].map(str::to_owned).into();
         dns_names.insert(format!("kubernetes.default.svc.{domain}"));
         dns_names.insert(self.node_name.to_lowercase());
         let mut addresses: BTreeSet<IpAddr> =

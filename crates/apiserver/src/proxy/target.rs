@@ -19,7 +19,9 @@ pub fn node_address(node: &Value) -> Result<NodeAddress, ApiError> {
     let host = ["InternalIP", "ExternalIP", "Hostname", "InternalDNS", "ExternalDNS"].into_iter().find_map(of_type);
     let Some(host) = host.map(|address| text(&address["address"])).filter(|host| !host.is_empty()) else {
         let name = crate::json::name(node);
-        return Err(ApiError::internal(format!("no preferred addresses found for node {name:?}; it has not reported yet")));
+        return Err(ApiError::internal(format!(
+            "no preferred addresses found for node {name:?}; it has not reported yet"
+        )));
     };
     let port = node["status"]["daemonEndpoints"]["kubeletEndpoint"]["Port"].as_u64();
     let port = port.and_then(|port| u16::try_from(port).ok()).filter(|port| *port != 0);

@@ -28,7 +28,14 @@ impl Eviction {
     }
 
     /// Takes one disruption out of the budget, or says why there is none.
-    async fn take(&self, lookup: &dyn Lookup, namespace: &str, budget: &str, pod: &str, dry_run: bool) -> Result<(), ApiError> {
+    async fn take(
+        &self,
+        lookup: &dyn Lookup,
+        namespace: &str,
+        budget: &str,
+        pod: &str,
+        dry_run: bool,
+    ) -> Result<(), ApiError> {
         let now = knarr_api::time::seconds(self.env.now());
         let resource = builtin::pod_disruption_budgets();
         if dry_run {
@@ -87,7 +94,8 @@ fn decrement(budget: &mut Value, pod: &str, now: &str) -> Result<(), ApiError> {
     if allowed == 0 {
         let (desired, healthy) =
             (status["desiredHealthy"].as_i64().unwrap_or(0), status["currentHealthy"].as_i64().unwrap_or(0));
-        let cause = format!("The disruption budget {budget_name} needs {desired} healthy pods and has {healthy} currently");
+        let cause =
+            format!("The disruption budget {budget_name} needs {desired} healthy pods and has {healthy} currently");
         let why = "Cannot evict pod as it would violate the pod's disruption budget.";
         return Err(ApiError::too_many_requests(why, 0).with_cause(budget_cause(cause)));
     }
@@ -144,7 +152,9 @@ impl SubresourceHandler for Eviction {
         let eviction = read_object(request, "policy/v1", "Eviction").await?;
         let given = name(&eviction);
         if !given.is_empty() && given != pod_name {
-            return Err(ApiError::bad_request(format!("name in URL does not match name in Eviction object: {pod_name} != {given}")));
+            return Err(ApiError::bad_request(format!(
+                "name in URL does not match name in Eviction object: {pod_name} != {given}"
+            )));
         }
         let mut options = eviction["deleteOptions"].clone();
         if !options.is_object() {

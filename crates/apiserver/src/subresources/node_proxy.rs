@@ -39,11 +39,10 @@ impl SubresourceHandler for NodeProxy {
             }
             address.port = wanted;
         }
-        let sender = self
-            .dialer
-            .node(&address.host, address.port)
-            .await
-            .map_err(|error| ApiError::service_unavailable(format!("error trying to reach node {node}: {error}")))?;
+        let sender =
+            self.dialer.node(&address.host, address.port).await.map_err(|error| {
+                ApiError::service_unavailable(format!("error trying to reach node {node}: {error}"))
+            })?;
         let target = super::service_proxy::target(&rest, request.uri().query());
         let host = format!("{}:{}", address.host, address.port);
         forward(sender, request, Forward { target, host, errors_as_status: false }).await

@@ -135,7 +135,8 @@ impl SubresourceHandler for PodStreams {
                 _ => Err(ApiError::bad_request(format!("pod {name} does not have a host assigned"))),
             };
         }
-        let node = lookup.get(builtin::nodes(), "", node_name).ok_or_else(|| ApiError::not_found("nodes", node_name))?;
+        let node =
+            lookup.get(builtin::nodes(), "", node_name).ok_or_else(|| ApiError::not_found("nodes", node_name))?;
         let address = node_address(&node.value())?;
         let sender = self
             .dialer
@@ -193,7 +194,8 @@ mod tests {
 
     #[test]
     fn targets_keep_the_query_but_not_the_container() {
-        let query: Query = form_urlencoded::parse(b"container=a&command=sh&command=-c%20x&stdin=true").into_owned().collect();
+        let query: Query =
+            form_urlencoded::parse(b"container=a&command=sh&command=-c%20x&stdin=true").into_owned().collect();
         assert_eq!(target("exec", "n", "p", "a", &query), "/exec/n/p/a?command=sh&command=-c+x&stdin=true");
         assert_eq!(target("log", "n", "p", "a", &Query::new()), "/containerLogs/n/p/a");
         assert_eq!(target("portforward", "n", "p", "", &Query::new()), "/portForward/n/p");

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::{Request, StatusCode, header};
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt, Full};
 use knarr_api::status::ApiError;
 use serde_json::{Value, json};
 
@@ -14,15 +14,10 @@ const ACCEPTED: [&str; 2] = ["application/json", "application/yaml"];
 /// Reads an object and checks that it is of the kind that belongs here.
 pub(super) async fn read_object(request: Request<Body>, api_version: &str, kind: &str) -> Result<Value, ApiError> {
     let (parts, body) = request.into_parts();
-    let content_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let content_type =
+        parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let media_type = content_type.split(';').next().unwrap_or_default().trim();
-    let bytes = match Limited::new(body, MAX_BODY_BYTES).collect().await {
-        Ok(body) => body.to_bytes(),
-        Err(error) if error.is::<LengthLimitError>() => {
-            return Err(ApiError::too_large(format!("limit is {MAX_BODY_BYTES}")));
-        }
-        Err(error) => return Err(ApiError::bad_request(format!("the body could not be read: {error}"))),
-    };
+    let bytes = read_bytes(body).await?;
     let object: Value = match media_type {
         "" | "application/json" => serde_json::from_slice(&bytes).map_err(|e| malformed(kind, e))?,
         "application/yaml" => serde_yaml::from_slice(&bytes).map_err(|e| malformed(kind, e))?,
@@ -39,6 +34,19 @@ pub(super) async fn read_object(request: Request<Body>, api_version: &str, kind:
         }
     }
     Ok(object)
+}
+
+async fn read_bytes(mut body: Body) -> Result<Vec<u8>, ApiError> {
+    let mut bytes = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| ApiError::bad_request(format!("the body could not be read: {error}")))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if bytes.len() + data.len() > MAX_BODY_BYTES {
+            return Err(ApiError::too_large(format!("limit is {MAX_BODY_BYTES}")));
+        }
+        bytes.extend_from_slice(&data);
+    }
+    Ok(bytes)
 }
 
 fn malformed(kind: &str, why: impl std::fmt::Display) -> ApiError {

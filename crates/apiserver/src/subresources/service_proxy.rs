@@ -41,7 +41,8 @@ fn pod_endpoint(pod: &Value, port: &str) -> Result<(String, u16), ApiError> {
         "" => declared().find_map(number).or(Some(80)),
         port => port.parse().ok().or_else(|| declared().find(|p| p["name"] == port).and_then(number)),
     };
-    let port = port.ok_or_else(|| ApiError::bad_request("invalid pod port: it is no number and no container names it"))?;
+    let port =
+        port.ok_or_else(|| ApiError::bad_request("invalid pod port: it is no number and no container names it"))?;
     Ok((address.to_owned(), port))
 }
 
@@ -57,7 +58,7 @@ fn service_endpoint(
     let wanted = match port {
         "" if ports.len() == 1 => ports.first(),
         "" => ports.iter().find(|p| text(&p["name"]).is_empty()),
-        port => ports.iter().find(|p| p["name"] == port || p["port"].to_string() == port),
+        port => ports.iter().find(|p| p["name"] == port || p["port"].as_u64().is_some_and(|n| Ok(n) == port.parse())),
     };
     let no_port = || ApiError::service_unavailable(format!("no service port {port:?} found for service {name:?}"));
     let port_name = text(&wanted.ok_or_else(no_port)?["name"]);

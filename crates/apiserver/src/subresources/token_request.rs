@@ -41,11 +41,8 @@ impl TokenRequests {
     ) -> Result<Value, ApiError> {
         let lifetime_seconds = check_spec(&wanted)?;
         let found = fetch(lookup, builtin::service_accounts(), namespace, account).await?;
-        let mut bound = Bound {
-            namespace: namespace.to_owned(),
-            serviceaccount: reference(&found),
-            ..Bound::default()
-        };
+        let mut bound =
+            Bound { namespace: namespace.to_owned(), serviceaccount: reference(&found), ..Bound::default() };
         let wish = &wanted["spec"]["boundObjectRef"];
         if let Some(node) = node_name_of(user) {
             check_token_request(lookup, node, namespace, account, wish)?;
@@ -60,13 +57,10 @@ impl TokenRequests {
             .issue(&spec, self.env.uid().to_string(), self.env.now())
             .map_err(|error| ApiError::internal(format!("the token could not be signed: {error}")))?;
 
-        let at = |seconds: i64| {
-            jiff::Timestamp::from_second(seconds).map(knarr_api::time::seconds).unwrap_or_default()
-        };
+        let at = |seconds: i64| jiff::Timestamp::from_second(seconds).map(knarr_api::time::seconds).unwrap_or_default();
         wanted["apiVersion"] = API_VERSION.into();
         wanted["kind"] = "TokenRequest".into();
-        wanted["metadata"] =
-            json!({ "name": account, "namespace": namespace, "creationTimestamp": at(claims.iat) });
+        wanted["metadata"] = json!({ "name": account, "namespace": namespace, "creationTimestamp": at(claims.iat) });
         wanted["spec"]["audiences"] = json!(claims.aud);
         wanted["spec"]["expirationSeconds"] = lifetime_seconds.into();
         wanted["status"] = json!({ "token": token, "expirationTimestamp": at(claims.exp) });
@@ -131,7 +125,9 @@ async fn bind(lookup: &dyn Lookup, bound: &mut Bound, account: &str, wish: &Valu
             node
         }
         (api_version, kind) => {
-            return Err(ApiError::bad_request(format!("cannot bind token to object of type {api_version}, Kind={kind}")));
+            return Err(ApiError::bad_request(format!(
+                "cannot bind token to object of type {api_version}, Kind={kind}"
+            )));
         }
     };
     let (uid, record) = (text(&wish["uid"]), text(&object["metadata"]["uid"]));

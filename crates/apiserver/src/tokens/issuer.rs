@@ -110,8 +110,7 @@ impl TokenIssuer {
         if !self.key.verify(signed.as_bytes(), &signature) {
             return Err(TokenError::Signature);
         }
-        let claims: Claims =
-            serde_json::from_slice(&decode(payload)?).map_err(|_| TokenError::Malformed("claims"))?;
+        let claims: Claims = serde_json::from_slice(&decode(payload)?).map_err(|_| TokenError::Malformed("claims"))?;
         if claims.iss != self.issuer {
             return Err(TokenError::Foreign);
         }

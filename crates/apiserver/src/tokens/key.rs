@@ -34,9 +34,8 @@ impl SigningKey {
     pub fn from_pem(pem: &str) -> Result<Self, KeyError> {
         let der = PrivatePkcs8KeyDer::from_pem_slice(pem.as_bytes()).map_err(|e| KeyError::Pem(e.to_string()))?;
         let random = SystemRandom::new();
-        let pair =
-            EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der.secret_pkcs8_der(), &random)
-                .map_err(|e| KeyError::Curve(e.to_string()))?;
+        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der.secret_pkcs8_der(), &random)
+            .map_err(|e| KeyError::Curve(e.to_string()))?;
         let mut digest = Sha256::new();
         digest.update(P256_PREFIX);
         digest.update(pair.public_key().as_ref());

@@ -6,9 +6,9 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::{Claims, Reference, TokenError, TokenIssuer};
+use crate::Env;
 use crate::builtin;
 use crate::contract::{Lookup, UserInfo};
-use crate::Env;
 
 /// How many tokens are remembered as signed by us. Verifying a signature costs 50 us and more, looking it up
 /// under 1 us; times and bindings are checked at every use all the same.
