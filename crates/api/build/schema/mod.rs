@@ -97,6 +97,9 @@ impl Builder {
             _ => "Struct",
         };
         self.nodes[id].kind = kind;
+        if kind == "Any" {
+            self.nodes[id].relation = "Atomic";
+        }
         if kind == "Struct" {
             self.nodes[id].fields = self.fields(name, &schema);
         }
@@ -167,16 +170,13 @@ impl Builder {
             ("boolean", _) => "Boolean",
             (other, _) => panic!("a property of type {other:?}: {schema}"),
         };
-        let scalar = !matches!(kind, "List" | "Map");
-        let node = Node {
-            kind,
-            relation: if scalar { "Granular" } else { relation },
-            name: String::new(),
-            element,
-            keys,
-            fields: Vec::new(),
-            description: String::new(),
+        let relation = match kind {
+            "List" | "Map" => relation,
+            "Any" => "Atomic",
+            _ => "Granular",
         };
+        let node =
+            Node { kind, relation, name: String::new(), element, keys, fields: Vec::new(), description: String::new() };
         if let Some(&known) = self.unnamed.get(&node) {
             return known;
         }

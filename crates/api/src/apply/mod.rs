@@ -7,10 +7,20 @@
 //! Call them on the object as the client wished it, defaults filled in, before admission changes it: what admission
 //! adds belongs to nobody.
 
+mod managers;
+mod merge;
+mod operation;
+mod set;
+#[cfg(test)]
+mod tests;
+mod walk;
+
 use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::schema::TypeRef;
+
+pub use operation::{apply, track_update};
 
 /// Who writes, when, and to which part of the object.
 #[derive(Clone, Copy, Debug)]
@@ -79,16 +89,4 @@ fn conflict_message(conflicts: &[Conflict]) -> String {
         lines.extend(conflicts.iter().filter(|c| c.manager == manager).map(|c| format!("- {}", c.field)));
     }
     format!("Apply failed with {} conflicts: {}", conflicts.len(), lines.join("\n"))
-}
-
-/// The object as it would be, managed fields included. Where nothing changes it equals the live object.
-pub fn apply(request: ApplyRequest<'_>) -> Result<Value, ApplyError> {
-    Ok(request.config.clone())
-}
-
-/// Records in `new.metadata.managedFields` that `writer` made `new` out of `old` (`None`: created it).
-///
-/// The managed fields that the client sent are taken only where they are well-formed; an empty list clears them.
-pub fn track_update(writer: Writer<'_>, old: Option<&Value>, new: &mut Value) {
-    let _ = (writer, old, new);
 }

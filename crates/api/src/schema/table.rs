@@ -23,7 +23,7 @@ pub enum Kind {
     MicroTime,
     Quantity,
     IntOrString,
-    /// Any JSON: RawExtension and its like.
+    /// Any JSON. Atomic for RawExtension and its like; granular where a custom resource preserves unknown fields.
     Any,
 }
 
