@@ -3,7 +3,26 @@
 //! A resource's rules are one constant of the type [`rules::Rules`] in the file of its group; what it leaves out is
 //! what most resources want.
 
+mod apps;
+mod autoscaling;
+pub mod batch;
+mod check;
+pub mod convert;
+mod core;
+mod defaults;
+mod event;
+mod extension;
+mod networking;
+pub mod pod;
+mod policy;
+mod rbac;
 mod rules;
+pub mod scale;
+mod secret;
+mod service;
+mod storage;
+#[cfg(test)]
+mod tests;
 
 use std::borrow::Cow;
 
@@ -22,7 +41,7 @@ pub enum Part {
 
 /// The rules of one resource. Each method is pure; the default bodies are what most resources want.
 ///
-/// Order on create: `default`, `prepare_create`, (admission), `validate_create`.
+/// Order on create: name and uid are set, `default`, `prepare_create`, (admission), `validate_create`.
 /// Order on update: `default`, `prepare_update`, (admission), `validate_update`.
 pub trait Strategy: Send + Sync {
     /// The syntax of the resource's names, for [`crate::meta::validate_create`].
@@ -72,6 +91,12 @@ pub trait Strategy: Send + Sync {
         None
     }
 
+    /// As `deletion_grace_seconds`, where the client asked for a time of its own (`gracePeriodSeconds`).
+    fn deletion_grace(&self, object: &Value, requested: Option<i64>) -> Option<i64> {
+        let default = self.deletion_grace_seconds(object)?;
+        Some(requested.unwrap_or(default))
+    }
+
     /// True where PUT to a name that does not exist creates it (Lease, Event, ...), as upstream documents.
     fn allow_create_on_update(&self) -> bool {
         false
@@ -83,10 +108,74 @@ pub trait Strategy: Send + Sync {
     }
 }
 
-/// The rules of a built-in kind; kinds without an entry of their own are plain data.
+/// The rules of a built-in kind. A kind without rules of its own is plain data; one that is served in several forms
+/// has the rules of the form it is stored in (see [`convert`]).
 pub fn of_kind(group: &str, kind: &str) -> &'static dyn Strategy {
-    let _ = (group, kind);
-    &rules::Rules::DATA
+    rules_of(group, kind)
+}
+
+fn rules_of(group: &str, kind: &str) -> &'static rules::Rules {
+    match (group, kind) {
+        ("", "ConfigMap") => &core::CONFIG_MAP,
+        ("", "Endpoints") => &core::ENDPOINTS,
+        ("", "Event") => &event::EVENT,
+        ("", "LimitRange") => &core::LIMIT_RANGE,
+        ("", "Namespace") => &core::NAMESPACE,
+        ("", "Node") => &core::NODE,
+        ("", "PersistentVolume") => &storage::PERSISTENT_VOLUME,
+        ("", "PersistentVolumeClaim") => &storage::PERSISTENT_VOLUME_CLAIM,
+        ("", "Pod") => &pod::POD,
+        ("", "PodTemplate") => &pod::POD_TEMPLATE,
+        ("", "ReplicationController") => &apps::REPLICATION_CONTROLLER,
+        ("", "ResourceQuota") => &core::RESOURCE_QUOTA,
+        ("", "Secret") => &secret::SECRET,
+        ("", "Service") => &service::SERVICE,
+        ("admissionregistration.k8s.io", "MutatingAdmissionPolicy") => &extension::MUTATING_POLICY,
+        ("admissionregistration.k8s.io", "MutatingAdmissionPolicyBinding") => &extension::POLICY_BINDING,
+        ("admissionregistration.k8s.io", "MutatingWebhookConfiguration") => &extension::MUTATING_WEBHOOKS,
+        ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy") => &extension::VALIDATING_POLICY,
+        ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding") => &extension::POLICY_BINDING,
+        ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration") => &extension::VALIDATING_WEBHOOKS,
+        ("apiextensions.k8s.io", "CustomResourceDefinition") => &extension::CUSTOM_RESOURCE_DEFINITION,
+        ("apiregistration.k8s.io", "APIService") => &extension::API_SERVICE,
+        ("apps", "ControllerRevision") => &apps::CONTROLLER_REVISION,
+        ("apps", "DaemonSet") => &apps::DAEMON_SET,
+        ("apps", "Deployment") => &apps::DEPLOYMENT,
+        ("apps", "ReplicaSet") => &apps::REPLICA_SET,
+        ("apps", "StatefulSet") => &apps::STATEFUL_SET,
+        ("autoscaling", "HorizontalPodAutoscaler") => &autoscaling::HORIZONTAL_POD_AUTOSCALER,
+        ("batch", "CronJob") => &batch::CRON_JOB,
+        ("batch", "Job") => &batch::JOB,
+        ("certificates.k8s.io", "CertificateSigningRequest") => &policy::CERTIFICATE_SIGNING_REQUEST,
+        ("coordination.k8s.io", "Lease") => &networking::LEASE,
+        ("discovery.k8s.io", "EndpointSlice") => &networking::ENDPOINT_SLICE,
+        ("events.k8s.io", "Event") => &event::REGARDING,
+        ("flowcontrol.apiserver.k8s.io", "FlowSchema") => &networking::FLOW_SCHEMA,
+        ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration") => &networking::PRIORITY_LEVEL,
+        ("networking.k8s.io", "Ingress") => &networking::INGRESS,
+        ("networking.k8s.io", "IngressClass") => &networking::INGRESS_CLASS,
+        ("networking.k8s.io", "IPAddress") => &networking::IP_ADDRESS,
+        ("networking.k8s.io", "NetworkPolicy") => &networking::NETWORK_POLICY,
+        ("networking.k8s.io", "ServiceCIDR") => &networking::SERVICE_CIDR,
+        ("node.k8s.io", "RuntimeClass") => &policy::RUNTIME_CLASS,
+        ("policy", "PodDisruptionBudget") => &policy::POD_DISRUPTION_BUDGET,
+        ("rbac.authorization.k8s.io", "ClusterRole") => &rbac::CLUSTER_ROLE,
+        ("rbac.authorization.k8s.io", "ClusterRoleBinding") => &rbac::CLUSTER_ROLE_BINDING,
+        ("rbac.authorization.k8s.io", "Role") => &rbac::ROLE,
+        ("rbac.authorization.k8s.io", "RoleBinding") => &rbac::ROLE_BINDING,
+        ("resource.k8s.io", "DeviceClass") => &storage::DEVICE_CLASS,
+        ("resource.k8s.io", "ResourceClaim") => &storage::RESOURCE_CLAIM,
+        ("resource.k8s.io", "ResourceClaimTemplate") => &storage::RESOURCE_CLAIM_TEMPLATE,
+        ("resource.k8s.io", "ResourceSlice") => &storage::RESOURCE_SLICE,
+        ("scheduling.k8s.io", "PriorityClass") => &policy::PRIORITY_CLASS,
+        ("storage.k8s.io", "CSIDriver") => &storage::CSI_DRIVER,
+        ("storage.k8s.io", "CSINode") => &storage::CSI_NODE,
+        ("storage.k8s.io", "CSIStorageCapacity") => &storage::CSI_STORAGE_CAPACITY,
+        ("storage.k8s.io", "StorageClass") => &storage::STORAGE_CLASS,
+        ("storage.k8s.io", "VolumeAttachment") => &storage::VOLUME_ATTACHMENT,
+        ("storage.k8s.io", "VolumeAttributesClass") => &storage::VOLUME_ATTRIBUTES_CLASS,
+        _ => &rules::Rules::DATA,
+    }
 }
 
 /// The rules of a custom resource, whose validation is its schema's.

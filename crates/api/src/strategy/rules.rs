@@ -29,6 +29,10 @@ pub(super) struct Rules {
     pub name_rule: NameRule,
     /// The status that a new object begins with; `None` where `status` is not a subresource.
     pub initial_status: Option<fn() -> Value>,
+    /// True where a client may bring the status of a new object along.
+    pub status_on_create: bool,
+    /// Subresources beside `status` whose writes change the status, such as `approval`.
+    pub subresource_writes_status: &'static [&'static str],
     pub generation: Generation,
     pub default: fn(&mut Value),
     /// Runs after status and generation are set.
@@ -42,7 +46,8 @@ pub(super) struct Rules {
     pub warnings: fn(&Value) -> Vec<String>,
     pub fields: &'static [&'static str],
     pub field: for<'a> fn(&'a Value, &str) -> Cow<'a, str>,
-    pub grace: fn(&Value) -> Option<i64>,
+    /// How long a deletion waits, given what the client asked for.
+    pub grace: fn(&Value, Option<i64>) -> Option<i64>,
     pub create_on_update: bool,
     pub unconditional_update: bool,
 }
@@ -52,6 +57,8 @@ impl Rules {
     pub(super) const DATA: Self = Self {
         name_rule: NameRule::Subdomain,
         initial_status: None,
+        status_on_create: false,
+        subresource_writes_status: &[],
         generation: Generation::Never,
         default: |_| {},
         create: |_| {},
@@ -61,7 +68,7 @@ impl Rules {
         warnings: |_| Vec::new(),
         fields: &[],
         field: by_path,
-        grace: |_| None,
+        grace: |_, _| None,
         create_on_update: false,
         unconditional_update: true,
     };
@@ -96,7 +103,9 @@ impl Strategy for Rules {
 
     fn prepare_create(&self, object: &mut Value) {
         if let (Some(status), Some(object)) = (self.initial_status, object.as_object_mut()) {
-            object.insert("status".into(), status());
+            if !self.status_on_create || !object.contains_key("status") {
+                object.insert("status".into(), status());
+            }
         }
         if let Some(meta) = object.get_mut("metadata").and_then(Value::as_object_mut) {
             for key in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"] {
@@ -113,6 +122,7 @@ impl Strategy for Rules {
         meta::prepare_update(new, old);
         match part {
             Part::Subresource("status") => keep_all_but_status(new, old),
+            Part::Subresource(name) if self.subresource_writes_status.contains(&name) => {}
             Part::Main | Part::Subresource(_) if self.initial_status.is_some() => keep(new, old, "status"),
             Part::Main | Part::Subresource(_) => {}
         }
@@ -153,7 +163,11 @@ impl Strategy for Rules {
     }
 
     fn deletion_grace_seconds(&self, object: &Value) -> Option<i64> {
-        (self.grace)(object)
+        (self.grace)(object, None)
+    }
+
+    fn deletion_grace(&self, object: &Value, requested: Option<i64>) -> Option<i64> {
+        (self.grace)(object, requested)
     }
 
     fn allow_create_on_update(&self) -> bool {

@@ -1,0 +1,333 @@
+//! What extends the API: custom resource definitions, aggregated services, webhooks and admission policies.
+
+use serde_json::{Value, json};
+
+use super::{
+    check, defaults,
+    rules::{Errors, Generation, Rules},
+};
+use crate::{
+    field::{FieldError, FieldPath},
+    meta::names,
+    value::{get, is_empty, is_set, items, items_mut, object_at, object_mut, set_default, text},
+};
+
+const SPEC: FieldPath<'static> = FieldPath::new("spec");
+
+pub(super) static CUSTOM_RESOURCE_DEFINITION: Rules = Rules {
+    unconditional_update: false,
+    initial_status: Some(|| json!({"conditions": [], "acceptedNames": {"plural": "", "kind": ""}, "storedVersions": []})),
+    default: |object| {
+        let Some(spec) = defaults::spec(object) else { return };
+        if let Some(names) = spec.get_mut("names").and_then(Value::as_object_mut) {
+            let kind = text(get(names, "kind")).to_owned();
+            set_default(names, "singular", kind.to_lowercase());
+            set_default(names, "listKind", format!("{kind}List"));
+        }
+        if let Some(conversion) = object_at(spec, "conversion") {
+            set_default(conversion, "strategy", "None");
+        }
+    },
+    create: |object| {
+        let storage = storage_versions(object);
+        if let Some(status) = object_mut(object, "status") {
+            status.insert("storedVersions".into(), storage.into());
+        }
+    },
+    update: |new, _, _| {
+        // Objects may be stored in any version that ever was the storage version.
+        let storage = storage_versions(new);
+        if let Some(Value::Array(stored)) = new.pointer_mut("/status/storedVersions") {
+            for version in storage {
+                if !stored.contains(&version) {
+                    stored.push(version);
+                }
+            }
+        }
+    },
+    validate: definition,
+    validate_update: |new, old, _, errors| {
+        let established = items(&old["status"]["conditions"])
+            .iter()
+            .any(|condition| condition["type"] == "Established" && condition["status"] == "True");
+        check::immutable(&new["spec"]["group"], &old["spec"]["group"], &SPEC.child("group"), errors);
+        if established {
+            check::immutable(&new["spec"]["scope"], &old["spec"]["scope"], &SPEC.child("scope"), errors);
+            let names = SPEC.child("names");
+            for key in ["kind", "plural"] {
+                let (now, then) = (&new["spec"]["names"][key], &old["spec"]["names"][key]);
+                check::immutable(now, then, &names.child(key), errors);
+            }
+        }
+        let status = FieldPath::new("status");
+        let stored = status.child("storedVersions");
+        let versions = items(&new["spec"]["versions"]);
+        for (i, version) in items(&new["status"]["storedVersions"]).iter().enumerate() {
+            if !versions.iter().any(|one| one["name"] == *version) {
+                let why = "must appear in spec.versions";
+                errors.push(FieldError::invalid(&stored.index(i), version.clone(), why));
+            }
+        }
+    },
+    ..Rules::WITH_STATUS
+};
+
+fn storage_versions(object: &Value) -> Vec<Value> {
+    let versions = items(&object["spec"]["versions"]).iter();
+    versions.filter(|version| version["storage"] == true).map(|version| version["name"].clone()).collect()
+}
+
+fn definition(object: &Value, errors: &mut Errors) {
+    let spec = &object["spec"];
+    let (group, plural) = (text(&spec["group"]), text(&spec["names"]["plural"]));
+    let name = text(&object["metadata"]["name"]);
+    if name != format!("{plural}.{group}") {
+        let meta = FieldPath::new("metadata");
+        let why = "must be spec.names.plural+\".\"+spec.group";
+        errors.push(FieldError::invalid(&meta.child("name"), name, why));
+    }
+    let group_path = SPEC.child("group");
+    if check::required(&spec["group"], &group_path, errors) {
+        check::faults(names::subdomain(group), group, &group_path, errors);
+        if !group.contains('.') {
+            errors.push(FieldError::invalid(&group_path, group, "should be a domain with at least one dot"));
+        }
+    }
+    check::one_of(&spec["scope"], &["Cluster", "Namespaced"], &SPEC.child("scope"), errors);
+    let names_path = SPEC.child("names");
+    check::name(&spec["names"]["plural"], names::dns1035, &names_path.child("plural"), errors);
+    check::name(&spec["names"]["singular"], names::dns1035, &names_path.child("singular"), errors);
+    for key in ["kind", "listKind"] {
+        if check::required(&spec["names"][key], &names_path.child(key), errors) {
+            let lower = text(&spec["names"][key]).to_lowercase();
+            for fault in names::dns1035(&lower) {
+                let why = format!("may have mixed case, but should otherwise match: {fault}");
+                errors.push(FieldError::invalid(&names_path.child(key), text(&spec["names"][key]), why));
+            }
+        }
+    }
+    if !is_empty(&spec["names"]["kind"]) && spec["names"]["kind"] == spec["names"]["listKind"] {
+        let why = "kind and listKind may not be the same";
+        errors.push(FieldError::invalid(&names_path.child("listKind"), text(&spec["names"]["listKind"]), why));
+    }
+    versions(spec, errors);
+}
+
+fn versions(spec: &Value, errors: &mut Errors) {
+    let list = SPEC.child("versions");
+    let versions = items(&spec["versions"]);
+    if versions.is_empty() {
+        errors.push(FieldError::required(&list, "must have at least one version"));
+        return;
+    }
+    if versions.iter().filter(|version| version["storage"] == true).count() != 1 {
+        let why = "must have exactly one version marked as storage version";
+        errors.push(FieldError::invalid(&list, spec["versions"].clone(), why));
+    }
+    let mut taken: Vec<&str> = Vec::new();
+    for (i, version) in versions.iter().enumerate() {
+        let path = list.index(i);
+        let name = text(&version["name"]);
+        check::name(&version["name"], names::dns1035, &path.child("name"), errors);
+        if taken.contains(&name) {
+            let why = "must contain unique version names";
+            errors.push(FieldError::invalid(&list, spec["versions"].clone(), why));
+        }
+        taken.push(name);
+        let schema = &version["schema"]["openAPIV3Schema"];
+        let schema_path = path.child("schema");
+        let schema_path = schema_path.child("openAPIV3Schema");
+        if !is_set(schema) {
+            errors.push(FieldError::required(&schema_path, "schemas are required"));
+        } else if schema["type"] != "object" {
+            let path = schema_path.child("type");
+            if is_empty(&schema["type"]) {
+                errors.push(FieldError::required(&path, "must not be empty at the root"));
+            } else {
+                errors.push(FieldError::invalid(&path, schema["type"].clone(), "must be object at the root"));
+            }
+        }
+    }
+}
+
+pub(super) static API_SERVICE: Rules = Rules {
+    generation: Generation::Never,
+    unconditional_update: false,
+    default: |object| {
+        if let Some(service) = object.pointer_mut("/spec/service").and_then(Value::as_object_mut) {
+            set_default(service, "port", 443);
+        }
+    },
+    validate: |object, errors| {
+        let spec = &object["spec"];
+        let name = text(&object["metadata"]["name"]);
+        if name != format!("{}.{}", text(&spec["version"]), text(&spec["group"])) {
+            let meta = FieldPath::new("metadata");
+            let why = "must be `spec.version+\".\"+spec.group`";
+            errors.push(FieldError::invalid(&meta.child("name"), name, why));
+        }
+        check::name(&spec["version"], names::dns1035, &SPEC.child("version"), errors);
+        for (key, high) in [("groupPriorityMinimum", 20000), ("versionPriority", 1000)] {
+            let value = crate::value::int(&spec[key]);
+            if !(1..=high).contains(&value) {
+                let why = format!("must be positive and less than {high}");
+                errors.push(FieldError::invalid(&SPEC.child(key), value, why));
+            }
+        }
+    },
+    ..Rules::WITH_STATUS
+};
+
+pub(super) static VALIDATING_WEBHOOKS: Rules = Rules {
+    generation: Generation::Content,
+    unconditional_update: false,
+    default: |object| default_webhooks(object, false),
+    validate: webhooks,
+    ..Rules::DATA
+};
+
+pub(super) static MUTATING_WEBHOOKS: Rules = Rules {
+    generation: Generation::Content,
+    unconditional_update: false,
+    default: |object| default_webhooks(object, true),
+    validate: webhooks,
+    ..Rules::DATA
+};
+
+fn default_webhooks(object: &mut Value, mutating: bool) {
+    let Some(object) = object.as_object_mut() else { return };
+    for hook in items_mut(object, "webhooks").iter_mut().filter_map(Value::as_object_mut) {
+        set_default(hook, "failurePolicy", "Fail");
+        set_default(hook, "matchPolicy", "Equivalent");
+        set_default(hook, "timeoutSeconds", 10);
+        defaults::empty_object(hook, "namespaceSelector");
+        defaults::empty_object(hook, "objectSelector");
+        if mutating {
+            set_default(hook, "reinvocationPolicy", "Never");
+        }
+        if let Some(client) = hook.get_mut("clientConfig").and_then(Value::as_object_mut)
+            && let Some(service) = client.get_mut("service").and_then(Value::as_object_mut)
+        {
+            set_default(service, "port", 443);
+        }
+        for rule in items_mut(hook, "rules").iter_mut().filter_map(Value::as_object_mut) {
+            set_default(rule, "scope", "*");
+        }
+    }
+}
+
+fn webhooks(object: &Value, errors: &mut Errors) {
+    let list = FieldPath::new("webhooks");
+    let mut taken: Vec<&str> = Vec::new();
+    for (i, hook) in items(&object["webhooks"]).iter().enumerate() {
+        let path = list.index(i);
+        let name = text(&hook["name"]);
+        if check::required(&hook["name"], &path.child("name"), errors) {
+            check::faults(names::subdomain(name), name, &path.child("name"), errors);
+            if name.split('.').count() < 3 {
+                let why = "should be a domain with at least three segments separated by dots";
+                errors.push(FieldError::invalid(&path.child("name"), name, why));
+            }
+        }
+        if taken.contains(&name) {
+            errors.push(FieldError::duplicate(&path.child("name"), name));
+        }
+        taken.push(name);
+        let versions = path.child("admissionReviewVersions");
+        let reviewed = items(&hook["admissionReviewVersions"]);
+        if reviewed.is_empty() {
+            errors.push(FieldError::required(&versions, "must specify one of v1, v1beta1"));
+        } else if !reviewed.iter().any(|version| matches!(text(version), "v1" | "v1beta1")) {
+            let why = "must include at least one of v1, v1beta1";
+            errors.push(FieldError::invalid(&versions, hook["admissionReviewVersions"].clone(), why));
+        }
+        check::one_of(&hook["sideEffects"], &["None", "NoneOnDryRun"], &path.child("sideEffects"), errors);
+        check::optional_one_of(&hook["failurePolicy"], &["Fail", "Ignore"], &path.child("failurePolicy"), errors);
+        check::optional_one_of(&hook["matchPolicy"], &["Equivalent", "Exact"], &path.child("matchPolicy"), errors);
+        if is_set(&hook["timeoutSeconds"]) && !(1..=30).contains(&crate::value::int(&hook["timeoutSeconds"])) {
+            let why = "the timeout value must be between 1 and 30 seconds";
+            errors.push(FieldError::invalid(&path.child("timeoutSeconds"), hook["timeoutSeconds"].clone(), why));
+        }
+        for key in ["namespaceSelector", "objectSelector"] {
+            check::label_selector(&hook[key], &path.child(key), errors);
+        }
+        client(&hook["clientConfig"], &path.child("clientConfig"), errors);
+    }
+}
+
+fn client(config: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
+    match (is_set(&config["url"]), is_set(&config["service"])) {
+        (true, false) => {
+            let url = text(&config["url"]);
+            if !url.starts_with("https://") {
+                let why = "'https' is the only allowed URL scheme; desired format: https://host[/path]";
+                errors.push(FieldError::invalid(&path.child("url"), url, why));
+            }
+        }
+        (false, true) => {
+            let service = path.child("service");
+            check::required(&config["service"]["name"], &service.child("name"), errors);
+            check::required(&config["service"]["namespace"], &service.child("namespace"), errors);
+        }
+        _ => errors.push(FieldError::required(path, "exactly one of url or service is required")),
+    }
+}
+
+pub(super) static VALIDATING_POLICY: Rules = Rules {
+    unconditional_update: false,
+    default: default_policy,
+    validate: |object, errors| {
+        let spec = &object["spec"];
+        if is_empty(&spec["validations"]) && is_empty(&spec["auditAnnotations"]) {
+            let why = "validations or auditAnnotations must be non-empty";
+            errors.push(FieldError::required(&SPEC.child("validations"), why));
+        }
+        check::required(&spec["matchConstraints"], &SPEC.child("matchConstraints"), errors);
+    },
+    ..Rules::WITH_STATUS
+};
+
+pub(super) static MUTATING_POLICY: Rules = Rules {
+    generation: Generation::Spec,
+    unconditional_update: false,
+    default: default_policy,
+    validate: |object, errors| {
+        check::required(&object["spec"]["mutations"], &SPEC.child("mutations"), errors);
+        check::required(&object["spec"]["matchConstraints"], &SPEC.child("matchConstraints"), errors);
+    },
+    ..Rules::DATA
+};
+
+fn default_policy(object: &mut Value) {
+    let Some(spec) = defaults::spec(object) else { return };
+    set_default(spec, "failurePolicy", "Fail");
+    if let Some(constraints) = spec.get_mut("matchConstraints").and_then(Value::as_object_mut) {
+        default_match(constraints);
+    }
+}
+
+fn default_match(constraints: &mut crate::value::Object) {
+    set_default(constraints, "matchPolicy", "Equivalent");
+    defaults::empty_object(constraints, "namespaceSelector");
+    defaults::empty_object(constraints, "objectSelector");
+    for list in ["resourceRules", "excludeResourceRules"] {
+        for rule in items_mut(constraints, list).iter_mut().filter_map(Value::as_object_mut) {
+            set_default(rule, "scope", "*");
+        }
+    }
+}
+
+pub(super) static POLICY_BINDING: Rules = Rules {
+    generation: Generation::Spec,
+    unconditional_update: false,
+    default: |object| {
+        let Some(spec) = defaults::spec(object) else { return };
+        if let Some(resources) = spec.get_mut("matchResources").and_then(Value::as_object_mut) {
+            default_match(resources);
+        }
+    },
+    validate: |object, errors| {
+        check::required(&object["spec"]["policyName"], &SPEC.child("policyName"), errors);
+    },
+    ..Rules::DATA
+};

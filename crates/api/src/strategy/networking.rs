@@ -1,0 +1,390 @@
+//! Ingresses, network policies, address ranges, and the slices that endpoints are kept in.
+
+use serde_json::{Value, json};
+
+use super::{
+    Part, check, defaults,
+    rules::{Errors, Generation, Rules},
+};
+use crate::{
+    field::{FieldError, FieldPath},
+    meta::{NameRule, names},
+    value::{get, int, is_empty, is_set, items, items_mut, object_at, set_default, text},
+};
+
+const SPEC: FieldPath<'static> = FieldPath::new("spec");
+
+pub(super) static INGRESS: Rules = Rules {
+    initial_status: Some(|| json!({"loadBalancer": {}})),
+    validate: ingress,
+    ..Rules::WITH_STATUS
+};
+
+fn ingress(object: &Value, errors: &mut Errors) {
+    let spec = &object["spec"];
+    if items(&spec["rules"]).is_empty() && !is_set(&spec["defaultBackend"]) {
+        let why = "either `defaultBackend` or `rules` must be specified";
+        errors.push(FieldError::invalid(&SPEC, spec.clone(), why));
+    }
+    if is_set(&spec["defaultBackend"]) {
+        backend(&spec["defaultBackend"], &SPEC.child("defaultBackend"), errors);
+    }
+    let class = SPEC.child("ingressClassName");
+    check::optional_name(&spec["ingressClassName"], names::subdomain, &class, errors);
+    let list = SPEC.child("rules");
+    for (i, rule) in items(&spec["rules"]).iter().enumerate() {
+        let path = list.index(i);
+        host(text(&rule["host"]), &path.child("host"), errors);
+        if !is_set(&rule["http"]) {
+            continue;
+        }
+        let http = path.child("http");
+        let list = http.child("paths");
+        if items(&rule["http"]["paths"]).is_empty() {
+            errors.push(FieldError::required(&list, ""));
+        }
+        for (i, one) in items(&rule["http"]["paths"]).iter().enumerate() {
+            ingress_path(one, &list.index(i), errors);
+        }
+    }
+    let list = SPEC.child("tls");
+    for (i, tls) in items(&spec["tls"]).iter().enumerate() {
+        let path = list.index(i);
+        let hosts = path.child("hosts");
+        for (i, name) in items(&tls["hosts"]).iter().map(text).enumerate() {
+            host(name, &hosts.index(i), errors);
+        }
+    }
+}
+
+fn host(host: &str, path: &FieldPath<'_>, errors: &mut Errors) {
+    if host.is_empty() {
+        return;
+    }
+    if host.parse::<std::net::IpAddr>().is_ok() {
+        errors.push(FieldError::invalid(path, host, "must be a DNS name, not an IP address"));
+    } else if host.contains('*') {
+        check::faults(names::wildcard_subdomain(host), host, path, errors);
+    } else {
+        check::faults(names::subdomain(host), host, path, errors);
+    }
+}
+
+fn ingress_path(one: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
+    let written = text(&one["path"]);
+    let kinds = ["Exact", "ImplementationSpecific", "Prefix"];
+    if is_empty(&one["pathType"]) {
+        errors.push(FieldError::required(&path.child("pathType"), "pathType must be specified"));
+    } else {
+        check::one_of(&one["pathType"], &kinds, &path.child("pathType"), errors);
+    }
+    let path_path = path.child("path");
+    if matches!(text(&one["pathType"]), "Exact" | "Prefix") {
+        if !written.starts_with('/') {
+            errors.push(FieldError::invalid(&path_path, written, "must be an absolute path"));
+        }
+        for bad in ["//", "/./", "/../", "%2f", "%2F"] {
+            if written.contains(bad) {
+                errors.push(FieldError::invalid(&path_path, written, format!("must not contain '{bad}'")));
+            }
+        }
+        for bad in ["/..", "/."] {
+            if written.ends_with(bad) {
+                errors.push(FieldError::invalid(&path_path, written, format!("cannot end with '{bad}'")));
+            }
+        }
+    } else if !written.is_empty() && !written.starts_with('/') {
+        errors.push(FieldError::invalid(&path_path, written, "must be an absolute path"));
+    }
+    backend(&one["backend"], &path.child("backend"), errors);
+}
+
+fn backend(backend: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
+    let (service, resource) = (&backend["service"], &backend["resource"]);
+    match (is_set(service), is_set(resource)) {
+        (true, true) => {
+            errors.push(FieldError::invalid(path, "", "cannot set both resource and service backends"));
+        }
+        (false, false) => errors.push(FieldError::required(path, "resource or service backend is required")),
+        (false, true) => {}
+        (true, false) => {
+            let path = path.child("service");
+            check::name(&service["name"], names::dns1035, &path.child("name"), errors);
+            let port_path = path.child("port");
+            let (name, number) = (&service["port"]["name"], &service["port"]["number"]);
+            match (!is_empty(name), int(number) != 0) {
+                (true, true) => errors.push(FieldError::invalid(&port_path, "", "cannot set both port name & port number")),
+                (false, false) => errors.push(FieldError::required(&port_path, "port name or number is required")),
+                (true, false) => check::port(name, &port_path.child("name"), errors),
+                (false, true) => check::port(number, &port_path.child("number"), errors),
+            }
+        }
+    }
+}
+
+pub(super) static INGRESS_CLASS: Rules = Rules {
+    generation: Generation::Spec,
+    default: |object| {
+        if let Some(parameters) = object.pointer_mut("/spec/parameters").and_then(Value::as_object_mut) {
+            set_default(parameters, "scope", "Cluster");
+        }
+    },
+    validate: |object, errors| {
+        let path = SPEC.child("controller");
+        let controller = text(&object["spec"]["controller"]);
+        if controller.len() > 250 {
+            errors.push(FieldError::too_long(&path, 250));
+        }
+        match controller.split_once('/') {
+            Some((domain, rest)) if names::subdomain(domain).is_empty() && !rest.is_empty() => {}
+            _ if controller.is_empty() => errors.push(FieldError::required(&path, "")),
+            _ => {
+                let why = "must be a domain-prefixed path (such as \"acme.io/foo\")";
+                errors.push(FieldError::invalid(&path, controller, why));
+            }
+        }
+    },
+    validate_update: |new, old, _, errors| {
+        check::immutable(&new["spec"]["controller"], &old["spec"]["controller"], &SPEC.child("controller"), errors);
+    },
+    ..Rules::DATA
+};
+
+pub(super) static NETWORK_POLICY: Rules = Rules {
+    generation: Generation::Spec,
+    default: |object| {
+        let Some(spec) = defaults::spec(object) else { return };
+        if items(get(spec, "policyTypes")).is_empty() {
+            let egress = !items(get(spec, "egress")).is_empty();
+            let types = if egress { json!(["Ingress", "Egress"]) } else { json!(["Ingress"]) };
+            spec.insert("policyTypes".into(), types);
+        }
+        for list in ["ingress", "egress"] {
+            for rule in items_mut(spec, list).iter_mut().filter_map(Value::as_object_mut) {
+                for port in items_mut(rule, "ports").iter_mut().filter_map(Value::as_object_mut) {
+                    set_default(port, "protocol", "TCP");
+                }
+            }
+        }
+    },
+    validate: |object, errors| {
+        let spec = &object["spec"];
+        check::label_selector(&spec["podSelector"], &SPEC.child("podSelector"), errors);
+        for (list, peers) in [("ingress", "from"), ("egress", "to")] {
+            let path = SPEC.child(list);
+            for (i, rule) in items(&spec[list]).iter().enumerate() {
+                policy_rule(rule, peers, &path.index(i), errors);
+            }
+        }
+        let path = SPEC.child("policyTypes");
+        for (i, kind) in items(&spec["policyTypes"]).iter().enumerate() {
+            check::one_of(kind, &["Egress", "Ingress"], &path.index(i), errors);
+        }
+    },
+    ..Rules::DATA
+};
+
+fn policy_rule(rule: &Value, peers: &str, path: &FieldPath<'_>, errors: &mut Errors) {
+    let list = path.child("ports");
+    for (i, port) in items(&rule["ports"]).iter().enumerate() {
+        let path = list.index(i);
+        check::optional_one_of(&port["protocol"], &["SCTP", "TCP", "UDP"], &path.child("protocol"), errors);
+        if is_set(&port["port"]) {
+            check::port(&port["port"], &path.child("port"), errors);
+        }
+        if is_set(&port["endPort"]) {
+            let end = path.child("endPort");
+            if port["port"].is_string() || !is_set(&port["port"]) {
+                let why = "may not be specified when `port` is non-numeric";
+                errors.push(FieldError::invalid(&end, port["endPort"].clone(), why));
+            } else if int(&port["endPort"]) < int(&port["port"]) {
+                let why = "must be greater than or equal to `port`";
+                errors.push(FieldError::invalid(&end, port["endPort"].clone(), why));
+            }
+        }
+    }
+    let list = path.child(peers);
+    for (i, peer) in items(&rule[peers]).iter().enumerate() {
+        let path = list.index(i);
+        let selectors = ["podSelector", "namespaceSelector"];
+        for key in selectors {
+            check::label_selector(&peer[key], &path.child(key), errors);
+        }
+        let (block, selects) = (is_set(&peer["ipBlock"]), selectors.iter().any(|key| is_set(&peer[*key])));
+        match (block, selects) {
+            (true, true) => {
+                let why = "may not specify both ipBlock and another peer";
+                errors.push(FieldError::forbidden(&path, why));
+            }
+            (false, false) => errors.push(FieldError::required(&path, "must specify a peer")),
+            (true, false) => {
+                let path = path.child("ipBlock");
+                let cidr = text(&peer["ipBlock"]["cidr"]);
+                if cidr.is_empty() {
+                    errors.push(FieldError::required(&path.child("cidr"), ""));
+                } else {
+                    check::faults(names::cidr(cidr), cidr, &path.child("cidr"), errors);
+                }
+                let except = path.child("except");
+                for (i, one) in items(&peer["ipBlock"]["except"]).iter().map(text).enumerate() {
+                    check::faults(names::cidr(one), one, &except.index(i), errors);
+                }
+            }
+            (false, true) => {}
+        }
+    }
+}
+
+pub(super) static IP_ADDRESS: Rules = Rules {
+    name_rule: NameRule::Ip,
+    validate: |object, errors| {
+        let parent = SPEC.child("parentRef");
+        if check::required(&object["spec"]["parentRef"], &parent, errors) {
+            check::required(&object["spec"]["parentRef"]["resource"], &parent.child("resource"), errors);
+            check::required(&object["spec"]["parentRef"]["name"], &parent.child("name"), errors);
+        }
+    },
+    validate_update: |new, old, _, errors| {
+        check::immutable(&new["spec"]["parentRef"], &old["spec"]["parentRef"], &SPEC.child("parentRef"), errors);
+    },
+    ..Rules::DATA
+};
+
+pub(super) static SERVICE_CIDR: Rules = Rules {
+    generation: Generation::Never,
+    validate: |object, errors| {
+        let path = SPEC.child("cidrs");
+        if items(&object["spec"]["cidrs"]).is_empty() {
+            errors.push(FieldError::required(&path, "at least one CIDR required"));
+        }
+        for (i, cidr) in items(&object["spec"]["cidrs"]).iter().map(text).enumerate() {
+            check::faults(names::cidr(cidr), cidr, &path.index(i), errors);
+        }
+    },
+    validate_update: |new, old, part, errors| {
+        if part == Part::Main {
+            check::immutable(&new["spec"]["cidrs"], &old["spec"]["cidrs"], &SPEC.child("cidrs"), errors);
+        }
+    },
+    ..Rules::WITH_STATUS
+};
+
+pub(super) static ENDPOINT_SLICE: Rules = Rules {
+    generation: Generation::Content,
+    default: |object| {
+        let Some(object) = object.as_object_mut() else { return };
+        for port in items_mut(object, "ports").iter_mut().filter_map(Value::as_object_mut) {
+            set_default(port, "protocol", "TCP");
+            if get(port, "name").is_null() {
+                port.insert("name".into(), "".into());
+            }
+        }
+    },
+    validate: endpoint_slice,
+    validate_update: |new, old, _, errors| {
+        check::immutable(&new["addressType"], &old["addressType"], &FieldPath::new("addressType"), errors);
+    },
+    ..Rules::DATA
+};
+
+fn endpoint_slice(object: &Value, errors: &mut Errors) {
+    let kinds = ["FQDN", "IPv4", "IPv6"];
+    check::one_of(&object["addressType"], &kinds, &FieldPath::new("addressType"), errors);
+    let list = FieldPath::new("endpoints");
+    if items(&object["endpoints"]).len() > 1000 {
+        errors.push(FieldError::too_many(&list, items(&object["endpoints"]).len(), 1000));
+    }
+    for (i, endpoint) in items(&object["endpoints"]).iter().enumerate() {
+        let path = list.index(i);
+        let addresses = path.child("addresses");
+        if items(&endpoint["addresses"]).is_empty() {
+            errors.push(FieldError::required(&addresses, "must contain at least 1 address"));
+        }
+        for (i, address) in items(&endpoint["addresses"]).iter().map(text).enumerate() {
+            let path = addresses.index(i);
+            match text(&object["addressType"]) {
+                "IPv4" if address.parse::<std::net::Ipv4Addr>().is_err() => {
+                    errors.push(FieldError::invalid(&path, address, "must be a valid IPv4 address"));
+                }
+                "IPv6" if address.parse::<std::net::Ipv6Addr>().is_err() => {
+                    errors.push(FieldError::invalid(&path, address, "must be a valid IPv6 address"));
+                }
+                "FQDN" => check::faults(names::subdomain(address), address, &path, errors),
+                _ => {}
+            }
+        }
+    }
+    let list = FieldPath::new("ports");
+    let mut taken: Vec<&str> = Vec::new();
+    for (i, port) in items(&object["ports"]).iter().enumerate() {
+        let path = list.index(i);
+        let name = text(&port["name"]);
+        if taken.contains(&name) {
+            errors.push(FieldError::duplicate(&path.child("name"), name));
+        }
+        taken.push(name);
+        check::optional_name(&port["name"], names::label, &path.child("name"), errors);
+        check::protocol(&port["protocol"], &path.child("protocol"), errors);
+    }
+}
+
+pub(super) static LEASE: Rules = Rules {
+    create_on_update: true,
+    unconditional_update: false,
+    validate: |object, errors| {
+        let spec = &object["spec"];
+        for (key, low) in [("leaseDurationSeconds", 1), ("leaseTransitions", 0)] {
+            if is_set(&spec[key]) && int(&spec[key]) < low {
+                let why = if low == 1 { check::MUST_BE_POSITIVE } else { check::NOT_NEGATIVE };
+                errors.push(FieldError::invalid(&SPEC.child(key), spec[key].clone(), why));
+            }
+        }
+    },
+    ..Rules::DATA
+};
+
+pub(super) static PRIORITY_LEVEL: Rules = Rules {
+    default: |object| {
+        let Some(spec) = defaults::spec(object) else { return };
+        if get(spec, "type") == "Limited"
+            && let Some(limited) = object_at(spec, "limited")
+        {
+            set_default(limited, "nominalConcurrencyShares", 30);
+            set_default(limited, "lendablePercent", 0);
+            if let Some(response) = object_at(limited, "limitResponse") {
+                set_default(response, "type", "Reject");
+                if get(response, "type") == "Queue"
+                    && let Some(queuing) = object_at(response, "queuing")
+                {
+                    set_default(queuing, "queues", 64);
+                    set_default(queuing, "handSize", 8);
+                    set_default(queuing, "queueLengthLimit", 50);
+                }
+            }
+        } else if get(spec, "type") == "Exempt"
+            && let Some(exempt) = object_at(spec, "exempt")
+        {
+            set_default(exempt, "nominalConcurrencyShares", 0);
+            set_default(exempt, "lendablePercent", 0);
+        }
+    },
+    validate: |object, errors| {
+        check::one_of(&object["spec"]["type"], &["Exempt", "Limited"], &SPEC.child("type"), errors);
+    },
+    ..Rules::WITH_STATUS
+};
+
+pub(super) static FLOW_SCHEMA: Rules = Rules {
+    default: |object| {
+        if let Some(spec) = defaults::spec(object) {
+            set_default(spec, "matchingPrecedence", 1000);
+        }
+    },
+    validate: |object, errors| {
+        let spec = &object["spec"];
+        check::in_range(&spec["matchingPrecedence"], 1, 10_000, &SPEC.child("matchingPrecedence"), errors);
+        let level = SPEC.child("priorityLevelConfiguration");
+        check::name(&spec["priorityLevelConfiguration"]["name"], names::subdomain, &level.child("name"), errors);
+    },
+    ..Rules::WITH_STATUS
+};

@@ -1,0 +1,250 @@
+use serde_json::{Value, json};
+
+use super::*;
+
+#[test]
+fn status_is_a_subresource_of_its_own() {
+    let strategy = of_kind("apps", "ReplicaSet");
+    let template = json!({"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    let mut object = json!({
+        "metadata": {"name": "r", "deletionTimestamp": "t"},
+        "spec": {"replicas": 2, "selector": {"matchLabels": {"a": "b"}}, "template": template},
+        "status": {"replicas": 9},
+    });
+    strategy.default(&mut object);
+    strategy.prepare_create(&mut object);
+    assert_eq!(object["status"], json!({"replicas": 0}));
+    assert_eq!(object["metadata"], json!({"name": "r", "generation": 1}));
+
+    let mut write = object.clone();
+    write["spec"]["replicas"] = json!(5);
+    write["status"]["replicas"] = json!(1);
+    let mut main = write.clone();
+    strategy.prepare_update(&mut main, &object, Part::Main);
+    assert_eq!((&main["metadata"]["generation"], &main["status"]["replicas"]), (&json!(2), &json!(0)));
+    let mut status = write;
+    strategy.prepare_update(&mut status, &object, Part::Subresource("status"));
+    assert_eq!((&status["metadata"]["generation"], &status["status"]["replicas"]), (&json!(1), &json!(1)));
+    assert_eq!(status["spec"]["replicas"], json!(2));
+}
+
+#[test]
+fn defaults_settle_after_one_run() {
+    for (group, kind, object) in samples() {
+        let strategy = of_kind(group, kind);
+        let mut once = object;
+        strategy.default(&mut once);
+        let mut twice = once.clone();
+        strategy.default(&mut twice);
+        assert_eq!(once, twice, "{kind}");
+    }
+}
+
+#[test]
+fn good_objects_pass_and_can_be_written_back_unchanged() {
+    for (group, kind, mut object) in samples() {
+        let strategy = of_kind(group, kind);
+        strategy.default(&mut object);
+        strategy.prepare_create(&mut object);
+        assert_eq!(strategy.validate_create(&object), [], "{kind}");
+        let mut new = object.clone();
+        strategy.default(&mut new);
+        strategy.prepare_update(&mut new, &object, Part::Main);
+        assert_eq!(strategy.validate_update(&new, &object, Part::Main), [], "{kind}");
+        assert_eq!(new, object, "{kind}");
+    }
+}
+
+#[test]
+fn every_selectable_field_reads_from_an_empty_object() {
+    for (group, kind, _) in samples() {
+        let strategy = of_kind(group, kind);
+        for field in strategy.selectable_fields() {
+            let value = strategy.field(&Value::Null, field);
+            assert!(matches!(value.as_ref(), "" | "false" | "0"), "{kind} {field} {value}");
+        }
+    }
+}
+
+#[test]
+fn first_faults_of_many_kinds() {
+    let rows = [
+        ("", "ConfigMap", json!({"data": {"a/b": ""}}), "data[a/b]: Invalid value: \"a/b\": a valid config key must"),
+        ("", "Secret", json!({"type": "kubernetes.io/tls"}), "data[tls.crt]: Required value"),
+        ("", "PersistentVolumeClaim", json!({"spec": {}}), "spec.accessModes: Required value: at least 1 access mode"),
+        ("", "PersistentVolume", json!({"spec": {"accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Gi"}}}),
+            "spec: Required value: must specify a volume type"),
+        ("", "Node", json!({"spec": {"taints": [{"key": "a", "effect": "Sometimes"}]}}),
+            "spec.taints[0].effect: Unsupported value: \"Sometimes\": supported values: \"NoSchedule\""),
+        ("", "LimitRange", json!({"spec": {"limits": [{"type": "Container", "min": {"cpu": "2"}, "max": {"cpu": "1"}}]}}),
+            "spec.limits[0].min[cpu]: Invalid value: \"2\": min value 2 is greater than max value 1"),
+        ("networking.k8s.io", "Ingress", json!({"spec": {}}),
+            "spec: Invalid value: {}: either `defaultBackend` or `rules` must be specified"),
+        ("networking.k8s.io", "Ingress", json!({"spec": {"rules": [{"http": {"paths": [{"path": "/", "backend":
+            {"service": {"name": "s", "port": {"number": 80}}}}]}}]}}),
+            "spec.rules[0].http.paths[0].pathType: Required value: pathType must be specified"),
+        ("networking.k8s.io", "NetworkPolicy", json!({"spec": {"podSelector": {}, "ingress": [{"from": [{}]}]}}),
+            "spec.ingress[0].from[0]: Required value: must specify a peer"),
+        ("policy", "PodDisruptionBudget", json!({"spec": {"minAvailable": 1, "maxUnavailable": 1}}),
+            "spec: Invalid value: {\"maxUnavailable\":1,\"minAvailable\":1}: minAvailable and maxUnavailable cannot be both"),
+        ("scheduling.k8s.io", "PriorityClass", json!({"metadata": {"name": "p"}, "value": 2_000_000_000}),
+            "value: Forbidden: maximum allowed value of a user defined priority is 1000000000"),
+        ("rbac.authorization.k8s.io", "Role", json!({"rules": [{"apiGroups": [""], "resources": ["pods"]}]}),
+            "rules[0].verbs: Required value: verbs must contain at least one value"),
+        ("rbac.authorization.k8s.io", "ClusterRoleBinding", json!({"roleRef": {"kind": "Role", "name": "r"}}),
+            "roleRef.kind: Unsupported value: \"Role\": supported values: \"ClusterRole\""),
+        ("discovery.k8s.io", "EndpointSlice", json!({"addressType": "IPv4", "endpoints": [{"addresses": ["::1"]}]}),
+            "endpoints[0].addresses[0]: Invalid value: \"::1\": must be a valid IPv4 address"),
+        ("coordination.k8s.io", "Lease", json!({"spec": {"leaseDurationSeconds": 0}}),
+            "spec.leaseDurationSeconds: Invalid value: 0: must be greater than 0"),
+        ("autoscaling", "HorizontalPodAutoscaler", json!({"spec": {"maxReplicas": 0,
+            "scaleTargetRef": {"kind": "Deployment", "name": "d"}}}),
+            "spec.maxReplicas: Invalid value: 0: must be greater than 0"),
+        ("apiextensions.k8s.io", "CustomResourceDefinition", json!({"metadata": {"name": "x"}, "spec": {}}),
+            "metadata.name: Invalid value: \"x\": must be spec.names.plural+\".\"+spec.group"),
+        ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration", json!({"webhooks": [{"name": "a"}]}),
+            "webhooks[0].name: Invalid value: \"a\": should be a domain with at least three segments"),
+        ("certificates.k8s.io", "CertificateSigningRequest", json!({"spec": {"signerName": "a/b"}}),
+            "spec.request: Required value"),
+        ("storage.k8s.io", "StorageClass", json!({}), "provisioner: Required value"),
+        ("node.k8s.io", "RuntimeClass", json!({}), "handler: Required value"),
+    ];
+    for (group, kind, mut object, expected) in rows {
+        let strategy = of_kind(group, kind);
+        strategy.default(&mut object);
+        strategy.prepare_create(&mut object);
+        let errors = strategy.validate_create(&object);
+        let first = errors.first().map(ToString::to_string).unwrap_or_default();
+        assert!(first.starts_with(expected), "{kind}: {first}");
+    }
+}
+
+#[test]
+fn what_may_not_change() {
+    let rows = [
+        ("", "Secret", json!({"type": "Opaque"}), json!({"type": "kubernetes.io/basic-auth", "data": {"username": ""}}),
+            "type: Invalid value: \"kubernetes.io/basic-auth\": field is immutable"),
+        ("", "ConfigMap", json!({"immutable": true, "data": {"a": "1"}}), json!({"immutable": true, "data": {"a": "2"}}),
+            "data: Forbidden: field is immutable when `immutable` is set"),
+        ("storage.k8s.io", "StorageClass", json!({"provisioner": "a"}), json!({"provisioner": "b"}),
+            "provisioner: Forbidden: updates to provisioner are forbidden."),
+        ("rbac.authorization.k8s.io", "RoleBinding", json!({"roleRef": {"kind": "Role", "name": "a"}}),
+            json!({"roleRef": {"kind": "Role", "name": "b"}}),
+            "roleRef: Invalid value: {\"apiGroup\":\"rbac.authorization.k8s.io\",\"kind\":\"Role\",\"name\":\"b\"}: cannot \
+             change roleRef"),
+        ("", "Node", json!({"spec": {"podCIDR": "10.0.0.0/24"}}), json!({"spec": {"podCIDR": "10.0.1.0/24"}}),
+            "spec.podCIDRs: Forbidden: node updates may not change podCIDR except from \"\" to valid"),
+        ("apps", "ControllerRevision", json!({"data": {"a": 1}, "revision": 1}), json!({"data": {"a": 2}, "revision": 1}),
+            "data: Invalid value: {\"a\":2}: field is immutable"),
+    ];
+    for (group, kind, mut old, mut new, expected) in rows {
+        let strategy = of_kind(group, kind);
+        strategy.default(&mut old);
+        strategy.default(&mut new);
+        strategy.prepare_update(&mut new, &old, Part::Main);
+        let errors: Vec<String> =
+            strategy.validate_update(&new, &old, Part::Main).iter().map(ToString::to_string).collect();
+        assert_eq!(errors, [expected], "{kind}");
+    }
+}
+
+#[test]
+fn namespaces_carry_their_name_and_their_finalizer() {
+    let strategy = of_kind("", "Namespace");
+    let mut object = json!({"metadata": {"name": "n"}});
+    strategy.default(&mut object);
+    strategy.prepare_create(&mut object);
+    assert_eq!(
+        object,
+        json!({
+            "metadata": {"name": "n", "labels": {"kubernetes.io/metadata.name": "n"}},
+            "spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"},
+        })
+    );
+    let mut emptied = object.clone();
+    emptied["spec"] = json!({});
+    let mut main = emptied.clone();
+    strategy.prepare_update(&mut main, &object, Part::Main);
+    assert_eq!(main["spec"], object["spec"]);
+    strategy.prepare_update(&mut emptied, &object, Part::Subresource("finalize"));
+    assert_eq!((&emptied["spec"], &emptied["status"]), (&json!({}), &json!({"phase": "Active"})));
+}
+
+#[test]
+fn string_data_is_folded_into_data() {
+    let mut secret = json!({"stringData": {"a": "hello"}, "data": {"b": "aGk="}});
+    of_kind("", "Secret").default(&mut secret);
+    assert_eq!(secret, json!({"type": "Opaque", "data": {"a": "aGVsbG8=", "b": "aGk="}}));
+}
+
+#[test]
+fn custom_resources_have_a_generation_over_all_their_content() {
+    let old = json!({"metadata": {"generation": 1}, "data": 1, "status": {"a": 1}});
+    let mut new = json!({"metadata": {}, "data": 2, "status": {"a": 2}});
+    custom(true).prepare_update(&mut new, &old, Part::Main);
+    assert_eq!(new, json!({"metadata": {"generation": 2}, "data": 2, "status": {"a": 1}}));
+}
+
+fn samples() -> Vec<(&'static str, &'static str, Value)> {
+    let pod = json!({"containers": [{"name": "c", "image": "web:1", "ports": [{"containerPort": 80}],
+        "resources": {"limits": {"cpu": "0.5", "memory": "64Mi"}},
+        "livenessProbe": {"httpGet": {"port": 80}}, "env": [{"name": "A", "value": "b"}]}]});
+    let labels = json!({"app": "web"});
+    let template = json!({"metadata": {"labels": labels}, "spec": pod});
+    let selector = json!({"matchLabels": labels});
+    let meta = || json!({"name": "a", "namespace": "d", "uid": "u"});
+    let mut never = template.clone();
+    never["spec"]["restartPolicy"] = json!("Never");
+    let claim = json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}});
+    let webhook = json!({"name": "a.b.c", "sideEffects": "None", "admissionReviewVersions": ["v1"],
+        "clientConfig": {"service": {"name": "s", "namespace": "n"}}});
+    vec![
+        ("", "Pod", json!({"metadata": meta(), "spec": pod})),
+        ("", "PodTemplate", json!({"metadata": meta(), "template": template})),
+        ("", "ReplicationController", json!({"metadata": meta(), "spec": {"template": template}})),
+        ("", "Service", json!({"metadata": meta(), "spec": {"ports": [{"port": 80}]}})),
+        ("", "ConfigMap", json!({"metadata": meta(), "data": {"a": "b"}})),
+        ("", "Secret", json!({"metadata": meta(), "stringData": {"a": "b"}})),
+        ("", "Namespace", json!({"metadata": {"name": "n"}})),
+        ("", "Node", json!({"metadata": {"name": "n"}, "status": {"capacity": {"cpu": "2000m"}}})),
+        ("", "Event", json!({"metadata": meta(), "involvedObject": {"namespace": "d"}})),
+        ("", "Endpoints", json!({"metadata": meta(), "subsets": [{"addresses": [{"ip": "10.0.0.1"}], "ports": [{"port": 1}]}]})),
+        ("", "LimitRange", json!({"metadata": meta(), "spec": {"limits": [{"type": "Container", "max": {"cpu": "1"}}]}})),
+        ("", "ResourceQuota", json!({"metadata": meta(), "spec": {"hard": {"pods": "10"}}})),
+        ("", "PersistentVolumeClaim", json!({"metadata": meta(), "spec": claim})),
+        ("", "PersistentVolume", json!({"metadata": {"name": "v"}, "spec": {"accessModes": ["ReadWriteOnce"],
+            "capacity": {"storage": "1Gi"}, "hostPath": {"path": "/x"}}})),
+        ("apps", "Deployment", json!({"metadata": meta(), "spec": {"selector": selector, "template": template}})),
+        ("apps", "ReplicaSet", json!({"metadata": meta(), "spec": {"selector": selector, "template": template}})),
+        ("apps", "DaemonSet", json!({"metadata": meta(), "spec": {"selector": selector, "template": template}})),
+        ("apps", "StatefulSet", json!({"metadata": meta(), "spec": {"selector": selector, "serviceName": "s",
+            "template": template, "volumeClaimTemplates": [{"metadata": {"name": "v"}, "spec": claim}]}})),
+        ("batch", "Job", json!({"metadata": meta(), "spec": {"template": never}})),
+        ("batch", "CronJob", json!({"metadata": meta(), "spec": {"schedule": "@daily",
+            "jobTemplate": {"spec": {"template": never}}}})),
+        ("networking.k8s.io", "Ingress", json!({"metadata": meta(), "spec": {"defaultBackend":
+            {"service": {"name": "s", "port": {"name": "http"}}}}})),
+        ("networking.k8s.io", "NetworkPolicy", json!({"metadata": meta(), "spec": {"podSelector": {},
+            "egress": [{"ports": [{"port": 53}]}]}})),
+        ("discovery.k8s.io", "EndpointSlice", json!({"metadata": meta(), "addressType": "IPv4", "ports": [{"port": 1}],
+            "endpoints": [{"addresses": ["10.0.0.1"]}]})),
+        ("autoscaling", "HorizontalPodAutoscaler", json!({"metadata": meta(), "spec": {"maxReplicas": 3, "behavior": {},
+            "scaleTargetRef": {"kind": "Deployment", "name": "d"}}})),
+        ("policy", "PodDisruptionBudget", json!({"metadata": meta(), "spec": {"minAvailable": "50%"}})),
+        ("scheduling.k8s.io", "PriorityClass", json!({"metadata": {"name": "p"}, "value": 5})),
+        ("scheduling.k8s.io", "PriorityClass", json!({"metadata": {"name": "system-node-critical"}, "value": 2_000_001_000})),
+        ("rbac.authorization.k8s.io", "RoleBinding", json!({"metadata": meta(), "roleRef": {"kind": "Role", "name": "r"},
+            "subjects": [{"kind": "User", "name": "u"}]})),
+        ("admissionregistration.k8s.io", "MutatingWebhookConfiguration", json!({"metadata": {"name": "m"},
+            "webhooks": [webhook]})),
+        ("storage.k8s.io", "StorageClass", json!({"metadata": {"name": "s"}, "provisioner": "a.b/c"})),
+        ("storage.k8s.io", "CSIDriver", json!({"metadata": {"name": "s"}})),
+        ("apiextensions.k8s.io", "CustomResourceDefinition", json!({"metadata": {"name": "foos.a.io"}, "spec": {
+            "group": "a.io", "scope": "Namespaced", "names": {"plural": "foos", "kind": "Foo"}, "versions": [
+            {"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {"type": "object"}}}]}})),
+        ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration", json!({"metadata": {"name": "l"}, "spec": {
+            "type": "Limited", "limited": {"limitResponse": {"type": "Queue"}}}})),
+        ("resource.k8s.io", "ResourceClaim", json!({"metadata": meta(), "spec": {"devices": {"requests": [
+            {"name": "r", "exactly": {"deviceClassName": "c"}}]}}})),
+    ]
+}
