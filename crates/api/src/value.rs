@@ -96,12 +96,6 @@ pub(crate) fn keep(object: &mut Value, source: &Value, key: &str) {
     }
 }
 
-pub(crate) fn remove(object: &mut Value, key: &str) {
-    if let Some(object) = object.as_object_mut() {
-        object.remove(key);
-    }
-}
-
 /// Fields that upstream's types hold by value and leave out when they are zero or false; a client that writes
 /// `hostNetwork: false` and one that leaves it out mean the same.
 const BY_VALUE: &[&str] = &[

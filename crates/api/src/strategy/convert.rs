@@ -11,10 +11,7 @@ use crate::value::object_mut;
 
 /// True where objects of this resource are stored in another form than they are served.
 pub fn differs(group: &str, version: &str, kind: &str) -> bool {
-    matches!(
-        (group, version, kind),
-        ("events.k8s.io", _, "Event") | ("autoscaling", "v1", "HorizontalPodAutoscaler")
-    )
+    matches!((group, version, kind), ("events.k8s.io", _, "Event") | ("autoscaling", "v1", "HorizontalPodAutoscaler"))
 }
 
 /// From the served form to the stored one; does nothing where they are the same.

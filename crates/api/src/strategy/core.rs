@@ -232,7 +232,12 @@ pub(super) static RESOURCE_QUOTA: Rules = Rules {
     validate: |object, errors| {
         check::resource_list(&object["spec"]["hard"], &SPEC.child("hard"), errors);
         let scopes = [
-            "BestEffort", "CrossNamespacePodAffinity", "NotBestEffort", "NotTerminating", "PriorityClass", "Terminating",
+            "BestEffort",
+            "CrossNamespacePodAffinity",
+            "NotBestEffort",
+            "NotTerminating",
+            "PriorityClass",
+            "Terminating",
             "VolumeAttributesClass",
         ];
         let path = SPEC.child("scopes");

@@ -38,7 +38,8 @@ const CORE: Rules = Rules {
         let path = path.child("namespace");
         // An event about a cluster-scoped object lives in `default`.
         let expected = if involved.is_empty() { "default" } else { involved };
-        if own != expected && !(involved.is_empty() && own.is_empty()) && !(involved.is_empty() && own == "kube-system") {
+        if own != expected && !(involved.is_empty() && own.is_empty()) && !(involved.is_empty() && own == "kube-system")
+        {
             errors.push(FieldError::invalid(&path, involved, "does not match event.namespace"));
         }
         let kind = text(&event["type"]);

@@ -16,7 +16,9 @@ const SPEC: FieldPath<'static> = FieldPath::new("spec");
 
 pub(super) static CUSTOM_RESOURCE_DEFINITION: Rules = Rules {
     unconditional_update: false,
-    initial_status: Some(|| json!({"conditions": [], "acceptedNames": {"plural": "", "kind": ""}, "storedVersions": []})),
+    initial_status: Some(
+        || json!({"conditions": [], "acceptedNames": {"plural": "", "kind": ""}, "storedVersions": []}),
+    ),
     default: |object| {
         let Some(spec) = defaults::spec(object) else { return };
         if let Some(names) = spec.get_mut("names").and_then(Value::as_object_mut) {

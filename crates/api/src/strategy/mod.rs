@@ -28,7 +28,7 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
-use crate::{field::FieldError, meta::NameRule};
+use crate::{field::FieldError, meta::NameRule, registry::Resource};
 
 /// Which part of an object a write may change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +106,11 @@ pub trait Strategy: Send + Sync {
     fn allow_unconditional_update(&self) -> bool {
         true
     }
+}
+
+/// The rules of a row of the registry.
+pub fn of(resource: &Resource) -> &'static dyn Strategy {
+    rules_of(resource.group, resource.kind)
 }
 
 /// The rules of a built-in kind. A kind without rules of its own is plain data; one that is served in several forms

@@ -14,11 +14,8 @@ use crate::{
 
 const SPEC: FieldPath<'static> = FieldPath::new("spec");
 
-pub(super) static INGRESS: Rules = Rules {
-    initial_status: Some(|| json!({"loadBalancer": {}})),
-    validate: ingress,
-    ..Rules::WITH_STATUS
-};
+pub(super) static INGRESS: Rules =
+    Rules { initial_status: Some(|| json!({"loadBalancer": {}})), validate: ingress, ..Rules::WITH_STATUS };
 
 fn ingress(object: &Value, errors: &mut Errors) {
     let spec = &object["spec"];
@@ -113,7 +110,9 @@ fn backend(backend: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
             let port_path = path.child("port");
             let (name, number) = (&service["port"]["name"], &service["port"]["number"]);
             match (!is_empty(name), int(number) != 0) {
-                (true, true) => errors.push(FieldError::invalid(&port_path, "", "cannot set both port name & port number")),
+                (true, true) => {
+                    errors.push(FieldError::invalid(&port_path, "", "cannot set both port name & port number"))
+                }
                 (false, false) => errors.push(FieldError::required(&port_path, "port name or number is required")),
                 (true, false) => check::port(name, &port_path.child("name"), errors),
                 (false, true) => check::port(number, &port_path.child("number"), errors),

@@ -15,7 +15,9 @@ use crate::{
 const SPEC: FieldPath<'static> = FieldPath::new("spec");
 
 pub(super) static POD_DISRUPTION_BUDGET: Rules = Rules {
-    initial_status: Some(|| json!({"currentHealthy": 0, "desiredHealthy": 0, "disruptionsAllowed": 0, "expectedPods": 0})),
+    initial_status: Some(
+        || json!({"currentHealthy": 0, "desiredHealthy": 0, "disruptionsAllowed": 0, "expectedPods": 0}),
+    ),
     unconditional_update: false,
     validate: |object, errors| {
         let spec = &object["spec"];
@@ -143,7 +145,9 @@ fn request(object: &Value, errors: &mut Errors) {
         let signer = text(&spec["signerName"]);
         let fault = match signer.split_once('/') {
             Some((domain, path)) => names::subdomain(domain).into_iter().next().or_else(|| {
-                path.is_empty().then(|| "must be a fully qualified domain and path of the form 'example.com/signer-name'".to_owned())
+                path.is_empty().then(|| {
+                    "must be a fully qualified domain and path of the form 'example.com/signer-name'".to_owned()
+                })
             }),
             None => Some("must be a fully qualified domain and path of the form 'example.com/signer-name'".to_owned()),
         };

@@ -90,7 +90,8 @@ mod tests {
 
     #[test]
     fn a_controller_with_a_map_for_a_selector() {
-        let object = json!({"kind": "ReplicationController", "spec": {"replicas": 0, "selector": {"b": "2", "a": "1"}}});
+        let object =
+            json!({"kind": "ReplicationController", "spec": {"replicas": 0, "selector": {"b": "2", "a": "1"}}});
         let scale = read(&object);
         assert_eq!((&scale["status"]["selector"], &scale["spec"]), (&json!("a=1,b=2"), &json!({})));
     }

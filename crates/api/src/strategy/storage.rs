@@ -128,8 +128,16 @@ pub(super) static PERSISTENT_VOLUME: Rules = Rules {
 };
 
 const NOT_SOURCES: [&str; 10] = [
-    "accessModes", "capacity", "claimRef", "mountOptions", "nodeAffinity", "persistentVolumeReclaimPolicy",
-    "storageClassName", "volumeAttributesClassName", "volumeMode", "persistentvolumesource",
+    "accessModes",
+    "capacity",
+    "claimRef",
+    "mountOptions",
+    "nodeAffinity",
+    "persistentVolumeReclaimPolicy",
+    "storageClassName",
+    "volumeAttributesClassName",
+    "volumeMode",
+    "persistentvolumesource",
 ];
 
 /// The spec without everything that is not the source of the volume.

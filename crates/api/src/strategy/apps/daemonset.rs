@@ -14,9 +14,9 @@ use crate::{
 const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
 
 pub(crate) static DAEMON_SET: Rules = Rules {
-    initial_status: Some(|| {
-        json!({"currentNumberScheduled": 0, "desiredNumberScheduled": 0, "numberMisscheduled": 0, "numberReady": 0})
-    }),
+    initial_status: Some(
+        || json!({"currentNumberScheduled": 0, "desiredNumberScheduled": 0, "numberMisscheduled": 0, "numberReady": 0}),
+    ),
     default,
     create: |object| set_template_generation(object, 1),
     update: |new, old, part| {

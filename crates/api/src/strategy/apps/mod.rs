@@ -33,7 +33,9 @@ pub(super) static CONTROLLER_REVISION: Rules = Rules {
         check::not_negative(&object["revision"], &FieldPath::new("revision"), errors);
         check::required(&object["data"], &FieldPath::new("data"), errors);
     },
-    validate_update: |new, old, _, errors| check::immutable(&new["data"], &old["data"], &FieldPath::new("data"), errors),
+    validate_update: |new, old, _, errors| {
+        check::immutable(&new["data"], &old["data"], &FieldPath::new("data"), errors)
+    },
     ..Rules::DATA
 };
 
@@ -57,7 +59,8 @@ fn selector_and_template(spec: &Value, kind: &str, errors: &mut Errors) {
 
 fn matches_template(selector: &Value, template: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
     let labels = &template["metadata"]["labels"];
-    if LabelSelector::from_value(selector).is_ok_and(|selector| !selector.is_empty() && !selector.matches_value(labels)) {
+    if LabelSelector::from_value(selector).is_ok_and(|selector| !selector.is_empty() && !selector.matches_value(labels))
+    {
         let meta = path.child("metadata");
         let why = "`selector` does not match template `labels`";
         errors.push(FieldError::invalid(&meta.child("labels"), labels.clone(), why));

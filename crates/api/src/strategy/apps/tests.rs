@@ -4,7 +4,8 @@ use super::{super::Strategy, *};
 use crate::strategy::Part;
 
 fn object(spec: Value) -> Value {
-    let template = json!({"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    let template =
+        json!({"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
     let mut base = json!({"selector": {"matchLabels": {"app": "web"}}, "template": template, "serviceName": "s"});
     for (key, value) in spec.as_object().unwrap() {
         base[key.as_str()] = value.clone();
@@ -43,12 +44,13 @@ fn a_deployment_has_the_documented_defaults() {
 fn faults_of_workloads() {
     let rows: [(&Rules, Value, &str); 12] = [
         (&DEPLOYMENT, json!({}), ""),
+        (&DEPLOYMENT, json!({"replicas": -1}), "spec.replicas: Invalid value: -1: must be greater than or equal to 0"),
         (
             &DEPLOYMENT,
-            json!({"replicas": -1}),
-            "spec.replicas: Invalid value: -1: must be greater than or equal to 0",
+            json!({"selector": null}),
+            "spec.selector: Required value; spec.template.metadata.labels: Invalid value: {\"app\":\"web\"}: `selector` \
+             does not match template `labels`",
         ),
-        (&DEPLOYMENT, json!({"selector": null}), "spec.selector: Required value"),
         (
             &DEPLOYMENT,
             json!({"selector": {}}),
@@ -123,7 +125,8 @@ fn what_may_not_change_in_workloads() {
         let mut new = object(spec);
         rules.default(&mut new);
         rules.prepare_update(&mut new, &old, Part::Main);
-        let found: Vec<String> = rules.validate_update(&new, &old, Part::Main).iter().map(ToString::to_string).collect();
+        let found: Vec<String> =
+            rules.validate_update(&new, &old, Part::Main).iter().map(ToString::to_string).collect();
         assert_eq!(found.join("; "), expected);
         assert_eq!(new["metadata"]["generation"], 2);
     }

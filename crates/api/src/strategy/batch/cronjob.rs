@@ -76,7 +76,11 @@ fn time_zone(zone: &str, path: &FieldPath<'_>, errors: &mut Errors) {
     if zone.is_empty() {
         errors.push(FieldError::invalid(path, zone, "timeZone must be nil or non-empty string"));
     } else if zone.eq_ignore_ascii_case("Local") {
-        errors.push(FieldError::invalid(path, zone, "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones"));
+        errors.push(FieldError::invalid(
+            path,
+            zone,
+            "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones",
+        ));
     } else if !zone.bytes().all(allowed) || !zone.split('/').all(part) {
         errors.push(FieldError::invalid(path, zone, format!("unknown time zone {zone}")));
     }

@@ -101,7 +101,12 @@ fn label_like_template(job: &mut Value) {
 /// What holds for a job and for the template of one.
 pub(super) fn validate_spec(spec: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
     let numbers = [
-        "parallelism", "completions", "activeDeadlineSeconds", "backoffLimit", "ttlSecondsAfterFinished", "maxFailedIndexes",
+        "parallelism",
+        "completions",
+        "activeDeadlineSeconds",
+        "backoffLimit",
+        "ttlSecondsAfterFinished",
+        "maxFailedIndexes",
         "backoffLimitPerIndex",
     ];
     check::none_negative(spec, &numbers, path, errors);
@@ -113,7 +118,11 @@ pub(super) fn validate_spec(spec: &Value, path: &FieldPath<'_>, errors: &mut Err
     }
     if is_set(&spec["backoffLimitPerIndex"]) && spec["completionMode"] != "Indexed" {
         let path = path.child("backoffLimitPerIndex");
-        errors.push(FieldError::invalid(&path, spec["backoffLimitPerIndex"].clone(), "requires indexed completion mode"));
+        errors.push(FieldError::invalid(
+            &path,
+            spec["backoffLimitPerIndex"].clone(),
+            "requires indexed completion mode",
+        ));
     }
     let replacement = path.child("podReplacementPolicy");
     let policies: &[&str] = match is_set(&spec["podFailurePolicy"]) {
@@ -184,7 +193,8 @@ fn selector(spec: &Value, errors: &mut Errors) {
 
 fn update(new: &Value, old: &Value, errors: &mut Errors) {
     let (spec, before) = (&new["spec"], &old["spec"]);
-    for key in ["selector", "completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"] {
+    for key in ["selector", "completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"]
+    {
         check::immutable(&spec[key], &before[key], &SPEC.child(key), errors);
     }
     // An indexed job grows and shrinks as long as both numbers do so together.

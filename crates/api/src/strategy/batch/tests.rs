@@ -69,7 +69,17 @@ fn schedules_come_due_as_cron_does() {
         let next = Schedule::parse(written).unwrap().next(after, &TimeZone::UTC).unwrap();
         assert_eq!(next.to_string(), expected, "{written}");
     }
-    let bad = ["", "* * * *", "60 * * * *", "* * 0 * *", "*/0 * * * *", "1-2-3 * * * *", "a * * * *", "@never", "5-1 * * * *"];
+    let bad = [
+        "",
+        "* * * *",
+        "60 * * * *",
+        "* * 0 * *",
+        "*/0 * * * *",
+        "1-2-3 * * * *",
+        "a * * * *",
+        "@never",
+        "5-1 * * * *",
+    ];
     for written in bad {
         assert!(Schedule::parse(written).is_err(), "{written}");
     }
@@ -77,7 +87,8 @@ fn schedules_come_due_as_cron_does() {
 
 #[test]
 fn a_cron_job_says_what_is_wrong_with_its_schedule() {
-    let mut object = json!({"metadata": {"name": "c"}, "spec": {"schedule": "* * *", "jobTemplate": {"spec": job()["spec"]}}});
+    let mut object =
+        json!({"metadata": {"name": "c"}, "spec": {"schedule": "* * *", "jobTemplate": {"spec": job()["spec"]}}});
     CRON_JOB.default(&mut object);
     assert_eq!(
         texts(CRON_JOB.validate_create(&object)),

@@ -101,7 +101,8 @@ fn container(container: &mut Object) {
 
 fn probe(probe: &mut Object) {
     // A zero is "not set" here: upstream holds these by value.
-    for (key, default) in [("timeoutSeconds", 1), ("periodSeconds", 10), ("successThreshold", 1), ("failureThreshold", 3)]
+    for (key, default) in
+        [("timeoutSeconds", 1), ("periodSeconds", 10), ("successThreshold", 1), ("failureThreshold", 3)]
     {
         if get(probe, key).as_i64().unwrap_or(0) == 0 {
             probe.insert(key.into(), default.into());

@@ -39,7 +39,14 @@ fn value_from(variable: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
         errors.push(FieldError::invalid(path, "", why));
     }
     if is_set(&source["fieldRef"]) {
-        let also = ["spec.nodeName", "spec.serviceAccountName", "status.hostIP", "status.hostIPs", "status.podIP", "status.podIPs"];
+        let also = [
+            "spec.nodeName",
+            "spec.serviceAccountName",
+            "status.hostIP",
+            "status.hostIPs",
+            "status.podIP",
+            "status.podIPs",
+        ];
         field_ref(&source["fieldRef"], &also, &path.child("fieldRef"), errors);
     }
     if is_set(&source["resourceFieldRef"]) {
@@ -80,9 +87,20 @@ pub(super) fn field_ref(reference: &Value, also: &[&str], path: &FieldPath<'_>, 
         return;
     }
     let known = [
-        "metadata.annotations", "metadata.labels", "metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName",
-        "spec.restartPolicy", "spec.schedulerName", "spec.serviceAccountName", "status.hostIP", "status.hostIPs",
-        "status.phase", "status.podIP", "status.podIPs",
+        "metadata.annotations",
+        "metadata.labels",
+        "metadata.name",
+        "metadata.namespace",
+        "metadata.uid",
+        "spec.nodeName",
+        "spec.restartPolicy",
+        "spec.schedulerName",
+        "spec.serviceAccountName",
+        "status.hostIP",
+        "status.hostIPs",
+        "status.phase",
+        "status.podIP",
+        "status.podIPs",
     ];
     if !known.contains(&field) {
         let why = format!("error converting fieldPath: field label not supported: {field}");
@@ -111,7 +129,11 @@ pub(super) fn resource_field_ref(reference: &Value, for_volume: bool, path: &Fie
         return;
     }
     let supported = [
-        "limits.cpu", "limits.ephemeral-storage", "limits.memory", "requests.cpu", "requests.ephemeral-storage",
+        "limits.cpu",
+        "limits.ephemeral-storage",
+        "limits.memory",
+        "requests.cpu",
+        "requests.ephemeral-storage",
         "requests.memory",
     ];
     let resource = text(&reference["resource"]);

@@ -81,7 +81,8 @@ fn field<'a>(pod: &'a Value, field: &str) -> Cow<'a, str> {
     match field {
         "spec.hostNetwork" => Cow::Borrowed(if pod["spec"]["hostNetwork"] == true { "true" } else { "false" }),
         "status.podIPs" => {
-            let ips: Vec<&str> = crate::value::items(&pod["status"]["podIPs"]).iter().map(|ip| text(&ip["ip"])).collect();
+            let ips: Vec<&str> =
+                crate::value::items(&pod["status"]["podIPs"]).iter().map(|ip| text(&ip["ip"])).collect();
             Cow::Owned(ips.join(","))
         }
         _ => by_path(pod, field),

@@ -16,7 +16,11 @@ pub(super) fn validate(probe: &Value, kind: &str, path: &FieldPath<'_>, errors: 
     let numbers = ["initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"];
     check::none_negative(probe, &numbers, path, errors);
     if kind != "readinessProbe" && int(&probe["successThreshold"]) != 1 {
-        errors.push(FieldError::invalid(&path.child("successThreshold"), probe["successThreshold"].clone(), "must be 1"));
+        errors.push(FieldError::invalid(
+            &path.child("successThreshold"),
+            probe["successThreshold"].clone(),
+            "must be 1",
+        ));
     }
     let grace = &probe["terminationGracePeriodSeconds"];
     if is_set(grace) {

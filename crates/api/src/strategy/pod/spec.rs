@@ -172,7 +172,9 @@ pub(super) fn warnings(pod: &Value) -> Vec<String> {
             for (j, variable) in items(&container["env"]).iter().enumerate() {
                 if !seen.insert(text(&variable["name"])) {
                     let name = text(&variable["name"]);
-                    warnings.push(format!("spec.{list}[{i}].env[{j}]: hides previous definition of \"{name}\", which may be unintended"));
+                    warnings.push(format!(
+                        "spec.{list}[{i}].env[{j}]: hides previous definition of \"{name}\", which may be unintended"
+                    ));
                 }
             }
             let mut seen = HashSet::new();

@@ -87,7 +87,10 @@ fn host_network_ports_are_host_ports() {
         pod["spec"]["hostNetwork"] = json!(true);
         pod["spec"]["containers"][0]["ports"] = json!([{"containerPort": 80}]);
     });
-    assert_eq!(object["spec"]["containers"][0]["ports"], json!([{"containerPort": 80, "hostPort": 80, "protocol": "TCP"}]));
+    assert_eq!(
+        object["spec"]["containers"][0]["ports"],
+        json!([{"containerPort": 80, "hostPort": 80, "protocol": "TCP"}])
+    );
     assert_eq!(errors(&object), [""; 0]);
 }
 
@@ -155,10 +158,7 @@ fn faults_of_a_container() {
             json!({"resources": {"requests": {"cpu": "-1"}}}),
             "spec.containers[0].resources.requests[cpu]: Invalid value: \"-1\": must be greater than or equal to 0",
         ),
-        (
-            json!({"livenessProbe": {}}),
-            "spec.containers[0].livenessProbe: Required value: must specify a handler type",
-        ),
+        (json!({"livenessProbe": {}}), "spec.containers[0].livenessProbe: Required value: must specify a handler type"),
         (
             json!({"livenessProbe": {"tcpSocket": {"port": "http"}, "successThreshold": 2}}),
             "spec.containers[0].livenessProbe.successThreshold: Invalid value: 2: must be 1",
@@ -205,10 +205,7 @@ fn faults_of_a_spec() {
             "spec.initContainers[0].readinessProbe: Forbidden: may not be set for init containers without \
              restartPolicy=Always",
         ),
-        (
-            json!({"volumes": [{"name": "v"}, {"name": "v"}]}),
-            "spec.volumes[1].name: Duplicate value: \"v\"",
-        ),
+        (json!({"volumes": [{"name": "v"}, {"name": "v"}]}), "spec.volumes[1].name: Duplicate value: \"v\""),
         (
             json!({"volumes": [{"name": "v", "emptyDir": {}, "hostPath": {"path": "/"}}]}),
             "spec.volumes[0].hostPath: Forbidden: may not specify more than 1 volume type",
@@ -272,7 +269,10 @@ fn a_running_pod_changes_in_few_ways() {
     assert_eq!(update(|spec| spec["containers"][0]["image"] = json!("web:2")), [""; 0]);
     assert_eq!(update(|spec| spec["activeDeadlineSeconds"] = json!(50)), [""; 0]);
     let added = json!([{"key": "a", "operator": "Exists", "tolerationSeconds": 3, "effect": ""}, {"key": "b", "operator": "Exists"}]);
-    assert_eq!(update(|spec| spec["tolerations"] = added)[..1], ["spec.tolerations[0].effect: Invalid value: \"\": effect must be 'NoExecute' when `tolerationSeconds` is set"]);
+    assert_eq!(
+        update(|spec| spec["tolerations"] = added)[..1],
+        ["spec.tolerations[0].effect: Invalid value: \"\": effect must be 'NoExecute' when `tolerationSeconds` is set"]
+    );
     assert_eq!(
         update(|spec| spec["tolerations"] = json!([])),
         ["spec.tolerations: Forbidden: existing toleration can not be modified except its tolerationSeconds"]
@@ -342,7 +342,8 @@ fn gated_pods_start_with_a_condition_and_label_keys_become_expressions() {
 #[test]
 fn selectable_fields() {
     let pod = json!({"spec": {"nodeName": "n", "hostNetwork": true}, "status": {"podIPs": [{"ip": "1.2.3.4"}, {"ip": "::1"}]}});
-    let rows = [("spec.nodeName", "n"), ("spec.hostNetwork", "true"), ("status.podIPs", "1.2.3.4,::1"), ("status.phase", "")];
+    let rows =
+        [("spec.nodeName", "n"), ("spec.hostNetwork", "true"), ("status.podIPs", "1.2.3.4,::1"), ("status.phase", "")];
     for (field, expected) in rows {
         assert_eq!(POD.field(&pod, field), expected);
     }

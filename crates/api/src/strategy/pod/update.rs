@@ -67,13 +67,16 @@ fn with_updatable_fields_of(new: &Value, old: &Value) -> Value {
     }
     // A pod that waits behind a gate may still be narrowed to fewer nodes.
     if !items(&old["schedulingGates"]).is_empty() {
-        let narrowed = crate::value::entries(&old["nodeSelector"]).all(|(key, value)| new["nodeSelector"][key.as_str()] == *value);
+        let narrowed =
+            crate::value::entries(&old["nodeSelector"]).all(|(key, value)| new["nodeSelector"][key.as_str()] == *value);
         if narrowed {
             crate::value::keep(&mut masked, old, "nodeSelector");
         }
         let required = "requiredDuringSchedulingIgnoredDuringExecution";
         let unset = old["affinity"]["nodeAffinity"][required].is_null();
-        let others = ["podAffinity", "podAntiAffinity"].iter().all(|kind| same(&new["affinity"][*kind], &old["affinity"][*kind]));
+        let others = ["podAffinity", "podAntiAffinity"]
+            .iter()
+            .all(|kind| same(&new["affinity"][*kind], &old["affinity"][*kind]));
         if unset && others {
             crate::value::keep(&mut masked, old, "affinity");
         }

@@ -17,10 +17,36 @@ const FILE_MODE: i64 = 0o644;
 
 /// Every volume source, in the order in which upstream looks for them.
 const SOURCES: &[&str] = &[
-    "emptyDir", "hostPath", "gitRepo", "gcePersistentDisk", "awsElasticBlockStore", "secret", "nfs", "iscsi", "glusterfs",
-    "persistentVolumeClaim", "rbd", "cinder", "cephfs", "flocker", "downwardAPI", "fc", "azureFile", "configMap",
-    "vsphereVolume", "azureDisk", "storageos", "projected", "portworxVolume", "scaleIO", "csi", "ephemeral", "image",
-    "quobyte", "photonPersistentDisk", "flexVolume",
+    "emptyDir",
+    "hostPath",
+    "gitRepo",
+    "gcePersistentDisk",
+    "awsElasticBlockStore",
+    "secret",
+    "nfs",
+    "iscsi",
+    "glusterfs",
+    "persistentVolumeClaim",
+    "rbd",
+    "cinder",
+    "cephfs",
+    "flocker",
+    "downwardAPI",
+    "fc",
+    "azureFile",
+    "configMap",
+    "vsphereVolume",
+    "azureDisk",
+    "storageos",
+    "projected",
+    "portworxVolume",
+    "scaleIO",
+    "csi",
+    "ephemeral",
+    "image",
+    "quobyte",
+    "photonPersistentDisk",
+    "flexVolume",
 ];
 
 pub(super) fn default(volume: &mut Object) {
@@ -174,9 +200,7 @@ pub(crate) fn host_path(source: &Value, path: &FieldPath<'_>, errors: &mut Error
     if check::required(&source["path"], &path.child("path"), errors) {
         check::no_backsteps(text(&source["path"]), &path.child("path"), errors);
     }
-    let kinds = [
-        "", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket",
-    ];
+    let kinds = ["", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"];
     check::optional_one_of(&source["type"], &kinds, &path.child("type"), errors);
 }
 
@@ -226,7 +250,10 @@ fn downward_items(list: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
                 env::resource_field_ref(&item["resourceFieldRef"], true, &path.child("resourceFieldRef"), errors);
             }
             (false, false) => {
-                errors.push(FieldError::required(&path.child("fieldRef"), "one of fieldRef and resourceFieldRef is required"));
+                errors.push(FieldError::required(
+                    &path.child("fieldRef"),
+                    "one of fieldRef and resourceFieldRef is required",
+                ));
             }
         }
     }
@@ -267,9 +294,17 @@ fn token(token: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
     let seconds = &token["expirationSeconds"];
     let seconds_path = path.child("expirationSeconds");
     if is_set(seconds) && int(seconds) < 600 {
-        errors.push(FieldError::invalid(&seconds_path, seconds.clone(), "may not specify a duration less than 10 minutes"));
+        errors.push(FieldError::invalid(
+            &seconds_path,
+            seconds.clone(),
+            "may not specify a duration less than 10 minutes",
+        ));
     } else if int(seconds) > 1 << 32 {
-        errors.push(FieldError::invalid(&seconds_path, seconds.clone(), "may not specify a duration larger than 2^32 seconds"));
+        errors.push(FieldError::invalid(
+            &seconds_path,
+            seconds.clone(),
+            "may not specify a duration larger than 2^32 seconds",
+        ));
     }
     if is_empty(&token["path"]) {
         errors.push(FieldError::required(&path.child("path"), ""));

@@ -37,10 +37,7 @@ fn what_is_wrong_is_said_as_upstream_says_it() {
     let rows = [
         (json!({}), "spec.ports: Required value"),
         (json!({"clusterIP": "None"}), ""),
-        (
-            json!({"type": "ExternalName"}),
-            "spec.externalName: Required value",
-        ),
+        (json!({"type": "ExternalName"}), "spec.externalName: Required value"),
         (
             json!({"type": "LoadBalancer", "clusterIP": "None", "ports": [{"port": 1}]}),
             "spec.clusterIPs[0]: Invalid value: \"None\": may not be set to 'None' for LoadBalancer services",

@@ -18,7 +18,11 @@ pub(super) fn carry_over(new: &mut Value, old: &Value, part: Part) {
     match (has_cluster_ip(before), has_cluster_ip(&wished)) {
         (true, true) => keep_cluster_ips(spec, before),
         (true, false) => {
-            drop_where_same(spec, before, &["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"]);
+            drop_where_same(
+                spec,
+                before,
+                &["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"],
+            );
         }
         _ => {}
     }
@@ -121,7 +125,11 @@ pub(super) fn validate(new: &Value, old: &Value, part: Part, errors: &mut Errors
             let (now, then) = (&spec[key][0], &before[key][0]);
             let list = path.child(key);
             if is_set(then) && is_empty(now) {
-                let what = if key == "clusterIPs" { "primary clusterIP can not be unset" } else { "primary ipFamily can not be unset" };
+                let what = if key == "clusterIPs" {
+                    "primary clusterIP can not be unset"
+                } else {
+                    "primary ipFamily can not be unset"
+                };
                 errors.push(FieldError::invalid(&list, spec[key].clone(), what));
             } else if is_set(then) && now != then {
                 errors.push(FieldError::invalid(&list.index(0), now.clone(), "may not change once set"));
