@@ -4,6 +4,7 @@
 //! A controller is three lines of wiring: [`informer::Informer::on_change`] puts keys into a
 //! [`queue::WorkQueue`], [`worker::run`] takes them out and reconciles, and reads go to the informers' caches.
 
+pub mod call;
 pub mod clock;
 pub mod connect;
 pub mod errors;

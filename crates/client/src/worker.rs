@@ -15,6 +15,8 @@ pub enum Outcome {
     Done,
     /// Look again after this long, whether or not something changed.
     After(Duration),
+    /// Not there yet, through nobody's fault: look again after the item's backoff.
+    Again,
 }
 
 /// Runs until the queue is cancelled and every reconciliation under way has ended.
@@ -54,6 +56,7 @@ where
             queue.forget(item);
             queue.add_after(item.clone(), delay);
         }
+        Ok(Ok(Outcome::Again)) => queue.add_rate_limited(item.clone()),
         Ok(Err(error)) => {
             // A conflict is an everyday race with another writer; only what stays wrong deserves a warning.
             let failures = queue.failures(item);

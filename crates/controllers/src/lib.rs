@@ -1,1 +1,119 @@
-//! placeholder
+//! The controllers of a cluster: each watches what it is named after and brings what is towards what is wished.
+//!
+//! A controller is a folder: `mod.rs` says why it exists and wires it, `plan.rs` decides (pure functions over
+//! observed objects), `tests.rs` shows. A controller knows the API and nothing else: neither the others, nor the
+//! store, nor the API server. [`spawn_all`] starts them under supervision.
+
+mod common;
+mod deployment;
+mod endpoints;
+mod endpointslice;
+mod namespace;
+mod replicaset;
+mod root_ca;
+mod service_lb;
+mod serviceaccount;
+
+use std::sync::Arc;
+
+use knarr_client::{Clock, Informers, Recorder, supervise};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// What the controllers are given.
+pub struct Config {
+    /// Makes the client that a controller writes with, from its upstream name (`replicaset-controller`), so that
+    /// it can run under `system:serviceaccount:kube-system:NAME`.
+    pub client_for: Arc<dyn Fn(&'static str) -> kube::Client + Send + Sync>,
+    /// Shared with the scheduler and whoever else is in this process.
+    pub informers: Informers,
+    pub clock: Clock,
+    pub cancel: CancellationToken,
+    /// What goes into each namespace's `kube-root-ca.crt`.
+    pub root_ca_pem: String,
+}
+
+/// What one controller is given.
+#[derive(Clone)]
+pub(crate) struct Context {
+    pub client: kube::Client,
+    pub informers: Informers,
+    pub recorder: Recorder,
+    pub clock: Clock,
+    /// Ends this run of the controller.
+    pub cancel: CancellationToken,
+}
+
+/// Starts all controllers. They end when `cancel` of the configuration is cancelled; the set is done when all have.
+pub fn spawn_all(config: Config) -> JoinSet<()> {
+    let root_ca_pem: Arc<str> = config.root_ca_pem.as_str().into();
+    let mut tasks = JoinSet::new();
+    let mut start = Starter { config: &config, tasks: &mut tasks };
+    start.controller(deployment::NAME, deployment::run);
+    start.controller(replicaset::NAME, replicaset::run);
+    start.controller(endpointslice::NAME, endpointslice::run);
+    start.controller(endpoints::NAME, endpoints::run);
+    start.controller(namespace::NAME, namespace::run);
+    start.controller(serviceaccount::NAME, serviceaccount::run);
+    start.controller(root_ca::NAME, move |context| root_ca::run(context, root_ca_pem.clone()));
+    start.controller(service_lb::NAME, service_lb::run);
+    tasks
+}
+
+struct Starter<'a> {
+    config: &'a Config,
+    tasks: &'a mut JoinSet<()>,
+}
+
+impl Starter<'_> {
+    fn controller<F, Fut>(&mut self, name: &'static str, run: F)
+    where
+        F: Fn(Context) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        let Config { client_for, informers, clock, cancel, root_ca_pem: _ } = self.config;
+        let client = client_for(name);
+        let recorder = Recorder::new(client.clone(), name, "", *clock, cancel.clone());
+        let (informers, clock, cancel) = (informers.clone(), *clock, cancel.clone());
+        self.tasks.spawn(async move {
+            supervise::keep_running(name, &cancel, || {
+                let cancel = cancel.child_token();
+                let context = Context {
+                    client: client.clone(),
+                    informers: informers.clone(),
+                    recorder: recorder.clone(),
+                    clock,
+                    cancel: cancel.clone(),
+                };
+                let running = run(context);
+                // Whatever ends a run, its queues and handlers end with it.
+                async move {
+                    let _ends = cancel.drop_guard();
+                    running.await;
+                }
+            })
+            .await;
+        });
+    }
+}
+
+/// Why a reconciliation failed; the object is named by the worker that logs it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("{what} failed")]
+    Api {
+        what: &'static str,
+        #[source]
+        source: kube::Error,
+    },
+    #[error("the object's {field} cannot be read: {message}")]
+    Malformed { field: &'static str, message: String },
+    #[error("{0}")]
+    NotYet(&'static str),
+}
+
+impl Error {
+    pub fn api(what: &'static str) -> impl Fn(kube::Error) -> Self {
+        move |source| Self::Api { what, source }
+    }
+}

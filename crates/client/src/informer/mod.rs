@@ -11,6 +11,7 @@ mod wire;
 use std::{
     any::{Any, TypeId},
     collections::HashMap,
+    hash::Hash,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -19,7 +20,7 @@ use kube::Resource;
 use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
 use tokio_util::sync::CancellationToken;
 
-use crate::supervise;
+use crate::{meta::ObjectKey, queue::WorkQueue, supervise};
 use cache::Cache;
 pub use cache::{CONTROLLER_INDEX, Change, NODE_INDEX, OWNER_INDEX};
 pub use changes::Changes;
@@ -191,6 +192,35 @@ impl<K: Object> Informer<K> {
             handler(change);
             true
         }));
+    }
+
+    /// As [`Informer::on_change`], until `cancel` is cancelled.
+    pub fn on_change_until(&self, cancel: &CancellationToken, handler: impl Fn(&Change<K>) + Send + Sync + 'static) {
+        let cancel = cancel.clone();
+        self.cache.on_change(Box::new(move |change| {
+            let wanted = !cancel.is_cancelled();
+            if wanted {
+                handler(change);
+            }
+            wanted
+        }));
+    }
+
+    /// Puts keys made of each change into a queue, until the queue ends.
+    pub fn feed<T, I>(&self, queue: &WorkQueue<T>, keys: impl Fn(&Change<K>) -> I + Send + Sync + 'static)
+    where
+        T: Clone + Eq + Hash + Send + Sync + 'static,
+        I: IntoIterator<Item = T>,
+    {
+        let target = queue.clone();
+        self.on_change_until(queue.cancellation(), move |change| {
+            keys(change).into_iter().for_each(|key| target.add(key));
+        });
+    }
+
+    /// Puts the key of each object that changes into a queue: what most controllers want of their main kind.
+    pub fn feed_keys(&self, queue: &WorkQueue<ObjectKey>) {
+        self.feed(queue, |change| [ObjectKey::of(&**change.latest())]);
     }
 
     /// The same as a stream. Changes of one object that were not taken yet are merged into one.

@@ -1,0 +1,96 @@
+//! What a controller has done that its cache may not show yet. Until the cache has caught up (or five minutes have
+//! passed) the controller must not count again, or it would make or delete too many.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+/// After this the cache is believed again, whatever it shows (upstream's ExpectationsTimeout).
+const TIMEOUT: Duration = Duration::from_secs(5 * 60);
+
+/// Keyed by the controller object's uid.
+#[derive(Default)]
+pub struct Expectations {
+    pending: Mutex<HashMap<String, Pending>>,
+}
+
+struct Pending {
+    creations: usize,
+    /// Uids of pods whose deletion was asked for.
+    deletions: HashSet<String>,
+    since: Instant,
+}
+
+impl Expectations {
+    pub fn expect_creations(&self, owner_uid: &str, count: usize) {
+        self.expect(owner_uid, count, HashSet::new());
+    }
+
+    pub fn expect_deletions(&self, owner_uid: &str, uids: impl IntoIterator<Item = String>) {
+        self.expect(owner_uid, 0, uids.into_iter().collect());
+    }
+
+    /// One creation was seen, or will never be.
+    pub fn creation_observed(&self, owner_uid: &str) {
+        self.creations_observed(owner_uid, 1);
+    }
+
+    pub fn creations_observed(&self, owner_uid: &str, count: usize) {
+        if let Some(pending) = self.pending().get_mut(owner_uid) {
+            pending.creations = pending.creations.saturating_sub(count);
+        }
+    }
+
+    /// A pod's deletion was seen (that it started is enough), or will never be.
+    pub fn deletion_observed(&self, owner_uid: &str, uid: &str) {
+        if let Some(pending) = self.pending().get_mut(owner_uid) {
+            pending.deletions.remove(uid);
+        }
+    }
+
+    pub fn satisfied(&self, owner_uid: &str) -> bool {
+        self.pending().get(owner_uid).is_none_or(|pending| {
+            (pending.creations == 0 && pending.deletions.is_empty()) || pending.since.elapsed() >= TIMEOUT
+        })
+    }
+
+    pub fn forget(&self, owner_uid: &str) {
+        self.pending().remove(owner_uid);
+    }
+
+    fn expect(&self, owner_uid: &str, creations: usize, deletions: HashSet<String>) {
+        self.pending().insert(owner_uid.to_owned(), Pending { creations, deletions, since: Instant::now() });
+    }
+
+    fn pending(&self) -> MutexGuard<'_, HashMap<String, Pending>> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn holds_until_all_was_seen_or_time_is_up() {
+        let expectations = Expectations::default();
+        assert!(expectations.satisfied("u"));
+        expectations.expect_creations("u", 2);
+        expectations.creation_observed("u");
+        assert!(!expectations.satisfied("u"));
+        expectations.creation_observed("u");
+        assert!(expectations.satisfied("u"));
+        expectations.creation_observed("u");
+        assert!(expectations.satisfied("u"), "a creation by somebody else does not count below zero");
+        expectations.expect_deletions("u", ["a".to_owned(), "b".to_owned()]);
+        expectations.deletion_observed("u", "a");
+        expectations.deletion_observed("u", "a");
+        assert!(!expectations.satisfied("u"));
+        tokio::time::advance(TIMEOUT).await;
+        assert!(expectations.satisfied("u"));
+    }
+}

@@ -1,0 +1,17 @@
+//! What several controllers share: questions about pods, ownership, expectations, batches.
+
+pub mod batch;
+pub mod claim;
+pub mod discovery;
+pub mod expectations;
+pub mod fnv;
+pub mod intstr;
+pub mod pods;
+pub mod rank;
+pub mod selector;
+pub mod service;
+
+/// Counts that the API leaves out where they are zero.
+pub fn unless_zero(count: i32) -> Option<i32> {
+    (count != 0).then_some(count)
+}

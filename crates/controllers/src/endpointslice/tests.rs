@@ -1,0 +1,121 @@
+use serde_json::{Value, json};
+
+use super::{plan::*, *};
+
+fn service(change: Value) -> Service {
+    let mut value = json!({
+        "metadata": {"name": "web", "namespace": "d", "uid": "s", "labels": {"team": "x"}},
+        "spec": {"selector": {"app": "web"}, "ipFamilies": ["IPv4"], "clusterIP": "10.0.0.9",
+            "ports": [{"name": "http", "port": 80, "targetPort": "web", "protocol": "TCP"}]},
+    });
+    json_patch::merge(&mut value, &change);
+    serde_json::from_value(value).unwrap()
+}
+
+fn pod(index: usize, change: Value) -> Arc<Pod> {
+    let mut value = json!({
+        "metadata": {"name": format!("p{index:03}"), "namespace": "d", "uid": format!("u{index:03}"), "labels": {"app": "web"}},
+        "spec": {"nodeName": "n1", "containers": [{"name": "c", "ports": [{"name": "web", "containerPort": 8080}]}]},
+        "status": {"phase": "Running", "podIP": format!("10.1.0.{index}"), "conditions": [{"type": "Ready", "status": "True"}]},
+    });
+    json_patch::merge(&mut value, &change);
+    Arc::new(serde_json::from_value(value).unwrap())
+}
+
+/// Applies the plan to the slices; answers how many were created, updated and deleted.
+fn apply(service: &Service, pods: &[Arc<Pod>], slices: &mut Vec<Arc<EndpointSlice>>) -> [usize; 3] {
+    let mut counts = [0; 3];
+    let zone = |node: &str| (node == "n1").then(|| "z".to_owned());
+    for action in plan(service, pods, slices, &zone) {
+        match action {
+            Action::Create(slice) => {
+                assert!(slices.iter().all(|other| other.metadata.name != slice.metadata.name), "names differ");
+                slices.push(Arc::new(slice));
+                counts[0] += 1;
+            }
+            Action::Update(slice) => {
+                let position = slices.iter().position(|other| other.metadata.name == slice.metadata.name).unwrap();
+                slices[position] = Arc::new(slice);
+                counts[1] += 1;
+            }
+            Action::Delete(slice) => {
+                slices.retain(|other| other.metadata.name != slice.metadata.name);
+                counts[2] += 1;
+            }
+        }
+    }
+    assert!(plan(service, pods, slices, &zone).is_empty(), "a second plan has nothing left to do");
+    assert!(slices.iter().all(|slice| slice.endpoints.iter().flatten().count() <= 100));
+    counts
+}
+
+fn sizes(slices: &[Arc<EndpointSlice>]) -> Vec<usize> {
+    slices.iter().map(|slice| slice.endpoints.iter().flatten().count()).collect()
+}
+
+#[test]
+fn slices_fill_shrink_and_keep_their_endpoints() {
+    let service = service(json!({}));
+    let mut pods: Vec<_> = (0..250).map(|index| pod(index, json!({}))).collect();
+    let mut slices = Vec::new();
+    assert_eq!(apply(&service, &[], &mut slices), [1, 0, 0], "a Service with nothing behind it has an empty slice");
+    assert_eq!(apply(&service, &pods, &mut slices), [2, 1, 0]);
+    assert_eq!(sizes(&slices), [100, 100, 50]);
+    pods[7] = pod(7, json!({"status": {"conditions": null}}));
+    assert_eq!(apply(&service, &pods, &mut slices), [0, 1, 0], "one pod's change is one slice's update");
+    pods.drain(100..200);
+    assert_eq!(apply(&service, &pods, &mut slices), [0, 0, 1]);
+    assert_eq!(sizes(&slices), [100, 50]);
+    pods.clear();
+    assert_eq!(apply(&service, &pods, &mut slices), [0, 1, 1]);
+    assert_eq!(sizes(&slices), [0]);
+}
+
+#[test]
+fn conditions_and_ports() {
+    let going = json!({"metadata": {"deletionTimestamp": "2024-01-01T00:00:00Z"}});
+    let check = |service: &Service, change: Value, expected: Value| {
+        let mut slices = Vec::new();
+        apply(service, &[pod(1, change.clone())], &mut slices);
+        let slice = serde_json::to_value(&*slices[0]).unwrap();
+        let seen = json!({"conditions": slice["endpoints"][0]["conditions"], "ports": slice["ports"]});
+        assert_eq!(seen, expected, "{change}");
+    };
+    let ports = json!([{"name": "http", "port": 8080, "protocol": "TCP"}]);
+    let conditions =
+        |ready, serving, terminating| json!({"ready": ready, "serving": serving, "terminating": terminating});
+    let plain = service(json!({}));
+    check(&plain, json!({}), json!({"conditions": conditions(true, true, false), "ports": ports}));
+    check(&plain, going.clone(), json!({"conditions": conditions(false, true, true), "ports": ports}));
+    check(
+        &plain,
+        json!({"status": {"conditions": null}}),
+        json!({"conditions": conditions(false, false, false), "ports": ports}),
+    );
+    check(&plain, json!({"status": {"podIP": null}}), json!({"conditions": null, "ports": null}));
+    check(&plain, json!({"status": {"phase": "Succeeded"}}), json!({"conditions": null, "ports": null}));
+    let unready = service(
+        json!({"spec": {"publishNotReadyAddresses": true, "ports": [{"name": "http", "port": 80, "targetPort": 81}]}}),
+    );
+    let ports = json!([{"name": "http", "port": 81, "protocol": "TCP"}]);
+    check(
+        &unready,
+        json!({"status": {"conditions": null}}),
+        json!({"conditions": conditions(true, false, false), "ports": ports}),
+    );
+}
+
+#[test]
+fn a_named_port_that_moves_is_another_slice() {
+    let service = service(json!({"spec": {"clusterIP": "None"}}));
+    let moved = json!({"spec": {"containers": [{"name": "c", "ports": [{"name": "web", "containerPort": 9090}]}]}});
+    let mut slices = Vec::new();
+    apply(&service, &[pod(1, json!({})), pod(2, moved.clone())], &mut slices);
+    assert_eq!(sizes(&slices), [1, 1]);
+    assert_eq!(apply(&service, &[pod(1, moved.clone()), pod(2, moved)], &mut slices), [0, 1, 1]);
+    let labels = slices[0].metadata.labels.clone().unwrap();
+    assert_eq!(
+        serde_json::to_value(labels).unwrap(),
+        json!({"team": "x", SERVICE_NAME: "web", MANAGED_BY_LABEL: MANAGED_BY, "service.kubernetes.io/headless": ""})
+    );
+}

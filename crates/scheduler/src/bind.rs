@@ -1,0 +1,71 @@
+//! What is written: bindings, and why a pod has no node.
+
+use http::Request;
+use jiff::Timestamp;
+use k8s_openapi::{
+    api::core::v1::{Pod, PodCondition},
+    apimachinery::pkg::apis::meta::v1::Time,
+};
+use knarr_client::call;
+use serde_json::json;
+
+use crate::pod::PodInfo;
+
+const POD_SCHEDULED: &str = "PodScheduled";
+
+/// Binds exactly this pod (its uid goes along) to the node.
+pub async fn bind(client: &kube::Client, pod: &PodInfo, node_name: &str) -> Result<(), kube::Error> {
+    let body = json!({
+        "apiVersion": "v1",
+        "kind": "Binding",
+        "metadata": {"namespace": pod.namespace, "name": pod.name, "uid": &*pod.uid},
+        "target": {"apiVersion": "v1", "kind": "Node", "name": node_name},
+    });
+    let path = format!("/api/v1/namespaces/{}/pods/{}/binding", pod.namespace, pod.name);
+    let request =
+        Request::post(path).header(http::header::CONTENT_TYPE, "application/json").body(body.to_string().into_bytes());
+    client.request_text(request.map_err(kube::Error::HttpError)?).await.map(drop)
+}
+
+/// Writes the condition and, where room is being made on a node, its name; nothing where all says so already.
+pub async fn explain(
+    client: &kube::Client,
+    pod: &Pod,
+    message: &str,
+    nominated: Option<&str>,
+    now: Timestamp,
+) -> Result<(), kube::Error> {
+    let status = pod.status.clone().unwrap_or_default();
+    let mut conditions = status.conditions.unwrap_or_default();
+    let known = conditions.iter().position(|condition| condition.type_ == POD_SCHEDULED);
+    let since = known
+        .map(|at| &conditions[at])
+        .filter(|known| known.status == "False")
+        .and_then(|known| known.last_transition_time.clone());
+    let new = PodCondition {
+        type_: POD_SCHEDULED.to_owned(),
+        status: "False".to_owned(),
+        reason: Some("Unschedulable".to_owned()),
+        message: Some(message.to_owned()),
+        last_transition_time: since.or(Some(Time(now))),
+        observed_generation: pod.metadata.generation,
+        last_probe_time: None,
+    };
+    let is_same = known.is_some_and(|at| {
+        let known = &conditions[at];
+        (&known.status, &known.reason, &known.message) == (&new.status, &new.reason, &new.message)
+    });
+    let is_nominated = nominated.is_none() || status.nominated_node_name.as_deref() == nominated;
+    if is_same && is_nominated {
+        return Ok(());
+    }
+    match known {
+        Some(at) => conditions[at] = new,
+        None => conditions.push(new),
+    }
+    let mut patch = json!({"metadata": {"uid": pod.metadata.uid}, "status": {"conditions": conditions}});
+    if let Some(node) = nominated {
+        patch["status"]["nominatedNodeName"] = node.into();
+    }
+    call::merge_subresource(client, pod, "status", patch).await.map(drop)
+}

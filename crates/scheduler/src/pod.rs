@@ -1,0 +1,112 @@
+//! A pod as the scheduler sees it: everything that filters and scores ask, worked out once.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{NodeSelector, Pod, PreferredSchedulingTerm, Toleration};
+use knarr_client::meta;
+
+use crate::{
+    resources::{self, Resources},
+    terms::{Labels, PodTerm, Spread},
+};
+
+pub type Uid = Arc<str>;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostPort {
+    pub ip: String,
+    pub protocol: String,
+    pub port: i32,
+}
+
+impl HostPort {
+    /// The wildcard address takes the port on all addresses.
+    pub fn conflicts_with(&self, other: &Self) -> bool {
+        let any = |ip: &str| ip.is_empty() || ip == "0.0.0.0" || ip == "::";
+        self.port == other.port
+            && self.protocol == other.protocol
+            && (self.ip == other.ip || any(&self.ip) || any(&other.ip))
+    }
+}
+
+#[derive(Debug)]
+pub struct PodInfo {
+    pub object: Arc<Pod>,
+    pub uid: Uid,
+    pub namespace: String,
+    pub name: String,
+    pub labels: Labels,
+    /// The uid of its controller: pods alike are spread.
+    pub owner: Option<Arc<str>>,
+    /// Where it runs, or empty.
+    pub node_name: String,
+    pub priority: i32,
+    pub never_preempts: bool,
+    pub requests: Resources,
+    pub scoring_requests: (i64, i64),
+    pub host_ports: Vec<HostPort>,
+    pub node_selector: Labels,
+    pub required_nodes: Option<NodeSelector>,
+    pub preferred_nodes: Vec<PreferredSchedulingTerm>,
+    pub tolerations: Vec<Toleration>,
+    pub affinity: Vec<PodTerm>,
+    pub anti_affinity: Vec<PodTerm>,
+    /// Weight (negative: away from) and term.
+    pub preferences: Vec<(i64, PodTerm)>,
+    pub spread: Vec<Spread>,
+    pub images: Vec<String>,
+}
+
+impl PodInfo {
+    pub fn of(object: Arc<Pod>) -> Self {
+        let spec = object.spec.clone().unwrap_or_default();
+        let labels = object.metadata.labels.clone().unwrap_or_default();
+        let namespace = meta::namespace(&object.metadata).to_owned();
+        let affinity = spec.affinity.clone().unwrap_or_default();
+        let (near, far) = (affinity.pod_affinity.unwrap_or_default(), affinity.pod_anti_affinity.unwrap_or_default());
+        let nodes = affinity.node_affinity.unwrap_or_default();
+        let term = |term: &_| PodTerm::of(term, &namespace, &labels);
+        let near_terms = near.preferred_during_scheduling_ignored_during_execution.iter().flatten();
+        let far_terms = far.preferred_during_scheduling_ignored_during_execution.iter().flatten();
+        let preferences = near_terms
+            .map(|preference| (i64::from(preference.weight), term(&preference.pod_affinity_term)))
+            .chain(far_terms.map(|preference| (-i64::from(preference.weight), term(&preference.pod_affinity_term))));
+        Self {
+            uid: meta::uid(&object.metadata).into(),
+            name: meta::name(&object.metadata).to_owned(),
+            owner: meta::controller_of(&object.metadata).map(|owner| owner.uid.as_str().into()),
+            node_name: spec.node_name.clone().unwrap_or_default(),
+            priority: spec.priority.unwrap_or(0),
+            never_preempts: spec.preemption_policy.as_deref() == Some("Never"),
+            requests: resources::requests(&spec),
+            scoring_requests: resources::requests_for_scoring(&spec),
+            host_ports: host_ports(&spec),
+            required_nodes: nodes.required_during_scheduling_ignored_during_execution,
+            preferred_nodes: nodes.preferred_during_scheduling_ignored_during_execution.unwrap_or_default(),
+            affinity: near.required_during_scheduling_ignored_during_execution.iter().flatten().map(term).collect(),
+            anti_affinity: far.required_during_scheduling_ignored_during_execution.iter().flatten().map(term).collect(),
+            preferences: preferences.collect(),
+            spread: spec.topology_spread_constraints.iter().flatten().map(|c| Spread::of(c, &labels)).collect(),
+            images: spec.containers.iter().filter_map(|container| container.image.clone()).collect(),
+            node_selector: spec.node_selector.unwrap_or_default(),
+            tolerations: spec.tolerations.unwrap_or_default(),
+            namespace,
+            labels,
+            object,
+        }
+    }
+}
+
+fn host_ports(spec: &k8s_openapi::api::core::v1::PodSpec) -> Vec<HostPort> {
+    let sidecars = spec.init_containers.iter().flatten().filter(|c| c.restart_policy.as_deref() == Some("Always"));
+    let ports = spec.containers.iter().chain(sidecars).flat_map(|container| container.ports.iter().flatten());
+    let taken = ports.filter_map(|port| {
+        let number = port.host_port.filter(|number| *number > 0)?;
+        Some(HostPort {
+            ip: port.host_ip.clone().unwrap_or_default(),
+            protocol: port.protocol.clone().unwrap_or_else(|| "TCP".to_owned()),
+            port: number,
+        })
+    });
+    taken.collect()
+}

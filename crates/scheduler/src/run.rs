@@ -1,0 +1,262 @@
+//! The loop, and the watch events that feed it.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
+use knarr_client::{Change, Clock, Informer, Informers, Recorder, call, errors, meta};
+use kube::api::DeleteParams;
+use rand::{SeedableRng as _, rngs::SmallRng};
+use tokio::{
+    sync::{Notify, OwnedSemaphorePermit, Semaphore},
+    time::{Duration, Instant},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    bind,
+    cluster::Cluster,
+    decide::{self, Decision, Nowhere},
+    pod::PodInfo,
+    queue::{Happening, Queue},
+};
+
+/// Also the name that pods ask for in `spec.schedulerName`.
+pub const NAME: &str = "default-scheduler";
+/// Writes under way at once; deciding waits for one to end.
+const MAX_WRITES: usize = 256;
+/// How often pods that were set aside are looked at for having waited too long.
+const TICK: Duration = Duration::from_secs(30);
+
+pub struct Config {
+    /// Writes bindings, conditions and events, as `system:kube-scheduler`.
+    pub client: kube::Client,
+    pub informers: Informers,
+    pub clock: Clock,
+    pub cancel: CancellationToken,
+    /// Decides among nodes that are equally good.
+    pub seed: u64,
+}
+
+struct Scheduler {
+    client: kube::Client,
+    recorder: Recorder,
+    namespaces: Informer<Namespace>,
+    clock: Clock,
+    state: Mutex<State>,
+    wake: Notify,
+}
+
+struct State {
+    cluster: Cluster,
+    queue: Queue,
+    /// Where the next pod begins to look.
+    start: usize,
+    random: SmallRng,
+}
+
+/// Runs until cancelled.
+pub async fn run(config: Config) {
+    let Config { client, informers, clock, cancel, seed } = config;
+    let random = SmallRng::seed_from_u64(seed);
+    let scheduler = Arc::new(Scheduler {
+        recorder: Recorder::new(client.clone(), NAME, "", clock, cancel.clone()),
+        namespaces: informers.of(),
+        state: Mutex::new(State { cluster: Cluster::default(), queue: Queue::default(), start: 0, random }),
+        wake: Notify::new(),
+        client,
+        clock,
+    });
+    let (nodes, pods) = (informers.of::<Node>(), informers.of::<Pod>());
+    if !(nodes.synced().await && pods.synced().await && scheduler.namespaces.synced().await) {
+        return;
+    }
+    let watcher = scheduler.clone();
+    nodes.on_change_until(&cancel, move |change| watcher.node_changed(change));
+    let watcher = scheduler.clone();
+    pods.on_change_until(&cancel, move |change| watcher.pod_changed(change));
+    let writes = Arc::new(Semaphore::new(MAX_WRITES));
+    loop {
+        tokio::select! {
+            () = scheduler.clone().work(&writes) => {}
+            () = cancel.cancelled() => return,
+        }
+        tokio::select! {
+            () = scheduler.wake.notified() => {}
+            () = tokio::time::sleep(TICK) => scheduler.state().queue.wake_overdue(Instant::now()),
+            () = cancel.cancelled() => return,
+        }
+    }
+}
+
+impl Scheduler {
+    /// Decides about pods until none is left to try.
+    async fn work(self: Arc<Self>, writes: &Arc<Semaphore>) {
+        loop {
+            // A permit before a pod: what is taken from the queue is decided and written without a wait between.
+            let Ok(permit) = writes.clone().acquire_owned().await else { return };
+            let Some((pod, outcome)) = self.next() else { return };
+            let this = self.clone();
+            tokio::spawn(async move { this.write(pod, outcome, permit).await });
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn next(&self) -> Option<(Arc<PodInfo>, Outcome)> {
+        let mut state = self.state();
+        let State { cluster, queue, start, random } = &mut *state;
+        let pod = queue.take(Instant::now())?;
+        let labels_of = |namespace: &str| {
+            let namespace = self.namespaces.get("", namespace);
+            namespace.and_then(|namespace| namespace.metadata.labels.clone()).unwrap_or_default()
+        };
+        match decide::decide(&pod, cluster, start, random, &labels_of) {
+            Decision::Place(index) => {
+                let node_name = cluster.nodes[index].name.clone();
+                cluster.assume(&pod, index);
+                Some((pod, Outcome::Bind(node_name)))
+            }
+            Decision::Nowhere(nowhere) => {
+                queue.set_aside(&pod.uid, nowhere.refused_by.clone(), Instant::now());
+                Some((pod, Outcome::Explain(nowhere)))
+            }
+        }
+    }
+
+    async fn write(&self, pod: Arc<PodInfo>, outcome: Outcome, _permit: OwnedSemaphorePermit) {
+        match outcome {
+            Outcome::Bind(node_name) => self.bind(&pod, &node_name).await,
+            Outcome::Explain(nowhere) => self.explain(&pod, &nowhere).await,
+        }
+    }
+
+    async fn bind(&self, pod: &Arc<PodInfo>, node_name: &str) {
+        let name = format!("{}/{}", pod.namespace, pod.name);
+        match bind::bind(&self.client, pod, node_name).await {
+            Ok(()) => {
+                let message = format!("Successfully assigned {name} to {node_name}");
+                self.recorder.normal(&*pod.object, "Scheduled", message);
+                self.state().queue.remove(&pod.uid);
+            }
+            Err(error) => {
+                let mut state = self.state();
+                let State { cluster, queue, .. } = &mut *state;
+                cluster.forget(&pod.uid);
+                if errors::is_not_found(&error) {
+                    // The pod is gone; its deletion is on its way here.
+                    queue.remove(&pod.uid);
+                } else {
+                    queue.retry(&pod.uid, Instant::now());
+                }
+                queue.notice(Happening::PodGone, Instant::now());
+                drop(state);
+                tracing::debug!(pod = name, node = node_name, error = &error as &dyn std::error::Error, "not bound");
+                self.wake.notify_one();
+            }
+        }
+    }
+
+    async fn explain(&self, pod: &PodInfo, nowhere: &Nowhere) {
+        self.recorder.warning(&*pod.object, "FailedScheduling", nowhere.message.clone());
+        let nominated = nowhere.preemption.as_ref().map(|preemption| preemption.node_name.as_str());
+        let written = bind::explain(&self.client, &pod.object, &nowhere.message, nominated, self.clock.now()).await;
+        if let Err(error) = errors::optional(written) {
+            tracing::debug!(pod = pod.name, error = &error as &dyn std::error::Error, "condition not written");
+        }
+        for victim in nowhere.preemption.iter().flat_map(|preemption| &preemption.victims) {
+            let message = format!("Preempted by pod {} on node {}", &*pod.uid, nominated.unwrap_or_default());
+            self.recorder.normal(&*victim.object, "Preempted", message);
+            let evicted = call::delete(&self.client, &*victim.object, DeleteParams::default()).await;
+            if let Err(error) = evicted {
+                tracing::warn!(pod = victim.name, error = &error as &dyn std::error::Error, "could not be preempted");
+            }
+        }
+    }
+
+    fn node_changed(&self, change: &Change<Node>) {
+        let mut state = self.state();
+        let State { cluster, queue, .. } = &mut *state;
+        let Some(node) = &change.new else {
+            return cluster.remove_node(meta::name(&change.latest().metadata));
+        };
+        let what = cluster.set_node(node);
+        let happenings = [
+            (what.is_new, Happening::NodeAdded),
+            (what.more_room, Happening::NodeRoom),
+            (what.labels, Happening::NodeLabels),
+            (what.taints, Happening::NodeTaints),
+        ];
+        for (_, happening) in happenings.into_iter().filter(|(happened, _)| *happened) {
+            queue.notice(happening, Instant::now());
+        }
+        self.wake_for(&state);
+    }
+
+    fn pod_changed(&self, change: &Change<Pod>) {
+        let pod = change.latest();
+        let uid = meta::uid(&pod.metadata);
+        let now = Instant::now();
+        let mut state = self.state();
+        let State { cluster, queue, .. } = &mut *state;
+        let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+        if change.is_deletion() || matches!(phase, Some("Succeeded" | "Failed")) {
+            queue.remove(uid);
+            if cluster.remove_pod(uid).is_some() {
+                queue.notice(Happening::PodGone, now);
+            }
+        } else if has_node(pod) {
+            queue.remove(uid);
+            if !stands_alike(change) {
+                let shrank = change.old.as_ref().is_some_and(|old| has_node(old));
+                let is_new = cluster.set_pod(Arc::new(PodInfo::of(pod.clone())));
+                if is_new || shrank {
+                    queue.notice(Happening::PodPlaced, now);
+                }
+                if shrank {
+                    queue.notice(Happening::PodGone, now);
+                }
+            }
+        } else if !is_for_us(pod) {
+            queue.remove(uid);
+        } else if !cluster.is_assumed(uid) {
+            queue.set(Arc::new(PodInfo::of(pod.clone())), now);
+        }
+        self.wake_for(&state);
+    }
+
+    fn wake_for(&self, state: &State) {
+        if state.queue.has_work() {
+            self.wake.notify_one();
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+enum Outcome {
+    Bind(String),
+    Explain(Box<Nowhere>),
+}
+
+fn has_node(pod: &Pod) -> bool {
+    pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).is_some_and(|name| !name.is_empty())
+}
+
+/// The change is of the status only, as most are: nothing that is counted here differs.
+fn stands_alike(change: &Change<Pod>) -> bool {
+    match (&change.old, &change.new) {
+        (Some(old), Some(new)) => {
+            old.spec == new.spec
+                && old.metadata.labels == new.metadata.labels
+                && old.metadata.deletion_timestamp == new.metadata.deletion_timestamp
+        }
+        _ => false,
+    }
+}
+
+fn is_for_us(pod: &Pod) -> bool {
+    let Some(spec) = &pod.spec else { return false };
+    let gated = spec.scheduling_gates.as_ref().is_some_and(|gates| !gates.is_empty());
+    pod.metadata.deletion_timestamp.is_none() && !gated && spec.scheduler_name.as_deref().unwrap_or(NAME) == NAME
+}

@@ -1,0 +1,143 @@
+//! What the pod would like but does not insist on. `None` where it has no such wish, so that nothing is counted.
+
+use std::collections::HashMap;
+
+use super::{MAX, normalize};
+use crate::{
+    cluster::Cluster,
+    filter::tolerates,
+    pod::PodInfo,
+    terms::{self, Labels},
+};
+
+const ZONE: &str = "topology.kubernetes.io/zone";
+/// Images smaller than this (per container) are no reason, larger than that no better one.
+const IMAGE_BYTES: (i64, i64) = (23 << 20, 1000 << 20);
+
+/// The fewer PreferNoSchedule taints the pod does not tolerate, the better.
+pub fn taints(pod: &PodInfo, cluster: &Cluster, candidates: &[usize]) -> Option<Vec<i64>> {
+    let untolerated = |index: &usize| {
+        let soft = cluster.nodes[*index].taints.iter().filter(|taint| taint.effect == "PreferNoSchedule");
+        soft.filter(|taint| !tolerates(&pod.tolerations, taint)).count() as i64
+    };
+    let counts: Vec<_> = candidates.iter().map(untolerated).collect();
+    counts.iter().any(|count| *count > 0).then(|| normalize(counts, true))
+}
+
+pub fn node_affinity(pod: &PodInfo, cluster: &Cluster, candidates: &[usize]) -> Option<Vec<i64>> {
+    if pod.preferred_nodes.is_empty() {
+        return None;
+    }
+    let score = |index: &usize| {
+        let node = &cluster.nodes[*index];
+        let holds = |term: &&_| matches(term, node);
+        fn matches(
+            term: &k8s_openapi::api::core::v1::PreferredSchedulingTerm,
+            node: &crate::cluster::NodeInfo,
+        ) -> bool {
+            terms::node_term_matches(&term.preference, &node.name, &node.labels)
+        }
+        pod.preferred_nodes.iter().filter(holds).map(|term| i64::from(term.weight)).sum()
+    };
+    Some(normalize(candidates.iter().map(score).collect(), false))
+}
+
+/// Soft spread constraints; without any, pods of one controller go where fewest of them are, by node and by zone.
+pub fn spread(pod: &PodInfo, cluster: &Cluster, candidates: &[usize]) -> Option<Vec<i64>> {
+    if pod.spread.is_empty() {
+        return siblings(pod, cluster, candidates);
+    }
+    let soft: Vec<_> = pod.spread.iter().filter(|constraint| !constraint.is_hard).collect();
+    if soft.is_empty() {
+        return None;
+    }
+    let mut crowd = vec![0; candidates.len()];
+    for constraint in soft {
+        let counts = crate::filter::spread_count(pod, constraint, cluster);
+        let worst = counts.values().copied().max().unwrap_or(0) + 1;
+        for (total, index) in crowd.iter_mut().zip(candidates) {
+            let value = cluster.nodes[*index].labels.get(&constraint.topology_key);
+            *total += value.and_then(|value| counts.get(value)).copied().unwrap_or(worst);
+        }
+    }
+    Some(normalize(crowd, true))
+}
+
+fn siblings(pod: &PodInfo, cluster: &Cluster, candidates: &[usize]) -> Option<Vec<i64>> {
+    let owner = pod.owner.as_deref()?;
+    let mut zones: HashMap<&str, i64> = HashMap::new();
+    for (index, count) in cluster.siblings(owner) {
+        if let Some(zone) = cluster.nodes[index].labels.get(ZONE) {
+            *zones.entry(zone).or_default() += count;
+        }
+    }
+    let crowd = |index: &usize| {
+        let zone = cluster.nodes[*index].labels.get(ZONE).and_then(|zone| zones.get(zone.as_str()));
+        cluster.siblings_on(owner, *index) * 2 + zone.copied().unwrap_or(0)
+    };
+    Some(normalize(candidates.iter().map(crowd).collect(), true))
+}
+
+/// Nearness the pod prefers. What others prefer about it is not asked.
+pub fn pod_affinity(
+    pod: &PodInfo,
+    cluster: &Cluster,
+    candidates: &[usize],
+    labels_of: &dyn Fn(&str) -> Labels,
+) -> Option<Vec<i64>> {
+    if pod.preferences.is_empty() {
+        return None;
+    }
+    let mut weights: HashMap<(&str, &str), i64> = HashMap::new();
+    for other in cluster.pods() {
+        for (weight, term) in &pod.preferences {
+            if !term.selects(&other.namespace, &other.labels, labels_of) {
+                continue;
+            }
+            let node = cluster.node_of(other);
+            if let Some(value) = node.and_then(|node| node.labels.get(&term.topology_key)) {
+                *weights.entry((&term.topology_key, value)).or_default() += weight;
+            }
+        }
+    }
+    let keys: std::collections::BTreeSet<_> =
+        pod.preferences.iter().map(|(_, term)| term.topology_key.as_str()).collect();
+    let weight = |index: &usize| {
+        let labels = &cluster.nodes[*index].labels;
+        keys.iter().filter_map(|key| weights.get(&(*key, labels.get(*key)?.as_str()))).sum::<i64>()
+    };
+    let sums: Vec<i64> = candidates.iter().map(weight).collect();
+    let (lowest, highest) = (sums.iter().copied().min()?, sums.iter().copied().max()?);
+    (lowest != highest).then(|| sums.iter().map(|sum| (sum - lowest) * MAX / (highest - lowest)).collect())
+}
+
+/// Nodes that have the images spare a pull; an image that most nodes have counts more, so that pods do not heap up
+/// on the one node that has it.
+pub fn images(pod: &PodInfo, cluster: &Cluster, candidates: &[usize]) -> Option<Vec<i64>> {
+    let spread = |image: &str| {
+        let having = candidates.iter().filter(|index| cluster.nodes[**index].images.contains_key(image)).count();
+        having as f64 / candidates.len() as f64
+    };
+    let wanted: Vec<_> = pod.images.iter().map(|image| tagged(image)).collect();
+    let shares: Vec<_> = wanted.iter().map(|image| spread(image)).collect();
+    if shares.iter().all(|share| *share == 0.0 || *share == 1.0) {
+        return None;
+    }
+    let containers = wanted.len() as i64;
+    let (low, high) = (IMAGE_BYTES.0, IMAGE_BYTES.1 * containers);
+    let score = |index: &usize| {
+        let there = &cluster.nodes[*index].images;
+        let bytes = wanted
+            .iter()
+            .zip(&shares)
+            .map(|(image, share)| there.get(image).map_or(0, |bytes| (*bytes as f64 * share) as i64));
+        (bytes.sum::<i64>().clamp(low, high) - low) * MAX / (high - low)
+    };
+    Some(candidates.iter().map(score).collect())
+}
+
+/// An image without a tag means `latest`.
+fn tagged(image: &str) -> String {
+    let last = image.rsplit('/').next().unwrap_or(image);
+    if last.contains(':') || last.contains('@') { image.to_owned() } else { format!("{image}:latest") }
+}
