@@ -12,6 +12,7 @@ mod host;
 mod names;
 mod network;
 mod pods;
+mod services;
 #[cfg(test)]
 mod testbed;
 

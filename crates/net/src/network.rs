@@ -1,6 +1,6 @@
 use std::{fs, path::Path, sync::Arc};
 
-use knarr_client::Informers;
+use knarr_client::{Informers, supervise};
 use knarr_cri::PodNetwork;
 use knarr_os::net::{Links, nft::Nftables};
 
@@ -9,11 +9,31 @@ use crate::{
     error::{During, NetworkError, Result},
     host,
     pods::{PodNetworkHandle, Pods},
+    services::{self, Catalog, Proxy, Table},
 };
 
 /// The running network of a node.
 pub struct Network {
     pods: Arc<Pods>,
+}
+
+/// The nftables table, as the Service proxy keeps it.
+pub(crate) struct HostTable {
+    pub config: Config,
+    pub nftables: Arc<Nftables>,
+    pub pods: Arc<Pods>,
+}
+
+impl Table for HostTable {
+    fn generation(&self) -> Result<u32> {
+        self.nftables.generation().during("reading the ruleset's number")
+    }
+
+    fn open(&self) -> Result<Proxy> {
+        dataplane::ensure(&self.nftables, &self.config)?;
+        self.pods.reconcile()?;
+        Proxy::open(self.nftables.clone(), &self.config.node_name)
+    }
 }
 
 impl Network {
@@ -26,8 +46,18 @@ impl Network {
             let config = config.clone();
             tokio::task::spawn_blocking(move || Base::set_up(&config)).await.unwrap_or(Err(NetworkError::WorkerGone))?
         };
-        let _ = (&informers, &base.nftables);
-        Ok(Self { pods: Arc::new(base.pods) })
+        let Base { nftables, pods } = base;
+        let catalog = Arc::new(Catalog::default());
+        let table: Arc<dyn Table> = Arc::new(HostTable { config, nftables, pods: pods.clone() });
+        let cancel = informers.cancellation().clone();
+        tokio::spawn(async move {
+            let follow = || services::watch(informers.clone(), catalog.clone(), table.clone());
+            tokio::select! {
+                () = supervise::keep_running("service proxy", &cancel, follow) => {}
+                () = cancel.cancelled() => {}
+            }
+        });
+        Ok(Self { pods })
     }
 
     /// What the runtime attaches its sandboxes by.
@@ -45,7 +75,7 @@ impl Network {
 /// The half of the network that needs no API.
 pub(crate) struct Base {
     pub nftables: Arc<Nftables>,
-    pub pods: Pods,
+    pub pods: Arc<Pods>,
 }
 
 impl Base {
@@ -58,7 +88,7 @@ impl Base {
         host::ensure_node_link(&links, config, mtu)?;
         host::apply_settings(&records)?;
         dataplane::ensure(&nftables, config)?;
-        let pods = Pods::open(config, links, nftables.clone(), mtu)?;
+        let pods = Arc::new(Pods::open(config, links, nftables.clone(), mtu)?);
         Ok(Self { nftables, pods })
     }
 }

@@ -13,6 +13,7 @@ use crate::{
     names::{LINK_PREFIX, TABLE},
 };
 
+const TCP: u8 = 6;
 const PRIORITY_DESTINATION_NAT: i32 = -100;
 const PRIORITY_FILTER: i32 = 0;
 const PRIORITY_SOURCE_NAT: i32 = 100;
@@ -160,6 +161,8 @@ fn add_source_rules(batch: &mut Batch, config: &Config) {
 
 /// What is refused: Services without endpoints, and what may not pass.
 fn add_refusal_rules(batch: &mut Batch, config: &Config) {
+    let tcp = [ipv4::protocol(Reg(8)), equal(Reg(8), &[TCP]), Expr::Reject(RejectWith::Reset)];
+    batch.add_rule(REJECT_CHAIN, &tcp);
     batch.add_rule(REJECT_CHAIN, &[Expr::Reject(RejectWith::PortUnreachable)]);
     batch.add_rule("refuse-prerouting", &[meta(MetaKey::InName), ours(Op::Equal), goto("refuse-inside")]);
     batch.add_rule("refuse-prerouting", &[goto("refuse-outside")]);

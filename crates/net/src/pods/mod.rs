@@ -50,7 +50,7 @@ impl Pods {
     }
 
     /// Makes the table's elements for pods those of the leases, whatever happened before.
-    fn reconcile(&self) -> Result<()> {
+    pub fn reconcile(&self) -> Result<()> {
         let ipam = self.ipam.lock().unwrap_or_else(PoisonError::into_inner);
         let mut batch = Batch::new(FAMILY, TABLE);
         for (set, wanted) in [

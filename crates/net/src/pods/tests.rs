@@ -1,4 +1,4 @@
-use std::{collections::BTreeSet, sync::Arc};
+use std::collections::BTreeSet;
 
 use knarr_cri::{PodNetwork as _, PortMapping};
 use knarr_os::net::{Links, sysctl};
@@ -11,7 +11,7 @@ fn pods_reach_each_other_the_node_and_the_world() {
     on_node(|| {
         let outside = Space::outside();
         let node = Node::new();
-        let network = PodNetworkHandle(Arc::new(node.base.pods));
+        let network = PodNetworkHandle(node.base.pods.clone());
         let (a, a_ip) = pod(&network, "a", 80, Vec::new());
         let (b, b_ip) = pod(&network, "b", 80, Vec::new());
         outside.serve("world", 80);
@@ -35,7 +35,7 @@ fn host_ports_lead_to_the_pod() {
     on_node(|| {
         let outside = Space::outside();
         let node = Node::new();
-        let network = PodNetworkHandle(Arc::new(node.base.pods));
+        let network = PodNetworkHandle(node.base.pods.clone());
         let mapping = |host_port, host_ip| PortMapping { protocol: "TCP", container_port: 80, host_port, host_ip };
         let elsewhere = Some([192, 0, 2, 77].into());
         let (a, a_ip) = pod(&network, "a", 80, vec![mapping(8080, None), mapping(8081, elsewhere)]);
@@ -65,7 +65,7 @@ fn host_ports_lead_to_the_pod() {
 fn calls_may_be_repeated_and_come_late() {
     on_node(|| {
         let node = Node::new();
-        let network = PodNetworkHandle(Arc::new(node.base.pods));
+        let network = PodNetworkHandle(node.base.pods.clone());
         let space = Space::new();
         let first = block_on(network.add(&space.request("a"))).unwrap();
         assert_eq!(block_on(network.add(&space.request("a"))).unwrap(), first);
@@ -106,7 +106,7 @@ fn a_restart_takes_over_and_a_reset_leaves_nothing() {
         };
         let before = state();
         let node = Node::new();
-        let network = PodNetworkHandle(Arc::new(node.base.pods));
+        let network = PodNetworkHandle(node.base.pods.clone());
         let mapping = PortMapping { protocol: "TCP", container_port: 80, host_port: 8080, host_ip: None };
         let (_a, a_ip) = pod(&network, "a", 80, vec![mapping]);
         let (answer, mut stream) = outside.run(|| connect((NODE_IP, 8080)));
@@ -114,7 +114,7 @@ fn a_restart_takes_over_and_a_reset_leaves_nothing() {
         drop(network);
 
         let base = crate::network::Base::set_up(&node.config).unwrap();
-        let network = PodNetworkHandle(Arc::new(base.pods));
+        let network = PodNetworkHandle(base.pods);
         use std::io::{Read as _, Write as _};
         stream.write_all(b"still there").unwrap();
         let mut echo = [0; 11];

@@ -3,7 +3,7 @@
 //!
 //! Source: `include/uapi/linux/netfilter/nfnetlink_conntrack.h`.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::{
     NetError, Netlink, Result,
@@ -19,6 +19,10 @@ mod cta {
     pub const TUPLE_REPLY: u16 = 2;
     pub const TUPLE_IP: u16 = 1;
     pub const TUPLE_PROTO: u16 = 2;
+    pub const FILTER: u16 = 25;
+    pub const FILTER_ORIGINAL: u16 = 1;
+    pub const FILTER_REPLY: u16 = 2;
+    pub const FILTER_BY_PROTOCOL: u32 = 1 << 3;
     pub const PROTO_NUMBER: u16 = 1;
     pub const PROTO_SOURCE_PORT: u16 = 2;
     pub const PROTO_DESTINATION_PORT: u16 = 3;
@@ -41,11 +45,11 @@ pub struct Connection {
     pub reply: Tuple,
 }
 
-/// Deletes the connections that `doomed` picks; answers how many went.
-pub fn delete(netlink: &Netlink, doomed: impl Fn(&Connection) -> bool) -> Result<usize> {
+/// Deletes the connections of a protocol that `doomed` picks; answers how many went.
+pub fn delete(netlink: &Netlink, protocol: u8, doomed: impl Fn(&Connection) -> bool) -> Result<usize> {
     let mut request = Request::new();
     let mut count = 0;
-    for connection in list(netlink)?.iter().filter(|connection| doomed(connection)) {
+    for connection in list(netlink, protocol)?.iter().filter(|connection| doomed(connection)) {
         count += 1;
         request.message(DELETE, flags::ACK, "delete connection to", &connection.reply.source.to_string(), |w| {
             w.header(&header(connection.original.source));
@@ -59,19 +63,38 @@ pub fn delete(netlink: &Netlink, doomed: impl Fn(&Connection) -> bool) -> Result
     Ok(count)
 }
 
-/// All tracked connections that have ports.
-pub fn list(netlink: &Netlink) -> Result<Vec<Connection>> {
-    let mut request = Request::new();
-    request.message(GET, flags::DUMP, "list", "connections", |w| w.header(&[0; 4]));
-    let mut found = Vec::new();
-    netlink.query(&request, |message| {
-        let rest = message.payload.get(4..).unwrap_or_default();
-        let side = |kind| attribute(rest, kind).and_then(parse_tuple);
-        if let (Some(original), Some(reply)) = (side(cta::TUPLE_ORIGINAL), side(cta::TUPLE_REPLY)) {
-            found.push(Connection { original, reply });
-        }
-    })?;
-    Ok(found)
+/// The tracked IPv4 connections of a protocol that has ports. The kernel picks them out, since a busy host tracks
+/// a hundred thousand others; kernels before 5.8 cannot, and send all.
+pub fn list(netlink: &Netlink, protocol: u8) -> Result<Vec<Connection>> {
+    let ask = |filtered: bool| {
+        let mut request = Request::new();
+        request.message(GET, flags::DUMP, "list", "connections", |w| {
+            w.header(&header(Ipv4Addr::UNSPECIFIED.into()));
+            if filtered {
+                w.nest(cta::TUPLE_ORIGINAL, |w| {
+                    w.nest(cta::TUPLE_PROTO, |w| w.u8(cta::PROTO_NUMBER, protocol));
+                });
+                w.nest(cta::FILTER, |w| {
+                    w.u32(cta::FILTER_ORIGINAL, cta::FILTER_BY_PROTOCOL);
+                    w.u32(cta::FILTER_REPLY, 0);
+                });
+            }
+        });
+        let mut found = Vec::new();
+        netlink.query(&request, |message| {
+            let rest = message.payload.get(4..).unwrap_or_default();
+            let side = |kind| attribute(rest, kind).and_then(parse_tuple);
+            if let (Some(original), Some(reply)) = (side(cta::TUPLE_ORIGINAL), side(cta::TUPLE_REPLY)) {
+                found.push(Connection { original, reply });
+            }
+        })?;
+        found.retain(|connection| connection.original.protocol == protocol);
+        Ok(found)
+    };
+    match ask(true) {
+        Err(NetError::Refused { .. }) => ask(false),
+        answer => answer,
+    }
 }
 
 /// `struct nfgenmsg`.

@@ -60,8 +60,10 @@ pub enum DynamicOp {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RejectWith {
-    /// ICMP port unreachable: TCP and UDP clients see "connection refused".
+    /// ICMP port unreachable: the client sees "connection refused", unless the kernel has sent it too many.
     PortUnreachable,
+    /// A TCP reset, which is never held back.
+    Reset,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -294,6 +296,7 @@ fn write(w: &mut Attributes<'_>, expr: &Expr<'_>) {
             w.be32(1, 0);
             w.u8(2, ICMP_PORT_UNREACHABLE);
         }
+        Expr::Reject(RejectWith::Reset) => w.be32(1, 1),
         Expr::Verdict(verdict) => {
             w.be32(1, Reg::VERDICT);
             let (code, chain) = match verdict {

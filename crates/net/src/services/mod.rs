@@ -1,0 +1,14 @@
+//! Services: what the API says of them ([`view`]), which elements the table must have for that ([`plan`]), and the
+//! loop that makes it so ([`proxy`]).
+
+mod ledger;
+mod plan;
+mod proxy;
+#[cfg(test)]
+mod tests;
+mod view;
+mod watch;
+
+pub use proxy::Proxy;
+pub use view::{Endpoint, EndpointPort, ServicePort, ServiceView};
+pub use watch::{Catalog, Table, watch};

@@ -1,0 +1,247 @@
+//! Follows Services and EndpointSlices in the API: keeps the catalog that DNS answers from, and the proxy.
+
+use std::{
+    collections::{HashMap, HashSet},
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError, RwLock},
+    time::Duration,
+};
+
+use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice};
+use knarr_client::{Informer, Informers, ObjectKey};
+use tokio::{sync::Notify, time::Instant};
+
+use super::{Proxy, ServiceView};
+use crate::error::{NetworkError, Result};
+
+const SERVICE_NAME: &str = "kubernetes.io/service-name";
+const SERVICE_INDEX: &str = "service";
+/// How long after a failure all Services are tried again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// How often the table is looked at for changes by others, such as `nft flush ruleset`.
+const CHECK_EVERY: Duration = Duration::from_secs(30);
+
+/// All Services as they were last seen.
+#[derive(Default)]
+pub struct Catalog {
+    services: RwLock<Services>,
+}
+
+#[derive(Default)]
+struct Services {
+    by_name: HashMap<ObjectKey, Arc<ServiceView>>,
+    /// Services by their own addresses and those of their endpoints.
+    by_ip: HashMap<IpAddr, HashSet<ObjectKey>>,
+    namespaces: HashMap<String, usize>,
+    complete: bool,
+}
+
+impl Catalog {
+    pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<ServiceView>> {
+        self.read().by_name.get(&ObjectKey::new(namespace, name)).cloned()
+    }
+
+    /// The Services that have an address, themselves or by an endpoint; in order of their names.
+    pub fn by_ip(&self, ip: IpAddr) -> Vec<Arc<ServiceView>> {
+        let services = self.read();
+        let mut keys: Vec<_> = services.by_ip.get(&ip).into_iter().flatten().collect();
+        keys.sort();
+        keys.into_iter().filter_map(|key| services.by_name.get(key).cloned()).collect()
+    }
+
+    pub fn has_namespace(&self, namespace: &str) -> bool {
+        self.read().namespaces.contains_key(namespace)
+    }
+
+    /// False until every Service that existed at the start is in: what is missing then is not known to be missing.
+    pub fn is_complete(&self) -> bool {
+        self.read().complete
+    }
+
+    pub fn set_complete(&self) {
+        self.write().complete = true;
+    }
+
+    pub fn set(&self, key: &ObjectKey, view: Option<Arc<ServiceView>>) {
+        let mut services = self.write();
+        if let Some(former) = services.by_name.remove(key) {
+            for ip in addresses(&former) {
+                if let Some(keys) = services.by_ip.get_mut(&ip) {
+                    keys.remove(key);
+                    if keys.is_empty() {
+                        services.by_ip.remove(&ip);
+                    }
+                }
+            }
+            if let Some(count) = services.namespaces.get_mut(&key.namespace) {
+                *count -= 1;
+                if *count == 0 {
+                    services.namespaces.remove(&key.namespace);
+                }
+            }
+        }
+        if let Some(view) = view {
+            for ip in addresses(&view) {
+                services.by_ip.entry(ip).or_default().insert(key.clone());
+            }
+            *services.namespaces.entry(key.namespace.clone()).or_default() += 1;
+            services.by_name.insert(key.clone(), view);
+        }
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, Services> {
+        self.services.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, Services> {
+        self.services.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn addresses(view: &ServiceView) -> impl Iterator<Item = IpAddr> {
+    view.cluster_ips.iter().copied().chain(view.endpoints.iter().map(|endpoint| endpoint.ip))
+}
+
+/// Services that changed since they were last looked at.
+#[derive(Default)]
+struct Dirty {
+    keys: Mutex<HashSet<ObjectKey>>,
+    wake: Notify,
+}
+
+impl Dirty {
+    fn add(&self, keys: impl IntoIterator<Item = ObjectKey>) {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner).extend(keys);
+        self.wake.notify_one();
+    }
+
+    fn take(&self) -> HashSet<ObjectKey> {
+        std::mem::take(&mut *self.keys.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// What the loop needs of the rest of the network.
+pub trait Table: Send + Sync + 'static {
+    /// A number that changes whenever anyone changes the host's ruleset.
+    fn generation(&self) -> Result<u32>;
+    /// Makes again whatever of the table is missing, and reads what it has.
+    fn open(&self) -> Result<Proxy>;
+}
+
+/// Follows the API until the informers are cancelled. A panic in it is for the caller to restart it after.
+pub async fn watch(informers: Informers, catalog: Arc<Catalog>, table: Arc<dyn Table>) {
+    let services = informers.of::<Service>();
+    let slices = informers.of::<EndpointSlice>();
+    slices.add_index(SERVICE_INDEX, |slice| service_of(slice).map(|key| key.to_string()).into_iter().collect());
+    let dirty = Arc::new(Dirty::default());
+    let for_services = dirty.clone();
+    services.on_change(move |change| for_services.add([ObjectKey::of_meta(&change.latest().metadata)]));
+    let for_slices = dirty.clone();
+    slices.on_change(move |change| {
+        for_slices.add([&change.old, &change.new].into_iter().flatten().filter_map(|slice| service_of(slice)));
+    });
+    // Before all is known, a Service would look as if it had no endpoints, and what a former process left for it
+    // would be taken away.
+    if !(services.synced().await && slices.synced().await) {
+        return;
+    }
+    let follower = Follower { services, slices, catalog, table, dirty };
+    follower.follow().await;
+}
+
+fn service_of(slice: &EndpointSlice) -> Option<ObjectKey> {
+    let name = slice.metadata.labels.as_ref()?.get(SERVICE_NAME)?;
+    Some(ObjectKey::new(slice.metadata.namespace.as_deref()?, name))
+}
+
+struct Follower {
+    services: Informer<Service>,
+    slices: Informer<EndpointSlice>,
+    catalog: Arc<Catalog>,
+    table: Arc<dyn Table>,
+    dirty: Arc<Dirty>,
+}
+
+impl Follower {
+    async fn follow(self) {
+        let mut next_check = Instant::now() + CHECK_EVERY;
+        let mut session = None;
+        loop {
+            let pass = self.pass(session.take()).await;
+            let pause = match pass {
+                Ok(proceeded) => {
+                    session = Some(proceeded);
+                    next_check.saturating_duration_since(Instant::now())
+                }
+                Err(error) => {
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        "the Service proxy is behind; trying again"
+                    );
+                    tokio::time::sleep(RETRY_AFTER).await;
+                    continue;
+                }
+            };
+            let woken = tokio::time::timeout(pause, self.dirty.wake.notified()).await;
+            if woken.is_err() {
+                next_check = Instant::now() + CHECK_EVERY;
+                session = session.filter(|session| self.is_untouched(session));
+            }
+        }
+    }
+
+    /// Brings catalog and table up to what the informers have: the changed Services, or all of them in a new session.
+    async fn pass(&self, session: Option<Session>) -> Result<Session> {
+        let table = self.table.clone();
+        let (proxy, is_new) = match session {
+            Some(session) => (session.proxy, false),
+            None => (blocking(move || table.open()).await?, true),
+        };
+        let mut keys = self.dirty.take();
+        if is_new {
+            keys.extend(self.services.list().iter().map(|service| ObjectKey::of_meta(&service.metadata)));
+        }
+        // In a fixed order, so that of two that want the same the same one gets it; those that wait come last.
+        let waiting = if keys.is_empty() { Vec::new() } else { proxy.waiting() };
+        let mut keys: Vec<_> = keys.into_iter().filter(|key| !waiting.contains(key)).collect();
+        keys.sort();
+        let views: Vec<_> =
+            keys.into_iter().chain(waiting).map(|key| (self.view(&key), key)).map(|(view, key)| (key, view)).collect();
+        for (key, view) in &views {
+            self.catalog.set(key, view.clone());
+        }
+        if is_new {
+            self.catalog.set_complete();
+        }
+        let table = self.table.clone();
+        blocking(move || {
+            let mut proxy = proxy;
+            proxy.update(&views)?;
+            if is_new {
+                proxy.sweep()?;
+            }
+            Ok(Session { proxy, generation: table.generation()? })
+        })
+        .await
+    }
+
+    fn view(&self, key: &ObjectKey) -> Option<Arc<ServiceView>> {
+        let service = self.services.get(&key.namespace, &key.name)?;
+        let slices = self.slices.by_index(SERVICE_INDEX, &key.to_string());
+        Some(Arc::new(ServiceView::new(&service, &slices)))
+    }
+
+    fn is_untouched(&self, session: &Session) -> bool {
+        self.table.generation().is_ok_and(|generation| generation == session.generation)
+    }
+}
+
+/// A proxy that knows what is in the table, and the ruleset's number when it last did.
+struct Session {
+    proxy: Proxy,
+    generation: u32,
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.unwrap_or(Err(NetworkError::WorkerGone))
+}
