@@ -7,8 +7,10 @@
 mod cidr;
 mod config;
 mod dataplane;
+mod dns;
 mod error;
 mod host;
+mod kube_dns;
 mod names;
 mod network;
 mod pods;

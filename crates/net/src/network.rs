@@ -5,11 +5,11 @@ use knarr_cri::PodNetwork;
 use knarr_os::net::{Links, nft::Nftables};
 
 use crate::{
-    Config, dataplane,
+    Config, dataplane, dns,
     error::{During, NetworkError, Result},
-    host,
+    host, kube_dns,
     pods::{PodNetworkHandle, Pods},
-    services::{self, Catalog, Proxy, Table},
+    services::{self, Catalog, Proxy, Site, Table},
 };
 
 /// The running network of a node.
@@ -32,7 +32,10 @@ impl Table for HostTable {
     fn open(&self) -> Result<Proxy> {
         dataplane::ensure(&self.nftables, &self.config)?;
         self.pods.reconcile()?;
-        Proxy::open(self.nftables.clone(), &self.config.node_name)
+        Proxy::open(
+            self.nftables.clone(),
+            Site { node: self.config.node_name.clone(), cluster_dns: self.config.cluster_dns },
+        )
     }
 }
 
@@ -48,12 +51,16 @@ impl Network {
         };
         let Base { nftables, pods } = base;
         let catalog = Arc::new(Catalog::default());
+        let sockets = dns::Sockets::bind(config.cluster_dns).await?;
+        let server = dns::DnsServer::start(sockets, &config, catalog.clone());
+        let make_service = kube_dns::ensure(informers.client().clone(), config.cluster_dns);
         let table: Arc<dyn Table> = Arc::new(HostTable { config, nftables, pods: pods.clone() });
         let cancel = informers.cancellation().clone();
         tokio::spawn(async move {
             let follow = || services::watch(informers.clone(), catalog.clone(), table.clone());
+            let proxy = supervise::keep_running("service proxy", &cancel, follow);
             tokio::select! {
-                () = supervise::keep_running("service proxy", &cancel, follow) => {}
+                () = async { tokio::join!(proxy, server.run(), make_service); } => {}
                 () = cancel.cancelled() => {}
             }
         });

@@ -9,6 +9,9 @@ mod tests;
 mod view;
 mod watch;
 
+pub use plan::Site;
 pub use proxy::Proxy;
-pub use view::{Endpoint, EndpointPort, ServicePort, ServiceView};
+#[cfg(test)]
+pub use view::EndpointPort;
+pub use view::{Endpoint, ServicePort, ServiceView};
 pub use watch::{Catalog, Table, watch};

@@ -48,6 +48,14 @@ pub struct Plan {
     pub picks: HashSet<Pick>,
 }
 
+/// Where the proxy stands.
+#[derive(Clone, Debug)]
+pub struct Site {
+    pub node: String,
+    /// The address this process answers on where no pod does: not to be refused for want of endpoints.
+    pub cluster_dns: Ipv4Addr,
+}
+
 /// Numbers groups, and remembers where the endpoints of each are.
 pub trait Groups {
     /// The number of a Service's group; always the same for the same name and protocol.
@@ -56,13 +64,13 @@ pub trait Groups {
     fn positions(&self, number: u32) -> Vec<Backend>;
 }
 
-/// The elements for a Service on a node. Endpoints keep their positions where they can, so that only what changed
+/// The elements for a Service at a site. Endpoints keep their positions where they can, so that only what changed
 /// moves.
-pub fn plan(service: &ServiceView, node: &str, groups: &mut dyn Groups) -> Plan {
-    let mut planner = Planner { plan: Plan::default(), service, groups };
+pub fn plan(service: &ServiceView, site: &Site, groups: &mut dyn Groups) -> Plan {
+    let mut planner = Planner { plan: Plan::default(), service, site, groups };
     if service.proxied {
         for port in &service.ports {
-            planner.add_port(port, node);
+            planner.add_port(port);
         }
     }
     planner.plan
@@ -77,11 +85,13 @@ struct Group {
 struct Planner<'a> {
     plan: Plan,
     service: &'a ServiceView,
+    site: &'a Site,
     groups: &'a mut dyn Groups,
 }
 
 impl Planner<'_> {
-    fn add_port(&mut self, port: &ServicePort, node: &str) {
+    fn add_port(&mut self, port: &ServicePort) {
+        let node = &*self.site.node;
         let everywhere = choose(&self.service.endpoints, port, |_| true);
         let here = choose(&self.service.endpoints, port, |endpoint| endpoint.node.as_deref() == Some(node));
         let wants_here = self.service.internal_local || self.service.external_local;
@@ -123,6 +133,9 @@ impl Planner<'_> {
     fn add_frontend(&mut self, frontend: Frontend, group: &Option<Group>, unserved: &Value) {
         let key = frontend.key();
         let Some(group) = group else {
+            if frontend.ip == Some(self.site.cluster_dns) {
+                return;
+            }
             self.plan.elements.insert((Map::Refusals, key), unserved.clone());
             if frontend.scope == Scope::Outside {
                 // Ends the search, or the packet would be served as one from inside.

@@ -15,7 +15,7 @@ use knarr_os::net::{
 use super::{
     ServiceView,
     ledger::{Change, Ledger},
-    plan::{Backend, Groups as _, Map, Plan, plan},
+    plan::{Backend, Groups as _, Map, Plan, Site, plan},
 };
 use crate::{
     dataplane::{FAMILY, Pick, add_pick_chain},
@@ -28,7 +28,7 @@ const UDP: u8 = 17;
 /// The proxy of one node.
 pub struct Proxy {
     nftables: Arc<Nftables>,
-    node: String,
+    site: Site,
     ledger: Ledger,
     /// The picking chains that are as this version makes them.
     picks: HashSet<Pick>,
@@ -36,9 +36,9 @@ pub struct Proxy {
 
 impl Proxy {
     /// Takes over what is in the table.
-    pub fn open(nftables: Arc<Nftables>, node: &str) -> Result<Self> {
+    pub fn open(nftables: Arc<Nftables>, site: Site) -> Result<Self> {
         let ledger = read(&nftables)?;
-        Ok(Self { nftables, node: node.to_owned(), ledger, picks: HashSet::new() })
+        Ok(Self { nftables, site, ledger, picks: HashSet::new() })
     }
 
     /// Serves these Services as they are now (`None`: no more). After an error nothing of it has happened, and all
@@ -48,7 +48,7 @@ impl Proxy {
         let mut picks = HashSet::new();
         for (key, view) in services {
             let plan = match view {
-                Some(view) => plan(view, &self.node, &mut self.ledger),
+                Some(view) => plan(view, &self.site, &mut self.ledger),
                 None => Plan::default(),
             };
             picks.extend(plan.picks.iter().copied());
