@@ -9,6 +9,8 @@ use super::PatchError;
 const MAX_OPERATIONS: usize = 10_000;
 /// Upstream's limit on what all copies of a patch add up to: a few lines could otherwise ask for any memory.
 const MAX_COPIED_BYTES: usize = 3 * 1024 * 1024;
+/// Parsers of JSON give up at 128 levels, this process's included.
+const MAX_DEPTH: usize = 120;
 
 /// RFC 6902: the operations one after the other; all or none.
 pub fn json_patch(original: &Value, patch: &Value) -> Result<Value, PatchError> {
@@ -22,6 +24,7 @@ pub fn json_patch(original: &Value, patch: &Value) -> Result<Value, PatchError> 
     let mut result = original.clone();
     let mut copied_bytes = 0;
     for operation in patch.iter() {
+        check_depth(&result, operation)?;
         if let PatchOperation::Copy(copy) = operation {
             copied_bytes += result.pointer(copy.from.as_str()).map_or(0, |source| source.to_string().len());
             if copied_bytes > MAX_COPIED_BYTES {
@@ -35,6 +38,32 @@ pub fn json_patch(original: &Value, patch: &Value) -> Result<Value, PatchError> 
             .map_err(|error| PatchError::does_not_apply(words(operation, &error.kind)))?;
     }
     Ok(result)
+}
+
+/// Refuses what would nest more deeply than a stored object can be read again.
+fn check_depth(document: &Value, operation: &PatchOperation) -> Result<(), PatchError> {
+    let value = match operation {
+        PatchOperation::Add(add) => Some(&add.value),
+        PatchOperation::Replace(replace) => Some(&replace.value),
+        PatchOperation::Move(from) => document.pointer(from.from.as_str()),
+        PatchOperation::Copy(from) => document.pointer(from.from.as_str()),
+        PatchOperation::Remove(_) | PatchOperation::Test(_) => None,
+    };
+    let above = operation.path().as_str().matches('/').count();
+    match value {
+        Some(value) if above + depth(value) > MAX_DEPTH => {
+            Err(PatchError::does_not_apply(format!("the patched object would nest more than {MAX_DEPTH} levels deep")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn depth(value: &Value) -> usize {
+    match value {
+        Value::Object(map) => 1 + map.values().map(depth).max().unwrap_or(0),
+        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
+        _ => 0,
+    }
 }
 
 fn words(operation: &PatchOperation, kind: &PatchErrorKind) -> String {

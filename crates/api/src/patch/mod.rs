@@ -4,6 +4,7 @@
 //! place, so a failed patch loses nothing.
 
 mod json;
+mod order;
 mod strategic;
 #[cfg(test)]
 mod tests;
