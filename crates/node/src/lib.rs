@@ -1,1 +1,16 @@
-//! placeholder
+//! The node agent: turns the pods that are bound to this node into containers, and says what became of them.
+//!
+//! It knows the API only as a client and containers only through the CRI; how a container is made is the
+//! runtime's business, how a service is reached is the network's. Every pod has one small task of its own
+//! ([`pod::worker`]) which compares what the API wants with what the runtime lists and does what
+//! [`pod::plan`] says, so that a restart of the agent needs no memory of its own: it re-adopts what runs.
+
+mod config;
+pub mod pod;
+
+pub use config::Config;
+
+/// What the node reports as `kubeletVersion`; the API level it implements, then the implementation.
+pub const KUBELET_VERSION: &str = concat!("v1.36.0+knarr", env!("CARGO_PKG_VERSION"));
+/// What probes and hooks call themselves in `User-Agent`.
+pub(crate) const API_MINOR: &str = "1.36";

@@ -1,0 +1,32 @@
+use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, sync::Arc};
+
+use knarr_client::{Clock, Informers};
+use knarr_cri::{ImageService, RuntimeService, StreamService};
+
+
+/// All that an agent is told; it reads no environment and no file to find out more.
+pub struct Config {
+    pub node_name: String,
+    /// The address that the Node reports as `InternalIP`, and that `hostNetwork` pods have.
+    pub node_ip: IpAddr,
+    /// Labels beside those that every node has (`kubernetes.io/hostname`, `os`, `arch`).
+    pub labels: BTreeMap<String, String>,
+    /// Container logs lie in `logs/` and static pods in `manifests/` below it.
+    pub data_dir: PathBuf,
+    /// One folder for each pod, by UID, with its volumes and its `/etc/hosts`.
+    pub pod_dir: PathBuf,
+    pub cluster_dns: Vec<IpAddr>,
+    pub cluster_domain: String,
+    pub max_pods: u32,
+    /// Its client acts as `system:node:NAME`; what the agent watches ends with it.
+    pub informers: Informers,
+    pub runtime: Arc<dyn RuntimeService>,
+    pub images: Arc<dyn ImageService>,
+    pub streams: Arc<dyn StreamService>,
+    /// Where the agent serves logs, exec, attach and port-forward; 10250 by custom, 0 for any free port.
+    pub listen: std::net::SocketAddr,
+    /// Must ask for client certificates of the cluster's CA without insisting on one
+    /// (`allow_unauthenticated`), so that a client without gets a 401 and not a broken handshake.
+    pub tls: Arc<rustls::ServerConfig>,
+    pub clock: Clock,
+}

@@ -1,0 +1,118 @@
+//! The conditions of a pod that its node decides.
+
+use k8s_openapi::{
+    api::core::v1::{ContainerStatus, PodCondition, PodStatus},
+    apimachinery::pkg::apis::meta::v1::Time,
+};
+
+use super::{containers::Role, status::Input};
+
+/// The conditions that the node writes; all others belong to someone else and are left alone.
+pub const OWNED: [&str; 5] = ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
+
+struct Finding {
+    kind: &'static str,
+    holds: bool,
+    reason: Option<String>,
+    message: Option<String>,
+}
+
+impl Finding {
+    fn holds(kind: &'static str) -> Self {
+        Self { kind, holds: true, reason: None, message: None }
+    }
+
+    fn fails(kind: &'static str, reason: &str, message: Option<String>) -> Self {
+        Self { kind, holds: false, reason: Some(reason.to_owned()), message }
+    }
+}
+
+pub fn build(input: &Input<'_>, status: &PodStatus, old: &[PodCondition]) -> Vec<PodCondition> {
+    let containers = containers_ready(status, input);
+    let ready = ready(input, &containers, old);
+    let sandboxed = input.observed.sandbox.as_ref().is_some_and(|sandbox| sandbox.ready);
+    let findings = [
+        Finding { kind: "PodReadyToStartContainers", holds: sandboxed, reason: None, message: None },
+        initialized(input, status),
+        ready,
+        containers,
+        Finding::holds("PodScheduled"),
+    ];
+    findings.into_iter().map(|finding| condition(input, finding, old)).collect()
+}
+
+fn condition(input: &Input<'_>, finding: Finding, old: &[PodCondition]) -> PodCondition {
+    let status = if finding.holds { "True" } else { "False" };
+    let before = old.iter().find(|condition| condition.type_ == finding.kind);
+    let unchanged = before.filter(|condition| condition.status == status);
+    let now = jiff::Timestamp::from_second(input.now.as_second()).unwrap_or(input.now);
+    PodCondition {
+        type_: finding.kind.to_owned(),
+        status: status.to_owned(),
+        reason: finding.reason,
+        message: finding.message,
+        observed_generation: input.generation,
+        last_transition_time: unchanged.and_then(|same| same.last_transition_time.clone()).or(Some(Time(now))),
+        last_probe_time: None,
+    }
+}
+
+fn initialized(input: &Input<'_>, status: &PodStatus) -> Finding {
+    const KIND: &str = "Initialized";
+    if status.phase.as_deref() == Some("Succeeded") {
+        return Finding { reason: Some("PodCompleted".to_owned()), ..Finding::holds(KIND) };
+    }
+    let app_made = status.container_statuses.iter().flatten().any(|status| status.container_id.is_some());
+    let incomplete = status.init_container_statuses.iter().flatten().filter(|status| {
+        let sidecar = input.containers.get(&status.name).is_some_and(|entry| entry.role == Role::Sidecar);
+        !(app_made || status.ready || sidecar && status.started == Some(true))
+    });
+    let names: Vec<_> = incomplete.map(|status| status.name.as_str()).collect();
+    if names.is_empty() {
+        return Finding::holds(KIND);
+    }
+    let message = format!("containers with incomplete status: [{}]", names.join(" "));
+    Finding::fails(KIND, "ContainersNotInitialized", Some(message))
+}
+
+fn containers_ready(status: &PodStatus, input: &Input<'_>) -> Finding {
+    const KIND: &str = "ContainersReady";
+    match status.phase.as_deref() {
+        Some("Succeeded") => return Finding::fails(KIND, "PodCompleted", None),
+        Some("Failed") => return Finding::fails(KIND, "PodFailed", None),
+        _ => {}
+    }
+    let sidecars = status.init_container_statuses.iter().flatten().filter(|status| {
+        input.containers.get(&status.name).is_some_and(|entry| entry.role == Role::Sidecar)
+    });
+    let all: Vec<&ContainerStatus> = sidecars.chain(status.container_statuses.iter().flatten()).collect();
+    let names: Vec<_> = all.iter().filter(|status| !status.ready).map(|status| status.name.as_str()).collect();
+    if names.is_empty() {
+        return Finding::holds(KIND);
+    }
+    Finding::fails(KIND, "ContainersNotReady", Some(format!("containers with unready status: [{}]", names.join(" "))))
+}
+
+fn ready(input: &Input<'_>, containers: &Finding, old: &[PodCondition]) -> Finding {
+    const KIND: &str = "Ready";
+    if !containers.holds {
+        return Finding { kind: KIND, holds: false, reason: containers.reason.clone(), message: containers.message.clone() };
+    }
+    let gates = input.pod.spec.iter().flat_map(|spec| spec.readiness_gates.iter().flatten());
+    let mut open = Vec::new();
+    for gate in gates {
+        let kind = &gate.condition_type;
+        match old.iter().find(|condition| condition.type_ == *kind) {
+            None => open.push(format!("corresponding condition of pod readiness gate {kind:?} does not exist.")),
+            Some(condition) if condition.status != "True" => {
+                let status = &condition.status;
+                open.push(format!("the status of pod readiness gate {kind:?} is not \"True\", but {status}"));
+            }
+            Some(_) => {}
+        }
+    }
+    if open.is_empty() {
+        return Finding::holds(KIND);
+    }
+    Finding::fails(KIND, "ReadinessGatesNotReady", Some(open.join(", ")))
+}

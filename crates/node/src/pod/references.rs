@@ -1,0 +1,213 @@
+//! ConfigMaps and Secrets that pods refer to. Each is watched by name, once for all pods of the node that use
+//! it and only while one does: a node may not list what it has no pod for.
+
+use std::{
+    any::Any,
+    collections::{BTreeSet, HashMap},
+    sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
+};
+
+use k8s_openapi::api::core::v1::{ConfigMap, Container, Pod, Secret};
+use knarr_client::{
+    Informer, Informers,
+    informer::{Object, Scope},
+};
+use tokio::sync::Notify;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// How long a first answer may take before a pod is told that its object is not there yet.
+const FIRST_ANSWER: Duration = Duration::from_secs(5);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    ConfigMap,
+    Secret,
+}
+
+/// What one pod refers to, by name; all of it lies in the pod's own namespace.
+pub type Names = BTreeSet<(Kind, String)>;
+
+pub struct References {
+    informers: Informers,
+    watched: Mutex<HashMap<(Kind, String, String), Weak<dyn Any + Send + Sync>>>,
+}
+
+/// One watched object. Dropping the last handle ends the watch.
+struct Watched<K> {
+    informer: Informer<K>,
+    listeners: Arc<Mutex<Vec<Weak<Notify>>>>,
+    _cancel: DropGuard,
+}
+
+/// What a pod holds on to: as long as it lives, its objects are watched and `wake` is told of changes.
+pub struct Held {
+    namespace: String,
+    config_maps: HashMap<String, Arc<Watched<ConfigMap>>>,
+    secrets: HashMap<String, Arc<Watched<Secret>>>,
+}
+
+/// The objects as they are now.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    pub config_maps: HashMap<String, Arc<ConfigMap>>,
+    pub secrets: HashMap<String, Arc<Secret>>,
+}
+
+impl Snapshot {
+    pub fn config_map(&self, name: &str) -> Option<&ConfigMap> {
+        self.config_maps.get(name).map(Arc::as_ref)
+    }
+
+    pub fn secret(&self, name: &str) -> Option<&Secret> {
+        self.secrets.get(name).map(Arc::as_ref)
+    }
+}
+
+impl References {
+    pub fn new(informers: Informers) -> Self {
+        Self { informers, watched: Mutex::default() }
+    }
+
+    /// Watches what a pod refers to and wakes it by `wake` when that changes.
+    pub fn hold(&self, namespace: &str, names: &Names, wake: &Arc<Notify>) -> Held {
+        let mut held =
+            Held { namespace: namespace.to_owned(), config_maps: HashMap::new(), secrets: HashMap::new() };
+        for (kind, name) in names {
+            match kind {
+                Kind::ConfigMap => {
+                    held.config_maps.insert(name.clone(), self.watch(*kind, namespace, name, "configmaps", wake));
+                }
+                Kind::Secret => {
+                    held.secrets.insert(name.clone(), self.watch(*kind, namespace, name, "secrets", wake));
+                }
+            }
+        }
+        held
+    }
+
+    fn watch<K: Object>(
+        &self,
+        kind: Kind,
+        namespace: &str,
+        name: &str,
+        plural: &str,
+        wake: &Arc<Notify>,
+    ) -> Arc<Watched<K>> {
+        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        watched.retain(|_, weak| weak.strong_count() > 0);
+        let key = (kind, namespace.to_owned(), name.to_owned());
+        let present = watched.get(&key).and_then(Weak::upgrade).and_then(|any| any.downcast::<Watched<K>>().ok());
+        let entry = present.unwrap_or_else(|| {
+            let entry = Arc::new(self.start::<K>(namespace, name, plural));
+            let any: Arc<dyn Any + Send + Sync> = entry.clone();
+            watched.insert(key, Arc::downgrade(&any));
+            entry
+        });
+        let mut listeners = entry.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        listeners.retain(|listener| listener.strong_count() > 0);
+        listeners.push(Arc::downgrade(wake));
+        drop(listeners);
+        entry
+    }
+
+    fn start<K: Object>(&self, namespace: &str, name: &str, plural: &str) -> Watched<K> {
+        let cancel = self.informers.cancellation().child_token();
+        let scope = Scope {
+            namespace: Some(namespace.to_owned()),
+            field_selector: Some(format!("metadata.name={name}")),
+            ..Scope::default()
+        };
+        let path = format!("/api/v1/namespaces/{namespace}/{plural}");
+        let informer = self.informers.private::<K>(path, scope, CancellationToken::clone(&cancel));
+        let listeners: Arc<Mutex<Vec<Weak<Notify>>>> = Arc::default();
+        let told = listeners.clone();
+        informer.on_change(move |_| {
+            for listener in told.lock().unwrap_or_else(PoisonError::into_inner).iter().filter_map(Weak::upgrade) {
+                listener.notify_one();
+            }
+        });
+        Watched { informer, listeners, _cancel: cancel.drop_guard() }
+    }
+}
+
+impl Held {
+    /// Waits for the first answer about each object, but not for ever.
+    pub async fn snapshot(&self) -> Snapshot {
+        let mut snapshot = Snapshot::default();
+        for (name, watched) in &self.config_maps {
+            if let Some(object) = self.get(name, watched).await {
+                snapshot.config_maps.insert(name.clone(), object);
+            }
+        }
+        for (name, watched) in &self.secrets {
+            if let Some(object) = self.get(name, watched).await {
+                snapshot.secrets.insert(name.clone(), object);
+            }
+        }
+        snapshot
+    }
+
+    async fn get<K: Object>(&self, name: &str, watched: &Watched<K>) -> Option<Arc<K>> {
+        if !watched.informer.is_synced() {
+            let _ = tokio::time::timeout(FIRST_ANSWER, watched.informer.synced()).await;
+        }
+        watched.informer.get(&self.namespace, name)
+    }
+}
+
+/// Everything a pod's spec refers to.
+pub fn names(pod: &Pod) -> Names {
+    let mut names = Names::new();
+    let Some(spec) = &pod.spec else { return names };
+    for container in spec.init_containers.iter().flatten().chain(&spec.containers) {
+        names_of_container(container, &mut names);
+    }
+    for entry in super::containers::Containers::of(pod).role(super::containers::Role::Ephemeral) {
+        names_of_container(&entry.spec, &mut names);
+    }
+    let mut add = |kind, name: &str| {
+        if !name.is_empty() {
+            names.insert((kind, name.to_owned()));
+        }
+    };
+    for secret in spec.image_pull_secrets.iter().flatten() {
+        add(Kind::Secret, &secret.name);
+    }
+    for volume in spec.volumes.iter().flatten() {
+        if let Some(source) = &volume.config_map {
+            add(Kind::ConfigMap, &source.name);
+        }
+        if let Some(source) = &volume.secret {
+            add(Kind::Secret, source.secret_name.as_deref().unwrap_or_default());
+        }
+        for source in volume.projected.iter().flat_map(|projected| projected.sources.iter().flatten()) {
+            if let Some(source) = &source.config_map {
+                add(Kind::ConfigMap, &source.name);
+            }
+            if let Some(source) = &source.secret {
+                add(Kind::Secret, &source.name);
+            }
+        }
+    }
+    names
+}
+
+fn names_of_container(container: &Container, names: &mut Names) {
+    for source in container.env_from.iter().flatten() {
+        if let Some(reference) = &source.config_map_ref {
+            names.insert((Kind::ConfigMap, reference.name.clone()));
+        }
+        if let Some(reference) = &source.secret_ref {
+            names.insert((Kind::Secret, reference.name.clone()));
+        }
+    }
+    for source in container.env.iter().flatten().filter_map(|variable| variable.value_from.as_ref()) {
+        if let Some(reference) = &source.config_map_key_ref {
+            names.insert((Kind::ConfigMap, reference.name.clone()));
+        }
+        if let Some(reference) = &source.secret_key_ref {
+            names.insert((Kind::Secret, reference.name.clone()));
+        }
+    }
+}
