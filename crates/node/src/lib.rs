@@ -6,7 +6,10 @@
 //! [`pod::plan`] says, so that a restart of the agent needs no memory of its own: it re-adopts what runs.
 
 mod config;
+mod logs;
 pub mod pod;
+mod probe;
+mod volume;
 
 pub use config::Config;
 

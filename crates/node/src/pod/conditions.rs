@@ -29,7 +29,7 @@ impl Finding {
 
 pub fn build(input: &Input<'_>, status: &PodStatus, old: &[PodCondition]) -> Vec<PodCondition> {
     let containers = containers_ready(status, input);
-    let ready = ready(input, &containers, old);
+    let ready = ready(input, &containers);
     let sandboxed = input.observed.sandbox.as_ref().is_some_and(|sandbox| sandbox.ready);
     let findings = [
         Finding { kind: "PodReadyToStartContainers", holds: sandboxed, reason: None, message: None },
@@ -93,16 +93,18 @@ fn containers_ready(status: &PodStatus, input: &Input<'_>) -> Finding {
     Finding::fails(KIND, "ContainersNotReady", Some(format!("containers with unready status: [{}]", names.join(" "))))
 }
 
-fn ready(input: &Input<'_>, containers: &Finding, old: &[PodCondition]) -> Finding {
+fn ready(input: &Input<'_>, containers: &Finding) -> Finding {
     const KIND: &str = "Ready";
     if !containers.holds {
         return Finding { kind: KIND, holds: false, reason: containers.reason.clone(), message: containers.message.clone() };
     }
+    // Gates are opened by others, so only the API knows of them.
+    let others = input.pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
     let gates = input.pod.spec.iter().flat_map(|spec| spec.readiness_gates.iter().flatten());
     let mut open = Vec::new();
     for gate in gates {
         let kind = &gate.condition_type;
-        match old.iter().find(|condition| condition.type_ == *kind) {
+        match others.iter().find(|condition| condition.type_ == *kind) {
             None => open.push(format!("corresponding condition of pod readiness gate {kind:?} does not exist.")),
             Some(condition) if condition.status != "True" => {
                 let status = &condition.status;

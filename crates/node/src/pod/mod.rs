@@ -1,22 +1,34 @@
-//! Pods to containers.
+//! Pods to containers. The pure parts ([`plan`], [`status`], [`qos`], [`cri`] and their kin) know neither time
+//! nor disk; [`worker`] drives them, one task for each pod, and [`manager`] keeps the workers.
 
+pub mod admit;
 pub mod backoff;
 pub mod conditions;
 pub mod containers;
+pub mod context;
 pub mod cri;
 pub mod dns;
 pub mod downward;
 pub mod env;
 pub mod expand;
+mod hooks;
 pub mod hosts;
+pub mod image;
 pub mod labels;
+mod last_words;
+pub mod manager;
 pub mod observe;
 pub mod plan;
 pub mod qos;
 pub mod references;
+mod running;
 pub mod security;
+mod start;
 pub mod status;
+mod stop;
 pub mod track;
+pub mod worker;
+pub mod writer;
 
 #[cfg(test)]
 mod tests;

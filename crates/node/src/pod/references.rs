@@ -55,6 +55,20 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// Differs whenever one of the objects does.
+    pub fn version(&self) -> u64 {
+        use std::hash::{DefaultHasher, Hash, Hasher};
+        let maps = self.config_maps.values().map(|map| &map.metadata);
+        let mut versions: Vec<_> = maps
+            .chain(self.secrets.values().map(|secret| &secret.metadata))
+            .map(|meta| (&meta.uid, &meta.resource_version))
+            .collect();
+        versions.sort();
+        let mut hasher = DefaultHasher::new();
+        versions.hash(&mut hasher);
+        hasher.finish()
+    }
+
     pub fn config_map(&self, name: &str) -> Option<&ConfigMap> {
         self.config_maps.get(name).map(Arc::as_ref)
     }

@@ -30,6 +30,8 @@ pub struct Verdict {
 
 pub struct Input<'a> {
     pub pod: &'a Pod,
+    /// The last status this agent built, where the API may not have it yet.
+    pub previous: Option<&'a PodStatus>,
     pub containers: &'a Containers,
     pub observed: &'a Observed,
     pub tracks: &'a BTreeMap<String, Track>,
@@ -43,11 +45,13 @@ pub struct Input<'a> {
     pub host_ips: &'a [String],
     /// The spec fields that what follows is based on.
     pub generation: Option<i64>,
+    /// When this agent first saw the pod; the pod's start, unless the API has an earlier one.
+    pub start_time: Timestamp,
     pub now: Timestamp,
 }
 
 pub fn build(input: &Input<'_>) -> PodStatus {
-    let before = input.pod.status.clone().unwrap_or_default();
+    let before = input.previous.or(input.pod.status.as_ref()).cloned().unwrap_or_default();
     let statuses = |roles: &[Role], old: Option<&Vec<ContainerStatus>>| -> Option<Vec<ContainerStatus>> {
         let entries = input.containers.entries.iter().filter(|entry| roles.contains(&entry.role));
         let list: Vec<_> = entries.map(|entry| container(input, entry, old)).collect();
@@ -68,7 +72,7 @@ pub fn build(input: &Input<'_>) -> PodStatus {
         phase: Some(phase),
         reason: input.verdict.map(|verdict| verdict.reason.clone()).or(before.reason),
         message: input.verdict.map(|verdict| verdict.message.clone()).or(before.message),
-        start_time: before.start_time.or(Some(Time(seconds(input.now)))),
+        start_time: before.start_time.or(Some(Time(seconds(input.start_time)))),
         observed_generation: input.generation,
         host_ip: input.host_ips.first().cloned(),
         host_ips: Some(input.host_ips.iter().map(|ip| HostIP { ip: ip.clone() }).collect()),

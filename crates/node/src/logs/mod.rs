@@ -1,0 +1,15 @@
+//! Container logs in the CRI format: a file for each run, one line for each write (or part of one), with time
+//! and stream in front.
+
+mod follow;
+mod line;
+mod rotate;
+mod tail;
+
+pub use follow::{Options, stream};
+pub use line::{Line, StreamKind, parse};
+pub use rotate::{Limits, Rotator};
+pub use tail::tail_lines;
+
+#[cfg(test)]
+mod tests;

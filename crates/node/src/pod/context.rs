@@ -1,0 +1,113 @@
+//! What all pod workers of a node share.
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use k8s_openapi::api::core::v1::{Node, ObjectReference, Pod, Service};
+use knarr_client::{Clock, Informer, Recorder, events};
+use knarr_cri::{ImageService, RuntimeService};
+use tokio::sync::Semaphore;
+
+use super::{
+    admit::Admitted,
+    downward::Allocatable,
+    labels,
+    references::References,
+};
+
+pub struct Context {
+    pub node_name: String,
+    pub node_ips: Vec<String>,
+    pub log_dir: PathBuf,
+    pub pod_dir: PathBuf,
+    pub cluster_dns: Vec<IpAddr>,
+    pub cluster_domain: String,
+    pub client: kube::Client,
+    pub runtime: Arc<dyn RuntimeService>,
+    pub images: Arc<dyn ImageService>,
+    /// The scheme of container IDs.
+    pub runtime_name: String,
+    pub recorder: Recorder,
+    pub references: References,
+    pub services: Informer<Service>,
+    pub node: Informer<Node>,
+    pub allocatable: Allocatable,
+    pub memory_capacity: u64,
+    pub max_pods: u32,
+    pub clock: Clock,
+    pub admitted: Mutex<Admitted>,
+    /// How many images are pulled at once.
+    pub pulls: Semaphore,
+    /// How many status updates are under way at once.
+    pub writes: Semaphore,
+    /// Which pod a sandbox or container belongs to, for the runtime's events.
+    pub owners: Mutex<HashMap<String, String>>,
+}
+
+impl Context {
+    pub fn now(&self) -> jiff::Timestamp {
+        self.clock.now()
+    }
+
+    pub fn owners(&self) -> MutexGuard<'_, HashMap<String, String>> {
+        self.owners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn admitted(&self) -> MutexGuard<'_, Admitted> {
+        self.admitted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where a pod's logs lie.
+    pub fn log_folder(&self, pod: &Pod) -> PathBuf {
+        let text = |value: &Option<String>| value.clone().unwrap_or_default();
+        let meta = &pod.metadata;
+        let folder = super::cri::log_folder(&text(&meta.namespace), &text(&meta.name), &text(&meta.uid));
+        self.log_dir.join(folder)
+    }
+
+    pub fn normal(&self, pod: &Pod, reason: &str, message: impl Into<String>) {
+        self.recorder.record(reference(pod, None), events::EventType::Normal, reason, message.into());
+    }
+
+    pub fn warning(&self, pod: &Pod, reason: &str, message: impl Into<String>) {
+        self.recorder.record(reference(pod, None), events::EventType::Warning, reason, message.into());
+    }
+
+    /// About one container: `kubectl describe` shows which by the field path.
+    pub fn container_event(&self, pod: &Pod, field: &str, kind: events::EventType, reason: &str, message: String) {
+        self.recorder.record(reference(pod, Some(field)), kind, reason, message);
+    }
+}
+
+/// What an event about a pod refers to. Events about a static pod are about its mirror.
+fn reference(pod: &Pod, field: Option<&str>) -> ObjectReference {
+    let mirror = pod.metadata.annotations.as_ref().and_then(|annotations| annotations.get(labels::CONFIG_MIRROR));
+    let mut reference = events::reference(pod);
+    if let Some(hash) = mirror {
+        reference.uid = Some(hash.clone());
+    }
+    reference.field_path = field.map(str::to_owned);
+    reference
+}
+
+/// The field path of a container, as events name it.
+pub fn field_path(entry: &super::containers::Entry) -> String {
+    use super::containers::Role;
+    let list = match entry.role {
+        Role::Init | Role::Sidecar => "initContainers",
+        Role::App => "containers",
+        Role::Ephemeral => "ephemeralContainers",
+    };
+    format!("spec.{list}{{{}}}", entry.name())
+}
+
+/// `NAME_NAMESPACE(UID)`, as messages name a pod.
+pub fn full_name(pod: &Pod) -> String {
+    let text = |value: &Option<String>| value.clone().unwrap_or_default();
+    let meta = &pod.metadata;
+    format!("{}_{}({})", text(&meta.name), text(&meta.namespace), text(&meta.uid))
+}

@@ -1,0 +1,257 @@
+//! Making sandboxes and containers.
+
+use std::{io, path::Path, time::Duration};
+
+use jiff::Timestamp;
+use knarr_client::events::EventType;
+use knarr_cri::{
+    CriError,
+    v1::{
+        CreateContainerRequest, Mount, PodSandboxConfig, RemoveContainerRequest, RunPodSandboxRequest,
+        StartContainerRequest, StopPodSandboxRequest,
+    },
+};
+
+use super::{
+    containers::Entry,
+    context::{field_path, full_name},
+    cri, dns, env, hooks, hosts, image,
+    observe::Phase,
+    references::Snapshot,
+    track::{Failure, ImageState, PostStart},
+    worker::{Report, Worker},
+};
+use crate::volume;
+
+/// A postStart hook has no deadline of its own; this bounds the task that waits for it.
+const POST_START_LIMIT: Duration = Duration::from_secs(3600);
+
+/// Why a container was not started, in the terms of its `waiting` state.
+struct NotStarted {
+    reason: &'static str,
+    message: String,
+}
+
+impl Worker {
+    /// When the next attempt at a sandbox may be made, if that is not now.
+    pub(super) fn sandbox_due(&self) -> Option<Timestamp> {
+        let failed = self.sandbox_failed?;
+        let now = self.ctx.now();
+        let (left, _) = self.sandbox_backoff.remaining(failed, now)?;
+        Some(now + left)
+    }
+
+    /// Replaces what is left of an earlier sandbox by a new one.
+    pub(super) async fn create_sandbox(&mut self, attempt: u32) -> Result<(), CriError> {
+        if let Some(old) = &self.observed.sandbox {
+            let message = "Pod sandbox changed, it will be killed and re-created.";
+            self.ctx.normal(&self.pod, "SandboxChanged", message);
+            let request = StopPodSandboxRequest { pod_sandbox_id: old.id.clone() };
+            self.ctx.runtime.stop_pod_sandbox(request).await?;
+        }
+        let Some(config) = self.sandbox_config(attempt).await else { return Ok(()) };
+        let handler = self.spec().and_then(|spec| spec.runtime_class_name.clone()).unwrap_or_default();
+        let request = RunPodSandboxRequest { config: Some(config), runtime_handler: handler };
+        match self.ctx.runtime.run_pod_sandbox(request).await {
+            Ok(response) => {
+                self.ctx.owners().insert(response.pod_sandbox_id, self.uid.clone());
+                self.sandbox_failed = None;
+            }
+            Err(error) => {
+                let now = self.ctx.now();
+                let message = format!("Failed to create pod sandbox: {error}");
+                self.ctx.warning(&self.pod, "FailedCreatePodSandBox", message);
+                self.sandbox_backoff.advance(now, now);
+                self.sandbox_failed = Some(now);
+            }
+        }
+        Ok(())
+    }
+
+    /// The sandbox as it is asked for; also part of each container's request.
+    async fn sandbox_config(&self, attempt: u32) -> Option<PodSandboxConfig> {
+        let spec = self.spec()?;
+        let (hostname, _) = hosts::hostname(&self.pod, &self.ctx.node_name, &self.ctx.cluster_domain);
+        let host = tokio::fs::read_to_string("/etc/resolv.conf").await.unwrap_or_default();
+        let cluster = dns::ClusterDns { servers: &self.ctx.cluster_dns, domain: &self.ctx.cluster_domain };
+        let log_directory = self.ctx.log_folder(&self.pod);
+        if let Err(error) = tokio::fs::create_dir_all(&log_directory).await {
+            tracing::warn!(path = %log_directory.display(), %error, "no folder for this pod's logs");
+        }
+        let around = cri::Surroundings {
+            hostname: &hostname,
+            dns: dns::config(&self.pod, &cluster, &host),
+            log_directory: &log_directory,
+            memory_capacity: self.ctx.memory_capacity,
+        };
+        Some(cri::sandbox(&self.pod, spec, attempt, &around))
+    }
+
+    /// Makes and starts one container; a failure is kept in its track and told by an event.
+    pub(super) async fn start_container(
+        &mut self,
+        name: &str,
+        restart_count: u32,
+        snapshot: &Snapshot,
+    ) -> Result<(), CriError> {
+        let now = self.ctx.now();
+        let Some(entry) = self.entry(name).cloned() else { return Ok(()) };
+        self.clear_runs(name).await?;
+        let ended_at = self.observed.newest(name).filter(|run| run.ended()).map(|run| run.finished_at);
+        let image = std::mem::take(&mut self.track(name).image);
+        let ImageState::Present { reference } = image else { return Ok(()) };
+        let outcome = self.make(&entry, restart_count, &reference, snapshot).await;
+        let track = self.track(name);
+        if let Some(ended_at) = ended_at {
+            track.crash.advance(ended_at, now);
+        }
+        match outcome {
+            Ok(id) => {
+                track.failure = None;
+                track.killing = None;
+                track.health_mut(&id);
+                self.post_start(&entry, id);
+            }
+            Err(NotStarted { reason, message }) => {
+                track.failure = Some(Failure { reason, message: message.clone(), at: now });
+                let text = if message.is_empty() { reason.to_owned() } else { message };
+                self.event(name, true, "Failed", format!("Error: {text}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets all runs but the newest that ended, and one that was made but never started.
+    async fn clear_runs(&mut self, name: &str) -> Result<(), CriError> {
+        let runs = self.observed.containers.get(name).map_or(&[][..], Vec::as_slice);
+        let unstarted = runs.iter().filter(|run| run.phase == Phase::Created);
+        let old = runs.iter().filter(|run| run.ended()).skip(1);
+        for run in unstarted.chain(old) {
+            self.messages.remove(&run.id);
+            self.ctx.owners().remove(&run.id);
+            let request = RemoveContainerRequest { container_id: run.id.clone() };
+            match self.ctx.runtime.remove_container(request).await {
+                Err(error) if !error.is_not_found() => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    async fn make(
+        &mut self,
+        entry: &Entry,
+        restart_count: u32,
+        reference: &str,
+        snapshot: &Snapshot,
+    ) -> Result<String, NotStarted> {
+        let config_error = |message: String| NotStarted { reason: "CreateContainerConfigError", message };
+        let create_error = |message: String| NotStarted { reason: "CreateContainerError", message };
+        let Some(spec) = self.spec() else { return Err(config_error("the pod has no spec".to_owned())) };
+        let Some(sandbox) = self.observed.sandbox.clone() else {
+            return Err(create_error("the pod has no sandbox".to_owned()));
+        };
+        let ips = self.pod_ips();
+        let services = self.ctx.services.list();
+        let env = env::build(self.facts(&ips), entry, snapshot, &services);
+        let env = env.map_err(|error| config_error(error.to_string()))?;
+        let mounts = self.mounts(entry, restart_count, &env, &ips).await;
+        let mounts = mounts.map_err(|error| config_error(error.to_string()))?;
+        let image = image::find(&self.ctx, reference).await.ok().flatten();
+        let target = entry.target.as_deref().and_then(|name| self.observed.current(name)).map(|run| run.id.as_str());
+        let ingredients = cri::Ingredients {
+            restart_count,
+            image_reference: reference,
+            image: image.as_ref(),
+            env,
+            mounts,
+            target_id: target,
+            memory_capacity: self.ctx.memory_capacity,
+            grace_seconds: spec.termination_grace_period_seconds.unwrap_or(30),
+        };
+        let config = cri::container(&self.pod, spec, entry, ingredients);
+        let config = config.map_err(|error| config_error(format!("{error} (pod: {:?}, container: {})", full_name(&self.pod), entry.name())))?;
+        let request = CreateContainerRequest {
+            pod_sandbox_id: sandbox.id,
+            config: Some(config),
+            sandbox_config: self.sandbox_config(sandbox.attempt).await,
+        };
+        let runtime = &self.ctx.runtime;
+        let id = runtime.create_container(request).await.map_err(|error| create_error(error.to_string()))?.container_id;
+        self.ctx.owners().insert(id.clone(), self.uid.clone());
+        let field = field_path(entry);
+        let normal = |reason: &str, message: &str| {
+            self.ctx.container_event(&self.pod, &field, EventType::Normal, reason, message.to_owned());
+        };
+        normal("Created", "Container created");
+        let started = runtime.start_container(StartContainerRequest { container_id: id.clone() }).await;
+        started.map_err(|error| NotStarted { reason: "RunContainerError", message: error.to_string() })?;
+        normal("Started", "Container started");
+        Ok(id)
+    }
+
+    /// The pod's volumes, its hosts file and the file for its last words.
+    async fn mounts(
+        &self,
+        entry: &Entry,
+        restart_count: u32,
+        env: &[(String, String)],
+        ips: &[String],
+    ) -> io::Result<Vec<Mount>> {
+        let (pod, dir, env) = (self.pod.clone(), self.volumes.dir().to_owned(), env.to_vec());
+        let (name, full) = hosts::hostname(&pod, &self.ctx.node_name, &self.ctx.cluster_domain);
+        let (entry, ips) = (entry.clone(), ips.to_vec());
+        let blocking = tokio::task::spawn_blocking(move || -> io::Result<Vec<Mount>> {
+            let mut mounts = volume::container_mounts(&pod, &entry, &dir, &env).map_err(io::Error::other)?;
+            let taken = |mounts: &[Mount], path: &str| mounts.iter().any(|mount| mount.container_path == path);
+            if !taken(&mounts, "/etc/hosts") {
+                let path = dir.join("etc-hosts");
+                let host = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
+                std::fs::create_dir_all(&dir)?;
+                std::fs::write(&path, hosts::file(&pod, &ips, &name, full.as_deref(), &host))?;
+                mounts.push(bind("/etc/hosts", &path));
+            }
+            let last_words = entry.spec.termination_message_path.as_deref().unwrap_or("/dev/termination-log");
+            if !last_words.is_empty() && !taken(&mounts, last_words) {
+                let path = termination_file(&dir, entry.name(), restart_count);
+                if let Some(parent) = path.parent() {
+                    std::fs::create_dir_all(parent)?;
+                }
+                std::fs::write(&path, b"")?;
+                // Written to by whatever user the container runs as.
+                use std::os::unix::fs::PermissionsExt;
+                std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666))?;
+                mounts.push(bind(last_words, &path));
+            }
+            Ok(mounts)
+        });
+        blocking.await.map_err(io::Error::other)?
+    }
+
+    fn post_start(&mut self, entry: &Entry, id: String) {
+        let Some(handler) = entry.spec.lifecycle.as_ref().and_then(|lifecycle| lifecycle.post_start.clone()) else {
+            return;
+        };
+        let name = entry.name().to_owned();
+        self.track(&name).post_start = PostStart::Running { id: id.clone() };
+        let (ctx, reports, ports) = (self.ctx.clone(), self.reports.clone(), entry.spec.ports.clone());
+        let ip = self.pod_ips().first().cloned().unwrap_or_default();
+        tokio::spawn(async move {
+            let result = hooks::run(&*ctx.runtime, &id, &handler, ports.as_ref(), &ip, POST_START_LIMIT).await;
+            let _ = reports.send(Report::PostStart { name, id, result }).await;
+        });
+    }
+}
+
+/// Where a run leaves its termination message.
+pub(super) fn termination_file(dir: &Path, name: &str, restart_count: u32) -> std::path::PathBuf {
+    dir.join("containers").join(name).join(restart_count.to_string())
+}
+
+fn bind(container_path: &str, host_path: &Path) -> Mount {
+    Mount {
+        container_path: container_path.to_owned(),
+        host_path: host_path.to_string_lossy().into_owned(),
+        ..Mount::default()
+    }
+}

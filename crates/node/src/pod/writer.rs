@@ -1,0 +1,189 @@
+//! Writes a pod's status to the API: always the newest, one write at a time, until the API has it.
+
+use std::{sync::Arc, time::Duration};
+
+use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use kube::api::{Api, Patch, PatchParams};
+use serde_json::{Value, json};
+use tokio::{
+    sync::watch,
+    task::AbortHandle,
+};
+
+use super::context::Context;
+use knarr_client::errors;
+
+const RETRY_FIRST: Duration = Duration::from_millis(100);
+const RETRY_LAST: Duration = Duration::from_secs(10);
+
+/// One pod's writer. Dropping it ends it, whatever is not written yet.
+pub struct Writer {
+    wanted: watch::Sender<(u64, Option<Arc<PodStatus>>)>,
+    written: watch::Receiver<u64>,
+    task: AbortHandle,
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Writer {
+    /// `pod` is the object whose status is written: the pod itself, or the mirror of a static pod.
+    pub fn new(ctx: Arc<Context>, pod: &Pod) -> Self {
+        let (wanted, wishes) = watch::channel((0, None));
+        let (done, written) = watch::channel(0);
+        let target = Target {
+            namespace: pod.metadata.namespace.clone().unwrap_or_default(),
+            name: pod.metadata.name.clone().unwrap_or_default(),
+            uid: pod.metadata.uid.clone().unwrap_or_default(),
+        };
+        let known = pod.status.clone().unwrap_or_default();
+        let task = tokio::spawn(run(ctx, target, known, wishes, done));
+        Self { wanted, written, task: task.abort_handle() }
+    }
+
+    /// Replaces what is to be written; nothing happens where it is the same as last time.
+    pub fn submit(&self, status: PodStatus) {
+        self.wanted.send_if_modified(|(sequence, wanted)| {
+            if wanted.as_deref() == Some(&status) {
+                return false;
+            }
+            *sequence += 1;
+            *wanted = Some(Arc::new(status));
+            true
+        });
+    }
+
+    /// Waits until the newest status is written (or the pod is no longer there to be written to).
+    pub async fn flushed(&mut self) {
+        let wanted = self.wanted.borrow().0;
+        // An error means that the task is gone, and with it the pod.
+        let _ = self.written.wait_for(|written| *written >= wanted).await;
+    }
+}
+
+struct Target {
+    namespace: String,
+    name: String,
+    uid: String,
+}
+
+async fn run(
+    ctx: Arc<Context>,
+    target: Target,
+    mut known: PodStatus,
+    mut wishes: watch::Receiver<(u64, Option<Arc<PodStatus>>)>,
+    done: watch::Sender<u64>,
+) {
+    let api: Api<Pod> = Api::namespaced(ctx.client.clone(), &target.namespace);
+    let mut retry = RETRY_FIRST;
+    let mut again = false;
+    loop {
+        if !again && wishes.changed().await.is_err() {
+            return;
+        }
+        let (sequence, wanted) = wishes.borrow_and_update().clone();
+        let Some(wanted) = wanted else { continue };
+        let Some(patch) = difference(&target.uid, &known, &wanted) else {
+            again = false;
+            done.send_replace(sequence);
+            continue;
+        };
+        let permit = ctx.writes.acquire().await;
+        let answer = api.patch_status(&target.name, &PatchParams::default(), &Patch::Strategic(patch)).await;
+        drop(permit);
+        again = false;
+        match answer {
+            Ok(pod) => known = pod.status.unwrap_or_default(),
+            // Deleted, or replaced by a namesake: nobody is interested any more.
+            Err(error) if errors::is_not_found(&error) || errors::is_conflict(&error) => {}
+            Err(error) if errors::is_invalid(&error) => {
+                tracing::error!(pod = target.name, namespace = target.namespace, error = %errors::message(&error),
+                    "the API refuses this status; the next one is tried instead");
+            }
+            Err(error) => {
+                tracing::debug!(pod = target.name, namespace = target.namespace, %error, "status not written; will retry");
+                tokio::time::sleep(retry).await;
+                retry = (retry * 2).min(RETRY_LAST);
+                again = true;
+                continue;
+            }
+        }
+        retry = RETRY_FIRST;
+        done.send_replace(sequence);
+    }
+}
+
+/// A strategic merge patch from one status to the other; `None` where there is no difference. Conditions merge
+/// by type, so that those of others are left alone; the other lists are replaced.
+fn difference(uid: &str, known: &PodStatus, wanted: &PodStatus) -> Option<Value> {
+    let value = |status: &PodStatus| serde_json::to_value(status).unwrap_or_default();
+    let (known, wanted) = (value(known), value(wanted));
+    let (known, wanted) = (known.as_object()?, wanted.as_object()?);
+    let mut patch = serde_json::Map::new();
+    for (field, value) in wanted {
+        if known.get(field) == Some(value) {
+            continue;
+        }
+        let mut value = value.clone();
+        match (field.as_str(), value.as_array_mut()) {
+            ("conditions", Some(list)) => {
+                let old = known.get("conditions").and_then(Value::as_array);
+                list.retain(|condition| !old.is_some_and(|old| old.contains(condition)));
+                if list.is_empty() {
+                    continue;
+                }
+            }
+            // These merge by address, and an address that went away has to go.
+            ("podIPs" | "hostIPs", Some(list)) if known.contains_key(field) => list.push(json!({"$patch": "replace"})),
+            _ => {}
+        }
+        patch.insert(field.clone(), value);
+    }
+    // Of the fields a node writes these are the ones that may go away again.
+    for field in ["reason", "message", "ephemeralContainerStatuses"] {
+        if known.contains_key(field) && !wanted.contains_key(field) {
+            patch.insert(field.to_owned(), Value::Null);
+        }
+    }
+    (!patch.is_empty()).then(|| json!({"metadata": {"uid": uid}, "status": patch}))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(value: Value) -> PodStatus {
+        serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn only_differences_are_sent() {
+        for (known, wanted, expected) in [
+            (json!({"phase": "Running"}), json!({"phase": "Running"}), Value::Null),
+            (json!({"phase": "Pending", "podIP": "1"}), json!({"phase": "Running", "podIP": "1"}), json!({"phase": "Running"})),
+            (
+                json!({"conditions": [{"type": "A", "status": "True"}, {"type": "Ready", "status": "False"}]}),
+                json!({"conditions": [{"type": "A", "status": "True"}, {"type": "Ready", "status": "True"}]}),
+                json!({"conditions": [{"type": "Ready", "status": "True"}]}),
+            ),
+            (
+                json!({"conditions": [{"type": "mine", "status": "True"}, {"type": "Ready", "status": "True"}]}),
+                json!({"conditions": [{"type": "Ready", "status": "True"}]}),
+                Value::Null,
+            ),
+            (json!({"reason": "Evicted"}), json!({}), json!({"reason": null})),
+            (
+                json!({"podIPs": [{"ip": "a"}]}),
+                json!({"podIPs": [{"ip": "b"}]}),
+                json!({"podIPs": [{"ip": "b"}, {"$patch": "replace"}]}),
+            ),
+        ] {
+            let patch = difference("u", &status(known), &status(wanted));
+            let expected = (!expected.is_null()).then(|| json!({"metadata": {"uid": "u"}, "status": expected}));
+            assert_eq!(patch, expected);
+        }
+    }
+}

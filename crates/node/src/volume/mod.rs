@@ -1,0 +1,130 @@
+//! The volumes of one pod: what each holds ([`desired`], pure) and how it comes onto the disk ([`apply`]).
+//! Setting up is level-triggered: it runs at every look at the pod and writes only what changed, so that a
+//! changed ConfigMap, a new label or a refreshed token arrives the same way as the first content did.
+
+mod apply;
+mod atomic;
+mod desired;
+mod mounts;
+mod tmpfs;
+mod token;
+
+use std::{
+    collections::HashMap,
+    io,
+    path::{Path, PathBuf},
+};
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Pod, PodSpec};
+
+pub use desired::{Content, Desired, FileContent};
+pub use mounts::{MountError, container_mounts};
+pub use token::Tokens;
+
+use crate::pod::{downward::Facts, references::Snapshot};
+
+/// Why a pod's volumes are not there; the pod waits, and a `FailedMount` event says this.
+#[derive(Debug, thiserror::Error)]
+pub enum VolumeError {
+    #[error("MountVolume.SetUp failed for volume {volume:?} : {cause}")]
+    SetUp { volume: String, cause: String },
+    #[error("MountVolume.SetUp failed for volume {volume:?} : {path}: {source}")]
+    Disk { volume: String, path: PathBuf, source: io::Error },
+}
+
+/// What is on the disk for one pod.
+pub struct Volumes {
+    /// The pod's own folder.
+    dir: PathBuf,
+    /// A digest of the content that each volume got last, so that an unchanged one costs no disk access.
+    applied: HashMap<String, u64>,
+    tokens: Tokens,
+}
+
+impl Volumes {
+    pub fn new(dir: PathBuf) -> Self {
+        Self { dir, applied: HashMap::new(), tokens: Tokens::default() }
+    }
+
+    /// Brings every volume to its present content. Returns when a token has to be renewed.
+    pub async fn set_up(
+        &mut self,
+        client: &kube::Client,
+        facts: Facts<'_>,
+        snapshot: &Snapshot,
+        now: Timestamp,
+    ) -> Result<Option<Timestamp>, VolumeError> {
+        self.tokens.refresh(client, facts.pod, now).await?;
+        let mut work = Vec::new();
+        for desired in desired::all(facts, snapshot, &self.tokens, &self.dir)? {
+            let digest = desired.digest();
+            if self.applied.get(&desired.name) != Some(&digest) {
+                work.push((desired, digest));
+            }
+        }
+        if !work.is_empty() {
+            let group = facts.pod.spec.as_ref().and_then(PodSpecExt::fs_group);
+            let done = tokio::task::spawn_blocking(move || {
+                work.into_iter()
+                    .map(|(desired, digest)| apply::apply(&desired, group).map(|()| (desired.name, digest)))
+                    .collect::<Result<Vec<_>, _>>()
+            });
+            let failed = |error: tokio::task::JoinError| VolumeError::SetUp {
+                volume: "*".to_owned(),
+                cause: format!("the task that writes volumes ended early: {error}"),
+            };
+            self.applied.extend(done.await.map_err(failed)??);
+        }
+        Ok(self.tokens.renew_at())
+    }
+
+    /// Takes all volumes away, mounts first. What lies under a hostPath stays, of course.
+    pub async fn tear_down(&mut self) -> io::Result<()> {
+        self.applied.clear();
+        let dir = self.dir.clone();
+        tokio::task::spawn_blocking(move || remove_pod_folder(&dir)).await.map_err(io::Error::other)?
+    }
+
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+}
+
+/// Unmounts what is mounted below a pod's folder, then removes the folder. Never follows a mount: a failed
+/// unmount must not empty what is mounted there.
+pub fn remove_pod_folder(dir: &Path) -> io::Result<()> {
+    tmpfs::unmount_below(dir)?;
+    match std::fs::remove_dir_all(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+/// Where a volume lies below the pod's folder, named by its plugin as upstream does.
+pub(crate) fn volume_path(dir: &Path, plugin: &str, name: &str) -> PathBuf {
+    dir.join("volumes").join(format!("kubernetes.io~{plugin}")).join(name)
+}
+
+trait PodSpecExt {
+    fn fs_group(&self) -> Option<u32>;
+}
+
+impl PodSpecExt for PodSpec {
+    fn fs_group(&self) -> Option<u32> {
+        self.security_context.as_ref().and_then(|context| context.fs_group).and_then(|group| u32::try_from(group).ok())
+    }
+}
+
+/// The path on the host of a pod's volume, for mounting it into a container.
+pub fn host_path(pod: &Pod, dir: &Path, name: &str) -> Option<PathBuf> {
+    let volume = pod.spec.as_ref()?.volumes.as_ref()?.iter().find(|volume| volume.name == name)?;
+    if let Some(source) = &volume.host_path {
+        return Some(PathBuf::from(&source.path));
+    }
+    let plugin = desired::plugin(volume)?;
+    Some(volume_path(dir, plugin, name))
+}
+
+#[cfg(test)]
+mod tests;
