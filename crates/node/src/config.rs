@@ -3,7 +3,6 @@ use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, sync::Arc};
 use knarr_client::{Clock, Informers};
 use knarr_cri::{ImageService, RuntimeService, StreamService};
 
-
 /// All that an agent is told; it reads no environment and no file to find out more.
 pub struct Config {
     pub node_name: String,

@@ -5,12 +5,18 @@
 //! ([`pod::worker`]) which compares what the API wants with what the runtime lists and does what
 //! [`pod::plan`] says, so that a restart of the agent needs no memory of its own: it re-adopts what runs.
 
+mod agent;
 mod config;
 mod logs;
-pub mod pod;
+mod pod;
 mod probe;
+mod register;
+mod server;
+mod spdy;
+mod static_pods;
 mod volume;
 
+pub use agent::{Agent, AgentError};
 pub use config::Config;
 
 /// What the node reports as `kubeletVersion`; the API level it implements, then the implementation.

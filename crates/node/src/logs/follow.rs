@@ -76,7 +76,8 @@ async fn locate(path: &Path, tail_lines: Option<u64>) -> io::Result<(Vec<PathBuf
         };
         // With no lines wanted, only what is still to come counts.
         let skip = if tail_lines == Some(0) { files.len() - 1 } else { skip };
-        let offset = if tail_lines == Some(0) { std::fs::metadata(&path).map_or(0, |found| found.len()) } else { offset };
+        let offset =
+            if tail_lines == Some(0) { std::fs::metadata(&path).map_or(0, |found| found.len()) } else { offset };
         Ok((files, skip, offset))
     });
     blocking.await.map_err(io::Error::other)?

@@ -8,11 +8,14 @@ use std::{
     time::Duration,
 };
 
+use knarr_client::Clock;
 use knarr_cri::{
     RuntimeService,
-    v1::{ContainerFilter, ContainerState, ContainerStateValue, ContainerStatusRequest, ListContainersRequest, ReopenContainerLogRequest},
+    v1::{
+        ContainerFilter, ContainerState, ContainerStateValue, ContainerStatusRequest, ListContainersRequest,
+        ReopenContainerLogRequest,
+    },
 };
-use knarr_client::Clock;
 
 use super::tail;
 

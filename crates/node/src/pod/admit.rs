@@ -83,8 +83,9 @@ impl Admitted {
         if !matches_node(pod, offer) {
             return Err(Verdict {
                 reason: "NodeAffinity".to_owned(),
-                message: "Pod was rejected: Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"
-                    .to_owned(),
+                message:
+                    "Pod was rejected: Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"
+                        .to_owned(),
             });
         }
         Ok(())

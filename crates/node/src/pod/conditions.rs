@@ -82,9 +82,11 @@ fn containers_ready(status: &PodStatus, input: &Input<'_>) -> Finding {
         Some("Failed") => return Finding::fails(KIND, "PodFailed", None),
         _ => {}
     }
-    let sidecars = status.init_container_statuses.iter().flatten().filter(|status| {
-        input.containers.get(&status.name).is_some_and(|entry| entry.role == Role::Sidecar)
-    });
+    let sidecars = status
+        .init_container_statuses
+        .iter()
+        .flatten()
+        .filter(|status| input.containers.get(&status.name).is_some_and(|entry| entry.role == Role::Sidecar));
     let all: Vec<&ContainerStatus> = sidecars.chain(status.container_statuses.iter().flatten()).collect();
     let names: Vec<_> = all.iter().filter(|status| !status.ready).map(|status| status.name.as_str()).collect();
     if names.is_empty() {
@@ -96,7 +98,12 @@ fn containers_ready(status: &PodStatus, input: &Input<'_>) -> Finding {
 fn ready(input: &Input<'_>, containers: &Finding) -> Finding {
     const KIND: &str = "Ready";
     if !containers.holds {
-        return Finding { kind: KIND, holds: false, reason: containers.reason.clone(), message: containers.message.clone() };
+        return Finding {
+            kind: KIND,
+            holds: false,
+            reason: containers.reason.clone(),
+            message: containers.message.clone(),
+        };
     }
     // Gates are opened by others, so only the API knows of them.
     let others = input.pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();

@@ -39,9 +39,8 @@ impl Entry {
     pub fn hash(&self) -> String {
         // FNV-1a, since the value is stored with the container and must be the same in every build.
         let bytes = self.name().bytes().chain([0]).chain(self.image().bytes());
-        let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-        });
+        let hash = bytes
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
         format!("{hash:x}")
     }
 

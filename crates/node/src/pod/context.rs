@@ -12,12 +12,7 @@ use knarr_client::{Clock, Informer, Recorder, events};
 use knarr_cri::{ImageService, RuntimeService};
 use tokio::sync::Semaphore;
 
-use super::{
-    admit::Admitted,
-    downward::Allocatable,
-    labels,
-    references::References,
-};
+use super::{admit::Admitted, downward::Allocatable, references::References};
 
 pub struct Context {
     pub node_name: String,
@@ -46,6 +41,8 @@ pub struct Context {
     pub writes: Semaphore,
     /// Which pod a sandbox or container belongs to, for the runtime's events.
     pub owners: Mutex<HashMap<String, String>>,
+    /// The API's objects for static pods, by the static pod's UID.
+    pub mirrors: Mutex<HashMap<String, Arc<Pod>>>,
 }
 
 impl Context {
@@ -59,6 +56,14 @@ impl Context {
 
     pub fn admitted(&self) -> MutexGuard<'_, Admitted> {
         self.admitted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn set_mirrors(&self, mirrors: HashMap<String, Arc<Pod>>) {
+        *self.mirrors.lock().unwrap_or_else(PoisonError::into_inner) = mirrors;
+    }
+
+    pub fn mirror(&self, uid: &str) -> Option<Arc<Pod>> {
+        self.mirrors.lock().unwrap_or_else(PoisonError::into_inner).get(uid).cloned()
     }
 
     /// Where a pod's logs lie.
@@ -83,15 +88,8 @@ impl Context {
     }
 }
 
-/// What an event about a pod refers to. Events about a static pod are about its mirror.
 fn reference(pod: &Pod, field: Option<&str>) -> ObjectReference {
-    let mirror = pod.metadata.annotations.as_ref().and_then(|annotations| annotations.get(labels::CONFIG_MIRROR));
-    let mut reference = events::reference(pod);
-    if let Some(hash) = mirror {
-        reference.uid = Some(hash.clone());
-    }
-    reference.field_path = field.map(str::to_owned);
-    reference
+    ObjectReference { field_path: field.map(str::to_owned), ..events::reference(pod) }
 }
 
 /// The field path of a container, as events name it.

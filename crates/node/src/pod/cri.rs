@@ -4,9 +4,8 @@ use std::{collections::BTreeMap, path::Path};
 
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use knarr_cri::v1::{
-    ContainerConfig, ContainerMetadata, DnsConfig, ImageSpec, KeyValue, LinuxContainerConfig,
-    LinuxContainerResources, LinuxPodSandboxConfig, Mount, PodSandboxConfig, PodSandboxMetadata, PortMapping,
-    Protocol,
+    ContainerConfig, ContainerMetadata, DnsConfig, ImageSpec, KeyValue, LinuxContainerConfig, LinuxContainerResources,
+    LinuxPodSandboxConfig, Mount, PodSandboxConfig, PodSandboxMetadata, PortMapping, Protocol,
 };
 
 use super::{containers::Entry, expand::expand, labels, qos, security};
@@ -82,7 +81,11 @@ fn sandbox_resources(pod: &Pod, spec: &PodSpec) -> LinuxContainerResources {
         let init: Vec<i64> =
             init.map(|c| amount(c.resources.as_ref().and_then(|r| r.limits.as_ref()), resource)).collect();
         // One container without a limit leaves the whole pod without one.
-        if all.iter().chain(&init).any(|limit| *limit == 0) { 0 } else { all.iter().sum::<i64>() + init.iter().sum::<i64>() }
+        if all.iter().chain(&init).any(|limit| *limit == 0) {
+            0
+        } else {
+            all.iter().sum::<i64>() + init.iter().sum::<i64>()
+        }
     };
     let cpu_limit = total("cpu", qos::milli);
     LinuxContainerResources {
@@ -143,10 +146,7 @@ pub fn container(
     let annotations = BTreeMap::from([
         (labels::HASH.to_owned(), entry.hash()),
         (labels::RESTART_COUNT.to_owned(), restart_count.to_string()),
-        (
-            labels::TERMINATION_MESSAGE_PATH.to_owned(),
-            text(&own.termination_message_path, "/dev/termination-log"),
-        ),
+        (labels::TERMINATION_MESSAGE_PATH.to_owned(), text(&own.termination_message_path, "/dev/termination-log")),
         (labels::TERMINATION_MESSAGE_POLICY.to_owned(), text(&own.termination_message_policy, "File")),
         (labels::GRACE_PERIOD.to_owned(), grace_seconds.to_string()),
     ]);

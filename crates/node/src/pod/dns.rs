@@ -90,13 +90,17 @@ mod tests {
     #[test]
     fn policies_and_own_configuration() {
         let own = json!({"nameservers": ["1.1.1.1"], "searches": ["a.b"], "options": [{"name": "ndots", "value": "2"}, {"name": "edns0"}]});
-        let cluster = "nameserver 10.43.0.10|search ns.svc.k.local svc.k.local k.local corp.example lan|options ndots:5";
+        let cluster =
+            "nameserver 10.43.0.10|search ns.svc.k.local svc.k.local k.local corp.example lan|options ndots:5";
         for (spec, expected) in [
             (json!({}), cluster),
             (json!({"dnsPolicy": "ClusterFirstWithHostNet", "hostNetwork": true}), cluster),
             (json!({"hostNetwork": true}), "nameserver 10.0.0.2|search corp.example lan|options timeout:1"),
             (json!({"dnsPolicy": "Default"}), "nameserver 10.0.0.2|search corp.example lan|options timeout:1"),
-            (json!({"dnsPolicy": "None", "dnsConfig": own.clone()}), "nameserver 1.1.1.1|search a.b|options ndots:2 edns0"),
+            (
+                json!({"dnsPolicy": "None", "dnsConfig": own.clone()}),
+                "nameserver 1.1.1.1|search a.b|options ndots:2 edns0",
+            ),
             (
                 json!({"dnsConfig": own}),
                 "nameserver 10.43.0.10 1.1.1.1|search ns.svc.k.local svc.k.local k.local corp.example lan a.b|options ndots:2 edns0",

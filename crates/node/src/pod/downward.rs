@@ -115,7 +115,8 @@ pub fn resource(facts: Facts<'_>, own: &str, selector: &ResourceFieldSelector) -
             (value, qos::milli(divisor.as_ref(), resource).max(if divisor_set(&divisor, resource) { 1 } else { 1000 }))
         }
         "memory" | "ephemeral-storage" => {
-            let whole = if resource == "memory" { facts.allocatable.memory_bytes } else { facts.allocatable.ephemeral_bytes };
+            let whole =
+                if resource == "memory" { facts.allocatable.memory_bytes } else { facts.allocatable.ephemeral_bytes };
             let value = if given { qos::whole(amounts.as_ref(), resource) } else { whole };
             (value, qos::whole(divisor.as_ref(), resource).max(1))
         }

@@ -170,7 +170,8 @@ fn service_variables(facts: Facts<'_>, services: &[Arc<Service>]) -> BTreeMap<St
     let mut variables = BTreeMap::new();
     let mut taken = HashSet::new();
     let (master, others): (Vec<_>, Vec<_>) = services.iter().partition(|service| {
-        service.metadata.namespace.as_deref() == Some("default") && service.metadata.name.as_deref() == Some("kubernetes")
+        service.metadata.namespace.as_deref() == Some("default")
+            && service.metadata.name.as_deref() == Some("kubernetes")
     });
     let others = others.into_iter().filter(|service| links && service.metadata.namespace.as_deref() == own);
     // A namespace's own service wins over the master service of the same name.
@@ -189,10 +190,8 @@ fn variables_of(service: &Service) -> Vec<(String, String)> {
     let upper = |text: &str| text.to_uppercase().replace('-', "_");
     let name = upper(service.metadata.name.as_deref().unwrap_or_default());
     let address = if ip.contains(':') { format!("[{ip}]") } else { ip.to_owned() };
-    let mut list = vec![
-        (format!("{name}_SERVICE_HOST"), ip.to_owned()),
-        (format!("{name}_SERVICE_PORT"), first.port.to_string()),
-    ];
+    let mut list =
+        vec![(format!("{name}_SERVICE_HOST"), ip.to_owned()), (format!("{name}_SERVICE_PORT"), first.port.to_string())];
     for (index, port) in spec.ports.iter().flatten().enumerate() {
         let number = port.port;
         let protocol = port.protocol.as_deref().unwrap_or("TCP");

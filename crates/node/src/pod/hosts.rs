@@ -35,8 +35,12 @@ pub fn file(pod: &Pod, ips: &[String], name: &str, full: Option<&str>, host: &st
         out.push_str("# Kubernetes-managed hosts file (host network).\n");
         out.push_str(host);
     } else {
-        out.push_str("# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n");
-        out.push_str("fe00::0\tip6-localnet\nfe00::0\tip6-mcastprefix\nfe00::1\tip6-allnodes\nfe00::2\tip6-allrouters\n");
+        out.push_str(
+            "# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n",
+        );
+        out.push_str(
+            "fe00::0\tip6-localnet\nfe00::0\tip6-mcastprefix\nfe00::1\tip6-allnodes\nfe00::2\tip6-allrouters\n",
+        );
         for ip in ips {
             match full {
                 Some(full) if full != name => _ = writeln!(out, "{ip}\t{full}\t{name}"),

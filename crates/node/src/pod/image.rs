@@ -26,7 +26,9 @@ pub enum Pulled {
 
 /// The image as the runtime is asked for it: a name without tag or digest means its `latest`.
 pub fn with_tag(image: &str) -> Result<String, String> {
-    let invalid = |why: &str| Err(format!("Failed to apply default image tag {image:?}: couldn't parse image name {image:?}: {why}"));
+    let invalid = |why: &str| {
+        Err(format!("Failed to apply default image tag {image:?}: couldn't parse image name {image:?}: {why}"))
+    };
     if image.is_empty() {
         return invalid("invalid reference format");
     }
@@ -44,9 +46,7 @@ pub fn with_tag(image: &str) -> Result<String, String> {
     let registry = parts.len() > 1 && (parts[0].contains(['.', ':']) || parts[0] == "localhost");
     let allowed = |part: &&str| {
         let edge = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-        part.chars().all(|c| edge(c) || matches!(c, '.' | '_' | '-'))
-            && part.starts_with(edge)
-            && part.ends_with(edge)
+        part.chars().all(|c| edge(c) || matches!(c, '.' | '_' | '-')) && part.starts_with(edge) && part.ends_with(edge)
     };
     if parts.iter().skip(usize::from(registry)).any(|part| part.chars().any(|c| c.is_ascii_uppercase())) {
         return invalid("repository name must be lowercase");
@@ -57,7 +57,8 @@ pub fn with_tag(image: &str) -> Result<String, String> {
             && tag.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'))
             && !tag.starts_with(['.', '-'])
     };
-    let digest_fits = |digest: &str| digest.split_once(':').is_some_and(|(kind, hex)| !kind.is_empty() && hex.len() >= 32);
+    let digest_fits =
+        |digest: &str| digest.split_once(':').is_some_and(|(kind, hex)| !kind.is_empty() && hex.len() >= 32);
     let fits = parts.iter().skip(usize::from(registry)).all(allowed)
         && tag.is_none_or(tag_fits)
         && digest.is_none_or(digest_fits);
@@ -95,7 +96,10 @@ impl Worker {
                 let present = if policy == "Always" { None } else { self.find_image(&image).await? };
                 match (present, policy) {
                     (Some(found), _) => {
-                        let message = format!("Container image {:?} already present on machine and can be accessed by the pod", entry.image());
+                        let message = format!(
+                            "Container image {:?} already present on machine and can be accessed by the pod",
+                            entry.image()
+                        );
                         self.event(name, false, "Pulled", message);
                         ImageState::Present { reference: found.id }
                     }
@@ -152,7 +156,13 @@ impl Worker {
                 Err(error) => {
                     let message = format!("failed to pull and unpack image {image:?}: {error}");
                     let kind = knarr_client::events::EventType::Warning;
-                    ctx.container_event(&pod, &field, kind, "Failed", format!("Failed to pull image {shown:?}: {message}"));
+                    ctx.container_event(
+                        &pod,
+                        &field,
+                        kind,
+                        "Failed",
+                        format!("Failed to pull image {shown:?}: {message}"),
+                    );
                     ctx.container_event(&pod, &field, kind, "Failed", "Error: ErrImagePull".to_owned());
                     Pulled::Failed { message }
                 }
@@ -230,7 +240,8 @@ pub fn credentials_for(image: &str, pod: &Pod, snapshot: &Snapshot) -> Vec<AuthC
             let place = server.trim_start_matches("https://").trim_start_matches("http://");
             let place = place.trim_end_matches('/').trim_end_matches("/v1").trim_end_matches("/v2");
             let place = if matches!(place, "index.docker.io" | "registry-1.docker.io") { "docker.io" } else { place };
-            let inside = full.strip_prefix(place).is_some_and(|rest| rest.starts_with(['/', ':', '@']) || rest.is_empty());
+            let inside =
+                full.strip_prefix(place).is_some_and(|rest| rest.starts_with(['/', ':', '@']) || rest.is_empty());
             if inside && let Some(auth) = auth_config(&server, &entry) {
                 found.push((place.len(), auth));
             }

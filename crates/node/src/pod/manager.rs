@@ -19,7 +19,7 @@ use super::{
     worker::{Handle, Worker},
 };
 
-/// How long the API may take to say which pods are ours before what else runs counts as left over.
+/// The wait before a crashed worker is started again.
 const CRASH_PAUSE: Duration = Duration::from_secs(1);
 
 type Handles = Arc<Mutex<HashMap<String, Handle>>>;
@@ -45,15 +45,22 @@ impl Manager {
     pub async fn follow(&self, pods: Informer<Pod>) {
         let mut changes = pods.subscribe();
         while let Some(change) = changes.next().await {
-            let pod = change.latest();
-            let mirror = pod.metadata.annotations.as_ref().is_some_and(|map| map.contains_key(labels::CONFIG_MIRROR));
-            if mirror {
-                continue;
+            let uid = |pod: &Arc<Pod>| pod.metadata.uid.clone();
+            // A namesake may have taken the place of a pod whose end was not seen.
+            if let Some(old) = change.old.as_ref().filter(|old| change.new.as_ref().map(uid) != Some(uid(old))) {
+                self.forget(old.metadata.uid.as_deref().unwrap_or_default());
             }
-            match &change.new {
-                Some(pod) => self.want(pod.clone()),
-                None => self.forget(pod.metadata.uid.as_deref().unwrap_or_default()),
+            if let Some(pod) = change.new {
+                self.want_unless_mirror(pod);
             }
+        }
+    }
+
+    /// A mirror is only the API's picture of a static pod.
+    pub fn want_unless_mirror(&self, pod: Arc<Pod>) {
+        let mirror = pod.metadata.annotations.as_ref().is_some_and(|map| map.contains_key(labels::CONFIG_MIRROR));
+        if !mirror {
+            self.want(pod);
         }
     }
 
@@ -97,7 +104,11 @@ impl Manager {
                 match AssertUnwindSafe(worker.run()).catch_unwind().await {
                     Ok(()) => break,
                     Err(panic) => {
-                        tracing::error!(pod = name, panic = panic_message(&*panic), "a pod's worker crashed and is started again");
+                        tracing::error!(
+                            pod = name,
+                            panic = panic_message(&*panic),
+                            "a pod's worker crashed and is started again"
+                        );
                         tokio::time::sleep(CRASH_PAUSE).await;
                     }
                 }

@@ -212,7 +212,8 @@ impl<'a> Planner<'a> {
             None if self.over(entry) => {}
             None => self.start(entry),
         }
-        let starts = self.plan.actions.iter().any(|action| matches!(action, Action::Start { name, .. } if name == entry.name()));
+        let starts =
+            self.plan.actions.iter().any(|action| matches!(action, Action::Start { name, .. } if name == entry.name()));
         let hook = entry.spec.lifecycle.as_ref().is_some_and(|lifecycle| lifecycle.post_start.is_some());
         if starts && hook { Gate::Block } else { Gate::Pass }
     }

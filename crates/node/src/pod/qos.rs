@@ -30,7 +30,9 @@ impl QosClass {
 /// An amount in thousandths; what cannot be read counts as nothing (the API server has checked it).
 pub fn milli(amounts: Option<&Amounts>, resource: &str) -> i64 {
     let quantity = amounts.and_then(|amounts| amounts.get(resource));
-    quantity.and_then(|quantity| quantity.0.parse::<knarr_api::quantity::Quantity>().ok()).map_or(0, |q| q.milli_value())
+    quantity
+        .and_then(|quantity| quantity.0.parse::<knarr_api::quantity::Quantity>().ok())
+        .map_or(0, |q| q.milli_value())
 }
 
 /// An amount in whole units, rounded up.

@@ -85,8 +85,7 @@ impl References {
 
     /// Watches what a pod refers to and wakes it by `wake` when that changes.
     pub fn hold(&self, namespace: &str, names: &Names, wake: &Arc<Notify>) -> Held {
-        let mut held =
-            Held { namespace: namespace.to_owned(), config_maps: HashMap::new(), secrets: HashMap::new() };
+        let mut held = Held { namespace: namespace.to_owned(), config_maps: HashMap::new(), secrets: HashMap::new() };
         for (kind, name) in names {
             match kind {
                 Kind::ConfigMap => {

@@ -66,7 +66,8 @@ pub fn container(
     let own = entry.spec.security_context.clone().unwrap_or_default();
     let privileged = own.privileged == Some(true);
     let unmasked = privileged || own.proc_mount.as_deref() == Some("Unmasked");
-    let list = |paths: &[&str]| if unmasked { Vec::new() } else { paths.iter().map(|path| (*path).to_owned()).collect() };
+    let list =
+        |paths: &[&str]| if unmasked { Vec::new() } else { paths.iter().map(|path| (*path).to_owned()).collect() };
     let user = user(&pod, &own, image)?;
     let run_as_group = own.run_as_group.or(pod.run_as_group);
     Ok(LinuxContainerSecurityContext {

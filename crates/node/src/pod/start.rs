@@ -170,7 +170,9 @@ impl Worker {
             grace_seconds: spec.termination_grace_period_seconds.unwrap_or(30),
         };
         let config = cri::container(&self.pod, spec, entry, ingredients);
-        let config = config.map_err(|error| config_error(format!("{error} (pod: {:?}, container: {})", full_name(&self.pod), entry.name())))?;
+        let config = config.map_err(|error| {
+            config_error(format!("{error} (pod: {:?}, container: {})", full_name(&self.pod), entry.name()))
+        })?;
         let request = CreateContainerRequest {
             pod_sandbox_id: sandbox.id,
             config: Some(config),

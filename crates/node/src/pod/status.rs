@@ -186,7 +186,8 @@ fn never_made(
     }
     let has_init = input.containers.entries.iter().any(|entry| matches!(entry.role, Role::Init | Role::Sidecar));
     let default = if has_init && entry.role == Role::App { "PodInitializing" } else { "ContainerCreating" };
-    let default = if has_init && matches!(entry.role, Role::Init | Role::Sidecar) { "PodInitializing" } else { default };
+    let default =
+        if has_init && matches!(entry.role, Role::Init | Role::Sidecar) { "PodInitializing" } else { default };
     status.started = Some(false);
     status.state = Some(waiting_state(input.waiting.get(entry.name()), default));
     status

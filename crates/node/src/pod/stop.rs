@@ -81,7 +81,8 @@ impl Worker {
                     ctx.container_event(&pod, &field, kind, "FailedPreStopHook", "PreStopHook failed".to_owned());
                 }
             }
-            let mut left = until.duration_since(ctx.now()).max(if grace.is_zero() { SignedDuration::ZERO } else { LEAST_GRACE });
+            let mut left =
+                until.duration_since(ctx.now()).max(if grace.is_zero() { SignedDuration::ZERO } else { LEAST_GRACE });
             if grace < LEAST_GRACE {
                 left = left.min(grace);
             }

@@ -48,14 +48,9 @@ pub enum PostStart {
     #[default]
     None,
     /// The hook of this run has not answered yet.
-    Running {
-        id: String,
-    },
+    Running { id: String },
     /// The hook of this run failed, so the run is to be stopped.
-    Failed {
-        id: String,
-        message: String,
-    },
+    Failed { id: String, message: String },
 }
 
 /// What the probes of one run have said so far; `None` is no verdict yet.

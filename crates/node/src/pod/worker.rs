@@ -424,8 +424,14 @@ impl Worker {
         };
         let status = status::build(&input);
         self.last_status = Some(status.clone());
-        let (ctx, pod) = (&self.ctx, &self.pod);
-        self.writer.get_or_insert_with(|| Writer::new(ctx.clone(), pod)).submit(status);
+        if self.writer.is_none() {
+            // A static pod is written to its mirror, once there is one.
+            let target = if self.is_static() { self.ctx.mirror(&self.uid) } else { Some(self.pod.clone()) };
+            self.writer = target.map(|target| Writer::new(self.ctx.clone(), &target));
+        }
+        if let Some(writer) = &self.writer {
+            writer.submit(status);
+        }
     }
 
     /// An event about one of the pod's containers.

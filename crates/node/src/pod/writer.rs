@@ -5,10 +5,7 @@ use std::{sync::Arc, time::Duration};
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::{Value, json};
-use tokio::{
-    sync::watch,
-    task::AbortHandle,
-};
+use tokio::{sync::watch, task::AbortHandle};
 
 use super::context::Context;
 use knarr_client::errors;
@@ -163,7 +160,11 @@ mod tests {
     fn only_differences_are_sent() {
         for (known, wanted, expected) in [
             (json!({"phase": "Running"}), json!({"phase": "Running"}), Value::Null),
-            (json!({"phase": "Pending", "podIP": "1"}), json!({"phase": "Running", "podIP": "1"}), json!({"phase": "Running"})),
+            (
+                json!({"phase": "Pending", "podIP": "1"}),
+                json!({"phase": "Running", "podIP": "1"}),
+                json!({"phase": "Running"}),
+            ),
             (
                 json!({"conditions": [{"type": "A", "status": "True"}, {"type": "Ready", "status": "False"}]}),
                 json!({"conditions": [{"type": "A", "status": "True"}, {"type": "Ready", "status": "True"}]}),

@@ -69,9 +69,11 @@ impl Target {
                 output.extend_from_slice(&response.stderr);
                 Outcome::Failure(String::from_utf8_lossy(&output).into_owned())
             }
-            Ok(Err(CriError::DeadlineExceeded { .. })) | Err(_) => {
-                Outcome::Failure(format!("command timed out: {:?} timed out after {}s", self.container_id, timeout.as_secs()))
-            }
+            Ok(Err(CriError::DeadlineExceeded { .. })) | Err(_) => Outcome::Failure(format!(
+                "command timed out: {:?} timed out after {}s",
+                self.container_id,
+                timeout.as_secs()
+            )),
             Ok(Err(error)) => Outcome::Unknown(error.to_string()),
         }
     }

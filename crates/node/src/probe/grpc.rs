@@ -29,7 +29,9 @@ pub async fn check(host: &str, port: u16, service: &str, timeout: Duration) -> O
     match tokio::time::timeout(timeout, call(host, port, service)).await {
         Err(_) => {
             let address = format!("{host}:{port}");
-            Outcome::Failure(format!("timeout: failed to connect service {address:?} within {timeout:?}: context deadline exceeded"))
+            Outcome::Failure(format!(
+                "timeout: failed to connect service {address:?} within {timeout:?}: context deadline exceeded"
+            ))
         }
         Ok(Err(message)) => Outcome::Failure(message),
         Ok(Ok(SERVING)) => Outcome::Success,
@@ -70,8 +72,14 @@ async fn call(host: &str, port: u16, service: &str) -> Result<i32, String> {
         let status = trailers.as_ref().and_then(grpc_status).or(head_status);
         match status {
             None | Some((0, _)) => {}
-            Some((12, _)) => return Err("error: this server does not implement the grpc health protocol (grpc.health.v1.Health)".to_owned()),
-            Some((code, message)) => return Err(format!("error: health rpc failed: rpc error: code = {code} desc = {message}")),
+            Some((12, _)) => {
+                return Err(
+                    "error: this server does not implement the grpc health protocol (grpc.health.v1.Health)".to_owned()
+                );
+            }
+            Some((code, message)) => {
+                return Err(format!("error: health rpc failed: rpc error: code = {code} desc = {message}"));
+            }
         }
         let payload = bytes.get(5..).ok_or("error: health rpc failed: empty answer")?;
         HealthCheckResponse::decode(payload).map(|answer| answer.status).map_err(|error| error.to_string())

@@ -81,7 +81,11 @@ impl Get {
     }
 
     fn authority(&self) -> String {
-        if self.host.contains(':') { format!("[{}]:{}", self.host, self.port) } else { format!("{}:{}", self.host, self.port) }
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
     }
 
     pub fn url(&self) -> String {
@@ -102,7 +106,8 @@ impl Get {
             }
             Err(format!("Get {url:?}: stopped after {MAX_REDIRECTS} redirects"))
         };
-        let late = || format!("Get {url:?}: context deadline exceeded (Client.Timeout exceeded while awaiting headers)");
+        let late =
+            || format!("Get {url:?}: context deadline exceeded (Client.Timeout exceeded while awaiting headers)");
         tokio::time::timeout(timeout, all).await.unwrap_or_else(|_| Err(late()))
     }
 
@@ -165,7 +170,8 @@ impl Get {
         let headers = request.headers_mut();
         let defaults = [("host", host), ("user-agent", self.user_agent.clone()), ("accept", "*/*".to_owned())];
         let defaults = defaults.into_iter().chain([("connection", "close".to_owned())]);
-        for (name, value) in defaults.map(|(name, value)| (name.to_owned(), value)).chain(self.headers.iter().cloned()) {
+        for (name, value) in defaults.map(|(name, value)| (name.to_owned(), value)).chain(self.headers.iter().cloned())
+        {
             let name = HeaderName::try_from(name).map_err(|error| error.to_string())?;
             let value = HeaderValue::try_from(value).map_err(|error| error.to_string())?;
             headers.insert(name, value);
@@ -190,7 +196,8 @@ fn any_certificate() -> Arc<rustls::ClientConfig> {
     CONFIG
         .get_or_init(|| {
             let provider = Arc::new(rustls::crypto::ring::default_provider());
-            let versions = rustls::ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions();
+            let versions =
+                rustls::ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions();
             let builder = versions.unwrap_or_else(|error| unreachable!("ring has the default versions: {error}"));
             let verifier = Arc::new(NoVerifier(provider));
             Arc::new(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())

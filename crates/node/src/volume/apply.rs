@@ -11,8 +11,9 @@ use super::{Content, Desired, VolumeError, atomic, tmpfs};
 pub fn apply(desired: &Desired, group: Option<u32>) -> Result<(), VolumeError> {
     let disk = |(path, source): (PathBuf, io::Error)| VolumeError::Disk { volume: desired.name.clone(), path, source };
     match &desired.content {
-        Content::Host { kind } => host(&desired.path, kind)
-            .map_err(|cause| VolumeError::SetUp { volume: desired.name.clone(), cause }),
+        Content::Host { kind } => {
+            host(&desired.path, kind).map_err(|cause| VolumeError::SetUp { volume: desired.name.clone(), cause })
+        }
         Content::Empty { memory } => empty(&desired.path, *memory, group).map_err(disk),
         Content::Files { files, memory } => {
             let done = prepare(&desired.path, memory.then_some(0)).and_then(|()| {
@@ -88,9 +89,12 @@ fn host(path: &Path, kind: &str) -> Result<(), String> {
         "DirectoryOrCreate" if found.is_none() => {
             fs::create_dir_all(path).map_err(|error| format!("hostPath {shown}: {error}"))
         }
-        "FileOrCreate" if found.is_none() => {
-            fs::OpenOptions::new().create(true).append(true).open(path).map(drop).map_err(|error| format!("hostPath {shown}: {error}"))
-        }
+        "FileOrCreate" if found.is_none() => fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(path)
+            .map(drop)
+            .map_err(|error| format!("hostPath {shown}: {error}")),
         "Directory" | "DirectoryOrCreate" if is(fs::Metadata::is_dir) => Ok(()),
         "File" | "FileOrCreate" if is(fs::Metadata::is_file) => Ok(()),
         "Socket" if is(|found| found.file_type().is_socket()) => Ok(()),

@@ -65,12 +65,7 @@ pub fn plugin(volume: &Volume) -> Option<&'static str> {
     }
 }
 
-pub fn all(
-    facts: Facts<'_>,
-    snapshot: &Snapshot,
-    tokens: &Tokens,
-    dir: &Path,
-) -> Result<Vec<Desired>, VolumeError> {
+pub fn all(facts: Facts<'_>, snapshot: &Snapshot, tokens: &Tokens, dir: &Path) -> Result<Vec<Desired>, VolumeError> {
     let volumes = facts.pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
     let build = Builder { facts, snapshot, tokens, dir };
     volumes.map(|volume| build.one(volume)).collect()
@@ -139,7 +134,8 @@ impl Builder<'_> {
         } else if let Some(downward) = &source.downward_api {
             self.downward(downward.items.as_deref().unwrap_or(&[]), mode, files)
         } else if let Some(token) = &source.service_account_token {
-            let text = self.tokens.get(token).ok_or_else(|| "the service account token was not issued yet".to_owned())?;
+            let text =
+                self.tokens.get(token).ok_or_else(|| "the service account token was not issued yet".to_owned())?;
             // Without a group that all of the pod's users share, the token is for the user that the pod runs as.
             let (owner, mode) = token_access(self.facts.pod, mode);
             insert(files, &token.path, FileContent { bytes: text.as_bytes().to_vec(), mode, owner })
@@ -250,9 +246,8 @@ fn token_access(pod: &Pod, mode: u32) -> (Option<u32>, u32) {
     }
     let default = context.and_then(|context| context.run_as_user);
     let containers = spec.init_containers.iter().flatten().chain(&spec.containers);
-    let mut users = containers.map(|container| {
-        container.security_context.as_ref().and_then(|context| context.run_as_user).or(default)
-    });
+    let mut users = containers
+        .map(|container| container.security_context.as_ref().and_then(|context| context.run_as_user).or(default));
     let first = users.next().flatten();
     if first.is_some() && users.all(|user| user == first) {
         return (first.and_then(|user| u32::try_from(user).ok()), 0o600);

@@ -39,8 +39,7 @@ pub fn container_mounts(
 }
 
 fn one(pod: &Pod, mount: &VolumeMount, dir: &Path, known: &HashMap<&str, &str>) -> Result<Mount, MountError> {
-    let volume =
-        super::host_path(pod, dir, &mount.name).ok_or_else(|| MountError::NoVolume(mount.name.clone()))?;
+    let volume = super::host_path(pod, dir, &mount.name).ok_or_else(|| MountError::NoVolume(mount.name.clone()))?;
     let sub_path = match (&mount.sub_path, &mount.sub_path_expr) {
         (_, Some(expression)) if !expression.is_empty() => {
             let text = expand(expression, known);

@@ -1,0 +1,177 @@
+//! Wires the parts of a node together and runs them until told to stop.
+
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
+
+use k8s_openapi::api::core::v1::{Node, Pod, Service};
+use knarr_client::{Recorder, informer::Scope, supervise};
+use knarr_cri::{CriError, v1::VersionRequest};
+use tokio::{net::TcpListener, sync::Semaphore};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Config,
+    logs::{Limits, Rotator},
+    pod::{admit::Admitted, context::Context, manager::Manager, references::References},
+    register::{self, Machine, Registrar},
+    server,
+    static_pods::StaticPods,
+};
+
+const MAX_PULLS: usize = 5;
+const MAX_STATUS_WRITES: usize = 32;
+
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    #[error("cannot make {path}; check that the data directory is writable")]
+    Folder { path: PathBuf, source: io::Error },
+    #[error("cannot find out what this machine has: /proc must be mounted")]
+    Machine { source: io::Error },
+    #[error("the container runtime does not answer")]
+    Runtime(#[source] CriError),
+    #[error("cannot listen on {address}; another kubelet may run on this machine")]
+    Listen { address: SocketAddr, source: io::Error },
+}
+
+/// A node agent, ready to run.
+pub struct Agent {
+    config: Config,
+}
+
+impl Agent {
+    pub fn new(config: Config) -> Self {
+        Self { config }
+    }
+
+    /// Runs the node until `shutdown`. Containers go on running when this returns.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), AgentError> {
+        let Config {
+            node_name,
+            node_ip,
+            labels,
+            data_dir,
+            pod_dir,
+            cluster_dns,
+            cluster_domain,
+            max_pods,
+            informers,
+            runtime,
+            images,
+            streams,
+            listen,
+            tls,
+            clock,
+        } = self.config;
+        let (log_dir, manifest_dir) = (data_dir.join("logs"), data_dir.join("manifests"));
+        for path in [&pod_dir, &log_dir, &manifest_dir] {
+            let made = tokio::fs::create_dir_all(path).await;
+            made.map_err(|source| AgentError::Folder { path: path.clone(), source })?;
+        }
+        let machine = Machine::read(&data_dir).map_err(|source| AgentError::Machine { source })?;
+        let version = runtime.version(VersionRequest::default()).await.map_err(AgentError::Runtime)?;
+        let listener = TcpListener::bind(listen).await;
+        let listener = listener.map_err(|source| AgentError::Listen { address: listen, source })?;
+        let port = listener.local_addr().map_or(listen.port(), |address| address.port());
+        let stop = shutdown.child_token();
+        let client = informers.client().clone();
+        let node = informers.with_params::<Node>(Scope::fields(format!("metadata.name={node_name}")));
+        let pods = informers.with_params::<Pod>(Scope::fields(format!("spec.nodeName={node_name}")));
+        let services = informers.of::<Service>();
+        let recorder = Recorder::new(client.clone(), "kubelet", node_name.clone(), clock, stop.clone());
+        let context = Arc::new(Context {
+            node_name: node_name.clone(),
+            node_ips: vec![node_ip.to_string()],
+            log_dir,
+            pod_dir,
+            cluster_dns,
+            cluster_domain,
+            client: client.clone(),
+            runtime: runtime.clone(),
+            images: images.clone(),
+            runtime_name: version.runtime_name.clone(),
+            recorder: recorder.clone(),
+            references: References::new(informers.clone()),
+            services: services.clone(),
+            node: node.clone(),
+            allocatable: register::allocatable(&machine),
+            memory_capacity: machine.memory_bytes,
+            max_pods,
+            clock,
+            admitted: std::sync::Mutex::new(Admitted::default()),
+            pulls: Semaphore::new(MAX_PULLS),
+            writes: Semaphore::new(MAX_STATUS_WRITES),
+            owners: std::sync::Mutex::default(),
+            mirrors: std::sync::Mutex::default(),
+        });
+        let manager = Manager::new(context.clone());
+        let registrar = Registrar {
+            name: node_name.clone(),
+            ip: node_ip,
+            port,
+            labels,
+            max_pods,
+            data_dir,
+            machine,
+            runtime_version: format!("{}://{}", version.runtime_name, version.runtime_version),
+            client: client.clone(),
+            runtime: runtime.clone(),
+            images: images.clone(),
+            node: node.clone(),
+            recorder,
+            clock,
+        };
+        let server = server::Server::new(context.clone(), manager.clone(), streams);
+        let statics = StaticPods::new(manifest_dir, context.clone(), manager.clone(), pods.clone());
+        let rotator = Rotator { runtime: runtime.clone(), limits: Limits::default(), clock };
+        let work = async {
+            tokio::join!(
+                registrar.run(),
+                register::heartbeat(client, node_name, node, clock),
+                server.serve(listener, tls, stop.clone()),
+                keep(&stop, "node-events", || manager.listen(runtime.container_events())),
+                follow(&stop, &manager, pods, services, &statics),
+                rotator.run(),
+            )
+        };
+        tokio::select! {
+            _ = work => {}
+            () = shutdown.cancelled() => {}
+        }
+        manager.stop();
+        Ok(())
+    }
+}
+
+/// Begins with pods once services are known, since containers get those in their environment.
+async fn follow(
+    stop: &CancellationToken,
+    manager: &Manager,
+    pods: knarr_client::Informer<Pod>,
+    services: knarr_client::Informer<Service>,
+    statics: &StaticPods,
+) {
+    statics.read_once().await;
+    services.synced().await;
+    let cleaning = async {
+        if !pods.synced().await {
+            return;
+        }
+        // The pods that the API knows are passed on by now or within this moment.
+        for pod in pods.list() {
+            manager.want_unless_mirror(pod);
+        }
+        if let Err(error) = manager.clear_left_overs().await {
+            tracing::warn!(%error, "what runs of earlier pods could not be listed");
+        }
+        statics.run().await;
+    };
+    tokio::join!(keep(stop, "node-pods", || manager.follow(pods.clone())), cleaning);
+}
+
+/// Runs something that never ends by itself, again where it crashes.
+async fn keep<F, Fut>(stop: &CancellationToken, name: &str, make: F)
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = ()>,
+{
+    supervise::keep_running(name, stop, make).await;
+}

@@ -1,0 +1,89 @@
+//! What the machine is and has.
+
+use std::{fs, io, path::Path};
+
+/// Read once, when the agent starts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Machine {
+    pub cpus: u32,
+    pub memory_bytes: u64,
+    pub disk_bytes: u64,
+    pub machine_id: String,
+    pub system_uuid: String,
+    pub boot_id: String,
+    pub kernel: String,
+    pub os_image: String,
+    /// As Go names it: `amd64`, `arm64`.
+    pub architecture: &'static str,
+}
+
+/// What is left at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Available {
+    pub memory_bytes: u64,
+    pub disk_bytes: u64,
+    pub disk_total_bytes: u64,
+    pub pids: u64,
+    pub pids_max: u64,
+}
+
+impl Machine {
+    /// `data_dir` tells which file system the pods live on.
+    pub fn read(data_dir: &Path) -> io::Result<Self> {
+        let line = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
+        let cpus = fs::read_to_string("/proc/cpuinfo")?.lines().filter(|line| line.starts_with("processor")).count();
+        let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
+        let pretty = release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
+        let uname = rustix::system::uname();
+        let machine_id = line("/etc/machine-id");
+        let uuid = line("/sys/class/dmi/id/product_uuid");
+        Ok(Self {
+            cpus: u32::try_from(cpus).unwrap_or(1).max(1),
+            memory_bytes: meminfo("MemTotal")?,
+            disk_bytes: disk(data_dir)?.0,
+            system_uuid: if uuid.is_empty() { machine_id.clone() } else { uuid },
+            machine_id,
+            boot_id: line("/proc/sys/kernel/random/boot_id"),
+            kernel: uname.release().to_string_lossy().into_owned(),
+            os_image: pretty.unwrap_or("Linux").trim_matches('"').to_owned(),
+            architecture: match std::env::consts::ARCH {
+                "x86_64" => "amd64",
+                "aarch64" => "arm64",
+                "x86" => "386",
+                other => other,
+            },
+        })
+    }
+}
+
+impl Available {
+    pub fn read(data_dir: &Path) -> io::Result<Self> {
+        let (disk_total_bytes, disk_bytes) = disk(data_dir)?;
+        let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+        let tasks = load.split_whitespace().nth(3).and_then(|field| field.split('/').nth(1)?.parse().ok());
+        let pids_max = fs::read_to_string("/proc/sys/kernel/pid_max").ok().and_then(|text| text.trim().parse().ok());
+        Ok(Self {
+            memory_bytes: meminfo("MemAvailable")?,
+            disk_bytes,
+            disk_total_bytes,
+            pids: tasks.unwrap_or(0),
+            pids_max: pids_max.unwrap_or(u64::MAX),
+        })
+    }
+}
+
+/// A line of `/proc/meminfo`, in bytes.
+fn meminfo(key: &str) -> io::Result<u64> {
+    let text = fs::read_to_string("/proc/meminfo")?;
+    let value = text
+        .lines()
+        .find_map(|line| line.strip_prefix(key)?.strip_prefix(':')?.split_whitespace().next()?.parse().ok());
+    value.map(|kilobytes: u64| kilobytes * 1024).ok_or_else(|| io::Error::other(format!("/proc/meminfo has no {key}")))
+}
+
+/// Size and free space of the file system that a folder, or its nearest existing parent, lies on.
+fn disk(path: &Path) -> io::Result<(u64, u64)> {
+    let existing = path.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+    let stat = rustix::fs::statvfs(existing)?;
+    Ok((stat.f_blocks * stat.f_frsize, stat.f_bavail * stat.f_frsize))
+}

@@ -1,0 +1,200 @@
+//! The Node object and its heartbeat. The status is written when it says something new, and every five minutes;
+//! in between, the Lease is the sign of life.
+
+mod lease;
+mod machine;
+mod object;
+
+use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::{ContainerImage, Node, NodeStatus};
+use knarr_client::{Clock, Informer, Recorder, errors};
+use knarr_cri::{
+    ImageService, RuntimeService,
+    v1::{ListImagesRequest, StatusRequest},
+};
+use kube::api::{Api, Patch, PatchParams, PostParams};
+use serde_json::json;
+
+pub use lease::run as heartbeat;
+pub use machine::Machine;
+pub use object::allocatable;
+
+const LOOK: Duration = Duration::from_secs(10);
+/// Until the node is ready it is looked at more often: people wait for it.
+const LOOK_UNREADY: Duration = Duration::from_millis(50);
+const UNREADY_FAST: u32 = 200;
+const REPORT_AT_LEAST: SignedDuration = SignedDuration::from_secs(300);
+const MAX_IMAGES: usize = 50;
+
+pub struct Registrar {
+    pub name: String,
+    pub ip: IpAddr,
+    pub port: u16,
+    pub labels: BTreeMap<String, String>,
+    pub max_pods: u32,
+    pub data_dir: PathBuf,
+    pub machine: Machine,
+    /// Name and version, as `knarr://0.1.0`.
+    pub runtime_version: String,
+    pub client: kube::Client,
+    pub runtime: Arc<dyn RuntimeService>,
+    pub images: Arc<dyn ImageService>,
+    pub node: Informer<Node>,
+    pub recorder: Recorder,
+    pub clock: Clock,
+}
+
+impl Registrar {
+    pub async fn run(self) {
+        let mut reported: Option<(NodeStatus, Timestamp)> = None;
+        let mut unready_looks = 0;
+        loop {
+            let ready = match self.look(&mut reported).await {
+                Ok(ready) => ready,
+                Err(error) => {
+                    tracing::debug!(%error, "the node's status was not written; will retry");
+                    false
+                }
+            };
+            unready_looks = if ready { 0 } else { unready_looks + 1 };
+            let pause = match unready_looks {
+                0 => LOOK,
+                looks if looks < UNREADY_FAST => LOOK_UNREADY,
+                _ => Duration::from_secs(1),
+            };
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// Looks at the node and writes what is new; true where the node is ready and the API knows it.
+    async fn look(&self, reported: &mut Option<(NodeStatus, Timestamp)>) -> Result<bool, kube::Error> {
+        let now = self.clock.now();
+        let api: Api<Node> = Api::all(self.client.clone());
+        let not_ready = self.not_ready().await;
+        let images = self.images().await;
+        let facts = object::Facts {
+            name: &self.name,
+            ip: self.ip,
+            port: self.port,
+            max_pods: self.max_pods,
+            machine: &self.machine,
+            available: machine::Available::read(&self.data_dir).unwrap_or(machine::Available {
+                memory_bytes: self.machine.memory_bytes,
+                disk_bytes: self.machine.disk_bytes,
+                disk_total_bytes: self.machine.disk_bytes,
+                pids: 0,
+                pids_max: u64::MAX,
+            }),
+            runtime: &self.runtime_version,
+            not_ready: not_ready.as_deref(),
+            images: &images,
+            now,
+        };
+        let cached = self.node.get("", &self.name).and_then(|node| node.status.clone());
+        let before = reported.as_ref().map(|(status, _)| status).or(cached.as_ref());
+        let status = object::status(&facts, before);
+        if let Some((last, at)) = reported
+            && object::same(&status, last)
+            && now.duration_since(*at) < REPORT_AT_LEAST
+        {
+            // Someone may have deleted the object, or changed it under us.
+            let holds = !self.node.is_synced()
+                || self
+                    .node
+                    .get("", &self.name)
+                    .and_then(|node| node.status.clone())
+                    .is_some_and(|known| object::same(&status, &known));
+            if holds {
+                return Ok(not_ready.is_none());
+            }
+        }
+        self.write(&api, &facts, &status).await?;
+        let was_ready = reported.as_ref().is_some_and(|(last, _)| is_ready(last));
+        if is_ready(&status) && !was_ready {
+            tracing::info!(node = self.name, "node is ready");
+            let node = Node {
+                metadata: kube::api::ObjectMeta {
+                    name: Some(self.name.clone()),
+                    uid: Some(self.name.clone()),
+                    ..Default::default()
+                },
+                ..Node::default()
+            };
+            self.recorder.normal(&node, "NodeReady", format!("Node {} status is now: NodeReady", self.name));
+        }
+        *reported = Some((status, now));
+        Ok(not_ready.is_none())
+    }
+
+    /// Patches the node's status, after registering it where that is still to do.
+    async fn write(&self, api: &Api<Node>, facts: &object::Facts<'_>, status: &NodeStatus) -> Result<(), kube::Error> {
+        let labels = object::labels(&self.name, &self.machine, &self.labels);
+        let conditions = json!({"status": status});
+        match self.node.get("", &self.name) {
+            Some(known) => self.refresh_labels(api, &known, &labels).await?,
+            None => match api.create(&PostParams::default(), &object::node(facts, labels.clone())).await {
+                Ok(made) if made.status.as_ref().is_some_and(|made| object::same(status, made)) => return Ok(()),
+                Ok(_) => {}
+                Err(error) if errors::is_already_exists(&error) => {
+                    let known = api.get(&self.name).await?;
+                    self.refresh_labels(api, &known, &labels).await?;
+                }
+                Err(error) => return Err(error),
+            },
+        }
+        api.patch_status(&self.name, &PatchParams::default(), &Patch::Strategic(conditions)).await.map(drop)
+    }
+
+    async fn refresh_labels(
+        &self,
+        api: &Api<Node>,
+        known: &Node,
+        labels: &BTreeMap<String, String>,
+    ) -> Result<(), kube::Error> {
+        let present = known.metadata.labels.clone().unwrap_or_default();
+        let changed: BTreeMap<_, _> = labels.iter().filter(|(key, value)| present.get(*key) != Some(value)).collect();
+        if changed.is_empty() {
+            return Ok(());
+        }
+        let patch = json!({"metadata": {"labels": changed}});
+        api.patch(&self.name, &PatchParams::default(), &Patch::Merge(patch)).await.map(drop)
+    }
+
+    /// What keeps the node from running pods, in the kubelet's words.
+    async fn not_ready(&self) -> Option<String> {
+        let answer = match self.runtime.status(StatusRequest { verbose: false }).await {
+            Ok(answer) => answer,
+            Err(error) => return Some(format!("container runtime status check may not have completed yet: {error}")),
+        };
+        let conditions = answer.status.unwrap_or_default().conditions;
+        let failing = conditions.iter().find(|condition| !condition.status)?;
+        let what = if failing.r#type == "NetworkReady" {
+            "container runtime network not ready"
+        } else {
+            "container runtime not ready"
+        };
+        Some(format!("{what}: {}=false reason:{} message:{}", failing.r#type, failing.reason, failing.message))
+    }
+
+    async fn images(&self) -> Vec<ContainerImage> {
+        let list =
+            self.images.list_images(ListImagesRequest::default()).await.map(|list| list.images).unwrap_or_default();
+        let mut images: Vec<_> = list
+            .into_iter()
+            .map(|image| ContainerImage {
+                names: Some(image.repo_digests.into_iter().chain(image.repo_tags).collect()),
+                size_bytes: i64::try_from(image.size).ok(),
+            })
+            .collect();
+        images.sort_by_key(|image| std::cmp::Reverse(image.size_bytes));
+        images.truncate(MAX_IMAGES);
+        images
+    }
+}
+
+fn is_ready(status: &NodeStatus) -> bool {
+    let ready = status.conditions.iter().flatten().find(|condition| condition.type_ == "Ready");
+    ready.is_some_and(|condition| condition.status == "True")
+}

@@ -1,0 +1,192 @@
+//! The Node object: a pure function of the machine, the runtime's word and what the node said before.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use jiff::Timestamp;
+use k8s_openapi::{
+    api::core::v1::{
+        ContainerImage, DaemonEndpoint, Node, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeStatus,
+        NodeSystemInfo,
+    },
+    apimachinery::pkg::{
+        api::resource::Quantity,
+        apis::meta::v1::{ObjectMeta, Time},
+    },
+};
+
+use super::machine::{Available, Machine};
+
+/// What the node says of itself at one moment.
+#[derive(Clone, Debug)]
+pub struct Facts<'a> {
+    pub name: &'a str,
+    pub ip: IpAddr,
+    pub port: u16,
+    pub max_pods: u32,
+    pub machine: &'a Machine,
+    pub available: Available,
+    /// Name and version of the runtime.
+    pub runtime: &'a str,
+    /// Why the node cannot run pods, if it cannot.
+    pub not_ready: Option<&'a str>,
+    pub images: &'a [ContainerImage],
+    pub now: Timestamp,
+}
+
+const MEMORY_LEAST: u64 = 100 * 1024 * 1024;
+const DISK_LEAST: u64 = 5 * 1024 * 1024 * 1024;
+const DISK_LEAST_PERCENT: u64 = 5;
+const PIDS_LEAST_PERCENT: u64 = 5;
+
+pub fn labels(name: &str, machine: &Machine, more: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let own = [
+        ("kubernetes.io/hostname", name),
+        ("kubernetes.io/os", "linux"),
+        ("kubernetes.io/arch", machine.architecture),
+        ("beta.kubernetes.io/os", "linux"),
+        ("beta.kubernetes.io/arch", machine.architecture),
+    ];
+    let own = own.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned()));
+    own.chain(more.clone()).collect()
+}
+
+pub fn node(facts: &Facts<'_>, labels: BTreeMap<String, String>) -> Node {
+    let annotation = ("volumes.kubernetes.io/controller-managed-attach-detach".to_owned(), "true".to_owned());
+    Node {
+        metadata: ObjectMeta {
+            name: Some(facts.name.to_owned()),
+            labels: Some(labels),
+            annotations: Some(BTreeMap::from([annotation])),
+            ..ObjectMeta::default()
+        },
+        spec: None,
+        status: Some(status(facts, None)),
+    }
+}
+
+/// The status as it is now; `before` supplies transition times.
+pub fn status(facts: &Facts<'_>, before: Option<&NodeStatus>) -> NodeStatus {
+    let machine = facts.machine;
+    let amounts = |memory: u64| {
+        BTreeMap::from([
+            ("cpu".to_owned(), Quantity(machine.cpus.to_string())),
+            ("memory".to_owned(), Quantity(format!("{}Ki", memory / 1024))),
+            ("ephemeral-storage".to_owned(), Quantity(format!("{}Ki", machine.disk_bytes / 1024))),
+            ("pods".to_owned(), Quantity(facts.max_pods.to_string())),
+        ])
+    };
+    let mut allocatable = amounts(machine.memory_bytes.saturating_sub(MEMORY_LEAST));
+    // A tenth of the disk is the node's own, so that it can still clean up.
+    let usable = machine.disk_bytes / 10 * 9;
+    allocatable.insert("ephemeral-storage".to_owned(), Quantity(usable.to_string()));
+    let address = |kind: &str, address: String| NodeAddress { type_: kind.to_owned(), address };
+    NodeStatus {
+        addresses: Some(vec![address("InternalIP", facts.ip.to_string()), address("Hostname", facts.name.to_owned())]),
+        capacity: Some(amounts(machine.memory_bytes)),
+        allocatable: Some(allocatable),
+        conditions: Some(conditions(facts, before)),
+        daemon_endpoints: Some(NodeDaemonEndpoints {
+            kubelet_endpoint: Some(DaemonEndpoint { port: i32::from(facts.port) }),
+        }),
+        images: Some(facts.images.to_vec()),
+        node_info: Some(NodeSystemInfo {
+            architecture: machine.architecture.to_owned(),
+            boot_id: machine.boot_id.clone(),
+            container_runtime_version: facts.runtime.to_owned(),
+            kernel_version: machine.kernel.clone(),
+            kube_proxy_version: String::new(),
+            kubelet_version: crate::KUBELET_VERSION.to_owned(),
+            machine_id: machine.machine_id.clone(),
+            operating_system: "linux".to_owned(),
+            os_image: machine.os_image.clone(),
+            system_uuid: machine.system_uuid.clone(),
+            ..NodeSystemInfo::default()
+        }),
+        ..NodeStatus::default()
+    }
+}
+
+/// Memory and disk that pods may be promised, in bytes.
+pub fn allocatable(machine: &Machine) -> crate::pod::downward::Allocatable {
+    let bytes = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+    crate::pod::downward::Allocatable {
+        cpu_milli: i64::from(machine.cpus) * 1000,
+        memory_bytes: bytes(machine.memory_bytes.saturating_sub(MEMORY_LEAST)),
+        ephemeral_bytes: bytes(machine.disk_bytes / 10 * 9),
+    }
+}
+
+fn conditions(facts: &Facts<'_>, before: Option<&NodeStatus>) -> Vec<NodeCondition> {
+    let Available { memory_bytes, disk_bytes, disk_total_bytes, pids, pids_max } = facts.available;
+    let low_memory = memory_bytes < MEMORY_LEAST;
+    let low_disk = disk_bytes < DISK_LEAST && disk_bytes < disk_total_bytes / 100 * DISK_LEAST_PERCENT;
+    let low_pids = pids_max.saturating_sub(pids) < pids_max / 100 * PIDS_LEAST_PERCENT;
+    let pressure = |kind, low, bad: (&'static str, &'static str), good: (&'static str, &'static str)| {
+        let (reason, message) = if low { bad } else { good };
+        (kind, low, reason, message.to_owned())
+    };
+    let ready = match facts.not_ready {
+        None => ("Ready", true, "KubeletReady", "kubelet is posting ready status".to_owned()),
+        Some(why) => ("Ready", false, "KubeletNotReady", why.to_owned()),
+    };
+    let all = [
+        pressure(
+            "MemoryPressure",
+            low_memory,
+            ("KubeletHasInsufficientMemory", "kubelet has insufficient memory available"),
+            ("KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
+        ),
+        pressure(
+            "DiskPressure",
+            low_disk,
+            ("KubeletHasDiskPressure", "kubelet has disk pressure"),
+            ("KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+        ),
+        pressure(
+            "PIDPressure",
+            low_pids,
+            ("KubeletHasInsufficientPID", "kubelet has insufficient PID available"),
+            ("KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+        ),
+        ready,
+    ];
+    let known = before.and_then(|before| before.conditions.as_deref()).unwrap_or_default();
+    let make = |(kind, holds, reason, message): (&str, bool, &str, String)| {
+        let status = if holds { "True" } else { "False" };
+        let same = known.iter().find(|condition| condition.type_ == kind && condition.status == status);
+        NodeCondition {
+            type_: kind.to_owned(),
+            status: status.to_owned(),
+            reason: Some(reason.to_owned()),
+            message: Some(message),
+            last_heartbeat_time: Some(Time(facts.now)),
+            last_transition_time: same.and_then(|same| same.last_transition_time.clone()).or(Some(Time(facts.now))),
+        }
+    };
+    all.into_iter().map(make).collect()
+}
+
+/// Whether two statuses say the same but for when they were said.
+pub fn same(one: &NodeStatus, other: &NodeStatus) -> bool {
+    let timeless = |status: &NodeStatus| {
+        let mut status = status.clone();
+        for condition in status.conditions.iter_mut().flatten() {
+            condition.last_heartbeat_time = None;
+            condition.last_transition_time = None;
+        }
+        serde_json::to_value(status).unwrap_or_default()
+    };
+    let (one, other) = (timeless(one), timeless(other));
+    // Fields that others add (attached volumes, taints of the network) are none of ours.
+    one.as_object().is_some_and(|ours| {
+        ours.iter().all(|(key, value)| match (key.as_str(), other.get(key)) {
+            ("conditions", Some(theirs)) => contains_all(value, theirs),
+            (_, theirs) => theirs == Some(value) || theirs.is_none() && value.as_array().is_some_and(Vec::is_empty),
+        })
+    })
+}
+
+fn contains_all(ours: &serde_json::Value, theirs: &serde_json::Value) -> bool {
+    let theirs = theirs.as_array().map_or(&[][..], Vec::as_slice);
+    ours.as_array().is_some_and(|ours| ours.iter().all(|condition| theirs.contains(condition)))
+}

@@ -1,0 +1,227 @@
+//! `exec` and `attach`.
+
+use std::{sync::Arc, time::Duration};
+
+use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
+use knarr_cri::{
+    ExecSession, OutputStream,
+    v1::{AttachRequest, ExecRequest},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    sync::{mpsc, watch},
+};
+
+use super::{
+    Body, Inner, Refusal,
+    channels::{self, Channel, Out, Remote},
+    route::{Place, flag, query},
+    upgrade,
+};
+use crate::{pod::observe::Instance, spdy};
+
+const SOCKET_PROTOCOLS: [&str; 2] = ["v5.channel.k8s.io", "v4.channel.k8s.io"];
+const SPDY_PROTOCOLS: [&str; 1] = ["v4.remotecommand.k8s.io"];
+/// A process may leave others behind that hold its output open; after its own end they get this long to write.
+const LINGER: Duration = Duration::from_millis(500);
+const STREAMS_LIMIT: Duration = Duration::from_secs(30);
+
+/// Which streams a client wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Streams {
+    pub stdin: bool,
+    pub stdout: bool,
+    pub stderr: bool,
+    pub tty: bool,
+}
+
+impl Streams {
+    pub fn from_query(query: &[(String, String)]) -> Result<Self, Refusal> {
+        // The node's own names first, then those of the API, which a proxy passes on as they are.
+        let any = |one: &str, other: &str| flag(query, one) || flag(query, other);
+        let tty = flag(query, "tty");
+        let wanted = Self {
+            stdin: any("stdin", "input"),
+            stdout: any("stdout", "output"),
+            // A terminal has one output only.
+            stderr: any("stderr", "error") && !tty,
+            tty,
+        };
+        if !(wanted.stdin || wanted.stdout || wanted.stderr) {
+            return Err(Refusal::bad_request("you must specify at least 1 of stdin, stdout, stderr"));
+        }
+        Ok(wanted)
+    }
+
+    /// How many SPDY streams the client opens: one for each, one for the error, one for sizes with a terminal.
+    fn count(self) -> usize {
+        1 + usize::from(self.stdin) + usize::from(self.stdout) + usize::from(self.stderr) + usize::from(self.tty)
+    }
+}
+
+pub async fn exec(server: &Arc<Inner>, place: &Place, request: Request<Incoming>) -> Result<Response<Body>, Refusal> {
+    let query = query(request.uri().query().unwrap_or_default());
+    let streams = Streams::from_query(&query)?;
+    let cmd: Vec<String> = query.iter().filter(|(key, _)| key == "command").map(|(_, value)| value.clone()).collect();
+    if cmd.is_empty() {
+        return Err(Refusal::bad_request("you must specify at least 1 command"));
+    }
+    let run = running(server, place).await?;
+    let Streams { stdin, stdout, stderr, tty } = streams;
+    let exec = ExecRequest { container_id: run.id, cmd, tty, stdin, stdout, stderr };
+    let server = server.clone();
+    connect(request, streams, move || async move { server.streams.exec(exec).await }).await
+}
+
+pub async fn attach(server: &Arc<Inner>, place: &Place, request: Request<Incoming>) -> Result<Response<Body>, Refusal> {
+    let query = query(request.uri().query().unwrap_or_default());
+    let streams = Streams::from_query(&query)?;
+    let run = running(server, place).await?;
+    let Streams { stdin, stdout, stderr, tty } = streams;
+    let attach = AttachRequest { container_id: run.id, stdin, tty, stdout, stderr };
+    let server = server.clone();
+    connect(request, streams, move || async move { server.streams.attach(attach).await }).await
+}
+
+async fn running(server: &Inner, place: &Place) -> Result<Instance, Refusal> {
+    let pod = server.find_pod(&place.namespace, &place.pod)?;
+    let observed = server.observe(pod.metadata.uid.as_deref().unwrap_or_default()).await?;
+    let run = observed.newest(&place.container).filter(|run| run.running()).cloned();
+    run.ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, format!("container not found ({:?})", place.container)))
+}
+
+/// Upgrades the connection, then begins the session: a client that cannot speak our protocols runs nothing.
+async fn connect<F, Fut>(request: Request<Incoming>, streams: Streams, begin: F) -> Result<Response<Body>, Refusal>
+where
+    F: FnOnce() -> Fut + Send + 'static,
+    Fut: Future<Output = knarr_cri::Result<ExecSession>> + Send,
+{
+    let headers = request.headers();
+    match upgrade::kind(headers)? {
+        upgrade::Kind::WebSocket => {
+            let protocol = upgrade::negotiate(headers, "sec-websocket-protocol", &SOCKET_PROTOCOLS);
+            let protocol = protocol.ok_or_else(|| {
+                Refusal::bad_request(format!("unable to upgrade: the client must speak one of {SOCKET_PROTOCOLS:?}"))
+            })?;
+            let (response, socket) = upgrade::websocket(request, protocol)?;
+            tokio::spawn(async move {
+                match socket.await {
+                    Ok(socket) => {
+                        let (remote, carry) = channels::over_socket(socket);
+                        tokio::join!(carry, session(begin().await, remote));
+                    }
+                    Err(error) => tracing::debug!(%error, "a client went away while its connection was upgraded"),
+                }
+            });
+            Ok(response)
+        }
+        upgrade::Kind::Spdy => {
+            let protocol = upgrade::negotiate(headers, "x-stream-protocol-version", &SPDY_PROTOCOLS);
+            let protocol = protocol.ok_or_else(|| {
+                Refusal::new(
+                    StatusCode::FORBIDDEN,
+                    format!("unable to upgrade: the client must speak one of {SPDY_PROTOCOLS:?}"),
+                )
+            })?;
+            let (response, io) = upgrade::spdy(request, protocol);
+            tokio::spawn(async move {
+                let io = match io.await {
+                    Ok(io) => io,
+                    Err(error) => {
+                        return tracing::debug!(%error, "a client went away while its connection was upgraded");
+                    }
+                };
+                let (opened, incoming) = mpsc::channel(8);
+                let talk = async {
+                    let remote = channels::over_spdy(incoming, streams.count());
+                    // Without all its streams there is nothing to begin with.
+                    if let Ok(Some(remote)) = tokio::time::timeout(STREAMS_LIMIT, remote).await {
+                        session(begin().await, remote).await;
+                    }
+                };
+                let (served, ()) = tokio::join!(spdy::serve(io, opened), talk);
+                if let Err(error) = served {
+                    tracing::debug!(%error, "a SPDY connection broke");
+                }
+            });
+            Ok(response)
+        }
+    }
+}
+
+/// Carries bytes between the client and the process until the process ends or the client hangs up.
+async fn session(begun: knarr_cri::Result<ExecSession>, remote: Remote) {
+    let Remote { mut stdin, mut resize, out } = remote;
+    let ExecSession { stdin: to_process, stdout, stderr, resize: to_terminal, exit } = match begun {
+        Ok(session) => session,
+        Err(error) => return out.finish(&channels::failure(&format!("error executing command: {error}"))).await,
+    };
+    let input = tokio::spawn(async move {
+        let Some(mut to_process) = to_process else { return };
+        while let Some(bytes) = stdin.recv().await {
+            if to_process.write_all(&bytes).await.is_err() || to_process.flush().await.is_err() {
+                return;
+            }
+        }
+        // The end of input; a process that is gone does not need to hear it.
+        let _ = to_process.shutdown().await;
+    });
+    let sizes = tokio::spawn(async move {
+        let Some(to_terminal) = to_terminal else { return };
+        while let Some(size) = resize.recv().await {
+            if to_terminal.send(size).await.is_err() {
+                return;
+            }
+        }
+    });
+    let (ended, has_ended) = watch::channel(false);
+    let outputs = async {
+        tokio::join!(
+            pump(stdout, Channel::Stdout, &out, has_ended.clone()),
+            pump(stderr, Channel::Stderr, &out, has_ended.clone()),
+        )
+    };
+    let exited = async {
+        let code = exit.await;
+        ended.send_replace(true);
+        code
+    };
+    let code = tokio::select! {
+        (code, _) = async { tokio::join!(exited, outputs) } => Some(code),
+        () = out.closed() => None,
+    };
+    input.abort();
+    sizes.abort();
+    match code {
+        Some(Ok(code)) => out.finish(&channels::exit_status(code)).await,
+        Some(Err(error)) => out.finish(&channels::failure(&format!("error executing command: {error}"))).await,
+        None => {}
+    }
+}
+
+async fn pump(stream: Option<OutputStream>, channel: Channel, out: &Out, mut ended: watch::Receiver<bool>) {
+    let Some(mut stream) = stream else { return };
+    let mut buffer = vec![0; 32 * 1024];
+    loop {
+        let read = if *ended.borrow_and_update() {
+            match tokio::time::timeout(LINGER, stream.read(&mut buffer)).await {
+                Ok(read) => read,
+                Err(_) => return,
+            }
+        } else {
+            tokio::select! {
+                read = stream.read(&mut buffer) => read,
+                _ = ended.changed() => continue,
+            }
+        };
+        match read {
+            Ok(0) | Err(_) => return,
+            Ok(count) => {
+                if !out.send(channel, &buffer[..count]).await {
+                    return;
+                }
+            }
+        }
+    }
+}

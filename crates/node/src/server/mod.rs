@@ -1,0 +1,177 @@
+//! What the API server asks the node for: logs, exec, attach, port-forward, and a few pages about itself. The
+//! API server has authorised its user already; the node only makes sure that it is the API server who asks.
+
+mod auth;
+mod channels;
+mod exec;
+mod logs;
+mod pages;
+mod portforward;
+mod route;
+mod upgrade;
+
+use std::{convert::Infallible, io, sync::Arc};
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::rt::TokioIo;
+use knarr_cri::{CriError, StreamService};
+use rustls_pki_types::CertificateDer;
+use tokio::{net::TcpListener, sync::Semaphore};
+use tokio_util::sync::CancellationToken;
+
+use crate::pod::{context::Context, manager::Manager, observe, observe::Observed};
+
+/// Connections at one time; more wait to be accepted.
+const MAX_CONNECTIONS: usize = 1024;
+
+pub(crate) type Body = UnsyncBoxBody<Bytes, io::Error>;
+
+/// An answer that is a message and a code; the API server makes a Status of it.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub(crate) struct Refusal {
+    pub code: StatusCode,
+    pub message: String,
+}
+
+impl Refusal {
+    pub fn new(code: StatusCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+
+    pub fn not_found(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, message)
+    }
+
+    pub fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, message)
+    }
+}
+
+impl From<CriError> for Refusal {
+    fn from(error: CriError) -> Self {
+        let code = match &error {
+            CriError::NotFound { .. } => StatusCode::NOT_FOUND,
+            CriError::InvalidArgument { .. } | CriError::FailedPrecondition { .. } => StatusCode::BAD_REQUEST,
+            CriError::PermissionDenied { .. } => StatusCode::FORBIDDEN,
+            CriError::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+#[derive(Clone)]
+pub struct Server {
+    inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub ctx: Arc<Context>,
+    pub manager: Manager,
+    pub streams: Arc<dyn StreamService>,
+}
+
+impl Server {
+    pub fn new(ctx: Arc<Context>, manager: Manager, streams: Arc<dyn StreamService>) -> Self {
+        Self { inner: Arc::new(Inner { ctx, manager, streams }) }
+    }
+
+    /// Serves until `stop`; streams that are open then are cut.
+    pub async fn serve(&self, listener: TcpListener, tls: Arc<rustls::ServerConfig>, stop: CancellationToken) {
+        let acceptor = tokio_rustls::TlsAcceptor::from(tls);
+        let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        loop {
+            let Ok(permit) = room.clone().acquire_owned().await else { return };
+            let stream = tokio::select! {
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, _)) => stream,
+                    Err(error) => {
+                        // Out of descriptors, most likely: others have to end first.
+                        tracing::warn!(%error, "cannot accept a connection to the node");
+                        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                        continue;
+                    }
+                },
+                () = stop.cancelled() => return,
+            };
+            let (server, acceptor, stop) = (self.inner.clone(), acceptor.clone(), stop.clone());
+            tokio::spawn(async move {
+                let _permit = permit;
+                tokio::select! {
+                    () = connection(server, acceptor, stream) => {}
+                    () = stop.cancelled() => {}
+                }
+            });
+        }
+    }
+}
+
+async fn connection(server: Arc<Inner>, acceptor: tokio_rustls::TlsAcceptor, stream: tokio::net::TcpStream) {
+    let _ = stream.set_nodelay(true);
+    let stream = match acceptor.accept(stream).await {
+        Ok(stream) => stream,
+        Err(error) => return tracing::debug!(%error, "a TLS handshake with the node failed"),
+    };
+    let certificates: Arc<[CertificateDer<'static>]> = stream
+        .get_ref()
+        .1
+        .peer_certificates()
+        .map(|chain| chain.iter().map(|certificate| certificate.clone().into_owned()).collect())
+        .unwrap_or_default();
+    let service = service_fn(move |request| {
+        let (server, certificates) = (server.clone(), certificates.clone());
+        async move { Ok::<_, Infallible>(server.answer(&certificates, request).await) }
+    });
+    let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    if let Err(error) = connection.with_upgrades().await {
+        tracing::debug!(%error, "a connection to the node broke");
+    }
+}
+
+impl Inner {
+    pub(crate) async fn answer(
+        self: &Arc<Self>,
+        certificates: &[CertificateDer<'_>],
+        request: Request<Incoming>,
+    ) -> Response<Body> {
+        let answer = match auth::check(certificates, request.uri().path()) {
+            Ok(()) => route::route(self, request).await,
+            Err(refusal) => Err(refusal),
+        };
+        answer.unwrap_or_else(|refusal| text(refusal.code, refusal.message))
+    }
+
+    /// The UID of a pod that this node runs.
+    pub(crate) fn find_pod(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Arc<k8s_openapi::api::core::v1::Pod>, Refusal> {
+        let named = |pod: &Arc<k8s_openapi::api::core::v1::Pod>| {
+            pod.metadata.namespace.as_deref() == Some(namespace) && pod.metadata.name.as_deref() == Some(name)
+        };
+        let mut found: Vec<_> = self.manager.pods().into_iter().filter(named).collect();
+        // Of namesakes, the one that is not on its way out.
+        found.sort_by_key(|pod| pod.metadata.deletion_timestamp.is_some());
+        found.into_iter().next().ok_or_else(|| Refusal::not_found(format!("pod \"{name}_{namespace}\" not found")))
+    }
+
+    pub(crate) async fn observe(&self, uid: &str) -> Result<Observed, Refusal> {
+        Ok(observe::observe(&*self.ctx.runtime, uid).await?)
+    }
+}
+
+pub(crate) fn text(code: StatusCode, message: impl Into<Bytes>) -> Response<Body> {
+    let mut response = Response::new(Full::new(message.into()).map_err(|never| match never {}).boxed_unsync());
+    *response.status_mut() = code;
+    let plain = http::HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(http::header::CONTENT_TYPE, plain);
+    response
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,297 @@
+//! `portForward`: SPDY streams, either carried in WebSocket messages (current clients) or on the upgraded
+//! connection itself (older ones); and the plain WebSocket protocol with a channel for each port.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures::{SinkExt, StreamExt};
+use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
+use tokio::{
+    io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream},
+    sync::mpsc,
+};
+use tokio_tungstenite::tungstenite::Message;
+
+use super::{Body, Inner, Refusal, route, upgrade};
+use crate::spdy;
+
+const TUNNEL: &str = "SPDY/3.1+portforward.k8s.io";
+const PLAIN: [&str; 2] = ["v4.channel.k8s.io", "portforward.k8s.io"];
+const SPDY: &str = "portforward.k8s.io";
+/// The second stream of a pair has to come within this time.
+const PAIR_LIMIT: Duration = Duration::from_secs(30);
+const MAX_PENDING: usize = 1024;
+const BUFFER: usize = 64 * 1024;
+
+pub async fn serve(
+    server: &Arc<Inner>,
+    namespace: &str,
+    pod: &str,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Refusal> {
+    let found = server.find_pod(namespace, pod)?;
+    let observed = server.observe(found.metadata.uid.as_deref().unwrap_or_default()).await?;
+    let sandbox = observed.sandbox.filter(|sandbox| sandbox.ready);
+    let sandbox = sandbox.ok_or_else(|| {
+        Refusal::new(
+            StatusCode::NOT_FOUND,
+            format!("unable to forward port because pod is not running: pod \"{pod}_{namespace}\""),
+        )
+    })?;
+    let headers = request.headers();
+    let forwarder = Forwarder { server: server.clone(), sandbox: sandbox.id };
+    if upgrade::kind(headers)? == upgrade::Kind::Spdy {
+        let (response, io) = upgrade::spdy(request, SPDY);
+        tokio::spawn(async move {
+            match io.await {
+                Ok(io) => forwarder.over_spdy(io).await,
+                Err(error) => tracing::debug!(%error, "a client went away while its connection was upgraded"),
+            }
+        });
+        return Ok(response);
+    }
+    let known = [TUNNEL, PLAIN[0], PLAIN[1]];
+    let protocol = upgrade::negotiate(headers, "sec-websocket-protocol", &known)
+        .ok_or_else(|| Refusal::bad_request(format!("unable to upgrade: the client must speak one of {known:?}")))?;
+    let ports = ports(request.uri().query().unwrap_or_default());
+    if protocol != TUNNEL && ports.is_empty() {
+        return Err(Refusal::bad_request("query parameter \"port\" is required"));
+    }
+    let (response, socket) = upgrade::websocket(request, protocol)?;
+    tokio::spawn(async move {
+        match socket.await {
+            Ok(socket) if protocol == TUNNEL => {
+                let (near, far) = tokio::io::duplex(BUFFER);
+                tokio::join!(tunnel(socket, far), forwarder.over_spdy(near));
+            }
+            Ok(socket) => forwarder.over_channels(socket, &ports).await,
+            Err(error) => tracing::debug!(%error, "a client went away while its connection was upgraded"),
+        }
+    });
+    Ok(response)
+}
+
+fn ports(query: &str) -> Vec<u16> {
+    let query = route::query(query);
+    let values = query.iter().filter(|(key, _)| matches!(key.as_str(), "port" | "ports"));
+    values.flat_map(|(_, value)| value.split(',')).filter_map(|port| port.parse().ok()).collect()
+}
+
+/// Carries a byte stream in WebSocket messages.
+async fn tunnel(socket: upgrade::Socket, bytes: DuplexStream) {
+    let (mut sink, mut stream) = socket.split();
+    let (mut reader, mut writer) = tokio::io::split(bytes);
+    let inward = async {
+        while let Some(Ok(message)) = stream.next().await {
+            let done = match message {
+                Message::Binary(bytes) => writer.write_all(&bytes).await.is_err(),
+                Message::Close(_) => true,
+                _ => false,
+            };
+            if done {
+                break;
+            }
+        }
+        // Tells the SPDY side that the client is gone.
+        let _ = writer.shutdown().await;
+    };
+    let outward = async {
+        let mut buffer = vec![0; 32 * 1024];
+        while let Ok(count @ 1..) = reader.read(&mut buffer).await {
+            if sink.send(Message::binary(Bytes::copy_from_slice(&buffer[..count]))).await.is_err() {
+                break;
+            }
+        }
+        let _ = sink.close().await;
+    };
+    tokio::join!(inward, outward);
+}
+
+#[derive(Clone)]
+struct Forwarder {
+    server: Arc<Inner>,
+    sandbox: String,
+}
+
+/// One forwarded connection: its bytes, and a stream for what goes wrong.
+#[derive(Default)]
+struct Pair {
+    data: Option<spdy::Incoming>,
+    error: Option<spdy::Incoming>,
+}
+
+impl Forwarder {
+    /// Each connection is a pair of streams with the same request ID.
+    async fn over_spdy<S>(self, io: S)
+    where
+        S: tokio::io::AsyncRead + AsyncWrite + Send,
+    {
+        let (opened, mut incoming) = mpsc::channel::<spdy::Incoming>(8);
+        let pairing = async {
+            let mut pending: HashMap<String, (Pair, tokio::time::Instant)> = HashMap::new();
+            while let Some(stream) = incoming.recv().await {
+                let now = tokio::time::Instant::now();
+                pending.retain(|_, (_, since)| now.duration_since(*since) < PAIR_LIMIT);
+                if pending.len() >= MAX_PENDING {
+                    stream.sender.reset().await;
+                    continue;
+                }
+                let id = stream.header("requestid").unwrap_or_default().to_owned();
+                let (mut pair, since) = pending.remove(&id).unwrap_or((Pair::default(), now));
+                match stream.header("streamtype") {
+                    Some("data") => pair.data = Some(stream),
+                    Some("error") => pair.error = Some(stream),
+                    _ => {
+                        stream.sender.reset().await;
+                        continue;
+                    }
+                }
+                match pair {
+                    Pair { data: Some(data), error: Some(error) } => {
+                        let forwarder = self.clone();
+                        tokio::spawn(async move { forwarder.forward(data, error).await });
+                    }
+                    pair => _ = pending.insert(id, (pair, since)),
+                }
+            }
+        };
+        let (served, ()) = tokio::join!(spdy::serve(io, opened), pairing);
+        if let Err(error) = served {
+            tracing::debug!(%error, "a port-forward's connection broke");
+        }
+    }
+
+    async fn forward(&self, data: spdy::Incoming, error: spdy::Incoming) {
+        let port = data.header("port").and_then(|port| port.parse::<u16>().ok()).filter(|port| *port > 0);
+        let result = match port {
+            Some(port) => self.carry(port, data).await.map_err(|cause| (port, cause)),
+            None => {
+                data.sender.reset().await;
+                Err((0, "the \"port\" header must be a port number".to_owned()))
+            }
+        };
+        if let Err((port, cause)) = result {
+            let message = format!("error forwarding port {port} to pod {}: {cause}", self.sandbox);
+            error.sender.send(Bytes::from(message)).await;
+        }
+        error.sender.finish().await;
+    }
+
+    async fn carry(&self, port: u16, stream: spdy::Incoming) -> Result<(), String> {
+        let spdy::Incoming { mut data, sender, .. } = stream;
+        let tunnel = match self.server.streams.port_forward(&self.sandbox, port).await {
+            Ok(tunnel) => tunnel,
+            Err(error) => {
+                sender.finish().await;
+                return Err(error.to_string());
+            }
+        };
+        let (mut reader, mut writer) = tokio::io::split(tunnel);
+        let inward = async {
+            while let Some(bytes) = data.recv().await {
+                if writer.write_all(&bytes).await.is_err() {
+                    break;
+                }
+            }
+            // The client has said all it had to say.
+            let _ = writer.shutdown().await;
+        };
+        let outward = async {
+            let mut buffer = vec![0; 32 * 1024];
+            while let Ok(count @ 1..) = reader.read(&mut buffer).await {
+                if !sender.send(Bytes::copy_from_slice(&buffer[..count])).await {
+                    break;
+                }
+            }
+            sender.finish().await;
+        };
+        // The pod's end decides: when it closes, what the client may still send goes nowhere.
+        tokio::pin!(inward);
+        tokio::pin!(outward);
+        tokio::select! {
+            () = &mut outward => {}
+            () = &mut inward => outward.await,
+        }
+        Ok(())
+    }
+
+    /// Two channels for each port, data and error; the first message on each says which port it is for.
+    async fn over_channels(&self, socket: upgrade::Socket, ports: &[u16]) {
+        let (mut sink, mut stream) = socket.split();
+        let (messages, mut outgoing) = mpsc::channel::<Message>(8);
+        let mut inputs = Vec::new();
+        for (index, port) in ports.iter().enumerate() {
+            let Ok(channel) = u8::try_from(index * 2) else { break };
+            let (input, received) = mpsc::channel::<Bytes>(8);
+            inputs.push(input);
+            tokio::spawn(self.clone().channel(channel, *port, received, messages.clone()));
+        }
+        drop(messages);
+        let reading = async {
+            while let Some(Ok(message)) = stream.next().await {
+                let Message::Binary(bytes) = message else {
+                    if message.is_close() {
+                        return;
+                    }
+                    continue;
+                };
+                let Some(channel) = bytes.first().copied().filter(|channel| channel % 2 == 0) else { continue };
+                if let Some(input) = inputs.get(usize::from(channel / 2)) {
+                    // The pod may have closed its end.
+                    let _ = input.send(bytes.slice(1..)).await;
+                }
+            }
+        };
+        let writing = async {
+            while let Some(message) = outgoing.recv().await {
+                if sink.send(message).await.is_err() {
+                    return;
+                }
+            }
+            let _ = sink.close().await;
+        };
+        tokio::select! {
+            () = reading => {}
+            () = writing => {}
+        }
+    }
+
+    async fn channel(self, channel: u8, port: u16, mut input: mpsc::Receiver<Bytes>, out: mpsc::Sender<Message>) {
+        let message = |channel: u8, bytes: &[u8]| Message::binary([&[channel], bytes].concat());
+        for which in [channel, channel + 1] {
+            if out.send(message(which, &port.to_le_bytes())).await.is_err() {
+                return;
+            }
+        }
+        let tunnel = match self.server.streams.port_forward(&self.sandbox, port).await {
+            Ok(tunnel) => tunnel,
+            Err(error) => {
+                // The client may have hung up already.
+                let _ = out.send(message(channel + 1, error.to_string().as_bytes())).await;
+                return;
+            }
+        };
+        let (mut reader, mut writer) = tokio::io::split(tunnel);
+        let inward = async {
+            while let Some(bytes) = input.recv().await {
+                if writer.write_all(&bytes).await.is_err() {
+                    return;
+                }
+            }
+            let _ = writer.shutdown().await;
+        };
+        let outward = async {
+            let mut buffer = vec![0; 32 * 1024];
+            while let Ok(count @ 1..) = reader.read(&mut buffer).await {
+                if out.send(message(channel, &buffer[..count])).await.is_err() {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            () = outward => {}
+            () = async { inward.await; std::future::pending().await } => {}
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Paths.
+
+use std::sync::Arc;
+
+use http::{Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+
+use super::{Body, Inner, Refusal, exec, logs, pages, portforward, text};
+
+/// Where a container is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub namespace: String,
+    pub pod: String,
+    pub container: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Path {
+    Health,
+    Pods,
+    Metrics,
+    Stats,
+    Logs(Place),
+    Exec(Place),
+    Attach(Place),
+    PortForward { namespace: String, pod: String },
+}
+
+pub fn parse(path: &str) -> Option<Path> {
+    let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+    let place = |namespace: &str, pod: &str, container: &str| Place {
+        namespace: namespace.to_owned(),
+        pod: pod.to_owned(),
+        container: container.to_owned(),
+    };
+    // Some clients put the pod's UID between name and container.
+    Some(match parts[..] {
+        ["healthz"] => Path::Health,
+        ["pods"] => Path::Pods,
+        ["metrics"] => Path::Metrics,
+        ["stats", "summary"] => Path::Stats,
+        ["containerLogs", ns, pod, container] => Path::Logs(place(ns, pod, container)),
+        ["exec", ns, pod, container] | ["exec", ns, pod, _, container] => Path::Exec(place(ns, pod, container)),
+        ["attach", ns, pod, container] | ["attach", ns, pod, _, container] => Path::Attach(place(ns, pod, container)),
+        ["portForward", ns, pod] | ["portForward", ns, pod, _] => {
+            Path::PortForward { namespace: ns.to_owned(), pod: pod.to_owned() }
+        }
+        _ => return None,
+    })
+}
+
+pub async fn route(server: &Arc<Inner>, request: Request<Incoming>) -> Result<Response<Body>, Refusal> {
+    let path = parse(request.uri().path()).ok_or_else(|| Refusal::not_found("404 page not found"))?;
+    let get = request.method() == Method::GET;
+    let stream = get || request.method() == Method::POST;
+    match path {
+        Path::Health if get => Ok(text(StatusCode::OK, "ok")),
+        Path::Pods if get => Ok(pages::pods(server)),
+        Path::Metrics if get => pages::metrics(server).await,
+        Path::Stats if get => pages::stats(server).await,
+        Path::Logs(place) if get => logs::serve(server, &place, request.uri().query().unwrap_or_default()).await,
+        Path::Exec(place) if stream => exec::exec(server, &place, request).await,
+        Path::Attach(place) if stream => exec::attach(server, &place, request).await,
+        Path::PortForward { namespace, pod } if stream => portforward::serve(server, &namespace, &pod, request).await,
+        _ => Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed")),
+    }
+}
+
+/// The values of a query, decoded; the same key may come more than once.
+pub fn query(query: &str) -> Vec<(String, String)> {
+    let pairs = query.split('&').filter(|pair| !pair.is_empty());
+    pairs
+        .map(|pair| {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (decode(key), decode(value))
+        })
+        .collect()
+}
+
+fn decode(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let hex = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let pair = bytes.get(at + 1).copied().and_then(hex).zip(bytes.get(at + 2).copied().and_then(hex));
+        match (bytes[at], pair) {
+            (b'%', Some((high, low))) => {
+                out.push(high << 4 | low);
+                at += 3;
+                continue;
+            }
+            (b'+', _) => out.push(b' '),
+            (byte, _) => out.push(byte),
+        }
+        at += 1;
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+pub fn flag(query: &[(String, String)], key: &str) -> bool {
+    query.iter().any(|(name, value)| name == key && matches!(value.as_str(), "" | "1" | "true" | "True"))
+}
