@@ -7,7 +7,7 @@ mod rotate;
 mod tail;
 
 pub use follow::{Options, stream};
-pub use line::{Line, StreamKind, parse};
+pub use line::StreamKind;
 pub use rotate::{Limits, Rotator};
 pub use tail::tail_lines;
 

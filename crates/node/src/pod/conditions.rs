@@ -7,9 +7,6 @@ use k8s_openapi::{
 
 use super::{containers::Role, status::Input};
 
-/// The conditions that the node writes; all others belong to someone else and are left alone.
-pub const OWNED: [&str; 5] = ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
-
 struct Finding {
     kind: &'static str,
     holds: bool,

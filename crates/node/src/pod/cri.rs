@@ -30,8 +30,6 @@ pub struct Surroundings<'a> {
     pub hostname: &'a str,
     pub dns: DnsConfig,
     pub log_directory: &'a Path,
-    /// Of the whole node, in bytes; it scales the scores of the out-of-memory killer.
-    pub memory_capacity: u64,
 }
 
 pub fn sandbox(pod: &Pod, spec: &PodSpec, attempt: u32, around: &Surroundings<'_>) -> PodSandboxConfig {
@@ -127,6 +125,7 @@ pub struct Ingredients<'a> {
     pub mounts: Vec<Mount>,
     /// Of the container whose processes an ephemeral one sees.
     pub target_id: Option<&'a str>,
+    /// Of the whole node, in bytes; it scales the scores of the out-of-memory killer.
     pub memory_capacity: u64,
     pub grace_seconds: i64,
 }

@@ -25,12 +25,15 @@ pub enum Kind {
     Secret,
 }
 
+/// Kind, namespace and name of one object.
+type Key = (Kind, String, String);
+
 /// What one pod refers to, by name; all of it lies in the pod's own namespace.
 pub type Names = BTreeSet<(Kind, String)>;
 
 pub struct References {
     informers: Informers,
-    watched: Mutex<HashMap<(Kind, String, String), Weak<dyn Any + Send + Sync>>>,
+    watched: Mutex<HashMap<Key, Weak<dyn Any + Send + Sync>>>,
 }
 
 /// One watched object. Dropping the last handle ends the watch.

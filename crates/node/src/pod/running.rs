@@ -200,7 +200,7 @@ impl Worker {
     }
 
     /// Events of failed probes.
-    fn teller(&self, name: &str) -> Box<dyn Fn(Kind, &Outcome) + Send + Sync> {
+    fn teller(&self, name: &str) -> probe::Tell {
         let (ctx, pod) = (self.ctx.clone(), self.pod.clone());
         let field = self.entry(name).map(super::context::field_path).unwrap_or_default();
         Box::new(move |kind, outcome| {

@@ -82,7 +82,6 @@ impl Worker {
             hostname: &hostname,
             dns: dns::config(&self.pod, &cluster, &host),
             log_directory: &log_directory,
-            memory_capacity: self.ctx.memory_capacity,
         };
         Some(cri::sandbox(&self.pod, spec, attempt, &around))
     }

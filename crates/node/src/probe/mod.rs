@@ -9,7 +9,7 @@ mod task;
 
 pub use attempt::{Outcome, Target};
 pub use judge::{Judge, Schedule, Verdict};
-pub use task::{Probes, Report, Wanted};
+pub use task::{Probes, Report, Tell, Wanted};
 
 /// The three probes a container may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

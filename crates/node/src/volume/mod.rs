@@ -19,7 +19,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 
 pub use desired::{Content, Desired, FileContent};
-pub use mounts::{MountError, container_mounts};
+pub use mounts::container_mounts;
 pub use token::Tokens;
 
 use crate::pod::{downward::Facts, references::Snapshot};
