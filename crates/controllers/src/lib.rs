@@ -8,7 +8,9 @@ mod common;
 mod deployment;
 mod endpoints;
 mod endpointslice;
+mod garbage;
 mod namespace;
+mod node_lifecycle;
 mod replicaset;
 mod root_ca;
 mod service_lb;
@@ -56,6 +58,8 @@ pub fn spawn_all(config: Config) -> JoinSet<()> {
     start.controller(namespace::NAME, namespace::run);
     start.controller(serviceaccount::NAME, serviceaccount::run);
     start.controller(root_ca::NAME, move |context| root_ca::run(context, root_ca_pem.clone()));
+    start.controller(node_lifecycle::NAME, node_lifecycle::run);
+    start.controller(garbage::NAME, garbage::run);
     start.controller(service_lb::NAME, service_lb::run);
     tasks
 }

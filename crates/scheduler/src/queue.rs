@@ -92,7 +92,7 @@ impl Queue {
         let changed = wishes(&waiting.pod) != wishes(&pod);
         waiting.pod = pod;
         if changed && matches!(waiting.place, Place::Aside { .. }) {
-            self.to_backoff(&uid, now);
+            self.back_off(&uid, now);
         }
     }
 
@@ -127,7 +127,7 @@ impl Queue {
     /// Deciding or binding failed in a way that trying again may mend.
     pub fn retry(&mut self, uid: &str, now: Instant) {
         if self.pods.get(uid).is_some_and(|waiting| matches!(waiting.place, Place::Taken)) {
-            self.to_backoff(uid, now);
+            self.back_off(uid, now);
         }
     }
 
@@ -145,7 +145,7 @@ impl Queue {
     fn wake(&mut self, now: Instant, which: impl Fn(&Place) -> bool) {
         let is_wanted = |uid: &&Uid| self.pods.get(*uid).is_some_and(|waiting| which(&waiting.place));
         let wanted: Vec<_> = self.aside.iter().filter(is_wanted).cloned().collect();
-        wanted.iter().for_each(|uid| self.to_backoff(uid, now));
+        wanted.iter().for_each(|uid| self.back_off(uid, now));
     }
 
     pub fn has_work(&self) -> bool {
@@ -168,7 +168,7 @@ impl Queue {
         self.active.insert(order);
     }
 
-    fn to_backoff(&mut self, uid: &str, now: Instant) {
+    fn back_off(&mut self, uid: &str, now: Instant) {
         self.sequence += 1;
         let sequence = self.sequence;
         let Some(waiting) = self.pods.get_mut(uid) else { return };

@@ -7,7 +7,7 @@ use knarr_client::errors;
 use serde::Deserialize;
 
 /// A resource that can be listed and deleted.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Served {
     pub group: String,
     pub version: String,

@@ -1,0 +1,82 @@
+//! One metadata watch for each resource that the server serves, started and stopped as resources come and go.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, PoisonError},
+};
+
+use knarr_client::{Informer, errors, informer::Scope};
+use tokio_util::sync::CancellationToken;
+
+use super::{Collector, graph::Seen, trace::Trace};
+use crate::common::discovery::{self, Served};
+
+/// Nobody owns by these, and they change all the time.
+const IGNORED: [(&str, &str); 3] = [("", "events"), ("events.k8s.io", "events"), ("coordination.k8s.io", "leases")];
+
+#[derive(Default)]
+pub struct Monitors {
+    running: HashMap<Served, (Informer<Trace>, CancellationToken)>,
+}
+
+impl Monitors {
+    /// Follows the server's list of resources; true when all watches have their first picture.
+    pub async fn refresh(&mut self, collector: &Arc<Collector>) -> bool {
+        let all = match discovery::all(&collector.context.client).await {
+            Ok(all) => all,
+            Err(error) => {
+                tracing::debug!(error = errors::message(&error), "no list of resources yet");
+                return false;
+            }
+        };
+        let watched = |served: &&Served| {
+            let ignored = IGNORED.contains(&(served.group.as_str(), served.plural.as_str()));
+            !ignored && ["list", "watch", "delete"].iter().all(|verb| served.can(verb))
+        };
+        let wanted: HashSet<Served> = all.iter().filter(watched).cloned().collect();
+        {
+            let by_kind = all.into_iter().map(|served| ((api_version(&served), served.kind.clone()), Arc::new(served)));
+            *collector.served.write().unwrap_or_else(PoisonError::into_inner) = by_kind.collect();
+        }
+        self.running.retain(|served, (_, cancel)| {
+            let stays = wanted.contains(served);
+            if !stays {
+                cancel.cancel();
+                let gone = collector.graph().drop_resource(served);
+                collector.enqueue(gone);
+            }
+            stays
+        });
+        for served in wanted {
+            if !self.running.contains_key(&served) {
+                self.running.insert(served.clone(), start(collector, served));
+            }
+        }
+        let mut all_synced = true;
+        for (informer, _) in self.running.values() {
+            all_synced &= informer.synced().await;
+        }
+        all_synced
+    }
+}
+
+fn start(collector: &Arc<Collector>, served: Served) -> (Informer<Trace>, CancellationToken) {
+    let cancel = collector.context.cancel.child_token();
+    let informer = collector.context.informers.private::<Trace>(served.path(""), Scope::metadata(), cancel.clone());
+    let (watcher, resource) = (Arc::downgrade(collector), Arc::new(served));
+    informer.on_change_until(&cancel, move |change| {
+        let Some(collector) = watcher.upgrade() else { return };
+        let meta = kube::Resource::meta(&**change.latest());
+        let works = if change.is_deletion() {
+            collector.graph().removed(meta.uid.as_deref().unwrap_or_default())
+        } else {
+            collector.graph().seen(Seen { resource: resource.clone(), meta: meta.clone() })
+        };
+        collector.enqueue(works);
+    });
+    (informer, cancel)
+}
+
+pub fn api_version(served: &Served) -> String {
+    if served.group.is_empty() { served.version.clone() } else { format!("{}/{}", served.group, served.version) }
+}

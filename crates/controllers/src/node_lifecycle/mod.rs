@@ -1,0 +1,160 @@
+//! Watches over nodes: one that falls silent is marked Unknown, its state is put on it as taints, and pods that do
+//! not tolerate those are moved away.
+//! (<https://kubernetes.io/docs/concepts/architecture/nodes/#node-status>)
+
+mod plan;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use futures::future::join_all;
+use k8s_openapi::api::{
+    coordination::v1::Lease,
+    core::v1::{Node, Pod},
+};
+use knarr_client::{
+    Informer, ObjectKey, Outcome, WorkQueue, call, errors,
+    informer::{NODE_INDEX, Scope},
+    meta, worker,
+};
+use kube::api::DeleteParams;
+use tokio::time::Instant;
+
+use crate::{Context, Error, common::pods};
+use plan::Silence;
+
+pub const NAME: &str = "node-controller";
+const WORKERS: usize = 4;
+/// A node whose Lease and status stand still for so long is not reachable.
+const GRACE: Duration = Duration::from_secs(40);
+/// A new node has a little longer to say something for the first time.
+const STARTUP_GRACE: Duration = Duration::from_secs(60);
+const LEASE_NAMESPACE: &str = "kube-node-lease";
+
+struct Controller {
+    context: Context,
+    nodes: Informer<Node>,
+    leases: Informer<Lease>,
+    pods: Informer<Pod>,
+    /// What was last heard of each node, and when by this process's own clock: clocks of nodes may differ.
+    heard: Mutex<HashMap<String, (plan::Heartbeat, Instant)>>,
+}
+
+pub async fn run(context: Context) {
+    let queue = WorkQueue::new(context.cancel.clone());
+    let lease_scope = Scope { namespace: Some(LEASE_NAMESPACE.to_owned()), ..Scope::default() };
+    let controller = Arc::new(Controller {
+        nodes: context.informers.of(),
+        leases: context.informers.with_params(lease_scope),
+        pods: context.informers.of(),
+        heard: Mutex::default(),
+        context,
+    });
+    let Controller { nodes, leases, pods, .. } = &*controller;
+    pods.index_by_node();
+    if !(nodes.synced().await && leases.synced().await && pods.synced().await) {
+        return;
+    }
+    nodes.feed_keys(&queue);
+    leases.feed(&queue, |change| [ObjectKey::new("", meta::name(&change.latest().metadata))]);
+    let tainted = nodes.clone();
+    pods.feed(&queue, move |change| {
+        let node = tainted.get("", pods::node_name(change.new.as_ref()?))?;
+        plan::no_execute_taints(&node).next()?;
+        Some(ObjectKey::of(&*node))
+    });
+    worker::run(NAME, queue, WORKERS, move |key| {
+        let controller = controller.clone();
+        async move { controller.reconcile(key).await }
+    })
+    .await;
+}
+
+impl Controller {
+    async fn reconcile(&self, key: ObjectKey) -> Result<Outcome, Error> {
+        let Some(node) = self.nodes.get("", &key.name) else {
+            self.heard.lock().unwrap_or_else(PoisonError::into_inner).remove(&key.name);
+            return Ok(Outcome::Done);
+        };
+        let mut node = (*node).clone();
+        let now = self.context.clock.now();
+        let silence = self.listen(&node);
+        let mut again = silence.left;
+        if silence.is_over_grace()
+            && let Some(status) = plan::status_of_silent(&node, now)
+        {
+            node.status = Some(status);
+            let written = call::replace_status(&self.context.client, &node).await;
+            let Some(written) = errors::optional(written).map_err(Error::api("marking a silent node"))? else {
+                return Ok(Outcome::Done);
+            };
+            node = written;
+        }
+        // With every node gone it is more likely that this server is cut off than that all of them are.
+        let others_ready =
+            self.nodes.list().iter().any(|other| other.metadata.name != node.metadata.name && plan::is_ready(other));
+        if let Some(taints) = plan::taints(&node, others_ready, now) {
+            let patch = serde_json::json!({
+                "metadata": {"resourceVersion": node.metadata.resource_version},
+                "spec": {"taints": taints},
+            });
+            let patched = errors::optional(call::merge(&self.context.client, &node, patch).await);
+            match patched.map_err(Error::api("tainting a node"))? {
+                Some(patched) => node = patched,
+                None => return Ok(Outcome::Done),
+            }
+        }
+        let on_node = self.pods.by_index(NODE_INDEX, &key.name);
+        if !plan::is_ready(&node) && plan::has_ready_condition(&node) {
+            self.mark_pods_unready(&on_node).await?;
+        }
+        let evictions = plan::evictions(&node, &on_node, now);
+        again = [again, evictions.next_after].into_iter().flatten().min();
+        join_all(evictions.due.iter().map(|pod| self.evict(pod))).await.into_iter().collect::<Result<(), _>>()?;
+        Ok(again.map_or(Outcome::Done, |after| Outcome::After(after + Duration::from_millis(100))))
+    }
+
+    fn listen(&self, node: &Node) -> Silence {
+        let name = meta::name(&node.metadata);
+        let lease = self.leases.get(LEASE_NAMESPACE, name);
+        let heartbeat = plan::heartbeat(node, lease.as_deref());
+        let grace = if heartbeat.is_never() { STARTUP_GRACE } else { GRACE };
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let entry = heard.entry(name.to_owned()).or_insert_with(|| (heartbeat.clone(), now));
+        if entry.0 != heartbeat {
+            *entry = (heartbeat, now);
+        }
+        Silence { left: grace.checked_sub(entry.1.elapsed()).filter(|left| !left.is_zero()) }
+    }
+
+    /// Nobody is there to say whether these pods still answer; Services must not send anybody to them.
+    async fn mark_pods_unready(&self, on_node: &[Arc<Pod>]) -> Result<(), Error> {
+        let ready = on_node.iter().filter(|pod| pods::is_ready(pod));
+        let writes = ready.map(|pod| async move {
+            let now = self.context.clock.now();
+            let conditions = plan::conditions_unready(pod, now);
+            let patch =
+                serde_json::json!({"metadata": {"uid": pod.metadata.uid}, "status": {"conditions": conditions}});
+            let patched =
+                errors::optional(call::merge_subresource(&self.context.client, &**pod, "status", patch).await);
+            if patched.map_err(Error::api("marking a pod of a silent node"))?.is_some() {
+                self.context.recorder.warning(&**pod, "NodeNotReady", "Node is not ready");
+            }
+            Ok(())
+        });
+        join_all(writes).await.into_iter().collect()
+    }
+
+    async fn evict(&self, pod: &Arc<Pod>) -> Result<(), Error> {
+        let key = ObjectKey::of(&**pod);
+        self.context.recorder.normal(&**pod, "TaintManagerEviction", format!("Marking for deletion Pod {key}"));
+        let deleted = call::delete(&self.context.client, &**pod, DeleteParams::default()).await;
+        deleted.map(drop).map_err(Error::api("evicting a pod"))
+    }
+}

@@ -1,0 +1,92 @@
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::{plan::*, *};
+
+fn node(ready: &str, change: Value) -> Node {
+    let mut value = json!({"metadata": {"name": "n1"}, "status": {"conditions": [
+        {"type": "Ready", "status": ready, "lastHeartbeatTime": "2024-01-01T00:00:00Z"}, {"type": "DiskPressure", "status": "False"}]}});
+    json_patch::merge(&mut value, &change);
+    serde_json::from_value(value).unwrap()
+}
+
+fn now() -> Timestamp {
+    "2024-01-01T00:10:00Z".parse().unwrap()
+}
+
+fn show(taints: Option<Vec<k8s_openapi::api::core::v1::Taint>>) -> Option<Vec<String>> {
+    let short = |key: &str| key.trim_start_matches("node.kubernetes.io/").to_owned();
+    taints.map(|taints| taints.iter().map(|taint| format!("{}:{}", short(&taint.key), taint.effect)).collect())
+}
+
+#[test]
+fn taints_follow_conditions() {
+    let with = |taints: Value| json!({"spec": {"taints": taints}});
+    let not_ready = json!({"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"});
+    let unreachable = json!({"key": "node.kubernetes.io/unreachable", "effect": "NoExecute"});
+    let theirs = json!({"key": "theirs", "effect": "NoExecute"});
+    for (ready, others, change, expected) in [
+        ("True", true, json!({}), None),
+        ("True", true, with(json!([not_ready])), Some(vec![])),
+        ("True", true, with(json!([theirs, not_ready])), Some(vec!["theirs:NoExecute"])),
+        ("False", true, json!({}), Some(vec!["not-ready:NoSchedule", "not-ready:NoExecute"])),
+        ("False", false, json!({}), Some(vec!["not-ready:NoSchedule"])),
+        ("Unknown", true, json!({}), Some(vec!["unreachable:NoSchedule", "unreachable:NoExecute"])),
+        ("Unknown", false, with(json!([unreachable])), Some(vec!["unreachable:NoExecute", "unreachable:NoSchedule"])),
+        ("True", true, json!({"spec": {"unschedulable": true}}), Some(vec!["unschedulable:NoSchedule"])),
+        (
+            "True",
+            true,
+            json!({"status": {"conditions": [{"type": "Ready", "status": "True"}, {"type": "DiskPressure", "status": "True"}]}}),
+            Some(vec!["disk-pressure:NoSchedule"]),
+        ),
+        ("", true, json!({"spec": {"taints": [not_ready]}, "status": {"conditions": null}}), None),
+    ] {
+        let expected = expected.map(|list: Vec<&str>| list.into_iter().map(str::to_owned).collect::<Vec<_>>());
+        assert_eq!(show(taints(&node(ready, change.clone()), others, now())), expected, "{ready} {change}");
+    }
+}
+
+#[test]
+fn a_silent_node_is_unknown_once() {
+    let mut silent = node("True", json!({}));
+    silent.status = status_of_silent(&silent, now());
+    let conditions = silent.status.clone().unwrap().conditions.unwrap();
+    let shown: Vec<_> =
+        conditions.iter().map(|c| format!("{} {} {}", c.type_, c.status, c.reason.as_deref().unwrap())).collect();
+    assert_eq!(
+        shown,
+        [
+            "Ready Unknown NodeStatusUnknown",
+            "DiskPressure Unknown NodeStatusUnknown",
+            "MemoryPressure Unknown NodeStatusNeverUpdated",
+            "PIDPressure Unknown NodeStatusNeverUpdated",
+        ]
+    );
+    assert_eq!(status_of_silent(&silent, now()), None);
+}
+
+#[test]
+fn pods_go_when_their_toleration_ends() {
+    let tainted = node(
+        "Unknown",
+        json!({"spec": {"taints": [
+        {"key": "node.kubernetes.io/unreachable", "effect": "NoExecute", "timeAdded": "2024-01-01T00:09:00Z"}]}}),
+    );
+    let pod = |name: &str, tolerations: Value| -> Arc<Pod> {
+        let value = json!({"metadata": {"name": name}, "spec": {"containers": [], "tolerations": tolerations}});
+        Arc::new(serde_json::from_value(value).unwrap())
+    };
+    let key = "node.kubernetes.io/unreachable";
+    let pods = [
+        pod("at-once", json!([])),
+        pod("later", json!([{"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}])),
+        pod("over", json!([{"key": key, "operator": "Exists", "tolerationSeconds": 30}])),
+        pod("never", json!([{"operator": "Exists"}])),
+        pod("other", json!([{"key": "x", "operator": "Exists"}])),
+    ];
+    let evictions = evictions(&tainted, &pods, now());
+    let due: Vec<_> = evictions.due.iter().map(|pod| pod.metadata.name.clone().unwrap()).collect();
+    assert_eq!(due, ["at-once", "over", "other"]);
+    assert_eq!(evictions.next_after, Some(Duration::from_secs(240)));
+}
