@@ -13,11 +13,11 @@ pub fn generate(tsv: &str) -> String {
         else {
             panic!("data/resources-1.36.tsv: a row has {} columns instead of 11: {row:?}", row.len());
         };
-        write!(
+        writeln!(
             out,
             "Resource {{ group: {group:?}, version: {version:?}, kind: {kind:?}, plural: {plural:?}, \
              singular: {singular:?}, namespaced: {namespaced}, verbs: &{}, short_names: &{:?}, categories: &{:?}, \
-             subresources: &[{}], storage: {:?} }},\n",
+             subresources: &[{}], storage: {:?} }},",
             verb_list(verbs),
             list(short_names),
             list(categories),

@@ -1,0 +1,403 @@
+//! What can be asked at which path.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use super::{
+    Edition,
+    schemas::{PATCH, Used},
+};
+use crate::{
+    registry::{Resource, Subresource, Verb},
+    schema::{self, TypeRef},
+};
+
+/// Content types of answers.
+const PRODUCES: &[&str] = &["application/json", "application/vnd.kubernetes.protobuf", "application/yaml"];
+const STREAMS: &[&str] = &["application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch"];
+const PATCHES: &[&str] = &[
+    "application/apply-patch+yaml",
+    "application/json-patch+json",
+    "application/merge-patch+json",
+    "application/strategic-merge-patch+json",
+];
+
+/// Every path of the resources, with its operations.
+pub(super) fn of(resources: &[&'static Resource], edition: Edition, used: &mut Used) -> BTreeMap<String, Value> {
+    let mut paths = BTreeMap::new();
+    for &resource in resources {
+        let base = match resource.group {
+            "" => format!("/api/{}", resource.version),
+            group => format!("/apis/{group}/{}", resource.version),
+        };
+        let mut discovery = Builder { edition, used, resource, scope: Scope::Discovery };
+        let answer = discovery.discovery();
+        paths.entry(format!("{base}/")).or_insert(answer);
+        let (scope, collection) = match resource.namespaced {
+            true => (Scope::Namespaced, format!("{base}/namespaces/{{namespace}}/{}", resource.plural)),
+            false => (Scope::Cluster, format!("{base}/{}", resource.plural)),
+        };
+        let mut builder = Builder { edition, used, resource, scope };
+        builder.collection(&mut paths, &collection);
+        builder.item(&mut paths, &format!("{collection}/{{name}}"));
+        for subresource in resource.subresources {
+            builder.subresource(&mut paths, &format!("{collection}/{{name}}/{}", subresource.name), subresource);
+        }
+        if resource.namespaced && resource.allows(Verb::List) {
+            builder.scope = Scope::AllNamespaces;
+            let list = builder.operation("get", "list", resource.kind, None);
+            insert(&mut paths, &format!("{base}/{}", resource.plural), "get", list);
+        }
+    }
+    paths
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Scope {
+    Discovery,
+    Cluster,
+    Namespaced,
+    AllNamespaces,
+}
+
+struct Builder<'a> {
+    edition: Edition,
+    used: &'a mut Used,
+    resource: &'static Resource,
+    scope: Scope,
+}
+
+fn insert(paths: &mut BTreeMap<String, Value>, path: &str, method: &str, operation: Value) {
+    paths.entry(path.to_owned()).or_insert_with(|| json!({}))[method] = operation;
+}
+
+impl Builder<'_> {
+    fn collection(&mut self, paths: &mut BTreeMap<String, Value>, path: &str) {
+        for (verb, method, action) in [
+            (Verb::List, "get", "list"),
+            (Verb::Create, "post", "post"),
+            (Verb::DeleteCollection, "delete", "deletecollection"),
+        ] {
+            if self.resource.allows(verb) {
+                let operation = self.operation(method, action, self.resource.kind, None);
+                insert(paths, path, method, operation);
+            }
+        }
+    }
+
+    fn item(&mut self, paths: &mut BTreeMap<String, Value>, path: &str) {
+        for (verb, method) in
+            [(Verb::Get, "get"), (Verb::Update, "put"), (Verb::Patch, "patch"), (Verb::Delete, "delete")]
+        {
+            if self.resource.allows(verb) {
+                let operation = self.operation(method, method, self.resource.kind, None);
+                insert(paths, path, method, operation);
+            }
+        }
+    }
+
+    fn subresource(&mut self, paths: &mut BTreeMap<String, Value>, path: &str, subresource: &'static Subresource) {
+        let connects = subresource.kind.ends_with("Options");
+        for verb in subresource.verbs {
+            let method = match verb {
+                Verb::Get => "get",
+                Verb::Update => "put",
+                Verb::Patch => "patch",
+                Verb::Create => "post",
+                Verb::Delete => "delete",
+                Verb::List | Verb::Watch | Verb::DeleteCollection => continue,
+            };
+            let action = if connects { "connect" } else { method };
+            let operation = self.operation(method, action, subresource.kind, Some(subresource));
+            insert(paths, path, method, operation);
+        }
+    }
+
+    fn discovery(&mut self) -> Value {
+        let list = schema::of("", "v1", "APIResourceList");
+        let responses = self.responses(list, PRODUCES, &["200"]);
+        json!({"get": {
+            "tags": [self.tag()],
+            "description": "get available resources",
+            "operationId": format!("get{}APIResources", self.tag_in_camel_case()),
+            "responses": responses,
+        }})
+    }
+
+    fn operation(&mut self, method: &str, action: &str, kind: &str, subresource: Option<&Subresource>) -> Value {
+        let (group, version) =
+            subresource.map_or((self.resource.group, self.resource.version), |s| (s.group, s.version));
+        let object = schema::of(group, version, kind);
+        let status = schema::of("", "v1", "Status");
+        let list = schema::of(group, version, &format!("{kind}List"));
+        let (answer, codes): (_, &[&str]) = match action {
+            "list" => (list, &["200"]),
+            "post" => (object, &["200", "201", "202"]),
+            "put" | "patch" => (object, &["200", "201"]),
+            "delete" => (status, &["200", "202"]),
+            "deletecollection" => (status, &["200"]),
+            "connect" => (None, &["200"]),
+            _ => (object, &["200"]),
+        };
+        let mut operation = Map::new();
+        let mut put = |key: &str, value: Value| drop(operation.insert(key.to_owned(), value));
+        put("tags", json!([self.tag()]));
+        put("description", Value::from(describe(action, kind, subresource)));
+        put("operationId", Value::from(self.operation_id(method, action, kind, subresource)));
+        put("x-kubernetes-action", Value::from(action));
+        put("x-kubernetes-group-version-kind", json!({"group": group, "version": version, "kind": kind}));
+        let mut parameters = self.parameters(action, subresource);
+        let content: Vec<&str> = match action {
+            "list" => PRODUCES.iter().chain(STREAMS).copied().collect(),
+            "connect" => vec!["*/*"],
+            _ => PRODUCES.to_vec(),
+        };
+        let body = match action {
+            "post" | "put" => object.map(|object| self.used.reference(object, self.edition)),
+            "patch" => Some(self.edition.reference(PATCH)),
+            "delete" | "deletecollection" => {
+                schema::of("", "v1", "DeleteOptions").map(|options| self.used.reference(options, self.edition))
+            }
+            _ => None,
+        };
+        let consumes = if action == "patch" { PATCHES } else { &["*/*"][..] };
+        let required = !action.starts_with("delete");
+        match (self.edition, body) {
+            (Edition::V3, Some(body)) => {
+                let content: Map<String, Value> =
+                    consumes.iter().map(|kind| ((*kind).to_owned(), json!({"schema": body.clone()}))).collect();
+                put("requestBody", json!({"content": content, "required": required}));
+            }
+            (Edition::V2, body) => {
+                if let Some(body) = body {
+                    parameters.push(json!({"name": "body", "in": "body", "required": required, "schema": body}));
+                }
+                put("consumes", json!(consumes));
+                put("produces", json!(content));
+                put("schemes", json!(["https"]));
+            }
+            (Edition::V3, None) => {}
+        }
+        put("parameters", Value::Array(parameters));
+        put("responses", self.responses(answer, &content, codes));
+        Value::Object(operation)
+    }
+
+    fn responses(&mut self, answer: Option<TypeRef<'static>>, content: &[&str], codes: &[&str]) -> Value {
+        let schema = match answer {
+            Some(answer) => self.used.reference(answer, self.edition),
+            None => json!({"type": "string"}),
+        };
+        let mut responses = Map::new();
+        for &code in codes {
+            let description = match code {
+                "201" => "Created",
+                "202" => "Accepted",
+                _ => "OK",
+            };
+            let response = match self.edition {
+                Edition::V2 => json!({"description": description, "schema": schema.clone()}),
+                Edition::V3 => {
+                    let content: Map<String, Value> =
+                        content.iter().map(|kind| ((*kind).to_owned(), json!({"schema": schema.clone()}))).collect();
+                    json!({"description": description, "content": content})
+                }
+            };
+            responses.insert(code.to_owned(), response);
+        }
+        responses.insert("401".to_owned(), json!({"description": "Unauthorized"}));
+        Value::Object(responses)
+    }
+
+    fn parameters(&self, action: &str, subresource: Option<&Subresource>) -> Vec<Value> {
+        let mut parameters = Vec::new();
+        let on_item = subresource.is_some() || matches!(action, "get" | "put" | "patch" | "delete");
+        if on_item {
+            parameters.push(self.parameter("path", "name", "string", &format!("name of the {}", self.resource.kind)));
+        }
+        if self.scope == Scope::Namespaced {
+            let description = "object name and auth scope, such as for teams and projects";
+            parameters.push(self.parameter("path", "namespace", "string", description));
+        }
+        let names: &[&str] = match action {
+            "list" => LIST,
+            "post" | "put" => WRITE,
+            "patch" => &["dryRun", "fieldManager", "fieldValidation", "force"],
+            "delete" => DELETE,
+            "deletecollection" => DELETE_COLLECTION,
+            "connect" | "get" => subresource.map_or(&[], |sub| match sub.name {
+                "log" => LOG,
+                "exec" | "attach" => &["command", "container", "stderr", "stdin", "stdout", "tty"],
+                "portforward" => &["ports"],
+                "proxy" => &["path"],
+                _ => &[],
+            }),
+            _ => &[],
+        };
+        for name in names {
+            let (kind, description) = describe_parameter(name);
+            parameters.push(self.parameter("query", name, kind, description));
+        }
+        if action != "connect" {
+            let (kind, description) = describe_parameter("pretty");
+            parameters.push(self.parameter("query", "pretty", kind, description));
+        }
+        parameters
+    }
+
+    fn parameter(&self, place: &str, name: &str, kind: &str, description: &str) -> Value {
+        let mut parameter = json!({"name": name, "in": place, "description": description});
+        if place == "path" {
+            parameter["required"] = Value::Bool(true);
+        }
+        match self.edition {
+            Edition::V2 => {
+                parameter["type"] = Value::from(kind);
+                parameter["uniqueItems"] = Value::Bool(true);
+            }
+            Edition::V3 => parameter["schema"] = json!({"type": kind, "uniqueItems": true}),
+        }
+        parameter
+    }
+
+    /// `core_v1`, `apps_v1`, `rbacAuthorization_v1`.
+    fn tag(&self) -> String {
+        let group = self.resource.group.strip_suffix(".k8s.io").unwrap_or(self.resource.group);
+        let mut words = if group.is_empty() { "core" } else { group }.split(['.', '-']);
+        let first = words.next().unwrap_or_default().to_owned();
+        let group = words.fold(first, |text, word| text + &capitalised(word));
+        format!("{group}_{}", self.resource.version)
+    }
+
+    fn tag_in_camel_case(&self) -> String {
+        self.tag().split('_').map(capitalised).collect()
+    }
+
+    /// As `readCoreV1NamespacedPodStatus`.
+    fn operation_id(&self, method: &str, action: &str, kind: &str, subresource: Option<&Subresource>) -> String {
+        let verb = match action {
+            "get" => "read".to_owned(),
+            "post" => "create".to_owned(),
+            "put" => "replace".to_owned(),
+            "deletecollection" => "deleteCollection".to_owned(),
+            "connect" => format!("connect{}", capitalised(method)),
+            other => other.to_owned(),
+        };
+        let scope = if self.scope == Scope::Namespaced { "Namespaced" } else { "" };
+        let kind = if subresource.is_some() { self.resource.kind } else { kind };
+        let subresource = subresource.map(|sub| capitalised(sub.name)).unwrap_or_default();
+        let everywhere = if self.scope == Scope::AllNamespaces { "ForAllNamespaces" } else { "" };
+        format!("{verb}{}{scope}{kind}{subresource}{everywhere}", self.tag_in_camel_case())
+    }
+}
+
+fn capitalised(word: &str) -> String {
+    let mut letters = word.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+}
+
+fn describe(action: &str, kind: &str, subresource: Option<&Subresource>) -> String {
+    let what = match subresource {
+        Some(sub) => format!("{} of the specified {kind}", sub.name),
+        None => format!("the specified {kind}"),
+    };
+    match action {
+        "list" => format!("list or watch objects of kind {kind}"),
+        "post" if subresource.is_none() => format!("create a {kind}"),
+        "post" => format!("create {what}"),
+        "put" => format!("replace {what}"),
+        "patch" => format!("partially update {what}"),
+        "delete" => format!("delete a {kind}"),
+        "deletecollection" => format!("delete collection of {kind}"),
+        "connect" => format!("connect requests to {what}"),
+        _ => format!("read {what}"),
+    }
+}
+
+const LIST: &[&str] = &[
+    "allowWatchBookmarks",
+    "continue",
+    "fieldSelector",
+    "labelSelector",
+    "limit",
+    "resourceVersion",
+    "resourceVersionMatch",
+    "sendInitialEvents",
+    "timeoutSeconds",
+    "watch",
+];
+const WRITE: &[&str] = &["dryRun", "fieldManager", "fieldValidation"];
+const DELETE: &[&str] = &["dryRun", "gracePeriodSeconds", "orphanDependents", "propagationPolicy"];
+const DELETE_COLLECTION: &[&str] = &[
+    "continue",
+    "dryRun",
+    "fieldSelector",
+    "gracePeriodSeconds",
+    "labelSelector",
+    "limit",
+    "orphanDependents",
+    "propagationPolicy",
+    "resourceVersion",
+    "resourceVersionMatch",
+    "sendInitialEvents",
+    "timeoutSeconds",
+];
+const LOG: &[&str] = &[
+    "container",
+    "follow",
+    "insecureSkipTLSVerifyBackend",
+    "limitBytes",
+    "previous",
+    "sinceSeconds",
+    "stream",
+    "tailLines",
+    "timestamps",
+];
+
+/// Type and meaning of a query parameter.
+fn describe_parameter(name: &str) -> (&'static str, &'static str) {
+    match name {
+        "allowWatchBookmarks" => ("boolean", "Asks for BOOKMARK events in a watch, which tell how far it has come."),
+        "command" => ("string", "The command to run, one parameter for each of its words."),
+        "container" => ("string", "The container to use. Defaults to the only container of the pod."),
+        "continue" => ("string", "Where a list goes on: the token that came with the chunk before."),
+        "dryRun" => ("string", "`All` goes through every stage but stores nothing."),
+        "fieldManager" => ("string", "The name of the one who makes these changes; at most 128 printable characters."),
+        "fieldSelector" => ("string", "Restricts the objects to those whose fields match. Defaults to everything."),
+        "fieldValidation" => (
+            "string",
+            "What to do about unknown or duplicate fields: `Ignore` drops them, `Warn` (the default) drops them and \
+             sends a warning, `Strict` fails the request.",
+        ),
+        "follow" => ("boolean", "Keeps the stream open for what is logged from now on."),
+        "force" => ("boolean", "Takes over fields that other managers own. For apply requests only."),
+        "gracePeriodSeconds" => ("integer", "How long to wait before the object goes; zero means at once."),
+        "insecureSkipTLSVerifyBackend" => ("boolean", "Does not verify the certificate of the node that is asked."),
+        "labelSelector" => ("string", "Restricts the objects to those whose labels match. Defaults to everything."),
+        "limit" => ("integer", "How many objects to answer with at most; the rest is asked for with `continue`."),
+        "limitBytes" => ("integer", "How many bytes to answer with at most."),
+        "orphanDependents" => ("boolean", "Deprecated: use propagationPolicy."),
+        "path" => ("string", "The path below the object that the request is for."),
+        "ports" => ("integer", "The ports to forward."),
+        "pretty" => ("string", "If 'true', then the output is pretty printed."),
+        "previous" => ("boolean", "The log of the container that ran before this one."),
+        "propagationPolicy" => ("string", "What happens to dependents: `Orphan`, `Background` or `Foreground`."),
+        "resourceVersion" => ("string", "The version that the answer is of, or at least of."),
+        "resourceVersionMatch" => ("string", "How resourceVersion is meant: `Exact` or `NotOlderThan`."),
+        "sendInitialEvents" => {
+            ("boolean", "Begins a watch with the objects that are there, and a bookmark after them.")
+        }
+        "sinceSeconds" => ("integer", "How far back in time the log starts."),
+        "stderr" => ("boolean", "Redirect the standard error stream."),
+        "stdin" => ("boolean", "Redirect the standard input stream."),
+        "stdout" => ("boolean", "Redirect the standard output stream."),
+        "stream" => ("string", "Which of the container's streams to answer with: `All`, `Stdout` or `Stderr`."),
+        "tailLines" => ("integer", "How many lines from the log's end to start with."),
+        "timeoutSeconds" => ("integer", "How long the call lasts at most, whatever it does."),
+        "timestamps" => ("boolean", "Begins every line with the time at which it was written."),
+        "tty" => ("boolean", "Allocates a terminal for the call."),
+        "watch" => ("boolean", "Answers with a stream of changes instead of a list."),
+        _ => ("string", ""),
+    }
+}
