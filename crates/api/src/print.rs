@@ -1,1 +1,0 @@
-//! The columns and cells of server-side tables.
