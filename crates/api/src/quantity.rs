@@ -4,7 +4,12 @@
 //! point, fit with room to spare, so that sums and comparisons are exact.
 //! (<https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/>)
 
-use std::{cmp::Ordering, fmt, str::FromStr};
+use std::{
+    cmp::Ordering,
+    fmt,
+    ops::{Add, Sub},
+    str::FromStr,
+};
 
 use serde_json::Value;
 
@@ -90,16 +95,22 @@ impl Quantity {
         let milli = NANO / 1000;
         Self { nanos: div_up(self.nanos, milli) * milli, ..self }
     }
+}
 
-    /// Takes the other's format where this one is zero, as upstream's `Add` does.
-    #[must_use]
-    pub fn add(self, other: Self) -> Self {
+/// A sum takes the other's format where this one is zero, as upstream's `Add` does.
+impl Add for Quantity {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
         let format = if self.is_zero() { other.format } else { self.format };
         Self { nanos: self.nanos.saturating_add(other.nanos), format }
     }
+}
 
-    #[must_use]
-    pub fn sub(self, other: Self) -> Self {
+impl Sub for Quantity {
+    type Output = Self;
+
+    fn sub(self, other: Self) -> Self {
         let format = if self.is_zero() { other.format } else { self.format };
         Self { nanos: self.nanos.saturating_sub(other.nanos), format }
     }
@@ -360,8 +371,8 @@ mod tests {
         #[test]
         fn sums_are_exact(a in -1_000_000i64..1_000_000, b in -1_000_000i64..1_000_000) {
             let (qa, qb) = (Quantity::from_milli(a, Format::DecimalSi), Quantity::from_milli(b, Format::BinarySi));
-            prop_assert_eq!(qa.add(qb).milli_value(), a + b);
-            prop_assert_eq!(qa.sub(qb).milli_value(), a - b);
+            prop_assert_eq!((qa + qb).milli_value(), a + b);
+            prop_assert_eq!((qa - qb).milli_value(), a - b);
             prop_assert_eq!(qa.cmp(&qb), a.cmp(&b));
         }
     }

@@ -1,7 +1,5 @@
 //! Events of both groups; they are stored in the core form (see [`super::convert`]).
 
-use serde_json::Value;
-
 use super::rules::{Rules, by_path};
 use crate::{
     field::{FieldError, FieldPath},
@@ -84,7 +82,7 @@ fn core_field(field: &str) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::{super::Strategy, *};
 

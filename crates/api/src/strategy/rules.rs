@@ -102,10 +102,10 @@ impl Strategy for Rules {
     }
 
     fn prepare_create(&self, object: &mut Value) {
-        if let (Some(status), Some(object)) = (self.initial_status, object.as_object_mut()) {
-            if !self.status_on_create || !object.contains_key("status") {
-                object.insert("status".into(), status());
-            }
+        if let (Some(status), Some(object)) = (self.initial_status, object.as_object_mut())
+            && !(self.status_on_create && object.contains_key("status"))
+        {
+            object.insert("status".into(), status());
         }
         if let Some(meta) = object.get_mut("metadata").and_then(Value::as_object_mut) {
             for key in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"] {

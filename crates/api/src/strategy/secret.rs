@@ -62,16 +62,12 @@ fn validate(secret: &Value, errors: &mut Errors) {
         }
         "kubernetes.io/dockercfg" => json_at(data, ".dockercfg", errors),
         "kubernetes.io/dockerconfigjson" => json_at(data, ".dockerconfigjson", errors),
-        "kubernetes.io/basic-auth" => {
-            if data.get("username").is_none() && data.get("password").is_none() {
-                errors.push(FieldError::required(&DATA.key("username"), ""));
-                errors.push(FieldError::required(&DATA.key("password"), ""));
-            }
+        "kubernetes.io/basic-auth" if data.get("username").is_none() && data.get("password").is_none() => {
+            errors.push(FieldError::required(&DATA.key("username"), ""));
+            errors.push(FieldError::required(&DATA.key("password"), ""));
         }
-        "kubernetes.io/ssh-auth" => {
-            if is_empty(&data["ssh-privatekey"]) {
-                errors.push(FieldError::required(&DATA.key("ssh-privatekey"), ""));
-            }
+        "kubernetes.io/ssh-auth" if is_empty(&data["ssh-privatekey"]) => {
+            errors.push(FieldError::required(&DATA.key("ssh-privatekey"), ""));
         }
         "kubernetes.io/tls" => {
             for key in ["tls.crt", "tls.key"] {

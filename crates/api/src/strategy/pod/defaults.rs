@@ -170,7 +170,7 @@ fn pod_level_requests(spec: &mut Object) {
         let total = items(get(spec, "containers"))
             .iter()
             .map(|container| Quantity::or_zero(&container["resources"]["requests"][resource.as_str()]))
-            .fold(Quantity::ZERO, Quantity::add);
+            .fold(Quantity::ZERO, |sum, one| sum + one);
         let request = if total.is_zero() { limit.clone() } else { json!(total.to_string()) };
         missing.insert(resource.clone(), request);
     }

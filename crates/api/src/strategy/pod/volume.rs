@@ -56,10 +56,8 @@ pub(super) fn default(volume: &mut Object) {
     for (kind, source) in volume.iter_mut() {
         let Some(source) = source.as_object_mut() else { continue };
         match kind.as_str() {
-            "hostPath" => {
-                if source.get("type").is_none_or(Value::is_null) {
-                    source.insert("type".into(), "".into());
-                }
+            "hostPath" if source.get("type").is_none_or(Value::is_null) => {
+                source.insert("type".into(), "".into());
             }
             "secret" | "configMap" => set_default(source, "defaultMode", FILE_MODE),
             "downwardAPI" => {
@@ -142,11 +140,9 @@ pub(super) fn validate_all<'a>(list: &'a Value, path: &FieldPath<'_>, errors: &m
 
 fn source(kind: &str, source: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
     match kind {
-        "emptyDir" => {
-            if Quantity::or_zero(&source["sizeLimit"]).is_negative() {
-                let why = "SizeLimit field must be a valid resource quantity";
-                errors.push(FieldError::forbidden(&path.child("sizeLimit"), why));
-            }
+        "emptyDir" if Quantity::or_zero(&source["sizeLimit"]).is_negative() => {
+            let why = "SizeLimit field must be a valid resource quantity";
+            errors.push(FieldError::forbidden(&path.child("sizeLimit"), why));
         }
         "hostPath" => host_path(source, path, errors),
         "secret" => {
