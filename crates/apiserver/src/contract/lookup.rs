@@ -7,17 +7,35 @@ use serde_json::Value;
 
 use super::UserInfo;
 
-/// An object as it is served: its JSON, resourceVersion included.
-#[derive(Clone, Debug)]
+/// An object as it is served, at one revision: its JSON, resourceVersion included, and what selectors ask about.
+#[derive(Debug)]
 pub struct Stored {
+    /// `namespace/name`, or the name alone where the resource has no namespaces.
+    pub key: Box<str>,
     pub json: Bytes,
     pub resource_version: u64,
+    pub labels: Labels,
+    /// The values of the resource's selectable fields, in the order of `Strategy::selectable_fields`.
+    pub fields: Fields,
 }
+
+/// Sorted by key.
+pub type Labels = Arc<[(Box<str>, Box<str>)]>;
+pub type Fields = Arc<[Box<str>]>;
 
 impl Stored {
     /// Parses the object; stored bytes are valid JSON by construction.
     pub fn value(&self) -> Value {
         serde_json::from_slice(&self.json).unwrap_or(Value::Null)
+    }
+
+    /// Empty where the resource has no namespaces.
+    pub fn namespace(&self) -> &str {
+        self.key.split_once('/').map_or("", |(namespace, _)| namespace)
+    }
+
+    pub fn name(&self) -> &str {
+        self.key.split_once('/').map_or(&self.key, |(_, name)| name)
     }
 }
 

@@ -1,0 +1,62 @@
+//! One change of one object, as every watcher of its resource shares it.
+
+use std::sync::{Arc, OnceLock};
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::contract::Stored;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Change {
+    Added,
+    Modified,
+    Deleted,
+}
+
+impl Change {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Added => "ADDED",
+            Self::Modified => "MODIFIED",
+            Self::Deleted => "DELETED",
+        }
+    }
+}
+
+/// An applied event. The JSON frame that most watchers want is made by the first of them and kept.
+#[derive(Debug)]
+pub struct CachedEvent {
+    pub revision: u64,
+    pub change: Change,
+    /// The object after the change; for a deletion its last state under the deletion's revision.
+    pub object: Arc<Stored>,
+    /// The object before the change, for watchers whose selector it left or entered.
+    pub before: Option<Arc<Stored>>,
+    frame: OnceLock<Bytes>,
+}
+
+impl CachedEvent {
+    pub fn new(revision: u64, change: Change, object: Arc<Stored>, before: Option<Arc<Stored>>) -> Self {
+        Self { revision, change, object, before, frame: OnceLock::new() }
+    }
+
+    /// The event as its own kind of change, one line of JSON.
+    pub fn frame(&self) -> Bytes {
+        self.frame.get_or_init(|| frame(self.change.as_str(), &self.object.json)).clone()
+    }
+
+    pub fn size_bytes(&self) -> usize {
+        self.object.json.len()
+    }
+}
+
+/// One line of a watch: `{"type":"ADDED","object":{...}}`.
+pub fn frame(kind: &str, object: &[u8]) -> Bytes {
+    let mut out = BytesMut::with_capacity(object.len() + kind.len() + 24);
+    out.put_slice(b"{\"type\":\"");
+    out.put_slice(kind.as_bytes());
+    out.put_slice(b"\",\"object\":");
+    out.put_slice(object);
+    out.put_slice(b"}\n");
+    out.freeze()
+}

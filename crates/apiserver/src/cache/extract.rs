@@ -1,0 +1,45 @@
+//! What is kept of an object beside its bytes: the few values that selectors ask about.
+
+use std::sync::Arc;
+
+use knarr_api::{registry::Resource, strategy};
+use serde_json::Value;
+
+use super::splice;
+use crate::contract::{Fields, Labels, Stored};
+
+#[derive(Clone, Debug)]
+pub struct Extract {
+    pub labels: Labels,
+    pub fields: Fields,
+}
+
+impl Extract {
+    pub fn of(resource: &'static Resource, object: &Value) -> Self {
+        let labels = object["metadata"]["labels"].as_object();
+        let labels = labels.into_iter().flatten().map(|(key, value)| (key.as_str().into(), text(value))).collect();
+        let rules = strategy::of(resource);
+        let fields = rules.selectable_fields().iter().map(|field| rules.field(object, field).into()).collect();
+        Self { labels, fields }
+    }
+
+    /// For bytes that this process did not write.
+    pub fn parse(resource: &'static Resource, bytes: &[u8]) -> Self {
+        match serde_json::from_slice(bytes) {
+            Ok(object) => Self::of(resource, &object),
+            Err(cause) => {
+                tracing::error!(%cause, resource = resource.plural, "a stored object is not valid JSON");
+                Self { labels: Arc::default(), fields: Arc::default() }
+            }
+        }
+    }
+
+    pub fn stored(self, key: &str, bytes: &[u8], revision: u64) -> Stored {
+        let Self { labels, fields } = self;
+        Stored { key: key.into(), json: splice::with_revision(bytes, revision), resource_version: revision, labels, fields }
+    }
+}
+
+fn text(value: &Value) -> Box<str> {
+    value.as_str().unwrap_or_default().into()
+}

@@ -1,0 +1,130 @@
+//! The one watch of the store that feeds every resource's cache.
+//!
+//! One stream in the store's own order means that all caches are always at the same revision: a read that must
+//! see a write waits for that one number, and a bookmark of any resource may name it.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures::StreamExt;
+use knarr_store::{EventKind, KeyValue, RangeRequest, Revision, Store, StoreError, WatchBatch, WatchRequest, WatchStream};
+use tracing::{error, warn};
+
+use super::{Caches, PREFIX, resource::ResourceCache};
+use crate::contract::Stored;
+
+const PAGE: usize = 5_000;
+const RETRY_AFTER: Duration = Duration::from_millis(200);
+/// How often old events are let go.
+const AGE_EVERY: Duration = Duration::from_secs(45);
+/// A start replays so many revisions where the store still has them, so that watches resume across a restart.
+const REPLAYED_REVISIONS: u64 = 1_000;
+
+/// Reads everything there is and opens the watch behind it.
+pub(super) async fn load(caches: &Caches, store: &dyn Store) -> Result<WatchStream, StoreError> {
+    let newest = store.revision().await?.0;
+    let early = newest.saturating_sub(REPLAYED_REVISIONS).max(1);
+    match load_at(caches, store, early).await {
+        Err(StoreError::Compacted { .. }) => load_at(caches, store, newest).await,
+        other => other,
+    }
+}
+
+async fn load_at(caches: &Caches, store: &dyn Store, revision: u64) -> Result<WatchStream, StoreError> {
+    let mut objects: BTreeMap<&'static str, BTreeMap<Box<str>, Arc<Stored>>> = BTreeMap::new();
+    let mut start = Bytes::from_static(PREFIX.as_bytes());
+    // `0` is the byte after `/`.
+    let end = Bytes::from(format!("{}0", PREFIX.trim_end_matches('/')));
+    loop {
+        let request =
+            RangeRequest { start: start.clone(), end: end.clone(), revision: Some(Revision(revision)), limit: PAGE };
+        let reply = store.range(request).await?;
+        for kv in &reply.kvs {
+            if let Some((cache, key)) = caches.locate(&kv.key) {
+                let stored = caches.decode(cache, key, kv);
+                objects.entry(cache.resource.storage).or_default().insert(key.into(), stored);
+            }
+        }
+        match reply.kvs.last() {
+            Some(last) if reply.more => start = Bytes::from([&last.key[..], b"\0"].concat()),
+            _ => break,
+        }
+    }
+    let watch = WatchRequest { prefix: Bytes::from_static(PREFIX.as_bytes()), from: Some(Revision(revision)) };
+    let stream = store.watch(watch).await?;
+    for cache in caches.all() {
+        cache.load(objects.remove(cache.resource.storage).unwrap_or_default(), revision);
+    }
+    caches.applied.send_replace(revision);
+    Ok(stream)
+}
+
+/// Applies events for as long as the server lives; a watch that breaks is answered by loading again.
+pub(super) async fn run(caches: Arc<Caches>, store: Arc<dyn Store>, mut stream: WatchStream) {
+    let mut age = tokio::time::interval(AGE_EVERY);
+    loop {
+        tokio::select! {
+            batch = stream.next() => match batch {
+                Some(Ok(batch)) => apply(&caches, batch),
+                Some(Err(StoreError::Closed)) => return,
+                broken => {
+                    warn!(cause = ?broken.and_then(Result::err), "the store's watch broke; loading everything again");
+                    stream = reload(&caches, &*store).await;
+                }
+            },
+            _ = age.tick() => caches.all().for_each(|cache| cache.age()),
+        }
+    }
+}
+
+async fn reload(caches: &Caches, store: &dyn Store) -> WatchStream {
+    loop {
+        let newest = store.revision().await;
+        let loaded = match newest {
+            Ok(newest) => load_at(caches, store, newest.0).await,
+            Err(error) => Err(error),
+        };
+        match loaded {
+            Ok(stream) => return stream,
+            Err(cause) => error!(%cause, "reading the store failed; trying again"),
+        }
+        tokio::time::sleep(RETRY_AFTER).await;
+    }
+}
+
+type Changes = Vec<(Box<str>, u64, Option<Arc<Stored>>)>;
+
+fn apply(caches: &Caches, batch: WatchBatch) {
+    // Grouped by resource so that each lock is taken once per batch; the order within a resource stays.
+    let mut grouped: Vec<(&Arc<ResourceCache>, Changes)> = Vec::new();
+    for event in &batch.events {
+        let Some((cache, key)) = caches.locate(&event.kv.key) else { continue };
+        let change = change_of(caches, cache, key, event.kind, &event.kv);
+        match grouped.iter_mut().find(|(one, _)| Arc::ptr_eq(one, cache)) {
+            Some((_, changes)) => changes.push(change),
+            None => grouped.push((cache, vec![change])),
+        }
+    }
+    for (cache, changes) in grouped {
+        cache.apply(changes);
+    }
+    caches.applied.send_if_modified(|applied| {
+        let newer = batch.revision.0 > *applied;
+        *applied = (*applied).max(batch.revision.0);
+        newer
+    });
+}
+
+fn change_of(
+    caches: &Caches,
+    cache: &ResourceCache,
+    key: &str,
+    kind: EventKind,
+    kv: &KeyValue,
+) -> (Box<str>, u64, Option<Arc<Stored>>) {
+    let object = match kind {
+        EventKind::Put => Some(caches.decode(cache, key, kv)),
+        EventKind::Delete => None,
+    };
+    (key.into(), kv.mod_revision.0, object)
+}

@@ -1,0 +1,181 @@
+//! The watch cache: every object as it is served, in memory, fed by one watch of the store.
+//!
+//! All reads are served from here. A read that must not miss an acknowledged write waits until the cache has
+//! come to the store's revision, which is one number for all resources ([`Caches::fresh`]).
+
+mod event;
+mod extract;
+mod feed;
+mod resource;
+mod ring;
+pub mod splice;
+#[cfg(test)]
+mod tests;
+mod watcher;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use knarr_api::{
+    registry::{Resource, builtins},
+    status::ApiError,
+};
+use knarr_store::{KeyValue, Store, StoreError};
+use tokio::{sync::watch, task::AbortHandle};
+
+pub use event::{CachedEvent, Change, frame};
+pub use extract::Extract;
+pub use resource::{Expired, Listing, ResourceCache, at_revision};
+pub use watcher::{Start, Watcher};
+
+use crate::contract::Stored;
+
+/// What all keys of the API begin with, as upstream's do.
+pub const PREFIX: &str = "/registry/";
+/// How long a read waits for a revision that is not there yet, as upstream does.
+const WAIT_FOR_REVISION: Duration = Duration::from_secs(3);
+
+pub struct Caches {
+    store: Arc<dyn Store>,
+    /// By storage prefix; resources that are served in two versions share one.
+    by_storage: BTreeMap<&'static str, Arc<ResourceCache>>,
+    /// The revision up to which every cache is complete.
+    applied: watch::Sender<u64>,
+    /// What writers already know of bytes that are on their way through the store, so that the feed need not
+    /// parse them again. A hint only: what is missing or different is parsed.
+    underway: Mutex<HashMap<Bytes, (Bytes, Extract)>>,
+    feed: Mutex<Option<AbortHandle>>,
+}
+
+impl Caches {
+    /// Loads the store and follows it from then on.
+    pub async fn start(store: Arc<dyn Store>) -> Result<Arc<Self>, StoreError> {
+        let mut by_storage = BTreeMap::new();
+        for resource in builtins().iter().filter(|resource| resource.is_stored()) {
+            // The version that is stored is the one that the registry names first.
+            by_storage.entry(resource.storage).or_insert_with(|| Arc::new(ResourceCache::new(resource)));
+        }
+        let caches = Arc::new(Self {
+            store: store.clone(),
+            by_storage,
+            applied: watch::Sender::new(0),
+            underway: Mutex::default(),
+            feed: Mutex::default(),
+        });
+        let stream = feed::load(&caches, &*store).await?;
+        let task = tokio::spawn(feed::run(caches.clone(), store, stream));
+        *caches.feed.lock().unwrap_or_else(PoisonError::into_inner) = Some(task.abort_handle());
+        Ok(caches)
+    }
+
+    /// Ends the feed; reads go on serving what is there.
+    pub fn stop(&self) {
+        if let Some(feed) = self.feed.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            feed.abort();
+        }
+    }
+
+    pub fn all(&self) -> impl Iterator<Item = &Arc<ResourceCache>> {
+        self.by_storage.values()
+    }
+
+    /// The cache of a resource that is stored; `None` for those that are answered and forgotten.
+    pub fn of(&self, resource: &'static Resource) -> Option<&Arc<ResourceCache>> {
+        self.by_storage.get(resource.storage)
+    }
+
+    pub fn applied(&self) -> u64 {
+        *self.applied.borrow()
+    }
+
+    /// Waits until every acknowledged write is visible, and says up to which revision.
+    pub async fn fresh(&self) -> Result<u64, ApiError> {
+        let newest = self.store.revision().await.map_err(|error| store_error(&error))?.0;
+        self.at_least(newest).await?;
+        Ok(self.applied())
+    }
+
+    /// Waits until the cache holds a revision; one that is too far ahead is a client's mistake or another store's.
+    pub async fn at_least(&self, revision: u64) -> Result<(), ApiError> {
+        if self.applied() >= revision {
+            return Ok(());
+        }
+        let mut applied = self.applied.subscribe();
+        let reached = tokio::time::timeout(WAIT_FOR_REVISION, applied.wait_for(|applied| *applied >= revision)).await;
+        match reached {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err(ApiError::service_unavailable("the server is shutting down")),
+            Err(_) => Err(too_large_revision(revision, self.applied())),
+        }
+    }
+
+    /// Tells the feed what is in bytes that a writer is about to commit.
+    pub fn announce(&self, key: &Bytes, value: &Bytes, extract: Extract) {
+        let mut underway = self.underway.lock().unwrap_or_else(PoisonError::into_inner);
+        underway.insert(key.clone(), (value.clone(), extract));
+    }
+
+    /// The write did not happen.
+    pub fn retract(&self, key: &Bytes) {
+        self.underway.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+    }
+
+    fn locate<'k>(&self, key: &'k [u8]) -> Option<(&Arc<ResourceCache>, &'k str)> {
+        let rest = std::str::from_utf8(key).ok()?.strip_prefix(PREFIX)?;
+        // A storage prefix is one segment, or two where it carries a group.
+        let first = rest.find('/')?;
+        if let Some(cache) = self.by_storage.get(&rest[..first]) {
+            return Some((cache, &rest[first + 1..]));
+        }
+        let second = first + 1 + rest[first + 1..].find('/')?;
+        self.by_storage.get(&rest[..second]).map(|cache| (cache, &rest[second + 1..]))
+    }
+
+    fn decode(&self, cache: &ResourceCache, key: &str, kv: &KeyValue) -> Arc<Stored> {
+        let known = self.underway.lock().unwrap_or_else(PoisonError::into_inner).remove(&kv.key);
+        let extract = match known {
+            Some((value, extract)) if value == kv.value => extract,
+            _ => Extract::parse(cache.resource, &kv.value),
+        };
+        Arc::new(extract.stored(key, &kv.value, kv.mod_revision.0))
+    }
+}
+
+/// Where an object lies in the store.
+pub fn store_key(resource: &Resource, namespace: &str, name: &str) -> Bytes {
+    Bytes::from(format!("{PREFIX}{}/{}", resource.storage, object_key(namespace, name)))
+}
+
+/// Where an object lies in its resource's cache.
+pub fn object_key(namespace: &str, name: &str) -> String {
+    if namespace.is_empty() { name.to_owned() } else { format!("{namespace}/{name}") }
+}
+
+fn too_large_revision(asked: u64, current: u64) -> ApiError {
+    let cause = knarr_api::status::Cause {
+        reason: "ResourceVersionTooLarge".into(),
+        message: "Too large resource version".into(),
+        field: String::new(),
+    };
+    ApiError::timeout(format_args!("Too large resource version: {asked}, current: {current}"), 1).with_cause(cause)
+}
+
+/// What a client is told when the store refuses.
+pub fn store_error(error: &StoreError) -> ApiError {
+    match error {
+        StoreError::Overloaded => ApiError::too_many_requests(error.to_string(), 1),
+        StoreError::Compacted { .. } => {
+            ApiError::expired("The provided continue parameter is too old to display a consistent list result.")
+        }
+        StoreError::DiskFull { .. } | StoreError::Closed => ApiError::service_unavailable(error.to_string()),
+        StoreError::FutureRevision { requested, newest } => too_large_revision(requested.0, newest.0),
+        _ => {
+            tracing::error!(%error, "the store failed");
+            ApiError::internal(error)
+        }
+    }
+}

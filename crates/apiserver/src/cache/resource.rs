@@ -1,0 +1,203 @@
+//! The index of one resource: every object as it is served, ordered by key, and its recent events.
+
+use std::{
+    collections::BTreeMap,
+    ops::Bound,
+    sync::{
+        Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use knarr_api::registry::Resource;
+use tokio::sync::watch;
+
+use super::{
+    event::{CachedEvent, Change},
+    ring::Ring,
+    splice,
+    watcher::{Start, Watcher},
+};
+use crate::contract::Stored;
+
+struct State {
+    objects: BTreeMap<Box<str>, Arc<Stored>>,
+    ring: Ring,
+    /// The revision of the last event applied.
+    changed_at: u64,
+}
+
+/// One resource's part of the watch cache. Readers take the lock for as long as it takes to clone pointers.
+pub struct ResourceCache {
+    pub resource: &'static Resource,
+    state: RwLock<State>,
+    generation: AtomicU64,
+    changed: watch::Sender<u64>,
+}
+
+/// What a list saw: objects in key order, and whether more follow.
+pub struct Listing {
+    pub items: Vec<Arc<Stored>>,
+    /// How many objects of the asked range come after the last item.
+    pub remaining: usize,
+}
+
+impl ResourceCache {
+    pub(super) fn new(resource: &'static Resource) -> Self {
+        let state = State { objects: BTreeMap::new(), ring: Ring::new(0), changed_at: 0 };
+        Self {
+            resource,
+            state: RwLock::new(state),
+            generation: AtomicU64::new(0),
+            changed: watch::Sender::new(0),
+        }
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn get(&self, key: &str) -> Option<Arc<Stored>> {
+        self.read().objects.get(key).cloned()
+    }
+
+    pub fn len(&self) -> usize {
+        self.read().objects.len()
+    }
+
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// The revision of the newest change of this resource.
+    pub fn changed_at(&self) -> u64 {
+        self.read().changed_at
+    }
+
+    /// Objects of a namespace (all where it is empty) after a key, as long as `keep` says so; `limit` 0 is none.
+    /// The second answer is the revision of the newest change that the list holds.
+    pub fn list(
+        &self,
+        namespace: &str,
+        after: Option<&str>,
+        limit: usize,
+        mut keep: impl FnMut(&Stored) -> bool,
+    ) -> (Listing, u64) {
+        let prefix = if namespace.is_empty() { String::new() } else { format!("{namespace}/") };
+        let start = match after {
+            Some(key) => Bound::Excluded(key),
+            None => Bound::Included(prefix.as_str()),
+        };
+        let state = self.read();
+        let mut range = state
+            .objects
+            .range::<str, _>((start, Bound::Unbounded))
+            .take_while(|(key, _)| prefix.is_empty() || key.starts_with(&prefix));
+        let mut items = Vec::new();
+        for (_, object) in range.by_ref() {
+            if !keep(object) {
+                continue;
+            }
+            items.push(object.clone());
+            if limit > 0 && items.len() == limit {
+                break;
+            }
+        }
+        // Whether anything follows is asked only of a list that was cut short.
+        let remaining = if limit > 0 && items.len() == limit { range.filter(|(_, object)| keep(object)).count() } else { 0 };
+        (Listing { items, remaining }, state.changed_at)
+    }
+
+    /// A watcher from a revision on; `None` where the events after it are forgotten. `Start::Now` begins with
+    /// what the listing holds, so that nothing falls between.
+    pub fn watch(self: &Arc<Self>, start: Start) -> Result<Watcher, Expired> {
+        // Subscribe before reading the ring: a change in between only wakes the watcher once too often.
+        let changed = self.changed.subscribe();
+        let state = self.read();
+        let (next, objects) = match start {
+            Start::Now { snapshot } => {
+                let objects = if snapshot { state.objects.values().cloned().collect() } else { Vec::new() };
+                (state.ring.next(), objects)
+            }
+            Start::After(revision) => {
+                let oldest = state.ring.complete_after();
+                let next = state.ring.after_revision(revision).ok_or(Expired { requested: revision, oldest })?;
+                (next, Vec::new())
+            }
+        };
+        drop(state);
+        Ok(Watcher::new(self.clone(), next, objects, changed))
+    }
+
+    pub(super) fn read_events(&self, from: u64, limit: usize, into: &mut Vec<Arc<CachedEvent>>) -> Result<(), Expired> {
+        let state = self.read();
+        let oldest = state.ring.complete_after();
+        state.ring.read(from, limit, into).ok_or(Expired { requested: 0, oldest })
+    }
+
+    /// Replaces everything, as after a start or a watch of the store that broke.
+    pub(super) fn load(&self, objects: BTreeMap<Box<str>, Arc<Stored>>, revision: u64) {
+        let mut state = self.write();
+        state.changed_at = revision;
+        state.ring.reset(revision);
+        state.objects = objects;
+        drop(state);
+        self.announce(revision);
+    }
+
+    /// Applies the events of one batch, in order. `None` deletes.
+    pub(super) fn apply(&self, changes: Vec<(Box<str>, u64, Option<Arc<Stored>>)>) {
+        let Some(last) = changes.last().map(|(_, revision, _)| *revision) else { return };
+        let mut state = self.write();
+        for (key, revision, object) in changes {
+            let event = match object {
+                Some(object) => {
+                    let before = state.objects.insert(key, object.clone());
+                    let change = if before.is_some() { Change::Modified } else { Change::Added };
+                    CachedEvent::new(revision, change, object, before)
+                }
+                None => {
+                    let Some(before) = state.objects.remove(&key) else { continue };
+                    let gone = Arc::new(at_revision(&before, revision));
+                    CachedEvent::new(revision, Change::Deleted, gone, Some(before))
+                }
+            };
+            state.ring.push(Arc::new(event));
+        }
+        state.changed_at = last;
+        drop(state);
+        self.announce(last);
+    }
+
+    fn announce(&self, revision: u64) {
+        self.generation.fetch_add(1, Ordering::AcqRel);
+        self.changed.send_replace(revision);
+    }
+
+    pub(super) fn age(&self) {
+        self.write().ring.age();
+    }
+}
+
+/// The events after a revision are no longer kept: the client lists again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("too old resource version: {requested} ({oldest})")]
+pub struct Expired {
+    pub requested: u64,
+    pub oldest: u64,
+}
+
+/// The same object under another revision.
+pub fn at_revision(object: &Stored, revision: u64) -> Stored {
+    Stored {
+        key: object.key.clone(),
+        json: splice::replace_revision(&object.json, revision),
+        resource_version: revision,
+        labels: object.labels.clone(),
+        fields: object.fields.clone(),
+    }
+}

@@ -1,0 +1,64 @@
+//! A reader of one resource's ring. It holds a position and no queue: a watcher that is too slow finds its
+//! position forgotten, and costs nobody anything until then.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::{
+    event::CachedEvent,
+    resource::{Expired, ResourceCache},
+};
+use crate::contract::Stored;
+
+/// How many events one read takes, so that a long backlog does not hold the lock.
+const READ_LIMIT: usize = 512;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// From the state of now on, which comes with [`Watcher::take_snapshot`] where it is asked for.
+    Now { snapshot: bool },
+    /// Every event after a revision.
+    After(u64),
+}
+
+pub struct Watcher {
+    cache: Arc<ResourceCache>,
+    next: u64,
+    snapshot: Vec<Arc<Stored>>,
+    changed: watch::Receiver<u64>,
+}
+
+impl Watcher {
+    pub(super) fn new(
+        cache: Arc<ResourceCache>,
+        next: u64,
+        snapshot: Vec<Arc<Stored>>,
+        changed: watch::Receiver<u64>,
+    ) -> Self {
+        Self { cache, next, snapshot, changed }
+    }
+
+    /// The objects that were there at the start, in key order.
+    pub fn take_snapshot(&mut self) -> Vec<Arc<Stored>> {
+        std::mem::take(&mut self.snapshot)
+    }
+
+    /// The events that are there already, without waiting.
+    pub fn poll_now(&mut self, into: &mut Vec<Arc<CachedEvent>>) -> Result<(), Expired> {
+        self.changed.mark_unchanged();
+        let had = into.len();
+        self.cache.read_events(self.next, READ_LIMIT, into)?;
+        let took = into.len() - had;
+        self.next += took as u64;
+        if took == READ_LIMIT {
+            self.changed.mark_changed();
+        }
+        Ok(())
+    }
+
+    /// Waits for a change; `false` once the server stops. Safe to cancel.
+    pub async fn wait(&mut self) -> bool {
+        self.changed.changed().await.is_ok()
+    }
+}
