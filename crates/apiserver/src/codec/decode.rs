@@ -1,0 +1,212 @@
+//! Request bodies to objects: media types, size, strictness, and the words for what is wrong.
+
+use bytes::Bytes;
+use http::{HeaderMap, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use knarr_api::{field::quote, registry::Resource, status::ApiError};
+use serde_json::{Map, Value};
+
+use super::json;
+use crate::{contract::Body, write::Validation};
+
+/// Upstream's limit of a request body.
+pub const MAX_BODY_BYTES: usize = 3 << 20;
+
+const OFFERED: [&str; 2] = ["application/json", "application/yaml"];
+
+/// The whole body, or 413.
+pub async fn read_body(body: Body) -> Result<Bytes, ApiError> {
+    match Limited::new(body, MAX_BODY_BYTES).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(cause) if cause.is::<LengthLimitError>() => {
+            Err(ApiError::too_large(format_args!("limit is {MAX_BODY_BYTES}")))
+        }
+        Err(cause) => Err(ApiError::bad_request(format!("reading the request body failed: {cause}"))),
+    }
+}
+
+pub fn media_type(headers: &HeaderMap) -> &str {
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    content_type.split(';').next().unwrap_or_default().trim()
+}
+
+/// A JSON or YAML document, and the keys that occur twice in it.
+pub fn parse_document(headers: &HeaderMap, body: &[u8]) -> Result<(Value, Vec<String>), String> {
+    match media_type(headers) {
+        "application/yaml" | "application/apply-patch+yaml" => parse_yaml(body),
+        _ => json::parse(body).map_err(|cause| go_json_error(body, &cause)),
+    }
+}
+
+/// JSON is YAML, and most apply patches are JSON, which is faster to read as such.
+fn parse_yaml(body: &[u8]) -> Result<(Value, Vec<String>), String> {
+    if body.first() == Some(&b'{')
+        && let Ok(parsed) = json::parse(body)
+    {
+        return Ok(parsed);
+    }
+    let value = serde_yaml::from_slice(body).map_err(|cause| format!("error converting YAML to JSON: yaml: {cause}"))?;
+    Ok((value, Vec::new()))
+}
+
+/// The object of a create or update request, with the type of the resource it was sent to.
+pub fn decode_object(
+    resource: &Resource,
+    (group, version, kind): (&str, &str, &str),
+    headers: &HeaderMap,
+    body: &[u8],
+    validation: Validation,
+    warnings: &mut Vec<String>,
+) -> Result<Value, ApiError> {
+    if !matches!(media_type(headers), "" | "application/json" | "application/yaml" | "text/json") {
+        return Err(ApiError::unsupported_media_type(&OFFERED));
+    }
+    let unrecognised = |why: String| {
+        let summary = summarize(body);
+        ApiError::bad_request(format!("the object provided is unrecognized (must be of type {kind}): {why} ({summary})"))
+    };
+    if body.is_empty() {
+        return Err(unrecognised("couldn't get version/kind; json parse error: unexpected end of JSON input".into()));
+    }
+    let (mut object, duplicates) = parse_document(headers, body)
+        .map_err(|why| unrecognised(format!("couldn't get version/kind; json parse error: {why}")))?;
+    if !object.is_object() {
+        let go = go_type(&object);
+        return Err(unrecognised(format!(
+            "couldn't get version/kind; json parse error: json: cannot unmarshal {go} into Go value of type struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}"
+        )));
+    }
+    set_type(&mut object, group, version, kind)?;
+    super::decode::check_fields(resource, (group, version, kind), &mut object, duplicates, validation, warnings)?;
+    Ok(object)
+}
+
+/// Fills in a missing apiVersion and kind, and refuses foreign ones.
+pub fn set_type(object: &mut Value, group: &str, version: &str, kind: &str) -> Result<(), ApiError> {
+    let expected = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
+    let Some(members) = object.as_object_mut() else {
+        return Err(ApiError::bad_request("the object provided is not a JSON object"));
+    };
+    let text = |members: &Map<String, Value>, key: &str| members.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let (sent_version, sent_kind) = (text(members, "apiVersion"), text(members, "kind"));
+    if !sent_version.is_empty() && sent_version != expected {
+        return Err(ApiError::bad_request(format!(
+            "the API version in the data ({sent_version}) does not match the expected API version ({expected})"
+        )));
+    }
+    if !sent_kind.is_empty() && sent_kind != kind {
+        return Err(ApiError::bad_request(format!(
+            "{sent_kind} in version {} cannot be handled as a {kind}: converting ({expected}.{sent_kind}) to \
+             ({expected}.{kind}): unknown conversion",
+            quote(version)
+        )));
+    }
+    members.insert("apiVersion".into(), expected.into());
+    members.insert("kind".into(), kind.into());
+    if members.get("metadata").is_none_or(Value::is_null) {
+        members.insert("metadata".into(), Value::Object(Map::new()));
+    }
+    Ok(())
+}
+
+/// Unknown and duplicate fields by the client's wish; wrong types always. What is unknown is dropped.
+pub fn check_fields(
+    _resource: &Resource,
+    (_group, version, kind): (&str, &str, &str),
+    _object: &mut Value,
+    duplicates: Vec<String>,
+    validation: Validation,
+    warnings: &mut Vec<String>,
+) -> Result<(), ApiError> {
+    let problems: Vec<String> = duplicates.iter().map(|path| format!("duplicate field {}", quote(path))).collect();
+    strictness(problems, (version, kind), validation, warnings)
+}
+
+fn strictness(
+    problems: Vec<String>,
+    (version, kind): (&str, &str),
+    validation: Validation,
+    warnings: &mut Vec<String>,
+) -> Result<(), ApiError> {
+    match validation {
+        Validation::Ignore => Ok(()),
+        _ if problems.is_empty() => Ok(()),
+        Validation::Warn => {
+            warnings.extend(problems);
+            Ok(())
+        }
+        Validation::Strict => Err(ApiError::bad_request(format!(
+            "{kind} in version {} cannot be handled as a {kind}: strict decoding error: {}",
+            quote(version),
+            problems.join(", ")
+        ))),
+    }
+}
+
+/// DeleteOptions; nothing sent is an empty object.
+pub fn decode_options(headers: &HeaderMap, body: &[u8]) -> Result<Value, ApiError> {
+    if body.is_empty() {
+        return Ok(Value::Object(Map::new()));
+    }
+    if !matches!(media_type(headers), "" | "application/json" | "application/yaml" | "text/json") {
+        return Err(ApiError::unsupported_media_type(&OFFERED));
+    }
+    let (options, _) = parse_document(headers, body).map_err(ApiError::bad_request)?;
+    match options {
+        Value::Object(_) => Ok(options),
+        Value::Null => Ok(Value::Object(Map::new())),
+        _ => Err(ApiError::bad_request("the request body must be a DeleteOptions object")),
+    }
+}
+
+/// The beginning of a body that could not be read, as upstream shows it.
+fn summarize(body: &[u8]) -> String {
+    const SHOWN: usize = 30;
+    let cut = &body[..body.len().min(SHOWN)];
+    let more = if body.len() > SHOWN { " ..." } else { "" };
+    match body.first() {
+        None => "<empty>".into(),
+        Some(b'{') => format!("{}{more}", String::from_utf8_lossy(cut)),
+        Some(_) => cut.iter().map(|byte| format!("{byte:02x}")).collect::<String>() + more,
+    }
+}
+
+fn go_type(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
+
+/// The commonest syntax errors in the words of Go's `encoding/json`, which clients and people know.
+fn go_json_error(body: &[u8], cause: &serde_json::Error) -> String {
+    if cause.is_eof() {
+        return "unexpected end of JSON input".into();
+    }
+    // Lines and columns count from one.
+    let start: usize = body.split_inclusive(|byte| *byte == b'\n').take(cause.line().saturating_sub(1)).map(<[u8]>::len).sum();
+    let at = start + cause.column().saturating_sub(1);
+    let text = cause.to_string();
+    match body.get(at) {
+        Some(byte) if text.starts_with("expected value") => {
+            format!("invalid character {:?} looking for beginning of value", char::from(*byte))
+        }
+        Some(byte) if text.starts_with("key must be a string") => {
+            format!("invalid character {:?} looking for beginning of object key string", char::from(*byte))
+        }
+        Some(byte) if text.starts_with("expected `,` or `}`") => {
+            format!("invalid character {:?} after object key:value pair", char::from(*byte))
+        }
+        Some(byte) if text.starts_with("expected `,` or `]`") => {
+            format!("invalid character {:?} after array element", char::from(*byte))
+        }
+        Some(byte) if text.starts_with("trailing characters") => {
+            format!("invalid character {:?} after top-level value", char::from(*byte))
+        }
+        _ => text,
+    }
+}

@@ -1,0 +1,191 @@
+//! Answers: objects in the form that was asked for, lists from slices, errors as a Status.
+
+use std::{
+    convert::Infallible,
+    sync::Arc,
+};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use futures::stream;
+use http::{HeaderValue, StatusCode, header};
+use http_body::Frame;
+use http_body_util::{BodyExt, Full, StreamBody};
+use jiff::Timestamp;
+use knarr_api::{registry::Resource, status::ApiError};
+use serde::Deserialize;
+use serde_json::{Value, value::RawValue};
+
+use super::{
+    accept::{Accept, Form},
+    table,
+};
+use crate::contract::{Body, Response, Stored};
+
+/// Lists are sent in pieces of about this size.
+const CHUNK_BYTES: usize = 128 << 10;
+
+pub fn full(bytes: impl Into<Bytes>) -> Body {
+    Full::new(bytes.into()).map_err(|never: Infallible| match never {}).boxed_unsync()
+}
+
+pub fn with_type(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response {
+    let mut response = http::Response::new(full(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+pub fn text(status: StatusCode, body: impl Into<Bytes>) -> Response {
+    with_type(status, "text/plain; charset=utf-8", body)
+}
+
+/// JSON that is made already.
+pub fn json(status: StatusCode, body: impl Into<Bytes>) -> Response {
+    let mut response = with_type(status, "application/json", body);
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+    response
+}
+
+pub fn error(error: &ApiError, accept: Accept) -> Response {
+    let status = StatusCode::from_u16(error.code()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let body = serde_json::to_vec(&error.to_value()).unwrap_or_default();
+    let mut response = render(status, Bytes::from(body), Accept { form: Form::Whole, ..accept });
+    let retry = error.retry_after_seconds();
+    if retry > 0 {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(retry));
+    }
+    response
+}
+
+/// JSON bytes as JSON or YAML, indented where a person reads.
+pub fn render(status: StatusCode, bytes: Bytes, accept: Accept) -> Response {
+    if accept.yaml {
+        let value: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+        return with_type(status, "application/yaml", serde_yaml::to_string(&value).unwrap_or_default());
+    }
+    if accept.pretty
+        && let Ok(value) = serde_json::from_slice::<Value>(&bytes)
+        && let Ok(mut pretty) = serde_json::to_vec_pretty(&value)
+    {
+        pretty.push(b'\n');
+        return json(status, pretty);
+    }
+    json(status, bytes)
+}
+
+/// One object in the form that was asked for.
+pub fn object(resource: &'static Resource, stored: &Stored, status: StatusCode, accept: Accept, now: Timestamp) -> Response {
+    let bytes = match accept.form {
+        Form::Whole => stored.json.clone(),
+        Form::Metadata { version } => partial(&stored.json, version),
+        Form::Table { version, include } => {
+            table::of(resource, std::slice::from_ref(stored), "{}", version, include, now)
+        }
+    };
+    render(status, bytes, accept)
+}
+
+/// What a list says beside its items.
+#[derive(Clone, Debug, Default)]
+pub struct ListMeta {
+    pub revision: u64,
+    pub continue_token: String,
+    pub remaining: Option<usize>,
+}
+
+impl ListMeta {
+    fn json(&self) -> String {
+        let mut meta = serde_json::json!({"resourceVersion": self.revision.to_string()});
+        if !self.continue_token.is_empty() {
+            meta["continue"] = self.continue_token.as_str().into();
+        }
+        if let Some(remaining) = self.remaining.filter(|remaining| *remaining > 0) {
+            meta["remainingItemCount"] = remaining.into();
+        }
+        meta.to_string()
+    }
+}
+
+/// A list in the form that was asked for; a long one is streamed.
+pub fn list(resource: &'static Resource, items: Vec<Arc<Stored>>, meta: &ListMeta, accept: Accept, now: Timestamp) -> Response {
+    let meta = meta.json();
+    let (kind, api_version) = match accept.form {
+        Form::Whole => (resource.list_kind(), resource.api_version()),
+        Form::Metadata { version } => ("PartialObjectMetadataList".to_owned(), format!("meta.k8s.io/{version}")),
+        Form::Table { version, include } => {
+            let body = table::of(resource, &items, &meta, version, include, now);
+            return render(StatusCode::OK, body, accept);
+        }
+    };
+    let head = format!(r#"{{"kind":"{kind}","apiVersion":"{api_version}","metadata":{meta},"items":["#);
+    let pieces = ListPieces { head: Some(head), items: items.into_iter(), form: accept.form, first: true, done: false };
+    if accept.yaml || accept.pretty {
+        let bytes: Vec<u8> = pieces.flatten().collect();
+        return render(StatusCode::OK, bytes.into(), accept);
+    }
+    let mut pieces = pieces.peekable();
+    let first = pieces.next().unwrap_or_default();
+    if pieces.peek().is_none() {
+        return json(StatusCode::OK, first);
+    }
+    let frames = std::iter::once(first).chain(pieces).map(|piece| Ok(Frame::data(piece)));
+    let mut response = json(StatusCode::OK, Bytes::new());
+    *response.body_mut() = StreamBody::new(stream::iter(frames)).boxed_unsync();
+    response
+}
+
+/// Assembles a list from the objects' bytes, a chunk at a time.
+struct ListPieces {
+    head: Option<String>,
+    items: std::vec::IntoIter<Arc<Stored>>,
+    form: Form,
+    first: bool,
+    done: bool,
+}
+
+impl Iterator for ListPieces {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        if self.done {
+            return None;
+        }
+        let pending: usize = self.items.as_slice().iter().take(64).map(|item| item.json.len() + 1).sum();
+        let mut out = BytesMut::with_capacity((pending + 256).min(CHUNK_BYTES * 2));
+        if let Some(head) = self.head.take() {
+            out.put_slice(head.as_bytes());
+        }
+        while out.len() < CHUNK_BYTES {
+            let Some(item) = self.items.next() else {
+                out.put_slice(b"]}\n");
+                self.done = true;
+                break;
+            };
+            if !std::mem::take(&mut self.first) {
+                out.put_u8(b',');
+            }
+            match self.form {
+                Form::Metadata { version } => out.put_slice(&partial(&item.json, version)),
+                _ => out.put_slice(&item.json),
+            }
+        }
+        Some(out.freeze())
+    }
+}
+
+#[derive(Deserialize)]
+struct Head<'a> {
+    #[serde(borrow)]
+    metadata: &'a RawValue,
+}
+
+/// The raw metadata of an object.
+pub fn metadata(json: &[u8]) -> &str {
+    serde_json::from_slice::<Head<'_>>(json).map_or("{}", |head| head.metadata.get())
+}
+
+/// A PartialObjectMetadata of the object.
+pub fn partial(json: &[u8], version: &str) -> Bytes {
+    let metadata = metadata(json);
+    format!(r#"{{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/{version}","metadata":{metadata}}}"#).into()
+}
