@@ -21,7 +21,7 @@ use std::{
 
 use bytes::Bytes;
 use knarr_api::{
-    registry::{Resource, builtins},
+    registry::{Resource, Verb, builtins},
     status::ApiError,
 };
 use knarr_store::{KeyValue, Store, StoreError};
@@ -55,8 +55,8 @@ impl Caches {
     /// Loads the store and follows it from then on.
     pub async fn start(store: Arc<dyn Store>) -> Result<Arc<Self>, StoreError> {
         let mut by_storage = BTreeMap::new();
-        for resource in builtins().iter().filter(|resource| resource.is_stored()) {
-            // The version that is stored is the one that the registry names first.
+        for resource in builtins().iter().filter(|resource| resource.allows(Verb::Watch)) {
+            let resource = resource.stored_as();
             by_storage.entry(resource.storage).or_insert_with(|| Arc::new(ResourceCache::new(resource)));
         }
         let caches = Arc::new(Self {
@@ -126,13 +126,8 @@ impl Caches {
 
     fn locate<'k>(&self, key: &'k [u8]) -> Option<(&Arc<ResourceCache>, &'k str)> {
         let rest = std::str::from_utf8(key).ok()?.strip_prefix(PREFIX)?;
-        // A storage prefix is one segment, or two where it carries a group.
-        let first = rest.find('/')?;
-        if let Some(cache) = self.by_storage.get(&rest[..first]) {
-            return Some((cache, &rest[first + 1..]));
-        }
-        let second = first + 1 + rest[first + 1..].find('/')?;
-        self.by_storage.get(&rest[..second]).map(|cache| (cache, &rest[second + 1..]))
+        let (storage, key) = rest.split_once('/')?;
+        Some((self.by_storage.get(storage)?, key))
     }
 
     fn decode(&self, cache: &ResourceCache, key: &str, kv: &KeyValue) -> Arc<Stored> {

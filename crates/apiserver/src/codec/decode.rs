@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::{HeaderMap, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use knarr_api::{field::quote, registry::Resource, status::ApiError};
+use knarr_api::{field::quote, status::ApiError};
 use serde_json::{Map, Value};
 
 use super::json;
@@ -51,7 +51,6 @@ fn parse_yaml(body: &[u8]) -> Result<(Value, Vec<String>), String> {
 
 /// The object of a create or update request, with the type of the resource it was sent to.
 pub fn decode_object(
-    resource: &Resource,
     (group, version, kind): (&str, &str, &str),
     headers: &HeaderMap,
     body: &[u8],
@@ -77,7 +76,7 @@ pub fn decode_object(
         )));
     }
     set_type(&mut object, group, version, kind)?;
-    super::decode::check_fields(resource, (group, version, kind), &mut object, duplicates, validation, warnings)?;
+    check_fields((group, version, kind), &mut object, duplicates, validation, warnings)?;
     Ok(object)
 }
 
@@ -111,7 +110,6 @@ pub fn set_type(object: &mut Value, group: &str, version: &str, kind: &str) -> R
 
 /// Unknown and duplicate fields by the client's wish; wrong types always. What is unknown is dropped.
 pub fn check_fields(
-    _resource: &Resource,
     (_group, version, kind): (&str, &str, &str),
     _object: &mut Value,
     duplicates: Vec<String>,

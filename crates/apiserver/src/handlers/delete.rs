@@ -1,0 +1,105 @@
+//! Deletion of one object, and of all that a selector names.
+
+use futures::{StreamExt, stream};
+use http::StatusCode;
+use knarr_api::{registry::Resource, status::ApiError};
+use serde_json::{Value, json};
+
+use super::{Context, Selection, list, options};
+use crate::{
+    codec::{decode_options, read_body, respond},
+    contract::{Body, Response},
+    write::{Call, WriteOptions, Written},
+};
+
+/// How many objects of a collection are deleted at the same time.
+const PARALLEL_DELETIONS: usize = 32;
+
+pub async fn delete(context: &Context, body: Body) -> Result<Response, ApiError> {
+    let options = delete_options(context, body).await?;
+    let written = context.server.delete(context.call(&options)).await?;
+    if written.exists || returns_object(context.resource) {
+        let orphaning = options.raw["orphanDependents"] == false;
+        let status = if written.exists && orphaning { StatusCode::ACCEPTED } else { StatusCode::OK };
+        return Ok(context.written(Written { status, ..written }));
+    }
+    let object = written.object.value();
+    let mut details = json!({"name": context.info.name, "kind": context.resource.plural, "uid": object["metadata"]["uid"]});
+    if !context.resource.group.is_empty() {
+        details["group"] = context.resource.group.into();
+    }
+    let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details});
+    Ok(respond::render(StatusCode::OK, status.to_string().into(), context.accept))
+}
+
+async fn delete_options(context: &Context, body: Body) -> Result<WriteOptions, ApiError> {
+    let body = read_body(body).await?;
+    let mut raw = decode_options(&context.headers, &body)?;
+    options::merge_delete_query(&mut raw, &context.query)?;
+    let dry_run = match raw["dryRun"].as_array().map(Vec::as_slice) {
+        None | Some([]) => false,
+        Some(all) if all.iter().all(|one| one == "All") => true,
+        Some(_) => {
+            let why = format!("dryRun: Unsupported value: {}: supported values: \"All\"", raw["dryRun"]);
+            return Err(options::invalid("DeleteOptions", why));
+        }
+    };
+    Ok(WriteOptions { dry_run, raw, ..WriteOptions::default() })
+}
+
+/// Resources whose deletion is answered with the object that went, as upstream documents for each.
+fn returns_object(resource: &Resource) -> bool {
+    matches!(
+        (resource.group, resource.plural),
+        (
+            "",
+            "pods"
+                | "podtemplates"
+                | "persistentvolumes"
+                | "persistentvolumeclaims"
+                | "resourcequotas"
+                | "serviceaccounts"
+                | "services"
+        ) | ("storage.k8s.io", _)
+            | ("resource.k8s.io", _)
+    )
+}
+
+pub async fn delete_collection(context: &Context, body: Body) -> Result<Response, ApiError> {
+    let options = delete_options(context, body).await?;
+    let selection = Selection::parse(context.resource, context.namespace(), &context.query)?;
+    let (listing, meta) = list::select(context, &selection, 0).await?;
+    let deletions = listing.items.into_iter().map(|object| {
+        let options = &options;
+        async move {
+            let call = Call {
+                resource: context.resource,
+                namespace: object.namespace(),
+                name: object.name(),
+                subresource: "",
+                user: &context.user,
+                options,
+            };
+            match context.server.delete(call).await {
+                Ok(written) => Ok(Some(written.object)),
+                // Somebody else was faster; what counts is that it is gone.
+                Err(error) if error.is_not_found() => Ok(None),
+                Err(error) => Err(error),
+            }
+        }
+    });
+    let results: Vec<_> = stream::iter(deletions).buffered(PARALLEL_DELETIONS).collect().await;
+    let mut items = Vec::with_capacity(results.len());
+    for result in results {
+        if let Some(object) = result? {
+            items.push(context.server.in_version(context.resource, object));
+        }
+    }
+    Ok(respond::list(context.resource, items, &meta, context.accept, context.server.env.now()))
+}
+
+/// For callers inside the server: options as they stand in a request's body.
+pub fn options_of(raw: Value) -> WriteOptions {
+    let dry_run = raw["dryRun"].as_array().is_some_and(|all| !all.is_empty());
+    WriteOptions { dry_run, raw, ..WriteOptions::default() }
+}

@@ -1,0 +1,180 @@
+//! Lists: from the cache where it has the revision, from the store's history where it does not.
+
+use std::sync::Arc;
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use bytes::Bytes;
+use knarr_api::status::{ApiError, Reason};
+use knarr_store::{RangeRequest, Revision, StoreError};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Context, Selection,
+    options::{self, Freshness},
+};
+use crate::{
+    cache::{Extract, Listing, PREFIX, object_key, store_error},
+    codec::respond::{self, ListMeta},
+    contract::{Response, Stored},
+};
+
+/// Where the next page begins, and of which revision it is. Opaque to clients.
+#[derive(Debug, Serialize, Deserialize)]
+struct Token {
+    v: String,
+    rv: u64,
+    start: String,
+}
+
+impl Token {
+    fn encode(revision: u64, last_key: &str) -> String {
+        let token = Self { v: "meta.k8s.io/v1".into(), rv: revision, start: last_key.to_owned() };
+        URL_SAFE_NO_PAD.encode(serde_json::to_vec(&token).unwrap_or_default())
+    }
+
+    fn decode(text: &str) -> Result<Self, ApiError> {
+        let bytes = URL_SAFE_NO_PAD.decode(text).ok();
+        let token = bytes.and_then(|bytes| serde_json::from_slice::<Self>(&bytes).ok());
+        token
+            .filter(|token| token.v == "meta.k8s.io/v1")
+            .ok_or_else(|| ApiError::bad_request("continue key is not valid: encoded as an unknown version"))
+    }
+}
+
+pub async fn list(context: &Context) -> Result<Response, ApiError> {
+    let selection = Selection::parse(context.resource, context.namespace(), &context.query)?;
+    let limit = parse_limit(context)?;
+    let (listing, mut meta) = select(context, &selection, limit).await?;
+    if listing.remaining > 0 {
+        // Filtered lists do not say how much is left, as upstream's do not.
+        meta.remaining = selection.is_everything().then_some(listing.remaining);
+        meta.continue_token = listing.items.last().map_or_else(String::new, |last| Token::encode(meta.revision, &last.key));
+    }
+    let items = listing.items.into_iter().map(|item| context.server.in_version(context.resource, item)).collect();
+    Ok(respond::list(context.resource, items, &meta, context.accept, context.server.env.now()))
+}
+
+fn parse_limit(context: &Context) -> Result<usize, ApiError> {
+    match context.query.get("limit") {
+        "" => Ok(0),
+        text => match text.parse::<i64>() {
+            Ok(limit) => Ok(usize::try_from(limit).unwrap_or(0)),
+            Err(_) => Err(ApiError::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax"))),
+        },
+    }
+}
+
+/// The objects of one page, and the revision that they are of.
+pub async fn select(context: &Context, selection: &Selection, limit: usize) -> Result<(Listing, ListMeta), ApiError> {
+    let caches = &context.server.caches;
+    let freshness = options::list_freshness(&context.query, limit)?;
+    let token = match context.query.get("continue") {
+        "" => None,
+        text => {
+            if !matches!(freshness, Freshness::MostRecent | Freshness::Any) {
+                return Err(ApiError::bad_request("specifying resource version is not allowed when using continue"));
+            }
+            Some(Token::decode(text)?)
+        }
+    };
+    let exactly = match (&token, freshness) {
+        (Some(token), _) => Some(token.rv),
+        (None, Freshness::Exact(revision)) => Some(revision),
+        (None, Freshness::NotOlderThan(revision)) => {
+            caches.at_least(revision).await?;
+            None
+        }
+        (None, Freshness::MostRecent) => {
+            caches.fresh().await?;
+            None
+        }
+        (None, Freshness::Any) => None,
+    };
+    if let Some(revision) = exactly {
+        caches.at_least(revision).await?;
+    }
+    let after = token.as_ref().map(|token| token.start.as_str());
+    // Read before the list is taken: the list may be newer than this, and never older.
+    let applied = caches.applied();
+    let (listing, changed_at) = from_cache(context, selection, after, limit);
+    match exactly {
+        // What is listed has not changed since, so the cache's state is that revision's.
+        Some(revision) if changed_at <= revision => Ok((listing, ListMeta { revision, ..ListMeta::default() })),
+        Some(revision) => {
+            let listing = from_store(context, selection, after, limit, revision).await?;
+            Ok((listing, ListMeta { revision, ..ListMeta::default() }))
+        }
+        None => Ok((listing, ListMeta { revision: applied.max(changed_at), ..ListMeta::default() })),
+    }
+}
+
+fn from_cache(context: &Context, selection: &Selection, after: Option<&str>, limit: usize) -> (Listing, u64) {
+    let Some(cache) = context.server.caches.of(context.resource) else {
+        return (Listing { items: Vec::new(), remaining: 0 }, 0);
+    };
+    // One name in one namespace is one lookup.
+    if let Some(name) = selection.name()
+        && (!selection.namespace.is_empty() || !context.resource.namespaced)
+    {
+        let found = cache.get(&object_key(&selection.namespace, name));
+        let items = found.into_iter().filter(|object| selection.matches(object)).collect();
+        return (Listing { items, remaining: 0 }, cache.changed_at());
+    }
+    let everything = selection.is_everything();
+    cache.list(&selection.namespace, after, limit, |object| everything || selection.matches(object))
+}
+
+/// A page of the past: read from the store's history.
+async fn from_store(
+    context: &Context,
+    selection: &Selection,
+    after: Option<&str>,
+    limit: usize,
+    revision: u64,
+) -> Result<Listing, ApiError> {
+    let resource = context.resource.stored_as();
+    let mut prefix = format!("{PREFIX}{}/", resource.storage);
+    let root = prefix.len();
+    if !selection.namespace.is_empty() {
+        prefix.push_str(&selection.namespace);
+        prefix.push('/');
+    }
+    let start = match after {
+        Some(key) => format!("{}{key}\0", &prefix[..root]),
+        None => prefix.clone(),
+    };
+    // `0` is the byte after `/`.
+    let end = format!("{}0", &prefix[..prefix.len() - 1]);
+    let request =
+        RangeRequest { start: Bytes::from(start), end: Bytes::from(end), revision: Some(Revision(revision)), limit: 0 };
+    let reply = context.server.store.range(request).await.map_err(|error| expired_page(&error, after.is_some()))?;
+    let mut items: Vec<Arc<Stored>> = Vec::new();
+    let mut remaining = 0;
+    for kv in &reply.kvs {
+        let key = String::from_utf8_lossy(&kv.key[root.min(kv.key.len())..]).into_owned();
+        let stored = Extract::parse(resource, &kv.value).stored(&key, &kv.value, kv.mod_revision.0);
+        if !selection.matches(&stored) {
+            continue;
+        }
+        if limit > 0 && items.len() == limit {
+            remaining += 1;
+        } else {
+            items.push(Arc::new(stored));
+        }
+    }
+    Ok(Listing { items, remaining })
+}
+
+fn expired_page(error: &StoreError, is_page: bool) -> ApiError {
+    match error {
+        StoreError::Compacted { .. } if is_page => ApiError::new(
+            Reason::Expired,
+            "The provided continue parameter is too old to display a consistent list result. You can start a new list \
+             without the continue parameter.",
+        ),
+        StoreError::Compacted { requested, compacted } => {
+            ApiError::expired(format!("The resourceVersion for the provided list is too old: {requested} ({compacted})."))
+        }
+        other => store_error(other),
+    }
+}

@@ -1,0 +1,166 @@
+//! One handler a verb, the same for every resource.
+
+mod delete;
+mod list;
+mod object;
+mod options;
+mod patch;
+mod scale;
+mod selection;
+mod watch;
+
+use std::sync::Arc;
+
+use http::{HeaderMap, StatusCode};
+use knarr_api::{
+    registry::{Resource, by_plural},
+    status::ApiError,
+};
+
+pub use selection::Selection;
+
+use crate::{
+    codec::{Accept, respond},
+    contract::{Body, Lookup, Response, Stored, SubresourceRequest, UserInfo},
+    route::{Query, RequestInfo},
+    server::Inner,
+    write::{Call, WriteOptions, Written},
+};
+
+/// Subresources of the object's own shape, which the generic path serves.
+const OBJECT_SHAPED: [&str; 5] = ["status", "ephemeralcontainers", "resize", "finalize", "approval"];
+
+/// Everything about a request that its handler needs beside the body.
+pub struct Context {
+    pub server: Arc<Inner>,
+    pub resource: &'static Resource,
+    pub subresource: &'static str,
+    pub info: RequestInfo,
+    pub query: Query,
+    pub headers: HeaderMap,
+    pub user: Arc<UserInfo>,
+    pub accept: Accept,
+}
+
+impl Context {
+    fn call<'a>(&'a self, options: &'a WriteOptions) -> Call<'a> {
+        Call {
+            resource: self.resource,
+            namespace: self.namespace(),
+            name: &self.info.name,
+            subresource: self.subresource,
+            user: &self.user,
+            options,
+        }
+    }
+
+    /// A Namespace is named by its path's namespace, but does not lie in one.
+    fn namespace(&self) -> &str {
+        if self.resource.namespaced { &self.info.namespace } else { "" }
+    }
+
+    fn not_found(&self) -> ApiError {
+        ApiError::not_found(&self.resource.qualified_name(), &self.info.name)
+    }
+
+    fn not_supported(&self) -> ApiError {
+        ApiError::new(knarr_api::status::Reason::MethodNotAllowed, "the server does not allow this method on the requested resource")
+    }
+
+    fn written(&self, written: Written) -> Response {
+        let stored = self.server.in_version(self.resource, written.object);
+        let mut response = self.one(&stored, written.status);
+        add_warnings(&mut response, &written.warnings);
+        response
+    }
+
+    fn one(&self, stored: &Stored, status: StatusCode) -> Response {
+        respond::object(self.resource, stored, status, self.accept, self.server.env.now())
+    }
+}
+
+/// Warnings as RFC 7234 has them, quoted, with what would break a header left out.
+fn add_warnings(response: &mut Response, warnings: &[String]) {
+    for warning in warnings {
+        let mut text = String::with_capacity(warning.len() + 10);
+        text.push_str("299 - \"");
+        for c in warning.chars().filter(|c| !c.is_control()) {
+            if matches!(c, '"' | '\\') {
+                text.push('\\');
+            }
+            text.push(c);
+        }
+        text.push('"');
+        if let Ok(value) = http::HeaderValue::from_bytes(text.as_bytes()) {
+            response.headers_mut().append(http::header::WARNING, value);
+        }
+    }
+}
+
+/// Finds what a resource path names. A path that is none is answered as upstream does, in plain text.
+pub fn resolve(info: &RequestInfo) -> Option<(&'static Resource, &'static str)> {
+    let resource = by_plural(&info.group, &info.version, &info.resource)?;
+    if info.subresource.is_empty() {
+        return Some((resource, ""));
+    }
+    Some((resource, resource.subresource(&info.subresource)?.name))
+}
+
+/// Serves a request to a resource that was authenticated and authorised.
+pub async fn serve(context: Context, request: http::Request<Body>) -> Result<Response, ApiError> {
+    if let Some(handler) = context.server.plugins.handler(context.resource, context.subresource) {
+        return hand_over(context, handler, request).await;
+    }
+    let allowed = match context.subresource {
+        "" => context.resource.verbs.iter().any(|verb| verb.as_str() == context.info.verb),
+        name => {
+            let subresource = context.resource.subresource(name);
+            subresource.is_some_and(|sub| sub.verbs.iter().any(|verb| verb.as_str() == context.info.verb))
+        }
+    };
+    let served = context.subresource.is_empty() || context.subresource == "scale" || OBJECT_SHAPED.contains(&context.subresource);
+    if !allowed || !served {
+        return Err(context.not_supported());
+    }
+    if context.resource.namespaced
+        && context.info.namespace.is_empty()
+        && !matches!(context.info.verb, "list" | "watch")
+    {
+        return Err(ApiError::no_such_resource());
+    }
+    if context.subresource == "scale" {
+        return scale::serve(&context, request.into_body()).await;
+    }
+    match context.info.verb {
+        "get" => object::get(&context).await,
+        "list" => list::list(&context).await,
+        "watch" => watch::watch(context).await,
+        "create" => object::create(&context, request.into_body()).await,
+        "update" => object::update(&context, request.into_body()).await,
+        "patch" => patch::patch(&context, request.into_body()).await,
+        "delete" => delete::delete(&context, request.into_body()).await,
+        "deletecollection" => delete::delete_collection(&context, request.into_body()).await,
+        _ => Err(context.not_supported()),
+    }
+}
+
+async fn hand_over(
+    context: Context,
+    handler: Arc<dyn crate::contract::SubresourceHandler>,
+    request: http::Request<Body>,
+) -> Result<Response, ApiError> {
+    let dry_run = options::dry_run(&context.query)?;
+    let lookup: Arc<dyn Lookup> = context.server.lookup.clone();
+    let namespace = context.namespace().to_owned();
+    let request = SubresourceRequest {
+        resource: context.resource,
+        subresource: context.subresource,
+        namespace,
+        name: context.info.name,
+        rest: context.info.rest,
+        user: UserInfo::clone(&context.user),
+        dry_run,
+        request,
+    };
+    handler.handle(lookup, request).await
+}

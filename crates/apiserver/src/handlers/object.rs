@@ -1,0 +1,56 @@
+//! One object: get, create, update.
+
+use http::StatusCode;
+use knarr_api::status::ApiError;
+
+use super::{Context, options};
+use crate::{
+    cache::object_key,
+    codec::{decode_object, read_body},
+    contract::{Body, Response},
+    write::{Change, rules, text},
+};
+
+pub async fn get(context: &Context) -> Result<Response, ApiError> {
+    let caches = &context.server.caches;
+    match options::revision(&context.query)? {
+        None => {
+            caches.fresh().await?;
+        }
+        Some(revision) => caches.at_least(revision).await?,
+    }
+    let key = object_key(context.namespace(), &context.info.name);
+    let found = caches.of(context.resource).and_then(|cache| cache.get(&key)).ok_or_else(|| context.not_found())?;
+    let served = context.server.in_version(context.resource, found);
+    Ok(context.one(&served, StatusCode::OK))
+}
+
+pub async fn create(context: &Context, body: Body) -> Result<Response, ApiError> {
+    let options = options::write_options("CreateOptions", &context.query, &context.headers)?;
+    let body = read_body(body).await?;
+    let mut warnings = Vec::new();
+    let gvk = context.resource.gvk();
+    let object = decode_object(gvk, &context.headers, &body, options.validation, &mut warnings)?;
+    let mut written = context.server.create(context.call(&options), object).await?;
+    written.warnings.splice(0..0, warnings);
+    Ok(context.written(written))
+}
+
+pub async fn update(context: &Context, body: Body) -> Result<Response, ApiError> {
+    let options = options::write_options("UpdateOptions", &context.query, &context.headers)?;
+    let body = read_body(body).await?;
+    let mut warnings = Vec::new();
+    let gvk = context.resource.gvk();
+    let object = decode_object(gvk, &context.headers, &body, options.validation, &mut warnings)?;
+    if text(&object, "name").is_empty() {
+        return Err(ApiError::bad_request("name must be provided"));
+    }
+    let may_create = context.subresource.is_empty() && rules(context.resource.stored_as()).allow_create_on_update();
+    let mut change = |current: Option<&serde_json::Value>| match current {
+        None if !may_create => Err(context.not_found()),
+        _ => Ok(Change::update(object.clone())),
+    };
+    let mut written = context.server.update(context.call(&options), &mut change).await?;
+    written.warnings.splice(0..0, warnings);
+    Ok(context.written(written))
+}

@@ -1,0 +1,91 @@
+//! Which objects of a resource a list, a watch or a deletion is about.
+
+use knarr_api::{
+    field::quote,
+    registry::Resource,
+    selector::{FieldSelector, LabelSelector},
+    status::ApiError,
+};
+
+use crate::{contract::Stored, route::Query, write::rules};
+
+#[derive(Clone, Copy, Debug)]
+enum Field {
+    Name,
+    Namespace,
+    /// An index into the resource's selectable fields.
+    Extracted(usize),
+}
+
+#[derive(Clone, Debug)]
+pub struct Selection {
+    /// Empty for all.
+    pub namespace: String,
+    labels: LabelSelector,
+    fields: Vec<(Field, bool, String)>,
+}
+
+impl Selection {
+    pub fn parse(resource: &'static Resource, namespace: &str, query: &Query) -> Result<Self, ApiError> {
+        let labels = LabelSelector::parse(query.get("labelSelector"))
+            .map_err(|error| ApiError::bad_request(format!("unable to parse requirement: {error}")))?;
+        let asked = FieldSelector::parse(query.get("fieldSelector"))
+            .map_err(|error| ApiError::bad_request(error.to_string()))?;
+        let known = rules(resource.stored_as()).selectable_fields();
+        let mut fields = Vec::new();
+        for requirement in asked.requirements() {
+            let field = match requirement.field.as_str() {
+                "metadata.name" => Field::Name,
+                "metadata.namespace" => Field::Namespace,
+                other => match known.iter().position(|field| *field == other) {
+                    Some(index) => Field::Extracted(index),
+                    None => return Err(unknown_field(resource, known, other)),
+                },
+            };
+            fields.push((field, requirement.equal, requirement.value.clone()));
+        }
+        Ok(Self { namespace: namespace.to_owned(), labels, fields })
+    }
+
+    /// The one name that can be selected, where there is only one.
+    pub fn name(&self) -> Option<&str> {
+        let by_name = |(field, equal, value): &(Field, bool, String)| {
+            (matches!(field, Field::Name) && *equal).then_some(value.as_str().len()).is_some()
+        };
+        self.fields.iter().find(|field| by_name(field)).map(|(_, _, name)| name.as_str())
+    }
+
+    pub fn is_everything(&self) -> bool {
+        self.labels.is_empty() && self.fields.is_empty()
+    }
+
+    /// Labels and fields; the namespace too.
+    pub fn matches(&self, object: &Stored) -> bool {
+        (self.namespace.is_empty() || object.namespace() == self.namespace) && self.selects(object)
+    }
+
+    fn selects(&self, object: &Stored) -> bool {
+        let value = |field: Field| match field {
+            Field::Name => object.name(),
+            Field::Namespace => object.namespace(),
+            Field::Extracted(index) => object.fields.get(index).map_or("", |value| value),
+        };
+        let label = |key: &str| {
+            let at = object.labels.binary_search_by(|(name, _)| (**name).cmp(key)).ok()?;
+            Some(&*object.labels[at].1)
+        };
+        self.fields.iter().all(|(field, equal, wanted)| (value(*field) == wanted) == *equal)
+            && (self.labels.is_empty() || self.labels.matches(label))
+    }
+}
+
+fn unknown_field(resource: &Resource, known: &[&str], field: &str) -> ApiError {
+    if known.is_empty() {
+        return ApiError::bad_request(format!(
+            "{} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"",
+            quote(field)
+        ));
+    }
+    let _ = resource;
+    ApiError::bad_request(format!("field label not supported: {field}"))
+}

@@ -1,0 +1,123 @@
+//! Creation: identity is given, the rules are asked, and the key must be free.
+
+use http::StatusCode;
+use knarr_api::{meta, status::ApiError, time};
+use knarr_store::Compare;
+use serde_json::Value;
+
+use super::{Call, Commit, Written, fields, metadata_mut, qualified_kind, rules, text};
+use crate::{
+    cache::store_key,
+    contract::Operation,
+    convert,
+    server::Inner,
+};
+
+/// How often a generated name that is taken is replaced, as upstream does.
+const NAME_ATTEMPTS: usize = 8;
+
+impl Inner {
+    /// Creates an object that was decoded and has its type set.
+    pub async fn create(&self, call: Call<'_>, object: Value) -> Result<Written, ApiError> {
+        self.create_as(call, object, fields::Tracking::Update).await
+    }
+
+    pub(super) async fn create_as(
+        &self,
+        call: Call<'_>,
+        mut object: Value,
+        tracking: fields::Tracking,
+    ) -> Result<Written, ApiError> {
+        let resource = call.stored_resource();
+        let strategy = rules(resource);
+        let mut warnings = Vec::new();
+        check_target(&call, &mut object)?;
+        convert::to_stored(call.resource, &mut object);
+        self.give_identity(&call, &mut object);
+        strategy.default(&mut object);
+        strategy.prepare_create(&mut object);
+        let named = text(&object, "name").to_owned();
+        let call = Call { name: &named, ..call };
+        let mut object = self.admit_mutating(&call, Operation::Create, object, None, &mut warnings).await?;
+        if !self.plugins.admission.is_empty() {
+            strategy.default(&mut object);
+        }
+        let generated = text(&object, "name").is_empty() && !text(&object, "generateName").is_empty();
+        for attempt in 1.. {
+            if generated {
+                let name = meta::generate_name(text(&object, "generateName"), self.env.random());
+                metadata_mut(&mut object).insert("name".into(), name.into());
+            }
+            if attempt == 1 {
+                warnings.extend(strategy.warnings(&object));
+                fields::track(&mut object, None, &call, tracking, self.env.now());
+            }
+            let mut errors = meta::validate_create(&object, resource.namespaced, strategy.name_rule());
+            errors.extend(strategy.validate_create(&object));
+            if !errors.is_empty() {
+                return Err(ApiError::invalid(&qualified_kind(resource), text(&object, "name"), errors));
+            }
+            let name = text(&object, "name").to_owned();
+            let call = Call { name: &name, ..call };
+            object = self.admit_validating(&call, Operation::Create, object, None).await?;
+            match self.insert(&call, &object).await? {
+                Some(stored) => {
+                    return Ok(Written { object: stored, status: StatusCode::CREATED, warnings, exists: true });
+                }
+                None if !generated => return Err(ApiError::already_exists(&call.resource.qualified_name(), &name)),
+                None if attempt == NAME_ATTEMPTS => {
+                    return Err(ApiError::generate_name_conflict(&call.resource.qualified_name(), &name));
+                }
+                None => {}
+            }
+        }
+        unreachable!("the attempts above end in an answer")
+    }
+
+    /// `None` where the name is taken.
+    async fn insert(&self, call: &Call<'_>, object: &Value) -> Result<Option<std::sync::Arc<crate::contract::Stored>>, ApiError> {
+        let resource = call.stored_resource();
+        if call.options.dry_run {
+            let taken = self.current(resource, call.namespace, call.name).await?.is_some();
+            return Ok((!taken).then(|| self.unstored(resource, object, None)));
+        }
+        let key = store_key(resource, call.namespace, call.name);
+        match self.put(resource, &key, Compare::Absent(key.clone()), object).await? {
+            Commit::Done(stored) => Ok(Some(stored)),
+            Commit::Lost(_) => Ok(None),
+        }
+    }
+
+    fn give_identity(&self, call: &Call<'_>, object: &mut Value) {
+        let uid = self.env.uid().to_string();
+        let now = time::seconds(self.env.now());
+        let metadata = metadata_mut(object);
+        for key in ["resourceVersion", "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds"] {
+            metadata.remove(key);
+        }
+        metadata.insert("uid".into(), uid.into());
+        metadata.insert("creationTimestamp".into(), now.into());
+        if call.resource.namespaced {
+            metadata.insert("namespace".into(), call.namespace.into());
+        }
+    }
+}
+
+/// The object must be meant for the place it was sent to.
+fn check_target(call: &Call<'_>, object: &mut Value) -> Result<(), ApiError> {
+    let namespace = text(object, "namespace");
+    if call.resource.namespaced {
+        if !namespace.is_empty() && namespace != call.namespace {
+            return Err(ApiError::bad_request(
+                "the namespace of the provided object does not match the namespace sent on the request",
+            ));
+        }
+    } else if namespace.is_empty() {
+        metadata_mut(object).remove("namespace");
+    }
+    let revision = text(object, "resourceVersion");
+    if !revision.is_empty() && revision != "0" {
+        return Err(ApiError::bad_request("resourceVersion should not be set on objects to be created"));
+    }
+    Ok(())
+}

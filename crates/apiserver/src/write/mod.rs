@@ -1,0 +1,229 @@
+//! The write path that every object takes: defaults, rules, admission, one transaction, an answer.
+//!
+//! All CPU work happens outside any lock; two writers of one object meet only in the store, where the loser's
+//! transaction fails with the object as it is now and the work is done again on that.
+
+mod create;
+mod delete;
+mod event_lease;
+mod fields;
+mod update;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::StatusCode;
+use knarr_api::{
+    registry::Resource,
+    status::ApiError,
+    strategy::{self, Strategy},
+};
+use knarr_store::{Compare, KeyValue, Op, Txn, TxnReply};
+use serde_json::{Map, Value};
+
+pub use event_lease::EventLeases;
+pub use fields::Tracking;
+pub use update::{Basis, Change};
+
+use crate::{
+    cache::{Extract, object_key, splice, store_error, store_key},
+    contract::{AdmissionRequest, Operation, Stored, UserInfo},
+    convert,
+    server::Inner,
+};
+
+/// What becomes of unknown and duplicate fields.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Validation {
+    Ignore,
+    #[default]
+    Warn,
+    Strict,
+}
+
+/// CreateOptions, UpdateOptions and PatchOptions in one.
+#[derive(Clone, Debug, Default)]
+pub struct WriteOptions {
+    pub dry_run: bool,
+    pub validation: Validation,
+    /// Who is written down in `managedFields`.
+    pub manager: String,
+    /// The options as admission sees them.
+    pub raw: Value,
+}
+
+/// Who writes what, and how.
+#[derive(Clone, Copy)]
+pub struct Call<'a> {
+    /// The version that the client speaks; objects are stored in [`Resource::stored_as`].
+    pub resource: &'static Resource,
+    pub namespace: &'a str,
+    pub name: &'a str,
+    /// Empty for the object itself.
+    pub subresource: &'static str,
+    pub user: &'a UserInfo,
+    pub options: &'a WriteOptions,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Written {
+    pub object: Arc<Stored>,
+    pub status: StatusCode,
+    pub warnings: Vec<String>,
+    /// False where the object is gone after the write.
+    pub exists: bool,
+}
+
+pub(crate) fn rules(resource: &Resource) -> &'static dyn Strategy {
+    strategy::of_kind(resource.group, resource.kind)
+}
+
+/// How resources are named in `Invalid`: `Deployment.apps`.
+fn qualified_kind(resource: &Resource) -> String {
+    if resource.group.is_empty() { resource.kind.to_owned() } else { format!("{}.{}", resource.kind, resource.group) }
+}
+
+pub(crate) fn metadata_mut(object: &mut Value) -> &mut Map<String, Value> {
+    let Value::Object(members) = object else {
+        // Only objects get here; the decoder refuses everything else.
+        *object = Value::Object(Map::new());
+        return metadata_mut(object);
+    };
+    let metadata = members.entry("metadata").or_insert_with(|| Value::Object(Map::new()));
+    if !metadata.is_object() {
+        *metadata = Value::Object(Map::new());
+    }
+    match metadata {
+        Value::Object(metadata) => metadata,
+        _ => unreachable!("metadata was made an object above"),
+    }
+}
+
+pub(crate) fn text<'a>(object: &'a Value, key: &str) -> &'a str {
+    object["metadata"][key].as_str().unwrap_or_default()
+}
+
+impl Call<'_> {
+    fn stored_resource(&self) -> &'static Resource {
+        self.resource.stored_as()
+    }
+
+    fn key(&self) -> Bytes {
+        store_key(self.resource, self.namespace, self.name)
+    }
+}
+
+/// One committed or refused transaction on one key.
+enum Commit {
+    Done(Arc<Stored>),
+    /// Somebody else was first: the object as it is now.
+    Lost(Option<KeyValue>),
+}
+
+impl Inner {
+    /// Puts one object if `compare` holds. The answer is the object under its revision.
+    async fn put(&self, resource: &'static Resource, key: &Bytes, compare: Compare, object: &Value) -> Result<Commit, ApiError> {
+        let value = Bytes::from(splice::encode(object));
+        let extract = Extract::of(resource, object);
+        self.caches.announce(key, &value, extract.clone());
+        let lease = self.event_leases.for_resource(resource, &*self.store).await?;
+        let ops = vec![Op::Put { key: key.clone(), value: value.clone(), lease }];
+        let reply = self.store.txn(Txn { compares: vec![compare], ops }).await;
+        match reply {
+            Ok(TxnReply::Committed { revision }) => {
+                let name = object_key(text(object, "namespace"), text(object, "name"));
+                Ok(Commit::Done(Arc::new(extract.stored(&name, &value, revision.0))))
+            }
+            Ok(TxnReply::Conflict { current, .. }) => {
+                self.caches.retract(key);
+                Ok(Commit::Lost(current.into_iter().next().flatten()))
+            }
+            Err(error) => {
+                self.caches.retract(key);
+                Err(store_error(&error))
+            }
+        }
+    }
+
+    /// An object that is not stored (a dry run, or one that is gone), as it would be served.
+    fn unstored(&self, resource: &'static Resource, object: &Value, revision: Option<u64>) -> Arc<Stored> {
+        let name = object_key(text(object, "namespace"), text(object, "name"));
+        let bytes = splice::encode(object);
+        let extract = Extract::of(resource, object);
+        match revision {
+            Some(revision) => Arc::new(extract.stored(&name, &bytes, revision)),
+            None => Arc::new(Stored {
+                key: name.into(),
+                json: bytes.into(),
+                resource_version: 0,
+                labels: extract.labels,
+                fields: extract.fields,
+            }),
+        }
+    }
+
+    /// The stored object as it is now; waits until every acknowledged write is visible.
+    pub async fn current(&self, resource: &'static Resource, namespace: &str, name: &str) -> Result<Option<Arc<Stored>>, ApiError> {
+        self.caches.fresh().await?;
+        Ok(self.caches.of(resource).and_then(|cache| cache.get(&object_key(namespace, name))))
+    }
+
+    /// Runs one half of admission over an object on its way.
+    async fn admit_mutating(
+        &self,
+        call: &Call<'_>,
+        operation: Operation,
+        object: Value,
+        old: Option<&Value>,
+        warnings: &mut Vec<String>,
+    ) -> Result<Value, ApiError> {
+        let mut request = self.admission_request(call, operation, object, old);
+        for plugin in &self.plugins.admission {
+            plugin.mutate(&mut request).await?;
+        }
+        warnings.append(&mut request.warnings);
+        Ok(request.object)
+    }
+
+    async fn admit_validating(
+        &self,
+        call: &Call<'_>,
+        operation: Operation,
+        object: Value,
+        old: Option<&Value>,
+    ) -> Result<Value, ApiError> {
+        let request = self.admission_request(call, operation, object, old);
+        for plugin in &self.plugins.admission {
+            plugin.validate(&request).await?;
+        }
+        Ok(request.object)
+    }
+
+    fn admission_request<'a>(
+        &self,
+        call: &'a Call<'_>,
+        operation: Operation,
+        object: Value,
+        old: Option<&'a Value>,
+    ) -> AdmissionRequest<'a> {
+        AdmissionRequest {
+            operation,
+            resource: call.resource,
+            subresource: call.subresource,
+            namespace: call.namespace,
+            name: call.name,
+            user: call.user,
+            dry_run: call.options.dry_run,
+            object,
+            old,
+            options: &call.options.raw,
+            warnings: Vec::new(),
+        }
+    }
+
+    /// The answer in the version that the client speaks.
+    pub(crate) fn in_version(&self, resource: &'static Resource, stored: Arc<Stored>) -> Arc<Stored> {
+        convert::served(resource, stored)
+    }
+}
