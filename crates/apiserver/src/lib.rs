@@ -1,5 +1,9 @@
 //! HTTP, authentication, admission, patches, watch fan-out: the Kubernetes API over a [`knarr_store::Store`].
 //! Never a controller's logic.
+//!
+//! A request is routed by its path (`route`), goes through the contract's authenticators and authorisers
+//! (`server::dispatch`), and meets one handler a verb that is the same for every resource (`handlers`). Reads come
+//! from the watch cache (`cache`), writes take one path (`write`) into the store.
 
 pub mod admission;
 pub mod alloc;
@@ -7,15 +11,27 @@ pub mod authn;
 pub mod authz;
 pub mod bootstrap;
 pub mod builtin;
+mod cache;
+mod codec;
 pub mod contract;
+mod convert;
 mod derived;
+mod discovery;
 pub mod env;
-pub use env::Env;
+mod handlers;
+mod health;
 mod json;
+mod metrics;
+mod openapi;
 pub mod pki;
 pub mod proxy;
+mod route;
 mod security;
+mod server;
 pub mod subresources;
 pub mod tokens;
+mod write;
 
+pub use env::Env;
 pub use security::{Security, SecurityConfig};
+pub use server::{ApiServer, ApiServerBuilder, LocalService, PathHandler, Plugins, StartError};

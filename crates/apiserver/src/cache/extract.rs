@@ -18,7 +18,7 @@ impl Extract {
     pub fn of(resource: &'static Resource, object: &Value) -> Self {
         let labels = object["metadata"]["labels"].as_object();
         let labels = labels.into_iter().flatten().map(|(key, value)| (key.as_str().into(), text(value))).collect();
-        let rules = strategy::of(resource);
+        let rules = strategy::of_kind(resource.group, resource.kind);
         let fields = rules.selectable_fields().iter().map(|field| rules.field(object, field).into()).collect();
         Self { labels, fields }
     }

@@ -5,8 +5,8 @@ use std::borrow::Borrow;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use knarr_api::{print, registry::Resource};
-use serde_json::json;
+use knarr_api::registry::Resource;
+use serde_json::{Value, json};
 
 use super::{accept::IncludeObject, respond};
 use crate::contract::Stored;
@@ -20,7 +20,7 @@ pub fn of<S: Borrow<Stored>>(
     include: IncludeObject,
     now: Timestamp,
 ) -> Bytes {
-    let columns: Vec<_> = print::columns(resource)
+    let columns: Vec<_> = columns(resource)
         .iter()
         .map(|column| {
             json!({"name": column.name, "type": column.kind, "format": column.format,
@@ -36,7 +36,7 @@ pub fn of<S: Borrow<Stored>>(
         if at > 0 {
             out.push(',');
         }
-        let cells = print::row(resource, &stored.value(), now);
+        let cells = row(resource, &stored.value(), now);
         out.push_str(r#"{"cells":"#);
         out.push_str(&serde_json::to_string(&cells).unwrap_or_default());
         out.push_str(r#","object":"#);
@@ -54,4 +54,24 @@ pub fn of<S: Borrow<Stored>>(
     }
     out.push_str("]}\n");
     out.into()
+}
+
+struct Column {
+    name: &'static str,
+    kind: &'static str,
+    format: &'static str,
+    description: &'static str,
+    priority: i32,
+}
+
+fn columns(_resource: &Resource) -> &'static [Column] {
+    &[
+        Column { name: "Name", kind: "string", format: "name", description: "Name must be unique within a namespace.", priority: 0 },
+        Column { name: "Created At", kind: "date", format: "", description: "When the object was created.", priority: 0 },
+    ]
+}
+
+fn row(_resource: &Resource, object: &Value, _now: Timestamp) -> Vec<Value> {
+    let metadata = &object["metadata"];
+    vec![metadata["name"].clone(), metadata["creationTimestamp"].clone()]
 }

@@ -39,6 +39,9 @@ impl Stored {
     }
 }
 
+/// Changes an object in place; it may be called again with the object that another writer left.
+pub type ChangeFn<'a> = dyn FnMut(&mut Value) -> Result<(), ApiError> + Send + 'a;
+
 /// What authorisers, admission and subresources may ask of the server they are part of: reads from the watch
 /// cache, and writes that take the whole generic path under a user's name.
 #[async_trait]
@@ -66,7 +69,7 @@ pub trait Lookup: Send + Sync + 'static {
         subresource: &'static str,
         namespace: &str,
         name: &str,
-        change: &mut (dyn FnMut(&mut Value) -> Result<(), ApiError> + Send),
+        change: &mut ChangeFn<'_>,
     ) -> Result<Value, ApiError>;
     async fn delete(
         &self,

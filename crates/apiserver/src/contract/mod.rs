@@ -8,5 +8,5 @@ mod subresource;
 
 pub use admission::{Admission, AdmissionRequest, Operation};
 pub use auth::{Attributes, AuthenticationError, Authenticator, Authorizer, Credentials, Decision, UserInfo};
-pub use lookup::{Fields, Labels, Lookup, Stored};
+pub use lookup::{ChangeFn, Fields, Labels, Lookup, Stored};
 pub use subresource::{Body, Response, SubresourceHandler, SubresourceRequest};

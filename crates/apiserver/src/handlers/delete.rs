@@ -1,14 +1,16 @@
 //! Deletion of one object, and of all that a selector names.
 
-use futures::{StreamExt, stream};
+use std::sync::Arc;
+
+use futures::{FutureExt, StreamExt, stream};
 use http::StatusCode;
 use knarr_api::{registry::Resource, status::ApiError};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{Context, Selection, list, options};
 use crate::{
     codec::{decode_options, read_body, respond},
-    contract::{Body, Response},
+    contract::{Body, Response, Stored},
     write::{Call, WriteOptions, Written},
 };
 
@@ -69,25 +71,7 @@ pub async fn delete_collection(context: &Context, body: Body) -> Result<Response
     let options = delete_options(context, body).await?;
     let selection = Selection::parse(context.resource, context.namespace(), &context.query)?;
     let (listing, meta) = list::select(context, &selection, 0).await?;
-    let deletions = listing.items.into_iter().map(|object| {
-        let options = &options;
-        async move {
-            let call = Call {
-                resource: context.resource,
-                namespace: object.namespace(),
-                name: object.name(),
-                subresource: "",
-                user: &context.user,
-                options,
-            };
-            match context.server.delete(call).await {
-                Ok(written) => Ok(Some(written.object)),
-                // Somebody else was faster; what counts is that it is gone.
-                Err(error) if error.is_not_found() => Ok(None),
-                Err(error) => Err(error),
-            }
-        }
-    });
+    let deletions: Vec<_> = listing.items.into_iter().map(|object| delete_one(context, &options, object).boxed()).collect();
     let results: Vec<_> = stream::iter(deletions).buffered(PARALLEL_DELETIONS).collect().await;
     let mut items = Vec::with_capacity(results.len());
     for result in results {
@@ -98,8 +82,23 @@ pub async fn delete_collection(context: &Context, body: Body) -> Result<Response
     Ok(respond::list(context.resource, items, &meta, context.accept, context.server.env.now()))
 }
 
-/// For callers inside the server: options as they stand in a request's body.
-pub fn options_of(raw: Value) -> WriteOptions {
-    let dry_run = raw["dryRun"].as_array().is_some_and(|all| !all.is_empty());
-    WriteOptions { dry_run, raw, ..WriteOptions::default() }
+/// `None` where somebody else was faster: what counts is that it is gone.
+async fn delete_one(
+    context: &Context,
+    options: &WriteOptions,
+    object: Arc<Stored>,
+) -> Result<Option<Arc<Stored>>, ApiError> {
+    let call = Call {
+        resource: context.resource,
+        namespace: object.namespace(),
+        name: object.name(),
+        subresource: "",
+        user: &context.user,
+        options,
+    };
+    match context.server.delete(call).await {
+        Ok(written) => Ok(Some(written.object)),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error),
+    }
 }

@@ -4,7 +4,6 @@ mod delete;
 mod list;
 mod object;
 mod options;
-mod patch;
 mod scale;
 mod selection;
 mod watch;
@@ -137,7 +136,6 @@ pub async fn serve(context: Context, request: http::Request<Body>) -> Result<Res
         "watch" => watch::watch(context).await,
         "create" => object::create(&context, request.into_body()).await,
         "update" => object::update(&context, request.into_body()).await,
-        "patch" => patch::patch(&context, request.into_body()).await,
         "delete" => delete::delete(&context, request.into_body()).await,
         "deletecollection" => delete::delete_collection(&context, request.into_body()).await,
         _ => Err(context.not_supported()),

@@ -18,7 +18,7 @@ pub async fn serve(context: &Context, body: Body) -> Result<Response, ApiError> 
     match context.info.verb {
         "get" => get(context).await,
         "update" => update(context, body).await,
-        _ => super::patch::patch_scale(context, body).await,
+        _ => Err(context.not_supported()),
     }
 }
 

@@ -1,0 +1,230 @@
+//! Discovery: which groups, versions and resources are served.
+//! (<https://kubernetes.io/docs/concepts/overview/kubernetes-api/#discovery-api>)
+
+use std::{collections::BTreeMap, sync::OnceLock};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use knarr_api::registry::{Resource, Subresource, Verb, builtins};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    codec::{Accept, respond},
+    contract::Response,
+};
+
+/// Groups in the order in which clients prefer them, which decides what a short name means. Groups that are not
+/// named here follow in alphabetical order.
+const GROUP_ORDER: [&str; 22] = [
+    "",
+    "apiregistration.k8s.io",
+    "apps",
+    "events.k8s.io",
+    "authentication.k8s.io",
+    "authorization.k8s.io",
+    "autoscaling",
+    "batch",
+    "certificates.k8s.io",
+    "networking.k8s.io",
+    "policy",
+    "rbac.authorization.k8s.io",
+    "storage.k8s.io",
+    "admissionregistration.k8s.io",
+    "apiextensions.k8s.io",
+    "scheduling.k8s.io",
+    "coordination.k8s.io",
+    "node.k8s.io",
+    "discovery.k8s.io",
+    "resource.k8s.io",
+    "flowcontrol.apiserver.k8s.io",
+    "internal.apiserver.k8s.io",
+];
+
+const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+
+/// A group and its versions, the preferred one first.
+struct Group {
+    name: &'static str,
+    versions: Vec<(&'static str, Vec<&'static Resource>)>,
+}
+
+#[derive(Default)]
+pub struct Discovery {
+    core: OnceLock<(Bytes, String)>,
+    named: OnceLock<(Bytes, String)>,
+}
+
+fn groups() -> Vec<Group> {
+    let mut found: BTreeMap<(usize, &'static str), BTreeMap<&'static str, Vec<&'static Resource>>> = BTreeMap::new();
+    for resource in builtins() {
+        let place = GROUP_ORDER.iter().position(|name| *name == resource.group).unwrap_or(GROUP_ORDER.len());
+        let versions = found.entry((place, resource.group)).or_default();
+        versions.entry(resource.version).or_default().push(resource);
+    }
+    let newest_first = |versions: BTreeMap<_, _>| versions.into_iter().rev().collect();
+    found.into_iter().map(|((_, name), versions)| Group { name, versions: newest_first(versions) }).collect()
+}
+
+fn group_version(group: &str, version: &str) -> String {
+    if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
+}
+
+impl Discovery {
+    /// Answers below `/api` and `/apis`; `None` where there is no such path.
+    pub fn answer(&self, path: &str, headers: &HeaderMap, accept: Accept) -> Option<Response> {
+        let segments: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+        let value = match segments.as_slice() {
+            ["api"] if wants_aggregated(headers) => return Some(aggregated(&self.core, headers, true)),
+            ["apis"] if wants_aggregated(headers) => return Some(aggregated(&self.named, headers, false)),
+            ["api"] => {
+                json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []})
+            }
+            ["apis"] => {
+                let groups: Vec<Value> = groups().iter().filter(|group| !group.name.is_empty()).map(api_group).collect();
+                json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
+            }
+            ["apis", name] => {
+                let groups = groups();
+                let mut group = api_group(groups.iter().find(|group| group.name == *name && !name.is_empty())?);
+                group["kind"] = "APIGroup".into();
+                group["apiVersion"] = "v1".into();
+                group
+            }
+            ["api", version] => resource_list("", version)?,
+            ["apis", group, version] if !group.is_empty() => resource_list(group, version)?,
+            _ => return None,
+        };
+        Some(respond::render(StatusCode::OK, value.to_string().into(), accept))
+    }
+
+    /// `/`: the paths that there are.
+    pub fn root(&self) -> Response {
+        let mut paths: Vec<String> = vec!["/api".into(), "/api/v1".into(), "/apis".into()];
+        for group in groups().iter().filter(|group| !group.name.is_empty()) {
+            paths.push(format!("/apis/{}", group.name));
+            paths.extend(group.versions.iter().map(|(version, _)| format!("/apis/{}/{version}", group.name)));
+        }
+        paths.extend(["/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version"].map(String::from));
+        let body = json!({"paths": paths});
+        respond::render(StatusCode::OK, body.to_string().into(), Accept { pretty: true, ..Accept::JSON })
+    }
+}
+
+fn api_group(group: &Group) -> Value {
+    let versions: Vec<Value> = group
+        .versions
+        .iter()
+        .map(|(version, _)| json!({"groupVersion": group_version(group.name, version), "version": version}))
+        .collect();
+    json!({"name": group.name, "versions": versions, "preferredVersion": versions[0]})
+}
+
+fn verbs(verbs: &[Verb]) -> Vec<&'static str> {
+    verbs.iter().map(|verb| verb.as_str()).collect()
+}
+
+fn resource_list(group: &str, version: &str) -> Option<Value> {
+    let mut resources = Vec::new();
+    for resource in builtins().iter().filter(|resource| resource.group == group && resource.version == version) {
+        let mut entry = json!({
+            "name": resource.plural, "singularName": resource.singular, "namespaced": resource.namespaced,
+            "kind": resource.kind, "verbs": verbs(resource.verbs),
+        });
+        if !resource.short_names.is_empty() {
+            entry["shortNames"] = resource.short_names.into();
+        }
+        if !resource.categories.is_empty() {
+            entry["categories"] = resource.categories.into();
+        }
+        resources.push(entry);
+        for sub in resource.subresources {
+            let mut entry = json!({
+                "name": format!("{}/{}", resource.plural, sub.name), "singularName": "",
+                "namespaced": resource.namespaced, "kind": sub.kind, "verbs": verbs(sub.verbs),
+            });
+            if (sub.group, sub.version) != (resource.group, resource.version) {
+                entry["group"] = sub.group.into();
+                entry["version"] = sub.version.into();
+            }
+            resources.push(entry);
+        }
+    }
+    if resources.is_empty() {
+        return None;
+    }
+    Some(json!({
+        "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version(group, version),
+        "resources": resources,
+    }))
+}
+
+/// kubectl and client-go ask for the aggregated form first and say so in the header.
+fn wants_aggregated(headers: &HeaderMap) -> bool {
+    headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).any(
+        |clause| {
+            let has = |part: &str| clause.split(';').any(|one| one.trim() == part);
+            has("application/json") && has("g=apidiscovery.k8s.io") && has("v=v2") && has("as=APIGroupDiscoveryList")
+        },
+    )
+}
+
+fn aggregated(kept: &OnceLock<(Bytes, String)>, headers: &HeaderMap, core: bool) -> Response {
+    let (body, etag) = kept.get_or_init(|| {
+        let items: Vec<Value> =
+            groups().iter().filter(|group| group.name.is_empty() == core).map(group_discovery).collect();
+        let list = json!({"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items});
+        let body = list.to_string();
+        let hash: String = Sha256::digest(&body).iter().map(|byte| format!("{byte:02X}")).collect();
+        (body.into(), format!("\"{hash}\""))
+    });
+    let known = headers.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == etag.as_bytes());
+    let mut response = match known {
+        true => respond::text(StatusCode::NOT_MODIFIED, ""),
+        false => respond::with_type(StatusCode::OK, AGGREGATED, body.clone()),
+    };
+    let headers = response.headers_mut();
+    if let Ok(etag) = HeaderValue::from_str(etag) {
+        headers.insert(header::ETAG, etag);
+    }
+    headers.insert(header::VARY, HeaderValue::from_static("Accept"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public"));
+    response
+}
+
+fn group_discovery(group: &Group) -> Value {
+    let versions: Vec<Value> = group
+        .versions
+        .iter()
+        .map(|(version, resources)| {
+            let resources: Vec<Value> = resources.iter().map(|resource| resource_discovery(resource)).collect();
+            json!({"version": version, "freshness": "Current", "resources": resources})
+        })
+        .collect();
+    let metadata = if group.name.is_empty() { json!({"creationTimestamp": null}) } else { json!({"name": group.name, "creationTimestamp": null}) };
+    json!({"metadata": metadata, "versions": versions})
+}
+
+fn resource_discovery(resource: &Resource) -> Value {
+    let kind = |group: &str, version: &str, kind: &str| json!({"group": group, "version": version, "kind": kind});
+    let mut entry = json!({
+        "resource": resource.plural,
+        "responseKind": kind(resource.group, resource.version, resource.kind),
+        "scope": if resource.namespaced { "Namespaced" } else { "Cluster" },
+        "singularResource": resource.singular,
+        "verbs": verbs(resource.verbs),
+    });
+    if !resource.short_names.is_empty() {
+        entry["shortNames"] = resource.short_names.into();
+    }
+    if !resource.categories.is_empty() {
+        entry["categories"] = resource.categories.into();
+    }
+    if !resource.subresources.is_empty() {
+        let describe = |sub: &Subresource| {
+            json!({"subresource": sub.name, "responseKind": kind(sub.group, sub.version, sub.kind), "verbs": verbs(sub.verbs)})
+        };
+        entry["subresources"] = resource.subresources.iter().map(describe).collect();
+    }
+    entry
+}

@@ -1,0 +1,86 @@
+//! What the server counts, as Prometheus reads it, under upstream's names so that dashboards work.
+
+use std::{sync::atomic::AtomicI64, time::Duration};
+
+use http::StatusCode;
+use knarr_api::registry::Resource;
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::Registry,
+};
+
+use crate::{codec::respond, contract::Response};
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    verb: &'static str,
+    resource: &'static str,
+    code: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct VerbLabels {
+    verb: &'static str,
+    resource: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ResourceLabels {
+    resource: &'static str,
+}
+
+type WatcherGauge = Gauge<i64, AtomicI64>;
+
+pub struct Metrics {
+    registry: Registry,
+    requests: Family<RequestLabels, Counter>,
+    durations: Family<VerbLabels, Histogram, fn() -> Histogram>,
+    watchers: Family<ResourceLabels, WatcherGauge>,
+}
+
+impl Metrics {
+    pub fn new() -> Self {
+        let mut registry = Registry::default();
+        let requests = Family::default();
+        registry.register("apiserver_request", "Requests by verb, resource and answer", requests.clone());
+        let durations: Family<VerbLabels, Histogram, fn() -> Histogram> = Family::new_with_constructor(|| {
+            Histogram::new([0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 60.0])
+        });
+        registry.register("apiserver_request_duration_seconds", "How long requests took", durations.clone());
+        let watchers = Family::default();
+        registry.register("apiserver_longrunning_requests", "Watches that are open", watchers.clone());
+        Self { registry, requests, durations, watchers }
+    }
+
+    pub fn request(&self, verb: &'static str, resource: &'static str, code: u16, took: Duration, long_running: bool) {
+        let code = u32::from(code);
+        self.requests.get_or_create(&RequestLabels { verb, resource, code }).inc();
+        if !long_running {
+            self.durations.get_or_create(&VerbLabels { verb, resource }).observe(took.as_secs_f64());
+        }
+    }
+
+    /// Counts a watch until the guard is dropped.
+    pub fn watch_started(&self, resource: &Resource) -> WatchGuard {
+        let gauge = self.watchers.get_or_create(&ResourceLabels { resource: resource.plural }).clone();
+        gauge.inc();
+        WatchGuard(gauge)
+    }
+
+    pub fn answer(&self) -> Response {
+        let mut text = String::new();
+        if encode(&mut text, &self.registry).is_err() {
+            return respond::text(StatusCode::INTERNAL_SERVER_ERROR, "the metrics could not be written\n");
+        }
+        respond::with_type(StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", text)
+    }
+}
+
+pub struct WatchGuard(WatcherGauge);
+
+impl Drop for WatchGuard {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}

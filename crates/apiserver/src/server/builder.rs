@@ -1,0 +1,187 @@
+//! Putting a server together.
+
+use std::{collections::HashMap, sync::Arc};
+
+use async_trait::async_trait;
+use knarr_api::registry::Resource;
+use knarr_store::{Store, StoreError};
+use tokio_util::sync::CancellationToken;
+
+use super::{Inner, limits::Limits, local::LocalService, lookup::ServerLookup};
+use crate::{
+    cache::Caches,
+    contract::{
+        Admission, Attributes, Authenticator, Authorizer, Body, Decision, Lookup, Response, SubresourceHandler, UserInfo,
+    },
+    discovery::Discovery,
+    env::Env,
+    health::{Check, Health},
+    metrics::Metrics,
+    openapi::OpenApi,
+};
+
+/// Answers a path that is no resource, such as `/openid/v1/jwks`.
+#[async_trait]
+pub trait PathHandler: Send + Sync + 'static {
+    fn paths(&self) -> &'static [&'static str];
+    async fn handle(&self, request: http::Request<Body>) -> Response;
+}
+
+/// What decides beside the generic path, each list in the order of asking.
+#[derive(Default)]
+pub struct Plugins {
+    pub authenticators: Vec<Arc<dyn Authenticator>>,
+    pub authorizers: Vec<Arc<dyn Authorizer>>,
+    pub admission: Vec<Arc<dyn Admission>>,
+    pub subresources: Vec<Arc<dyn SubresourceHandler>>,
+    pub paths: Vec<Arc<dyn PathHandler>>,
+    by_subresource: HashMap<&'static str, Arc<dyn SubresourceHandler>>,
+}
+
+impl Plugins {
+    /// Lets everybody do everything: for tests, behind a socket that nobody else can reach.
+    pub fn permissive() -> Self {
+        Self { authorizers: vec![Arc::new(AllowAll)], ..Self::default() }
+    }
+
+    /// The handler of a resource or subresource that the generic path does not serve.
+    pub(crate) fn handler(&self, resource: &Resource, subresource: &str) -> Option<Arc<dyn SubresourceHandler>> {
+        if self.by_subresource.is_empty() {
+            return None;
+        }
+        // `pods/exec`, `deployments.apps/scale`, and `tokenreviews.authentication.k8s.io` for a whole resource.
+        let mut name = resource.qualified_name();
+        if !subresource.is_empty() {
+            name.push('/');
+            name.push_str(subresource);
+        }
+        self.by_subresource.get(name.as_str()).cloned()
+    }
+
+    fn index(&mut self) {
+        for handler in &self.subresources {
+            for name in handler.serves() {
+                self.by_subresource.insert(*name, handler.clone());
+            }
+        }
+    }
+}
+
+struct AllowAll;
+
+#[async_trait]
+impl Authorizer for AllowAll {
+    async fn authorize(&self, _: &Attributes<'_>) -> Decision {
+        Decision::Allow
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("the API server could not read the store")]
+    Store(#[source] StoreError),
+}
+
+type MakePlugins = Box<dyn FnOnce(Arc<dyn Lookup>) -> Plugins + Send>;
+
+pub struct ApiServerBuilder {
+    store: Arc<dyn Store>,
+    env: Env,
+    plugins: Option<MakePlugins>,
+    checks: Vec<(&'static str, Check)>,
+    shutdown: CancellationToken,
+}
+
+impl ApiServerBuilder {
+    /// Time and randomness; the host's where this is not called.
+    pub fn env(mut self, env: Env) -> Self {
+        self.env = env;
+        self
+    }
+
+    /// What authenticates, authorises, admits and serves subresources. It is made when the caches are loaded, and
+    /// is handed what it may ask of the server.
+    pub fn plugins(mut self, make: impl FnOnce(Arc<dyn Lookup>) -> Plugins + Send + 'static) -> Self {
+        self.plugins = Some(Box::new(make));
+        self
+    }
+
+    /// One line of `/readyz`; an error says what is missing.
+    pub fn check(mut self, name: &'static str, check: impl Fn() -> Result<(), String> + Send + Sync + 'static) -> Self {
+        self.checks.push((name, Box::new(check)));
+        self
+    }
+
+    /// Ends watches and lets connections drain when it is cancelled.
+    pub fn shutdown(mut self, shutdown: CancellationToken) -> Self {
+        self.shutdown = shutdown;
+        self
+    }
+
+    /// Loads the store. After this the server answers, through [`ApiServer::local`] and [`ApiServer::serve`].
+    pub async fn start(self) -> Result<ApiServer, StartError> {
+        let Self { store, env, plugins, checks, shutdown } = self;
+        let caches = Caches::start(store.clone()).await.map_err(StartError::Store)?;
+        let lookup = Arc::new(ServerLookup::new(caches.clone()));
+        let mut plugins = match plugins {
+            Some(make) => make(lookup.clone()),
+            None => Plugins::permissive(),
+        };
+        plugins.index();
+        let inner = Arc::new(Inner {
+            store,
+            caches,
+            plugins,
+            lookup: lookup.clone(),
+            env,
+            metrics: Metrics::new(),
+            health: Health::new(checks),
+            discovery: Discovery::default(),
+            openapi: OpenApi::default(),
+            event_leases: Default::default(),
+            limits: Limits::default(),
+            shutdown,
+        });
+        lookup.attach(&inner);
+        Ok(ApiServer { inner })
+    }
+}
+
+/// A running API server; clones are handles to the same one.
+#[derive(Clone)]
+pub struct ApiServer {
+    pub(super) inner: Arc<Inner>,
+}
+
+impl ApiServer {
+    pub fn builder(store: Arc<dyn Store>) -> ApiServerBuilder {
+        ApiServerBuilder {
+            store,
+            env: Env::host(),
+            plugins: None,
+            checks: Vec::new(),
+            shutdown: CancellationToken::new(),
+        }
+    }
+
+    /// A service in this process that speaks as `user`: no socket, no TLS, the same authorisation and admission.
+    pub fn local(&self, user: UserInfo) -> LocalService {
+        LocalService::new(self.inner.clone(), user)
+    }
+
+    /// Reads from the caches and writes through the generic path, for parts of the server itself.
+    pub fn lookup(&self) -> Arc<dyn Lookup> {
+        self.inner.lookup.clone()
+    }
+
+    /// Resolves once the server was told to stop.
+    pub fn shutdown_token(&self) -> CancellationToken {
+        self.inner.shutdown.clone()
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.caches.stop();
+    }
+}

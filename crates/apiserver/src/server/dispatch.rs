@@ -1,0 +1,264 @@
+//! The order of work of every request: route, authenticate, authorise, wait for a place, handle, answer.
+
+use std::{sync::Arc, time::Duration};
+
+use http::{StatusCode, header};
+use knarr_api::status::ApiError;
+use rustls_pki_types::CertificateDer;
+use tokio::time::Instant;
+
+use super::Inner;
+use crate::{
+    codec::{Accept, respond},
+    contract::{Attributes, Body, Credentials, Decision, Response, UserInfo},
+    handlers::{self, Context},
+    health,
+    route::{Query, RequestInfo},
+};
+
+/// How long a request may take that is not meant to last.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Where a request comes from.
+pub enum Origin {
+    /// This process, as a user that needs no proof.
+    Local(Arc<UserInfo>),
+    /// A TLS connection, with the certificates that its handshake verified.
+    Remote(Arc<Vec<CertificateDer<'static>>>),
+}
+
+impl Inner {
+    /// Answers a request; every error becomes a Status.
+    pub async fn handle(self: Arc<Self>, request: http::Request<Body>, origin: Origin) -> Response {
+        let started = Instant::now();
+        let query = Query::parse(request.uri().query());
+        let info = RequestInfo::parse(request.method(), request.uri().path(), &query);
+        let (verb, long_running, head) = (info.verb, info.is_long_running(), request.method() == http::Method::HEAD);
+        let accept = Accept::negotiate(request.headers(), &query);
+        let errors_as = accept.as_ref().copied().unwrap_or(Accept::JSON);
+        let resolved = if info.is_resource { handlers::resolve(&info) } else { None };
+        let label = resolved.map_or("", |(resource, _)| resource.plural);
+
+        let work = self.clone().admit_and_serve(request, origin, info, query, accept, resolved);
+        let outcome = if long_running {
+            work.await
+        } else {
+            match tokio::time::timeout(REQUEST_TIMEOUT, work).await {
+                Ok(outcome) => outcome,
+                Err(_) => {
+                    let seconds = REQUEST_TIMEOUT.as_secs();
+                    Err(ApiError::timeout(format_args!("request did not complete within requested timeout {seconds}s"), 0))
+                }
+            }
+        };
+        let mut response = outcome.unwrap_or_else(|error| respond::error(&error, errors_as));
+        self.metrics.request(verb, label, response.status().as_u16(), started.elapsed(), long_running);
+        if head {
+            *response.body_mut() = respond::full("");
+        }
+        response
+    }
+
+    async fn admit_and_serve(
+        self: Arc<Self>,
+        request: http::Request<Body>,
+        origin: Origin,
+        info: RequestInfo,
+        query: Query,
+        accept: Result<Accept, ApiError>,
+        resolved: Option<(&'static knarr_api::registry::Resource, &'static str)>,
+    ) -> Result<Response, ApiError> {
+        if health::is_public(&info.path) {
+            return Ok(self.public(&info.path, &query));
+        }
+        let counted = matches!(origin, Origin::Remote(_)) && !info.is_long_running();
+        let user = self.authenticate(request.headers(), origin).await?;
+        let user = self.impersonate(request.headers(), user).await?;
+        self.authorize(&user, &info).await?;
+        let _place = if counted { Some(self.limits.enter(info.is_mutating()).await?) } else { None };
+        let Some((resource, subresource)) = resolved else {
+            return self.path(request, &info, &query, accept?).await;
+        };
+        // What streams bytes decides about forms itself; everything else must be able to answer.
+        let raw = self.plugins.handler(resource, subresource).is_some();
+        let accept = if raw { accept.unwrap_or(Accept::JSON) } else { accept? };
+        let headers = request.headers().clone();
+        let context = Context { server: self.clone(), resource, subresource, info, query, headers, user, accept };
+        handlers::serve(context, request).await
+    }
+
+    async fn authenticate(&self, headers: &http::HeaderMap, origin: Origin) -> Result<Arc<UserInfo>, ApiError> {
+        let certificates = match origin {
+            Origin::Local(user) => return Ok(user),
+            Origin::Remote(certificates) => certificates,
+        };
+        let credentials = Credentials { headers, peer_certificates: &certificates };
+        let mut rejected = None;
+        for authenticator in &self.plugins.authenticators {
+            match authenticator.authenticate(credentials).await {
+                Ok(Some(mut user)) => {
+                    let (anonymous, authenticated) = ("system:unauthenticated", "system:authenticated");
+                    if !user.groups.iter().any(|group| group == authenticated || group == anonymous) {
+                        user.groups.push(authenticated.into());
+                    }
+                    return Ok(Arc::new(user));
+                }
+                Ok(None) => {}
+                Err(error) => rejected = Some(error),
+            }
+        }
+        match rejected {
+            Some(error) => {
+                tracing::debug!(%error, "unable to authenticate the request");
+                Err(ApiError::unauthorized())
+            }
+            None => Ok(Arc::new(UserInfo {
+                name: "system:anonymous".into(),
+                groups: vec!["system:unauthenticated".into()],
+                ..UserInfo::default()
+            })),
+        }
+    }
+
+    /// `kubectl --as`: whoever may impersonate goes on as somebody else.
+    async fn impersonate(&self, headers: &http::HeaderMap, user: Arc<UserInfo>) -> Result<Arc<UserInfo>, ApiError> {
+        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let name = text("impersonate-user");
+        let groups: Vec<String> = headers
+            .get_all("impersonate-group")
+            .iter()
+            .filter_map(|value| value.to_str().ok().map(str::to_owned))
+            .collect();
+        if name.is_empty() {
+            if groups.is_empty() {
+                return Ok(user);
+            }
+            return Err(ApiError::bad_request("requested impersonating groups without impersonating a user"));
+        }
+        let service_account = name.strip_prefix("system:serviceaccount:").and_then(|rest| rest.split_once(':'));
+        match service_account {
+            Some((namespace, name)) => self.may_impersonate(&user, "serviceaccounts", namespace, name).await?,
+            None => self.may_impersonate(&user, "users", "", name).await?,
+        }
+        for group in &groups {
+            self.may_impersonate(&user, "groups", "", group).await?;
+        }
+        let mut groups = groups;
+        if let (Some((namespace, _)), true) = (service_account, groups.is_empty()) {
+            groups.extend(["system:serviceaccounts".to_owned(), format!("system:serviceaccounts:{namespace}")]);
+        }
+        groups.push(if name == "system:anonymous" { "system:unauthenticated" } else { "system:authenticated" }.to_owned());
+        Ok(Arc::new(UserInfo { name: name.to_owned(), uid: text("impersonate-uid").to_owned(), groups, ..UserInfo::default() }))
+    }
+
+    async fn may_impersonate(&self, user: &UserInfo, resource: &str, namespace: &str, name: &str) -> Result<(), ApiError> {
+        let attributes = Attributes {
+            user,
+            verb: "impersonate",
+            namespace,
+            group: "",
+            version: "v1",
+            resource,
+            subresource: "",
+            name,
+            path: "",
+            is_resource: true,
+        };
+        self.decide(&attributes).await
+    }
+
+    async fn authorize(&self, user: &UserInfo, info: &RequestInfo) -> Result<(), ApiError> {
+        let attributes = Attributes {
+            user,
+            verb: info.verb,
+            namespace: &info.namespace,
+            group: &info.group,
+            version: &info.version,
+            resource: &info.resource,
+            subresource: &info.subresource,
+            name: &info.name,
+            path: &info.path,
+            is_resource: info.is_resource,
+        };
+        self.decide(&attributes).await
+    }
+
+    async fn decide(&self, attributes: &Attributes<'_>) -> Result<(), ApiError> {
+        let mut reasons = Vec::new();
+        for authorizer in &self.plugins.authorizers {
+            match authorizer.authorize(attributes).await {
+                Decision::Allow => return Ok(()),
+                Decision::Deny(reason) => {
+                    reasons.push(reason);
+                    break;
+                }
+                Decision::NoOpinion(reason) => reasons.push(reason),
+            }
+        }
+        reasons.retain(|reason| !reason.is_empty());
+        Err(forbidden(attributes, &reasons.join("\n")))
+    }
+
+    fn public(&self, path: &str, query: &Query) -> Response {
+        match path {
+            "/version" | "/version/" => respond::render(StatusCode::OK, health::version().into(), Accept { pretty: true, ..Accept::JSON }),
+            _ => self.health.answer(path, query),
+        }
+    }
+
+    /// Everything that is no resource.
+    async fn path(
+        &self,
+        request: http::Request<Body>,
+        info: &RequestInfo,
+        query: &Query,
+        accept: Accept,
+    ) -> Result<Response, ApiError> {
+        if let Some(handler) = self.plugins.paths.iter().find(|handler| handler.paths().contains(&&*info.path)) {
+            return Ok(handler.handle(request).await);
+        }
+        if !info.is_resource && !matches!(info.verb, "get" | "head") {
+            return Ok(no_such_path());
+        }
+        let path = info.path.trim_end_matches('/');
+        let answer = match path {
+            "/metrics" => Some(self.metrics.answer()),
+            "" => Some(self.discovery.root()),
+            _ if path.starts_with("/openapi/") => self.openapi.answer(path, request.headers()),
+            _ => self.discovery.answer(path, request.headers(), accept),
+        };
+        let _ = query;
+        Ok(answer.unwrap_or_else(no_such_path))
+    }
+}
+
+fn no_such_path() -> Response {
+    let mut response = respond::text(StatusCode::NOT_FOUND, "404 page not found\n");
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, http::HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// `pods "x" is forbidden: User "u" cannot get resource "pods" in API group "" in the namespace "n"`.
+fn forbidden(attributes: &Attributes<'_>, reason: &str) -> ApiError {
+    let quote = knarr_api::field::quote;
+    let Attributes { user, verb, namespace, group, resource, subresource, name, path, is_resource, .. } = attributes;
+    let user = quote(&user.name);
+    let mut text = if !is_resource {
+        format!("User {user} cannot {verb} path {}", quote(path))
+    } else {
+        let resource = if subresource.is_empty() { (*resource).to_owned() } else { format!("{resource}/{subresource}") };
+        let place = match *namespace {
+            "" => "at the cluster scope".to_owned(),
+            namespace => format!("in the namespace {}", quote(namespace)),
+        };
+        format!("User {user} cannot {verb} resource {} in API group {} {place}", quote(&resource), quote(group))
+    };
+    if !reason.is_empty() {
+        text = format!("{text}: {reason}");
+    }
+    if !is_resource {
+        return ApiError::forbidden("", "", text);
+    }
+    let qualified = if group.is_empty() { (*resource).to_owned() } else { format!("{resource}.{group}") };
+    ApiError::forbidden(&qualified, name, text)
+}

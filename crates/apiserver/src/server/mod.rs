@@ -1,0 +1,39 @@
+//! The API server: what it is made of, and how a request goes through it.
+
+mod builder;
+mod dispatch;
+mod limits;
+mod listen;
+mod local;
+mod lookup;
+
+use std::sync::Arc;
+
+use knarr_store::Store;
+use tokio_util::sync::CancellationToken;
+
+pub use builder::{ApiServer, ApiServerBuilder, PathHandler, Plugins, StartError};
+pub use local::LocalService;
+pub use lookup::ServerLookup;
+
+use crate::{
+    cache::Caches, discovery::Discovery, env::Env, health::Health, metrics::Metrics, openapi::OpenApi,
+    write::EventLeases,
+};
+
+/// Everything that handlers share.
+pub struct Inner {
+    pub store: Arc<dyn Store>,
+    pub caches: Arc<Caches>,
+    pub plugins: Plugins,
+    pub lookup: Arc<ServerLookup>,
+    pub env: Env,
+    pub metrics: Metrics,
+    pub health: Health,
+    pub discovery: Discovery,
+    pub openapi: OpenApi,
+    pub event_leases: EventLeases,
+    limits: limits::Limits,
+    /// Cancelled once the server stops: watches end, connections drain.
+    pub shutdown: CancellationToken,
+}
