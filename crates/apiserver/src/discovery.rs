@@ -81,7 +81,8 @@ impl Discovery {
                 json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []})
             }
             ["apis"] => {
-                let groups: Vec<Value> = groups().iter().filter(|group| !group.name.is_empty()).map(api_group).collect();
+                let groups: Vec<Value> =
+                    groups().iter().filter(|group| !group.name.is_empty()).map(api_group).collect();
                 json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
             }
             ["apis", name] => {
@@ -105,7 +106,9 @@ impl Discovery {
             paths.push(format!("/apis/{}", group.name));
             paths.extend(group.versions.iter().map(|(version, _)| format!("/apis/{}/{version}", group.name)));
         }
-        paths.extend(["/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version"].map(String::from));
+        paths.extend(
+            ["/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version"].map(String::from),
+        );
         let body = json!({"paths": paths});
         respond::render(StatusCode::OK, body.to_string().into(), Accept { pretty: true, ..Accept::JSON })
     }
@@ -161,12 +164,15 @@ fn resource_list(group: &str, version: &str) -> Option<Value> {
 
 /// kubectl and client-go ask for the aggregated form first and say so in the header.
 fn wants_aggregated(headers: &HeaderMap) -> bool {
-    headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).any(
-        |clause| {
+    headers
+        .get_all(header::ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|clause| {
             let has = |part: &str| clause.split(';').any(|one| one.trim() == part);
             has("application/json") && has("g=apidiscovery.k8s.io") && has("v=v2") && has("as=APIGroupDiscoveryList")
-        },
-    )
+        })
 }
 
 fn aggregated(kept: &OnceLock<(Bytes, String)>, headers: &HeaderMap, core: bool) -> Response {
@@ -201,7 +207,11 @@ fn group_discovery(group: &Group) -> Value {
             json!({"version": version, "freshness": "Current", "resources": resources})
         })
         .collect();
-    let metadata = if group.name.is_empty() { json!({"creationTimestamp": null}) } else { json!({"name": group.name, "creationTimestamp": null}) };
+    let metadata = if group.name.is_empty() {
+        json!({"creationTimestamp": null})
+    } else {
+        json!({"name": group.name, "creationTimestamp": null})
+    };
     json!({"metadata": metadata, "versions": versions})
 }
 
@@ -221,9 +231,7 @@ fn resource_discovery(resource: &Resource) -> Value {
         entry["categories"] = resource.categories.into();
     }
     if !resource.subresources.is_empty() {
-        let describe = |sub: &Subresource| {
-            json!({"subresource": sub.name, "responseKind": kind(sub.group, sub.version, sub.kind), "verbs": verbs(sub.verbs)})
-        };
+        let describe = |sub: &Subresource| json!({"subresource": sub.name, "responseKind": kind(sub.group, sub.version, sub.kind), "verbs": verbs(sub.verbs)});
         entry["subresources"] = resource.subresources.iter().map(describe).collect();
     }
     entry

@@ -10,13 +10,22 @@ use crate::{codec::respond, contract::Response, route::Query};
 pub type Check = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
 
 /// The version of the API that is served; clients compare their own with it.
-pub const GIT_VERSION: &str = concat!("v1.36.2+knarr", env!("CARGO_PKG_VERSION_MAJOR"), ".", env!("CARGO_PKG_VERSION_MINOR"), ".", env!("CARGO_PKG_VERSION_PATCH"));
+pub const GIT_VERSION: &str = concat!(
+    "v1.36.2+knarr",
+    env!("CARGO_PKG_VERSION_MAJOR"),
+    ".",
+    env!("CARGO_PKG_VERSION_MINOR"),
+    ".",
+    env!("CARGO_PKG_VERSION_PATCH")
+);
 
 const ENDPOINTS: [&str; 3] = ["/healthz", "/livez", "/readyz"];
 
 pub fn is_public(path: &str) -> bool {
     matches!(path, "/version" | "/version/")
-        || ENDPOINTS.iter().any(|endpoint| path.strip_prefix(endpoint).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
+        || ENDPOINTS
+            .iter()
+            .any(|endpoint| path.strip_prefix(endpoint).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
 }
 
 /// The body of `/version`.

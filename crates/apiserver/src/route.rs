@@ -175,7 +175,11 @@ mod tests {
             ("PUT", "/api/v1/namespaces/n/finalize", "update /v1 namespaces n n finalize -"),
             ("DELETE", "/apis/apps/v1/namespaces/n/deployments", "deletecollection apps/v1 deployments n - - -"),
             ("PATCH", "/apis/apps/v1/namespaces/n/deployments/d/scale", "patch apps/v1 deployments n d scale -"),
-            ("GET", "/apis/rbac.authorization.k8s.io/v1/clusterroles/system%3Anode", "get rbac.authorization.k8s.io/v1 clusterroles - system:node - -"),
+            (
+                "GET",
+                "/apis/rbac.authorization.k8s.io/v1/clusterroles/system%3Anode",
+                "get rbac.authorization.k8s.io/v1 clusterroles - system:node - -",
+            ),
             ("GET", "/api/v1/pods?fieldSelector=metadata.name%3Dp", "list /v1 pods - p - -"),
         ];
         for (method, target, expected) in rows {

@@ -18,7 +18,7 @@ impl Extract {
     pub fn of(resource: &'static Resource, object: &Value) -> Self {
         let labels = object["metadata"]["labels"].as_object();
         let labels = labels.into_iter().flatten().map(|(key, value)| (key.as_str().into(), text(value))).collect();
-        let rules = strategy::of_kind(resource.group, resource.kind);
+        let rules = strategy::of(resource);
         let fields = rules.selectable_fields().iter().map(|field| rules.field(object, field).into()).collect();
         Self { labels, fields }
     }
@@ -36,7 +36,13 @@ impl Extract {
 
     pub fn stored(self, key: &str, bytes: &[u8], revision: u64) -> Stored {
         let Self { labels, fields } = self;
-        Stored { key: key.into(), json: splice::with_revision(bytes, revision), resource_version: revision, labels, fields }
+        Stored {
+            key: key.into(),
+            json: splice::with_revision(bytes, revision),
+            resource_version: revision,
+            labels,
+            fields,
+        }
     }
 }
 

@@ -7,7 +7,9 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::StreamExt;
-use knarr_store::{EventKind, KeyValue, RangeRequest, Revision, Store, StoreError, WatchBatch, WatchRequest, WatchStream};
+use knarr_store::{
+    EventKind, KeyValue, RangeRequest, Revision, Store, StoreError, WatchBatch, WatchRequest, WatchStream,
+};
 use tracing::{error, warn};
 
 use super::{Caches, PREFIX, resource::ResourceCache};

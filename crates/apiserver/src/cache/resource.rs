@@ -45,12 +45,7 @@ pub struct Listing {
 impl ResourceCache {
     pub(super) fn new(resource: &'static Resource) -> Self {
         let state = State { objects: BTreeMap::new(), ring: Ring::new(0), changed_at: 0 };
-        Self {
-            resource,
-            state: RwLock::new(state),
-            generation: AtomicU64::new(0),
-            changed: watch::Sender::new(0),
-        }
+        Self { resource, state: RwLock::new(state), generation: AtomicU64::new(0), changed: watch::Sender::new(0) }
     }
 
     fn read(&self) -> RwLockReadGuard<'_, State> {
@@ -63,10 +58,6 @@ impl ResourceCache {
 
     pub fn get(&self, key: &str) -> Option<Arc<Stored>> {
         self.read().objects.get(key).cloned()
-    }
-
-    pub fn len(&self) -> usize {
-        self.read().objects.len()
     }
 
     pub fn generation(&self) -> u64 {
@@ -108,7 +99,8 @@ impl ResourceCache {
             }
         }
         // Whether anything follows is asked only of a list that was cut short.
-        let remaining = if limit > 0 && items.len() == limit { range.filter(|(_, object)| keep(object)).count() } else { 0 };
+        let remaining =
+            if limit > 0 && items.len() == limit { range.filter(|(_, object)| keep(object)).count() } else { 0 };
         (Listing { items, remaining }, state.changed_at)
     }
 

@@ -18,9 +18,14 @@ pub enum IncludeObject {
 pub enum Form {
     /// The object or list as it is.
     Whole,
-    Table { version: &'static str, include: IncludeObject },
+    Table {
+        version: &'static str,
+        include: IncludeObject,
+    },
     /// PartialObjectMetadata, or a list of them.
-    Metadata { version: &'static str },
+    Metadata {
+        version: &'static str,
+    },
 }
 
 /// The representation that a client gets.
@@ -42,7 +47,13 @@ impl Accept {
         let mut clauses: Vec<(u32, &str)> = Vec::new();
         for header in headers.get_all(header::ACCEPT) {
             let header = header.to_str().unwrap_or_default();
-            clauses.extend(header.split(',').map(str::trim).filter(|clause| !clause.is_empty()).map(|clause| (quality(clause), clause)));
+            clauses.extend(
+                header
+                    .split(',')
+                    .map(str::trim)
+                    .filter(|clause| !clause.is_empty())
+                    .map(|clause| (quality(clause), clause)),
+            );
         }
         if clauses.is_empty() {
             return Ok(Self { pretty, ..Self::JSON });
@@ -94,7 +105,9 @@ fn include_object(query: &Query) -> Result<IncludeObject, ApiError> {
         "" | "Metadata" => Ok(IncludeObject::Metadata),
         "None" => Ok(IncludeObject::None),
         "Object" => Ok(IncludeObject::Object),
-        other => Err(ApiError::bad_request(format!("unrecognized includeObject value: {}", knarr_api::field::quote(other)))),
+        other => {
+            Err(ApiError::bad_request(format!("unrecognized includeObject value: {}", knarr_api::field::quote(other))))
+        }
     }
 }
 
@@ -126,7 +139,11 @@ mod tests {
                 "",
                 Some((table(IncludeObject::Metadata), false)),
             ),
-            ("application/json;as=Table;v=v1;g=meta.k8s.io", "includeObject=Object", Some((table(IncludeObject::Object), false))),
+            (
+                "application/json;as=Table;v=v1;g=meta.k8s.io",
+                "includeObject=Object",
+                Some((table(IncludeObject::Object), false)),
+            ),
             ("application/json;as=Table;v=v2;g=meta.k8s.io,application/json", "", Some((Form::Whole, false))),
             (
                 "application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1",

@@ -1,9 +1,9 @@
 //! Request bodies to objects: media types, size, strictness, and the words for what is wrong.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, header};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
-use knarr_api::{field::quote, status::ApiError};
+use http_body_util::BodyExt;
+use knarr_api::{field::quote, schema, status::ApiError};
 use serde_json::{Map, Value};
 
 use super::json;
@@ -15,14 +15,25 @@ pub const MAX_BODY_BYTES: usize = 3 << 20;
 const OFFERED: [&str; 2] = ["application/json", "application/yaml"];
 
 /// The whole body, or 413.
-pub async fn read_body(body: Body) -> Result<Bytes, ApiError> {
-    match Limited::new(body, MAX_BODY_BYTES).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(cause) if cause.is::<LengthLimitError>() => {
-            Err(ApiError::too_large(format_args!("limit is {MAX_BODY_BYTES}")))
+pub async fn read_body(mut body: Body) -> Result<Bytes, ApiError> {
+    let mut first = Bytes::new();
+    let mut all = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame =
+            frame.map_err(|cause| ApiError::bad_request(format!("reading the request body failed: {cause}")))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if first.len() + all.len() + data.len() > MAX_BODY_BYTES {
+            return Err(ApiError::too_large(format_args!("limit is {MAX_BODY_BYTES}")));
         }
-        Err(cause) => Err(ApiError::bad_request(format!("reading the request body failed: {cause}"))),
+        // Most bodies come in one piece, which need not be copied.
+        if first.is_empty() && all.is_empty() {
+            first = data;
+            continue;
+        }
+        all.extend_from_slice(&std::mem::take(&mut first));
+        all.extend_from_slice(&data);
     }
+    Ok(if all.is_empty() { first } else { all.freeze() })
 }
 
 pub fn media_type(headers: &HeaderMap) -> &str {
@@ -45,7 +56,8 @@ fn parse_yaml(body: &[u8]) -> Result<(Value, Vec<String>), String> {
     {
         return Ok(parsed);
     }
-    let value = serde_yaml::from_slice(body).map_err(|cause| format!("error converting YAML to JSON: yaml: {cause}"))?;
+    let value =
+        serde_yaml::from_slice(body).map_err(|cause| format!("error converting YAML to JSON: yaml: {cause}"))?;
     Ok((value, Vec::new()))
 }
 
@@ -62,7 +74,9 @@ pub fn decode_object(
     }
     let unrecognised = |why: String| {
         let summary = summarize(body);
-        ApiError::bad_request(format!("the object provided is unrecognized (must be of type {kind}): {why} ({summary})"))
+        ApiError::bad_request(format!(
+            "the object provided is unrecognized (must be of type {kind}): {why} ({summary})"
+        ))
     };
     if body.is_empty() {
         return Err(unrecognised("couldn't get version/kind; json parse error: unexpected end of JSON input".into()));
@@ -86,7 +100,9 @@ pub fn set_type(object: &mut Value, group: &str, version: &str, kind: &str) -> R
     let Some(members) = object.as_object_mut() else {
         return Err(ApiError::bad_request("the object provided is not a JSON object"));
     };
-    let text = |members: &Map<String, Value>, key: &str| members.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let text = |members: &Map<String, Value>, key: &str| {
+        members.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
+    };
     let (sent_version, sent_kind) = (text(members, "apiVersion"), text(members, "kind"));
     if !sent_version.is_empty() && sent_version != expected {
         return Err(ApiError::bad_request(format!(
@@ -110,13 +126,26 @@ pub fn set_type(object: &mut Value, group: &str, version: &str, kind: &str) -> R
 
 /// Unknown and duplicate fields by the client's wish; wrong types always. What is unknown is dropped.
 pub fn check_fields(
-    (_group, version, kind): (&str, &str, &str),
-    _object: &mut Value,
+    (group, version, kind): (&str, &str, &str),
+    object: &mut Value,
     duplicates: Vec<String>,
     validation: Validation,
     warnings: &mut Vec<String>,
 ) -> Result<(), ApiError> {
-    let problems: Vec<String> = duplicates.iter().map(|path| format!("duplicate field {}", quote(path))).collect();
+    let mut problems: Vec<String> = Vec::new();
+    if let Some(ty) = schema::of(group, version, kind) {
+        for problem in schema::check(ty, object) {
+            if problem.is_fatal() {
+                return Err(ApiError::bad_request(format!(
+                    "{kind} in version {} cannot be handled as a {kind}: {problem}",
+                    quote(version)
+                )));
+            }
+            problems.push(problem.to_string());
+        }
+        schema::prune(ty, object);
+    }
+    problems.extend(duplicates.iter().map(|path| format!("duplicate field {}", quote(path))));
     strictness(problems, (version, kind), validation, warnings)
 }
 
@@ -186,7 +215,8 @@ fn go_json_error(body: &[u8], cause: &serde_json::Error) -> String {
         return "unexpected end of JSON input".into();
     }
     // Lines and columns count from one.
-    let start: usize = body.split_inclusive(|byte| *byte == b'\n').take(cause.line().saturating_sub(1)).map(<[u8]>::len).sum();
+    let start: usize =
+        body.split_inclusive(|byte| *byte == b'\n').take(cause.line().saturating_sub(1)).map(<[u8]>::len).sum();
     let at = start + cause.column().saturating_sub(1);
     let text = cause.to_string();
     match body.get(at) {

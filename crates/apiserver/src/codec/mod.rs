@@ -8,5 +8,4 @@ mod table;
 
 pub use accept::{Accept, Form};
 pub use decode::{check_fields, decode_object, decode_options, media_type, parse_document, read_body, set_type};
-pub use json::parse as parse_json;
 pub use table::of as table_of;

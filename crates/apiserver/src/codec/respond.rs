@@ -1,9 +1,6 @@
 //! Answers: objects in the form that was asked for, lists from slices, errors as a Status.
 
-use std::{
-    convert::Infallible,
-    sync::Arc,
-};
+use std::{convert::Infallible, sync::Arc};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use futures::stream;
@@ -74,7 +71,13 @@ pub fn render(status: StatusCode, bytes: Bytes, accept: Accept) -> Response {
 }
 
 /// One object in the form that was asked for.
-pub fn object(resource: &'static Resource, stored: &Stored, status: StatusCode, accept: Accept, now: Timestamp) -> Response {
+pub fn object(
+    resource: &'static Resource,
+    stored: &Stored,
+    status: StatusCode,
+    accept: Accept,
+    now: Timestamp,
+) -> Response {
     let bytes = match accept.form {
         Form::Whole => stored.json.clone(),
         Form::Metadata { version } => partial(&stored.json, version),
@@ -107,7 +110,13 @@ impl ListMeta {
 }
 
 /// A list in the form that was asked for; a long one is streamed.
-pub fn list(resource: &'static Resource, items: Vec<Arc<Stored>>, meta: &ListMeta, accept: Accept, now: Timestamp) -> Response {
+pub fn list(
+    resource: &'static Resource,
+    items: Vec<Arc<Stored>>,
+    meta: &ListMeta,
+    accept: Accept,
+    now: Timestamp,
+) -> Response {
     let meta = meta.json();
     let (kind, api_version) = match accept.form {
         Form::Whole => (resource.list_kind(), resource.api_version()),

@@ -66,8 +66,20 @@ struct Column {
 
 fn columns(_resource: &Resource) -> &'static [Column] {
     &[
-        Column { name: "Name", kind: "string", format: "name", description: "Name must be unique within a namespace.", priority: 0 },
-        Column { name: "Created At", kind: "date", format: "", description: "When the object was created.", priority: 0 },
+        Column {
+            name: "Name",
+            kind: "string",
+            format: "name",
+            description: "Name must be unique within a namespace.",
+            priority: 0,
+        },
+        Column {
+            name: "Created At",
+            kind: "date",
+            format: "",
+            description: "When the object was created.",
+            priority: 0,
+        },
     ]
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use futures::{FutureExt, StreamExt, stream};
+use futures::{StreamExt, stream::FuturesOrdered};
 use http::StatusCode;
 use knarr_api::{registry::Resource, status::ApiError};
 use serde_json::json;
@@ -26,7 +26,8 @@ pub async fn delete(context: &Context, body: Body) -> Result<Response, ApiError>
         return Ok(context.written(Written { status, ..written }));
     }
     let object = written.object.value();
-    let mut details = json!({"name": context.info.name, "kind": context.resource.plural, "uid": object["metadata"]["uid"]});
+    let mut details =
+        json!({"name": context.info.name, "kind": context.resource.plural, "uid": object["metadata"]["uid"]});
     if !context.resource.group.is_empty() {
         details["group"] = context.resource.group.into();
     }
@@ -71,11 +72,17 @@ pub async fn delete_collection(context: &Context, body: Body) -> Result<Response
     let options = delete_options(context, body).await?;
     let selection = Selection::parse(context.resource, context.namespace(), &context.query)?;
     let (listing, meta) = list::select(context, &selection, 0).await?;
-    let deletions: Vec<_> = listing.items.into_iter().map(|object| delete_one(context, &options, object).boxed()).collect();
-    let results: Vec<_> = stream::iter(deletions).buffered(PARALLEL_DELETIONS).collect().await;
-    let mut items = Vec::with_capacity(results.len());
-    for result in results {
-        if let Some(object) = result? {
+    let mut running = FuturesOrdered::new();
+    let mut left = listing.items.into_iter();
+    let mut items = Vec::with_capacity(left.len());
+    loop {
+        while running.len() < PARALLEL_DELETIONS
+            && let Some(object) = left.next()
+        {
+            running.push_back(delete_one(context, &options, object));
+        }
+        let Some(deleted) = running.next().await else { break };
+        if let Some(object) = deleted? {
             items.push(context.server.in_version(context.resource, object));
         }
     }

@@ -48,7 +48,8 @@ pub async fn list(context: &Context) -> Result<Response, ApiError> {
     if listing.remaining > 0 {
         // Filtered lists do not say how much is left, as upstream's do not.
         meta.remaining = selection.is_everything().then_some(listing.remaining);
-        meta.continue_token = listing.items.last().map_or_else(String::new, |last| Token::encode(meta.revision, &last.key));
+        meta.continue_token =
+            listing.items.last().map_or_else(String::new, |last| Token::encode(meta.revision, &last.key));
     }
     let items = listing.items.into_iter().map(|item| context.server.in_version(context.resource, item)).collect();
     Ok(respond::list(context.resource, items, &meta, context.accept, context.server.env.now()))
@@ -172,9 +173,9 @@ fn expired_page(error: &StoreError, is_page: bool) -> ApiError {
             "The provided continue parameter is too old to display a consistent list result. You can start a new list \
              without the continue parameter.",
         ),
-        StoreError::Compacted { requested, compacted } => {
-            ApiError::expired(format!("The resourceVersion for the provided list is too old: {requested} ({compacted})."))
-        }
+        StoreError::Compacted { requested, compacted } => ApiError::expired(format!(
+            "The resourceVersion for the provided list is too old: {requested} ({compacted})."
+        )),
         other => store_error(other),
     }
 }

@@ -4,6 +4,7 @@ mod delete;
 mod list;
 mod object;
 mod options;
+mod patch;
 mod scale;
 mod selection;
 mod watch;
@@ -63,7 +64,10 @@ impl Context {
     }
 
     fn not_supported(&self) -> ApiError {
-        ApiError::new(knarr_api::status::Reason::MethodNotAllowed, "the server does not allow this method on the requested resource")
+        ApiError::new(
+            knarr_api::status::Reason::MethodNotAllowed,
+            "the server does not allow this method on the requested resource",
+        )
     }
 
     fn written(&self, written: Written) -> Response {
@@ -117,7 +121,9 @@ pub async fn serve(context: Context, request: http::Request<Body>) -> Result<Res
             subresource.is_some_and(|sub| sub.verbs.iter().any(|verb| verb.as_str() == context.info.verb))
         }
     };
-    let served = context.subresource.is_empty() || context.subresource == "scale" || OBJECT_SHAPED.contains(&context.subresource);
+    let served = context.subresource.is_empty()
+        || context.subresource == "scale"
+        || OBJECT_SHAPED.contains(&context.subresource);
     if !allowed || !served {
         return Err(context.not_supported());
     }
@@ -136,6 +142,7 @@ pub async fn serve(context: Context, request: http::Request<Body>) -> Result<Res
         "watch" => watch::watch(context).await,
         "create" => object::create(&context, request.into_body()).await,
         "update" => object::update(&context, request.into_body()).await,
+        "patch" => patch::patch(&context, request.into_body()).await,
         "delete" => delete::delete(&context, request.into_body()).await,
         "deletecollection" => delete::delete_collection(&context, request.into_body()).await,
         _ => Err(context.not_supported()),

@@ -15,10 +15,9 @@ pub fn dry_run(query: &Query) -> Result<bool, ApiError> {
     let mut all = query.all("dryRun").filter(|value| !value.is_empty()).peekable();
     let asked = all.peek().is_some();
     match all.find(|value| *value != "All") {
-        Some(other) => Err(invalid(
-            "CreateOptions",
-            format!("dryRun: Unsupported value: {other:?}: supported values: \"All\""),
-        )),
+        Some(other) => {
+            Err(invalid("CreateOptions", format!("dryRun: Unsupported value: {other:?}: supported values: \"All\"")))
+        }
         None => Ok(asked),
     }
 }
@@ -36,7 +35,9 @@ pub fn write_options(kind: &str, query: &Query, headers: &HeaderMap) -> Result<W
         other => {
             return Err(invalid(
                 kind,
-                format!("fieldValidation: Unsupported value: {other:?}: supported values: \"\", \"Ignore\", \"Strict\", \"Warn\""),
+                format!(
+                    "fieldValidation: Unsupported value: {other:?}: supported values: \"\", \"Ignore\", \"Strict\", \"Warn\""
+                ),
             ));
         }
     };
@@ -46,7 +47,12 @@ pub fn write_options(kind: &str, query: &Query, headers: &HeaderMap) -> Result<W
         return Err(invalid(kind, format!("fieldManager: Too long: may not be more than {MAX_MANAGER_BYTES} bytes")));
     }
     if let Some(odd) = manager.chars().find(|c| c.is_control()) {
-        return Err(invalid(kind, format!("fieldManager: Invalid value: {manager:?}: should only contain printable characters, found {odd:?}")));
+        return Err(invalid(
+            kind,
+            format!(
+                "fieldManager: Invalid value: {manager:?}: should only contain printable characters, found {odd:?}"
+            ),
+        ));
     }
     let mut raw = json!({"kind": kind, "apiVersion": "meta.k8s.io/v1"});
     if dry_run {
@@ -74,9 +80,9 @@ pub fn merge_delete_query(options: &mut Value, query: &Query) -> Result<(), ApiE
     if let Some(grace) = query.find("gracePeriodSeconds").filter(|text| !text.is_empty())
         && options["gracePeriodSeconds"].is_null()
     {
-        let seconds: i64 = grace.parse().map_err(|_| {
-            ApiError::bad_request(format!("strconv.ParseInt: parsing {grace:?}: invalid syntax"))
-        })?;
+        let seconds: i64 = grace
+            .parse()
+            .map_err(|_| ApiError::bad_request(format!("strconv.ParseInt: parsing {grace:?}: invalid syntax")))?;
         options["gracePeriodSeconds"] = seconds.into();
     }
     for key in ["propagationPolicy", "orphanDependents"] {
@@ -110,7 +116,9 @@ pub fn revision(query: &Query) -> Result<Option<u64>, ApiError> {
             Ok(revision) => Ok(Some(revision)),
             Err(_) => Err(invalid(
                 "ListOptions",
-                format!("resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax"),
+                format!(
+                    "resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax"
+                ),
             )),
         },
     }
@@ -138,7 +146,9 @@ pub fn list_freshness(query: &Query, limit: usize) -> Result<Freshness, ApiError
         ("NotOlderThan", Some(revision)) => Ok(Freshness::NotOlderThan(revision)),
         (other, _) => Err(invalid(
             "ListOptions",
-            format!("resourceVersionMatch: Unsupported value: {other:?}: supported values: \"Exact\", \"NotOlderThan\", \"\""),
+            format!(
+                "resourceVersionMatch: Unsupported value: {other:?}: supported values: \"Exact\", \"NotOlderThan\", \"\""
+            ),
         )),
     }
 }

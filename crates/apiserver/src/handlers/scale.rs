@@ -12,13 +12,13 @@ use crate::{
     write::{Change, WriteOptions, Written, text},
 };
 
-const SCALE: (&str, &str, &str) = ("autoscaling", "v1", "Scale");
+pub const SCALE: (&str, &str, &str) = ("autoscaling", "v1", "Scale");
 
 pub async fn serve(context: &Context, body: Body) -> Result<Response, ApiError> {
     match context.info.verb {
         "get" => get(context).await,
         "update" => update(context, body).await,
-        _ => Err(context.not_supported()),
+        _ => super::patch::patch_scale(context, body).await,
     }
 }
 
@@ -92,7 +92,9 @@ pub fn scale_of(context: &Context, workload: &Value) -> Value {
     let selector = if context.resource.kind == "ReplicationController" {
         LabelSelector::from_map(&workload["spec"]["selector"]).to_string()
     } else {
-        LabelSelector::from_value(&workload["spec"]["selector"]).map(|selector| selector.to_string()).unwrap_or_default()
+        LabelSelector::from_value(&workload["spec"]["selector"])
+            .map(|selector| selector.to_string())
+            .unwrap_or_default()
     };
     let mut status = json!({"replicas": workload["status"]["replicas"].as_i64().unwrap_or(0)});
     if !selector.is_empty() {

@@ -140,9 +140,9 @@ async fn beginning(context: &Context) -> Result<Beginning, ApiError> {
 fn timeout(context: &Context) -> Result<Duration, ApiError> {
     let asked = match context.query.get("timeoutSeconds") {
         "" => 0,
-        text => text.parse::<u64>().map_err(|_| {
-            ApiError::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax"))
-        })?,
+        text => text
+            .parse::<u64>()
+            .map_err(|_| ApiError::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax")))?,
     };
     let seconds = match asked {
         0 => DEFAULT_TIMEOUT_SECONDS + context.server.env.random() % DEFAULT_TIMEOUT_SECONDS,
@@ -241,7 +241,8 @@ impl Session {
     /// An event as this watcher sees it: an object that leaves its selection is deleted, one that enters is added.
     fn event(&self, event: &CachedEvent) -> Option<Bytes> {
         let everything = self.selection.is_everything();
-        let selects = |object: &Stored| if everything { self.in_namespace(object) } else { self.selection.matches(object) };
+        let selects =
+            |object: &Stored| if everything { self.in_namespace(object) } else { self.selection.matches(object) };
         let now = event.change != Change::Deleted && selects(&event.object);
         let before = event.before.as_deref().is_some_and(&selects);
         let change = match (before, now) {

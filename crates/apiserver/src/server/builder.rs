@@ -11,7 +11,8 @@ use super::{Inner, limits::Limits, local::LocalService, lookup::ServerLookup};
 use crate::{
     cache::Caches,
     contract::{
-        Admission, Attributes, Authenticator, Authorizer, Body, Decision, Lookup, Response, SubresourceHandler, UserInfo,
+        Admission, Attributes, Authenticator, Authorizer, Body, Decision, Lookup, Response, SubresourceHandler,
+        UserInfo,
     },
     discovery::Discovery,
     env::Env,

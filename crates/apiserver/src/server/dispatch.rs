@@ -47,7 +47,10 @@ impl Inner {
                 Ok(outcome) => outcome,
                 Err(_) => {
                     let seconds = REQUEST_TIMEOUT.as_secs();
-                    Err(ApiError::timeout(format_args!("request did not complete within requested timeout {seconds}s"), 0))
+                    Err(ApiError::timeout(
+                        format_args!("request did not complete within requested timeout {seconds}s"),
+                        0,
+                    ))
                 }
             }
         };
@@ -147,11 +150,24 @@ impl Inner {
         if let (Some((namespace, _)), true) = (service_account, groups.is_empty()) {
             groups.extend(["system:serviceaccounts".to_owned(), format!("system:serviceaccounts:{namespace}")]);
         }
-        groups.push(if name == "system:anonymous" { "system:unauthenticated" } else { "system:authenticated" }.to_owned());
-        Ok(Arc::new(UserInfo { name: name.to_owned(), uid: text("impersonate-uid").to_owned(), groups, ..UserInfo::default() }))
+        groups.push(
+            if name == "system:anonymous" { "system:unauthenticated" } else { "system:authenticated" }.to_owned(),
+        );
+        Ok(Arc::new(UserInfo {
+            name: name.to_owned(),
+            uid: text("impersonate-uid").to_owned(),
+            groups,
+            ..UserInfo::default()
+        }))
     }
 
-    async fn may_impersonate(&self, user: &UserInfo, resource: &str, namespace: &str, name: &str) -> Result<(), ApiError> {
+    async fn may_impersonate(
+        &self,
+        user: &UserInfo,
+        resource: &str,
+        namespace: &str,
+        name: &str,
+    ) -> Result<(), ApiError> {
         let attributes = Attributes {
             user,
             verb: "impersonate",
@@ -201,7 +217,9 @@ impl Inner {
 
     fn public(&self, path: &str, query: &Query) -> Response {
         match path {
-            "/version" | "/version/" => respond::render(StatusCode::OK, health::version().into(), Accept { pretty: true, ..Accept::JSON }),
+            "/version" | "/version/" => {
+                respond::render(StatusCode::OK, health::version().into(), Accept { pretty: true, ..Accept::JSON })
+            }
             _ => self.health.answer(path, query),
         }
     }
@@ -246,7 +264,8 @@ fn forbidden(attributes: &Attributes<'_>, reason: &str) -> ApiError {
     let mut text = if !is_resource {
         format!("User {user} cannot {verb} path {}", quote(path))
     } else {
-        let resource = if subresource.is_empty() { (*resource).to_owned() } else { format!("{resource}/{subresource}") };
+        let resource =
+            if subresource.is_empty() { (*resource).to_owned() } else { format!("{resource}/{subresource}") };
         let place = match *namespace {
             "" => "at the cluster scope".to_owned(),
             namespace => format!("in the namespace {}", quote(namespace)),

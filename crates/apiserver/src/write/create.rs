@@ -6,12 +6,7 @@ use knarr_store::Compare;
 use serde_json::Value;
 
 use super::{Call, Commit, Written, fields, metadata_mut, qualified_kind, rules, text};
-use crate::{
-    cache::store_key,
-    contract::Operation,
-    convert,
-    server::Inner,
-};
+use crate::{cache::store_key, contract::Operation, convert, server::Inner};
 
 /// How often a generated name that is taken is replaced, as upstream does.
 const NAME_ATTEMPTS: usize = 8;
@@ -36,6 +31,7 @@ impl Inner {
         self.give_identity(&call, &mut object);
         strategy.default(&mut object);
         strategy.prepare_create(&mut object);
+        fields::track(&mut object, None, &call, tracking, self.env.now());
         let named = text(&object, "name").to_owned();
         let call = Call { name: &named, ..call };
         let mut object = self.admit_mutating(&call, Operation::Create, object, None, &mut warnings).await?;
@@ -50,7 +46,6 @@ impl Inner {
             }
             if attempt == 1 {
                 warnings.extend(strategy.warnings(&object));
-                fields::track(&mut object, None, &call, tracking, self.env.now());
             }
             let mut errors = meta::validate_create(&object, resource.namespaced, strategy.name_rule());
             errors.extend(strategy.validate_create(&object));
@@ -75,7 +70,11 @@ impl Inner {
     }
 
     /// `None` where the name is taken.
-    async fn insert(&self, call: &Call<'_>, object: &Value) -> Result<Option<std::sync::Arc<crate::contract::Stored>>, ApiError> {
+    async fn insert(
+        &self,
+        call: &Call<'_>,
+        object: &Value,
+    ) -> Result<Option<std::sync::Arc<crate::contract::Stored>>, ApiError> {
         let resource = call.stored_resource();
         if call.options.dry_run {
             let taken = self.current(resource, call.namespace, call.name).await?.is_some();

@@ -43,7 +43,9 @@ impl DeleteOptions {
     pub fn parse(options: &Value) -> Result<Self, ApiError> {
         let propagation = match (options["propagationPolicy"].as_str(), options["orphanDependents"].as_bool()) {
             (Some(_), Some(_)) => {
-                return Err(invalid_options("propagationPolicy: Invalid value: orphanDependents and deletionPropagation cannot be both set"));
+                return Err(invalid_options(
+                    "propagationPolicy: Invalid value: orphanDependents and deletionPropagation cannot be both set",
+                ));
             }
             (Some("Orphan"), None) | (None, Some(true)) => Some(Propagation::Orphan),
             (Some("Background"), None) | (None, Some(false)) => Some(Propagation::Background),
@@ -106,12 +108,7 @@ impl Inner {
         let mut warnings = Vec::new();
         self.admit_mutating(call, Operation::Delete, Value::Null, Some(&old), &mut warnings).await?;
         self.admit_validating(call, Operation::Delete, Value::Null, Some(&old)).await?;
-        let grace = rules(resource).deletion_grace_seconds(&old).map(|default| match (default, options.grace_seconds) {
-            (0, _) => 0,
-            (_, Some(asked)) if asked < 0 => 1,
-            (_, Some(asked)) => asked,
-            (default, None) => default,
-        });
+        let grace = rules(resource).deletion_grace(&old, options.grace_seconds);
         let done = |object, exists| Written { object, status: StatusCode::OK, warnings: Vec::new(), exists };
         let key = call.key();
         let compare = Compare::ModRevision(key.clone(), Revision(stored.resource_version));
@@ -143,7 +140,8 @@ fn check_preconditions(call: &Call<'_>, options: &DeleteOptions, old: &Value) ->
             && wanted != text(old, key)
         {
             let actual = text(old, key);
-            let why = format!("Precondition failed: {label} in precondition: {wanted}, {label} in object meta: {actual}");
+            let why =
+                format!("Precondition failed: {label} in precondition: {wanted}, {label} in object meta: {actual}");
             return Err(ApiError::conflict(&call.resource.qualified_name(), call.name, why));
         }
     }
@@ -189,7 +187,8 @@ fn mark(object: &mut Value, now: Timestamp, grace_seconds: i64) -> bool {
 /// A deletion that runs already may be made shorter, never longer.
 fn shorten(object: &mut Value, grace: Option<i64>) -> bool {
     let metadata = metadata_mut(object);
-    let (Some(asked), Some(running)) = (grace, metadata.get("deletionGracePeriodSeconds").and_then(Value::as_i64)) else {
+    let (Some(asked), Some(running)) = (grace, metadata.get("deletionGracePeriodSeconds").and_then(Value::as_i64))
+    else {
         return false;
     };
     if asked >= running {

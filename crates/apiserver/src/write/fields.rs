@@ -1,6 +1,11 @@
-//! Who owns which field: every write path passes here once, before the object is validated.
+//! Who owns which field: every write path passes here once, before admission adds what belongs to nobody.
 
 use jiff::Timestamp;
+use knarr_api::{
+    apply::{self, Writer},
+    registry::Resource,
+    schema,
+};
 use serde_json::Value;
 
 use super::Call;
@@ -14,5 +19,23 @@ pub enum Tracking {
     Applied,
 }
 
+/// Who writes to which part of an object of a resource.
+pub fn writer<'a>(resource: &'static Resource, subresource: &'a str, manager: &'a str, now: Timestamp) -> Writer<'a> {
+    let (group, version, kind) = resource.gvk();
+    let has_status = resource.subresource("status").is_some();
+    Writer {
+        schema: schema::of(group, version, kind),
+        manager,
+        subresource,
+        now,
+        reset: apply::reset_fields(has_status, subresource),
+    }
+}
+
 /// Brings `managedFields` of a new or changed object up to date.
-pub fn track(_object: &mut Value, _old: Option<&Value>, _call: &Call<'_>, _tracking: Tracking, _now: Timestamp) {}
+pub fn track(object: &mut Value, old: Option<&Value>, call: &Call<'_>, tracking: Tracking, now: Timestamp) {
+    if tracking == Tracking::Update {
+        let writer = writer(call.stored_resource(), call.subresource, &call.options.manager, now);
+        apply::track_update(writer, old, object);
+    }
+}

@@ -22,7 +22,7 @@ use knarr_store::{Compare, KeyValue, Op, Txn, TxnReply};
 use serde_json::{Map, Value};
 
 pub use event_lease::EventLeases;
-pub use fields::Tracking;
+pub use fields::{Tracking, writer};
 pub use update::{Basis, Change};
 
 use crate::{
@@ -76,7 +76,7 @@ pub struct Written {
 }
 
 pub(crate) fn rules(resource: &Resource) -> &'static dyn Strategy {
-    strategy::of_kind(resource.group, resource.kind)
+    strategy::of(resource)
 }
 
 /// How resources are named in `Invalid`: `Deployment.apps`.
@@ -123,7 +123,13 @@ enum Commit {
 
 impl Inner {
     /// Puts one object if `compare` holds. The answer is the object under its revision.
-    async fn put(&self, resource: &'static Resource, key: &Bytes, compare: Compare, object: &Value) -> Result<Commit, ApiError> {
+    async fn put(
+        &self,
+        resource: &'static Resource,
+        key: &Bytes,
+        compare: Compare,
+        object: &Value,
+    ) -> Result<Commit, ApiError> {
         let value = Bytes::from(splice::encode(object));
         let extract = Extract::of(resource, object);
         self.caches.announce(key, &value, extract.clone());
@@ -164,7 +170,12 @@ impl Inner {
     }
 
     /// The stored object as it is now; waits until every acknowledged write is visible.
-    pub async fn current(&self, resource: &'static Resource, namespace: &str, name: &str) -> Result<Option<Arc<Stored>>, ApiError> {
+    pub async fn current(
+        &self,
+        resource: &'static Resource,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<Arc<Stored>>, ApiError> {
         self.caches.fresh().await?;
         Ok(self.caches.of(resource).and_then(|cache| cache.get(&object_key(namespace, name))))
     }

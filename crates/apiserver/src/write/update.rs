@@ -85,7 +85,8 @@ impl Inner {
         let resource = call.stored_resource();
         let mut warnings = Vec::new();
         let old = stored.value();
-        let served = if call.resource.same(resource) { None } else { Some(convert::value_to_served(call.resource, &old)) };
+        let served =
+            if call.resource.same(resource) { None } else { Some(convert::value_to_served(call.resource, &old)) };
         let Change { mut object, tracking, basis } = change(Some(served.as_ref().unwrap_or(&old)))?;
         let pinned = basis == Basis::Client && check_revision(call, &object, stored)?;
         convert::to_stored(call.resource, &mut object);
@@ -127,6 +128,7 @@ impl Inner {
         check_identity(call, &mut object, old)?;
         strategy.default(&mut object);
         strategy.prepare_update(&mut object, old, part);
+        fields::track(&mut object, Some(old), call, tracking, self.env.now());
         let mut object = self.admit_mutating(call, Operation::Update, object, Some(old), warnings).await?;
         if !self.plugins.admission.is_empty() {
             strategy.default(&mut object);
@@ -137,7 +139,6 @@ impl Inner {
         if object == *old {
             return Ok(object);
         }
-        fields::track(&mut object, Some(old), call, tracking, self.env.now());
         warnings.extend(strategy.warnings(&object));
         let mut errors = meta::validate_update(&object, old);
         errors.extend(strategy.validate_update(&object, old, part));

@@ -1,0 +1,215 @@
+//! PATCH in its four forms. (<https://kubernetes.io/docs/reference/using-api/api-concepts/#patch-and-apply>)
+
+use bytes::Bytes;
+use http::HeaderMap;
+use knarr_api::{
+    apply::{self, ApplyError, ApplyRequest},
+    field::{FieldError, FieldPath},
+    patch::{PatchError, json_patch, merge_patch, strategic_merge_patch},
+    registry::Resource,
+    schema,
+    status::{ApiError, Cause, Reason},
+};
+use serde_json::Value;
+
+use super::{Context, options, scale};
+use crate::{
+    codec::{check_fields, media_type, parse_document, read_body, set_type},
+    contract::{Body, Response},
+    write::{Basis, Change, Tracking, WriteOptions, metadata_mut, writer},
+};
+
+const OFFERED: [&str; 4] = [
+    "application/json-patch+json",
+    "application/merge-patch+json",
+    "application/strategic-merge-patch+json",
+    "application/apply-patch+yaml",
+];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Json,
+    Merge,
+    Strategic,
+    Apply,
+}
+
+impl Kind {
+    fn of(headers: &HeaderMap) -> Result<Self, ApiError> {
+        match media_type(headers) {
+            "application/json-patch+json" => Ok(Self::Json),
+            "application/merge-patch+json" => Ok(Self::Merge),
+            "application/strategic-merge-patch+json" => Ok(Self::Strategic),
+            "application/apply-patch+yaml" => Ok(Self::Apply),
+            _ => Err(ApiError::unsupported_media_type(&OFFERED)),
+        }
+    }
+}
+
+/// A patch request that was read.
+struct Patch {
+    kind: Kind,
+    body: Value,
+    bytes: Bytes,
+    duplicates: Vec<String>,
+    force: bool,
+    options: WriteOptions,
+}
+
+pub async fn patch(context: &Context, body: Body) -> Result<Response, ApiError> {
+    let mut patch = read(context, body).await?;
+    let mut warnings = Vec::new();
+    if patch.kind == Kind::Apply {
+        let gvk = context.resource.gvk();
+        set_type(&mut patch.body, gvk.0, gvk.1, gvk.2)?;
+        let duplicates = std::mem::take(&mut patch.duplicates);
+        check_fields(gvk, &mut patch.body, duplicates, patch.options.validation, &mut warnings)?;
+    }
+    let mut told = Vec::new();
+    let mut round = |current: Option<&Value>| {
+        told.clear();
+        if patch.kind == Kind::Apply {
+            applied(context, &patch, current)
+        } else {
+            patched(context, &patch, current, &mut told)
+        }
+    };
+    let mut written = context.server.update(context.call(&patch.options), &mut round).await?;
+    warnings.append(&mut told);
+    written.warnings.splice(0..0, warnings);
+    Ok(context.written(written))
+}
+
+/// A patch of a Scale. An apply of it has one field, so it is merged and owned like an update.
+pub async fn patch_scale(context: &Context, body: Body) -> Result<Response, ApiError> {
+    let patch = read(context, body).await?;
+    let mut warnings = Vec::new();
+    let mut change = |current: &Value| {
+        warnings.clear();
+        let mut object = match patch.kind {
+            Kind::Apply => merge_patch(current, &patch.body).map_err(|error| patch_error(&error))?,
+            _ => apply_to(scale::SCALE, current, &patch)?,
+        };
+        checked(scale::SCALE, &mut object, &patch, &context.info.name, &mut warnings)?;
+        if !patch.names_revision() {
+            metadata_mut(&mut object).remove("resourceVersion");
+        }
+        Ok(object)
+    };
+    scale::write(context, &patch.options, &mut change, Vec::new()).await
+}
+
+async fn read(context: &Context, body: Body) -> Result<Patch, ApiError> {
+    let kind = Kind::of(&context.headers)?;
+    let mut options = options::write_options("PatchOptions", &context.query, &context.headers)?;
+    let force = context.query.flag("force");
+    if kind == Kind::Apply {
+        if context.query.get("fieldManager").is_empty() {
+            return Err(options::invalid("PatchOptions", "fieldManager: Required value: is required for apply patch"));
+        }
+    } else if context.query.find("force").is_some() {
+        return Err(options::invalid("PatchOptions", "force: Forbidden: may not be specified for non-apply patch"));
+    }
+    if force {
+        options.raw["force"] = true.into();
+    }
+    let bytes = read_body(body).await?;
+    let (body, duplicates) = parse_document(&context.headers, &bytes)
+        .map_err(|why| ApiError::bad_request(format!("error decoding patch: {why}")))?;
+    Ok(Patch { kind, body, bytes, duplicates, force, options })
+}
+
+fn patch_error(error: &PatchError) -> ApiError {
+    match error {
+        PatchError::Malformed { message } => ApiError::bad_request(message),
+        PatchError::DoesNotApply { message } => ApiError::new(Reason::Invalid, message),
+    }
+}
+
+fn apply_to(gvk: (&str, &str, &str), current: &Value, patch: &Patch) -> Result<Value, ApiError> {
+    let result = match patch.kind {
+        Kind::Json => json_patch(current, &patch.body),
+        Kind::Strategic => match schema::of(gvk.0, gvk.1, gvk.2) {
+            Some(ty) => strategic_merge_patch(ty, current, &patch.body),
+            None => return Err(ApiError::unsupported_media_type(&OFFERED[..2])),
+        },
+        Kind::Merge | Kind::Apply => merge_patch(current, &patch.body),
+    };
+    result.map_err(|error| patch_error(&error))
+}
+
+/// The patched object must still be one of its kind; what is wrong is blamed on the patch.
+fn checked(
+    (group, version, kind): (&str, &str, &str),
+    object: &mut Value,
+    patch: &Patch,
+    name: &str,
+    warnings: &mut Vec<String>,
+) -> Result<(), ApiError> {
+    set_type(object, group, version, kind)?;
+    let duplicates = if patch.kind == Kind::Json { Vec::new() } else { patch.duplicates.clone() };
+    check_fields((group, version, kind), object, duplicates, patch.options.validation, warnings).map_err(|error| {
+        let qualified = if group.is_empty() { kind.to_owned() } else { format!("{kind}.{group}") };
+        let why = error
+            .message()
+            .split_once(&format!("cannot be handled as a {kind}: "))
+            .map_or(error.message(), |(_, why)| why);
+        let sent = String::from_utf8_lossy(&patch.bytes).into_owned();
+        ApiError::invalid(&qualified, name, vec![FieldError::invalid(&FieldPath::new("patch"), sent, why)])
+    })
+}
+
+fn patched(
+    context: &Context,
+    patch: &Patch,
+    current: Option<&Value>,
+    warnings: &mut Vec<String>,
+) -> Result<Change, ApiError> {
+    let current = current.ok_or_else(|| context.not_found())?;
+    let gvk = context.resource.gvk();
+    let mut object = apply_to(gvk, current, patch)?;
+    checked(gvk, &mut object, patch, &context.info.name, warnings)?;
+    Ok(if patch.names_revision() { Change::update(object) } else { Change::of_current(object) })
+}
+
+fn applied(context: &Context, patch: &Patch, current: Option<&Value>) -> Result<Change, ApiError> {
+    if current.is_none() && !context.subresource.is_empty() {
+        return Err(context.not_found());
+    }
+    let resource: &'static Resource = context.resource;
+    let writer = writer(resource, context.subresource, &patch.options.manager, context.server.env.now());
+    let request = ApplyRequest { writer, live: current, config: &patch.body, force: patch.force };
+    let mut object = apply::apply(request).map_err(|error| apply_error(&error))?;
+    // An apply that creates takes its name from the URL.
+    metadata_mut(&mut object).entry("name").or_insert_with(|| context.info.name.as_str().into());
+    let basis = if patch.names_revision() { Basis::Client } else { Basis::Current };
+    Ok(Change { object, tracking: Tracking::Applied, basis })
+}
+
+fn apply_error(error: &ApplyError) -> ApiError {
+    match error {
+        ApplyError::Malformed { message } => ApiError::bad_request(message),
+        ApplyError::Conflicts { conflicts } => {
+            let cause = |conflict: &apply::Conflict| Cause {
+                reason: "FieldManagerConflict".into(),
+                message: format!("conflict with {}", conflict.manager),
+                field: conflict.field.clone(),
+            };
+            ApiError::apply_conflict(conflicts.iter().map(cause).collect(), error.to_string())
+        }
+    }
+}
+
+impl Patch {
+    /// True where the patch itself says which revision it is for.
+    fn names_revision(&self) -> bool {
+        match self.kind {
+            Kind::Json => self.body.as_array().into_iter().flatten().any(|operation| {
+                operation["path"] == "/metadata/resourceVersion"
+                    && operation["op"] != "remove"
+                    && operation["op"] != "test"
+            }),
+            _ => self.body["metadata"]["resourceVersion"].as_str().is_some_and(|revision| !revision.is_empty()),
+        }
+    }
+}
