@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, collections::BTreeMap, fmt::Write, sync::LazyLock};
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, map::Entry};
 
 use super::set::{self, Set};
 use crate::schema::{Kind, Relation, TypeRef};
@@ -96,14 +96,17 @@ pub(super) fn fields_of(ty: Type<'_>, value: &Value, parents: Parents) -> Set {
             }
         }
         Shape::Associative(list, items) => {
-            let Some(items) = by_key(list, items) else { return set::leaf() };
-            for (key, items) in items {
-                let fields = match items[..] {
-                    [only] => fields_of(Some(list.element()), only, parents),
-                    _ => set::leaf(),
-                };
-                let fields = children_of(fields);
-                set::put(&mut found, key, set::finish(fields, true));
+            let element = Some(list.element());
+            for item in items {
+                let Some(key) = element_key(list, item) else { return set::leaf() };
+                match found.entry(key) {
+                    Entry::Vacant(place) => {
+                        let fields = element_fields(element, item, parents);
+                        place.insert(Value::Object(fields));
+                    }
+                    // Elements of one name can't be told apart, and so are owned as a whole.
+                    Entry::Occupied(mut doubled) => *doubled.get_mut() = Value::Object(set::leaf()),
+                }
             }
         }
         Shape::Set(items) => {
@@ -118,9 +121,13 @@ pub(super) fn fields_of(ty: Type<'_>, value: &Value, parents: Parents) -> Set {
     found
 }
 
-fn children_of(mut node: Set) -> Set {
-    node.remove(set::SELF);
-    node
+/// The fields of a list's element, which is a member itself whatever it holds.
+fn element_fields(ty: Type<'_>, item: &Value, parents: Parents) -> Set {
+    let mut fields = fields_of(ty, item, parents);
+    if !fields.is_empty() {
+        fields.entry(set::SELF).or_insert_with(|| Value::Object(Set::new()));
+    }
+    fields
 }
 
 pub(super) fn field_key(name: &str) -> String {
@@ -219,8 +226,8 @@ fn list_difference(list: TypeRef<'_>, old: &[Value], new: &[Value]) -> Differenc
         let found = match (old.get(key).map(Vec::as_slice), &items[..]) {
             (Some([old]), [new]) => difference(Some(list.element()), Some(old), Some(new)),
             (None, [new]) => {
-                let fields = children_of(fields_of(Some(list.element()), new, Parents::All));
-                Difference { changed: set::finish(fields, true), removed: None }
+                let fields = element_fields(Some(list.element()), new, Parents::All);
+                Difference { changed: Some(fields), removed: None }
             }
             (Some(old), new) if old == new => Difference::default(),
             _ => Difference { changed: Some(set::leaf()), removed: None },
@@ -230,10 +237,10 @@ fn list_difference(list: TypeRef<'_>, old: &[Value], new: &[Value]) -> Differenc
     }
     for (key, items) in old.iter().filter(|(key, _)| !new.contains_key(*key)) {
         let fields = match items[..] {
-            [only] => children_of(fields_of(Some(list.element()), only, Parents::All)),
-            _ => Set::new(),
+            [only] => element_fields(Some(list.element()), only, Parents::All),
+            _ => set::leaf(),
         };
-        set::put(&mut removed, key.clone(), set::finish(fields, true));
+        set::put(&mut removed, key.clone(), Some(fields));
     }
     Difference { changed: set::finish(changed, false), removed: set::finish(removed, false) }
 }

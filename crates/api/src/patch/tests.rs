@@ -114,6 +114,28 @@ fn strategic_merges() {
             json!({"metadata": {"labels": {"b": "1"}}, "spec": {"containers": [{"name": "a"}]}}),
         ),
         (
+            "what kubectl apply sends when a container and a port go",
+            "Deployment",
+            json!({"spec": {"template": {"spec": {"containers": [
+                {"name": "x", "image": "i"},
+                {"name": "y", "image": "i", "ports": [{"containerPort": 80, "protocol": "TCP"}]},
+            ]}}}}),
+            json!({"spec": {"template": {"spec": {
+                "$setElementOrder/containers": [{"name": "y"}],
+                "containers": [
+                    {
+                        "$setElementOrder/ports": [{"containerPort": 81}],
+                        "name": "y",
+                        "ports": [{"containerPort": 81}, {"$patch": "delete", "containerPort": 80}],
+                    },
+                    {"$patch": "delete", "name": "x"},
+                ],
+            }}}}),
+            json!({"spec": {"template": {"spec": {"containers": [
+                {"name": "y", "image": "i", "ports": [{"containerPort": 81}]},
+            ]}}}}),
+        ),
+        (
             "service ports merge by port alone",
             "Service",
             json!({"spec": {"ports": [{"port": 80, "targetPort": 1}]}}),
