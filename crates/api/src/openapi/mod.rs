@@ -5,6 +5,7 @@
 //! the `fieldValidation` parameter and content types of PATCH (apply), list types, merge keys and descriptions.
 
 mod paths;
+mod protobuf;
 mod schemas;
 #[cfg(test)]
 mod tests;
@@ -107,6 +108,14 @@ pub fn v2() -> Vec<u8> {
     out.text.push_str(&json!({"BearerToken": security()}).to_string());
     out.text.push_str(",\"security\":[{\"BearerToken\":[]}]}");
     out.text.into_bytes()
+}
+
+/// As [`v2`], in protobuf. Go clients ask for it as `application/com.github.proto-openapi.spec.v2@v1.0+protobuf`; the
+/// answer's content type must be `application/com.github.proto-openapi.spec.v2.v1.0+protobuf` (they parse it, and `@`
+/// can't stand there).
+pub fn v2_protobuf() -> Vec<u8> {
+    let swagger: Value = serde_json::from_slice(&v2()).unwrap_or_default();
+    protobuf::document(&swagger)
 }
 
 fn document_name(group: &str, version: &str) -> String {
