@@ -9,12 +9,15 @@ mod deployment;
 mod endpoints;
 mod endpointslice;
 mod garbage;
+mod job;
 mod namespace;
 mod node_lifecycle;
+mod pod_gc;
 mod replicaset;
 mod root_ca;
 mod service_lb;
 mod serviceaccount;
+mod ttl_after_finished;
 
 use std::sync::Arc;
 
@@ -53,6 +56,9 @@ pub fn spawn_all(config: Config) -> JoinSet<()> {
     let mut start = Starter { config: &config, tasks: &mut tasks };
     start.controller(deployment::NAME, deployment::run);
     start.controller(replicaset::NAME, replicaset::run);
+    start.controller(job::NAME, job::run);
+    start.controller(ttl_after_finished::NAME, ttl_after_finished::run);
+    start.controller(pod_gc::NAME, pod_gc::run);
     start.controller(endpointslice::NAME, endpointslice::run);
     start.controller(endpoints::NAME, endpoints::run);
     start.controller(namespace::NAME, namespace::run);

@@ -40,7 +40,7 @@ pub fn selected(service: &Service, pods: &Informer<Pod>) -> Option<Vec<Arc<Pod>>
 }
 
 /// An address of the pod in this family.
-pub fn address<'a>(pod: &'a Pod, is_ipv6: bool) -> Option<&'a str> {
+pub fn address(pod: &Pod, is_ipv6: bool) -> Option<&str> {
     let status = pod.status.as_ref()?;
     let all = status.pod_ips.iter().flatten().map(|ip| ip.ip.as_str()).chain(status.pod_ip.as_deref());
     all.filter(|address| !address.is_empty()).find(|address| address.contains(':') == is_ipv6)

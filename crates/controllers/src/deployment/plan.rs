@@ -39,7 +39,7 @@ pub fn plan(observed: &Observed<'_>) -> Vec<Action> {
     let Observed { deployment, replica_sets, pods_of, now } = observed;
     let mut sets: Vec<ReplicaSet> = replica_sets.iter().map(|set| (**set).clone()).collect();
     // Oldest first, so that of several with the wished-for template the same one is always "new".
-    sets.sort_by(|a, b| scale::oldest_first(a, b));
+    sets.sort_by(scale::oldest_first);
     let position = sets.iter().position(|set| revision::same_template(deployment, set));
     let new = position.map(|position| sets.remove(position));
     let mut rollout = Rollout {

@@ -1,0 +1,208 @@
+//! Runs pods until enough of them have succeeded.
+//! (<https://kubernetes.io/docs/concepts/workloads/controllers/job/>)
+//!
+//! Each pod carries a finalizer until it is counted, so that none is missed. Counting takes two writes: first the
+//! pod's uid goes into `status.uncountedTerminatedPods`, then its finalizer is taken off; once the cache shows that,
+//! the uid becomes part of a number. A crash between any two of these counts nothing twice and nothing never.
+
+mod indexes;
+mod plan;
+mod policy;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
+use knarr_client::{
+    Change, Informer, ObjectKey, Outcome, WorkQueue, call, errors,
+    informer::{CONTROLLER_INDEX, orphans_key},
+    meta, worker,
+};
+use kube::api::DeleteParams;
+
+use crate::{
+    Context, Error,
+    common::{batch, claim, expectations::Expectations, pods, selector},
+};
+use plan::{FINALIZER, NewPod, Plan};
+
+pub const NAME: &str = "job-controller";
+const WORKERS: usize = 5;
+
+struct Controller {
+    context: Context,
+    jobs: Informer<Job>,
+    pods: Informer<Pod>,
+    expectations: Expectations,
+    queue: WorkQueue<ObjectKey>,
+}
+
+pub async fn run(context: Context) {
+    let queue = WorkQueue::new(context.cancel.clone());
+    let controller = Arc::new(Controller {
+        jobs: context.informers.of(),
+        pods: context.informers.of(),
+        expectations: Expectations::default(),
+        queue: queue.clone(),
+        context,
+    });
+    controller.pods.index_by_controller();
+    if !(controller.jobs.synced().await && controller.pods.synced().await) {
+        return;
+    }
+    let watcher = Arc::downgrade(&controller);
+    controller.jobs.on_change_until(queue.cancellation(), move |change| {
+        if let Some(controller) = watcher.upgrade() {
+            if change.is_deletion() {
+                controller.expectations.forget(meta::uid(&change.latest().metadata));
+            }
+            controller.queue.add(ObjectKey::of(&**change.latest()));
+        }
+    });
+    let watcher = Arc::downgrade(&controller);
+    controller.pods.on_change_until(queue.cancellation(), move |change| {
+        if let Some(controller) = watcher.upgrade() {
+            controller.pod_changed(change);
+        }
+    });
+    worker::run(NAME, queue, WORKERS, move |key| {
+        let controller = controller.clone();
+        async move { controller.reconcile(key).await }
+    })
+    .await;
+}
+
+impl Controller {
+    fn pod_changed(&self, change: &Change<Pod>) {
+        let pod = change.latest();
+        let Some(owner) = meta::controller_of(&pod.metadata).filter(|owner| owner.kind == "Job") else { return };
+        if change.is_addition() {
+            self.expectations.creation_observed(&owner.uid);
+        }
+        if change.is_deletion() || pods::is_terminating(pod) {
+            self.expectations.deletion_observed(&owner.uid, meta::uid(&pod.metadata));
+        }
+        self.queue.add(ObjectKey::new(meta::namespace(&pod.metadata), owner.name.clone()));
+    }
+
+    async fn reconcile(&self, key: ObjectKey) -> Result<Outcome, Error> {
+        let Some(job) = self.jobs.get(&key.namespace, &key.name) else { return self.free_pods_of_none(&key).await };
+        let spec = job.spec.clone().unwrap_or_default();
+        if spec.managed_by.as_deref().is_some_and(|manager| manager != "kubernetes.io/job-controller") {
+            return Ok(Outcome::Done);
+        }
+        let uid = meta::uid(&job.metadata);
+        let settled = self.expectations.satisfied(uid);
+        let owned = self.pods.by_index(CONTROLLER_INDEX, uid);
+        let pods = match &spec.selector {
+            Some(wanted) => {
+                let orphans = self.pods.by_index(CONTROLLER_INDEX, &orphans_key(&key.namespace));
+                let candidates = owned.into_iter().chain(orphans);
+                claim::claim(&self.context.client, &*job, &selector::of_workload(wanted)?, candidates).await?
+            }
+            None => owned,
+        };
+        let plan = plan::plan(&job, &pods, self.context.clock.now());
+        self.carry_out(&job, plan, settled).await
+    }
+
+    async fn carry_out(&self, job: &Arc<Job>, plan: Plan, settled: bool) -> Result<Outcome, Error> {
+        let Plan { status, uncounted_written, free, delete, free_and_delete, create, events, look_again } = plan;
+        let client = &self.context.client;
+        // Before a finalizer goes its pod has to be in the status.
+        if let Some(status) = status {
+            let changed = Job { status: Some(*status), ..(**job).clone() };
+            let written = errors::optional(call::replace_status(client, &changed).await);
+            if written.map_err(Error::api("writing the status"))?.is_none() {
+                return Ok(Outcome::Done);
+            }
+            for (is_warning, reason, message) in events {
+                if is_warning {
+                    self.context.recorder.warning(&**job, reason, message);
+                } else {
+                    self.context.recorder.normal(&**job, reason, message);
+                }
+            }
+        }
+        debug_assert!(uncounted_written || free.is_empty());
+        for pod in &free {
+            self.free(pod).await?;
+        }
+        for pod in &free_and_delete {
+            self.free(pod).await?;
+        }
+        self.delete(job, delete.into_iter().chain(free_and_delete).collect()).await?;
+        if settled && !create.is_empty() {
+            self.create(job, create).await?;
+        }
+        Ok(look_again.map_or(Outcome::Done, Outcome::After))
+    }
+
+    /// The Job is gone: nobody counts its pods any more, and their finalizers must not hold them.
+    async fn free_pods_of_none(&self, key: &ObjectKey) -> Result<Outcome, Error> {
+        for pod in self.pods.in_namespace(&key.namespace) {
+            let owner = meta::controller_of(&pod.metadata);
+            if owner.is_some_and(|owner| owner.kind == "Job" && owner.name == key.name) {
+                self.free(&pod).await?;
+            }
+        }
+        Ok(Outcome::Done)
+    }
+
+    async fn free(&self, pod: &Pod) -> Result<(), Error> {
+        if !meta::has_finalizer(&pod.metadata, FINALIZER) {
+            return Ok(());
+        }
+        let left: Vec<_> = pod.metadata.finalizers.iter().flatten().filter(|other| *other != FINALIZER).collect();
+        let patch = serde_json::json!({"metadata": {
+            "uid": pod.metadata.uid, "resourceVersion": pod.metadata.resource_version, "finalizers": left,
+        }});
+        let patched = errors::optional(call::merge(&self.context.client, pod, patch).await);
+        patched.map(drop).map_err(Error::api("removing a pod's finalizer"))
+    }
+
+    async fn delete(&self, job: &Arc<Job>, pods: Vec<Arc<Pod>>) -> Result<(), Error> {
+        for pod in pods {
+            let deleted = call::delete(&self.context.client, &*pod, DeleteParams::default()).await;
+            if deleted.map_err(Error::api("deleting a pod"))? {
+                let message = format!("Deleted pod: {}", meta::name(&pod.metadata));
+                self.context.recorder.normal(&**job, "SuccessfulDelete", message);
+            }
+        }
+        Ok(())
+    }
+
+    async fn create(&self, job: &Arc<Job>, pods: Vec<NewPod>) -> Result<(), Error> {
+        let (uid, count) = (meta::uid(&job.metadata), pods.len());
+        self.expectations.expect_creations(uid, count);
+        let (context, owner, pods) = (self.context.clone(), job.clone(), Arc::new(pods));
+        let (created, error) = batch::slow_start(count, move |at| {
+            let (context, owner, pods) = (context.clone(), owner.clone(), pods.clone());
+            async move {
+                match call::create(&context.client, &pods[at].pod).await {
+                    Ok(created) => {
+                        let message = format!("Created pod: {}", meta::name(&created.metadata));
+                        context.recorder.normal(&*owner, "SuccessfulCreate", message);
+                        Ok(())
+                    }
+                    Err(error) => {
+                        if !errors::is_namespace_terminating(&error) {
+                            let message = format!("Error creating: {}", errors::message(&error));
+                            context.recorder.warning(&*owner, "FailedCreate", message);
+                        }
+                        Err(error)
+                    }
+                }
+            }
+        })
+        .await;
+        self.expectations.creations_observed(uid, count - created);
+        match error {
+            Some(error) if !errors::is_namespace_terminating(&error) => {
+                Err(Error::Api { what: "creating pods", source: error })
+            }
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,462 @@
+//! What a Job's pods amount to, and what to do next. Pure.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::{
+    api::{
+        batch::v1::{Job, JobCondition, JobSpec, JobStatus, UncountedTerminatedPods},
+        core::v1::{EnvVar, EnvVarSource, ObjectFieldSelector, Pod},
+    },
+    apimachinery::pkg::apis::meta::v1::Time,
+};
+use knarr_client::meta;
+
+use super::{
+    indexes::{self, Indexes},
+    policy::{self, Meaning},
+};
+use crate::common::{pods, rank, unless_zero};
+
+pub const FINALIZER: &str = "batch.kubernetes.io/job-tracking";
+const INDEX: &str = "batch.kubernetes.io/job-completion-index";
+/// After a failure the next pod waits, doubling up to the second.
+const BACKOFF: (SignedDuration, SignedDuration) = (SignedDuration::from_secs(10), SignedDuration::from_secs(600));
+/// Pods made in one go, at most.
+const BURST: usize = 500;
+/// Uids that the status holds at once, at most; the rest wait their turn.
+const MAX_UNCOUNTED: usize = 500;
+
+pub struct NewPod {
+    pub pod: Pod,
+}
+
+/// To be carried out in the order of the fields.
+#[derive(Default)]
+pub struct Plan {
+    pub status: Option<Box<JobStatus>>,
+    /// The pods in `free` are in the status that is (to be) written.
+    pub uncounted_written: bool,
+    /// Their finalizers go: they are counted.
+    pub free: Vec<Arc<Pod>>,
+    /// The Job has failed: these end, and count as failed.
+    pub delete: Vec<Arc<Pod>>,
+    /// Too many, or the Job is suspended: these end and count as nothing.
+    pub free_and_delete: Vec<Arc<Pod>>,
+    pub create: Vec<NewPod>,
+    /// (is a warning, reason, message)
+    pub events: Vec<(bool, &'static str, String)>,
+    pub look_again: Option<Duration>,
+}
+
+/// How a Job ends.
+struct End {
+    failed: bool,
+    reason: String,
+    message: String,
+}
+
+pub fn plan(job: &Job, owned: &[Arc<Pod>], now: Timestamp) -> Plan {
+    let mut plan = Plan { uncounted_written: true, ..Plan::default() };
+    let before = job.status.clone().unwrap_or_default();
+    let has_finalizer = |pod: &&Arc<Pod>| meta::has_finalizer(&pod.metadata, FINALIZER);
+    if condition(&before, "Complete").is_some() || condition(&before, "Failed").is_some() {
+        plan.free = owned.iter().filter(has_finalizer).cloned().collect();
+        return plan;
+    }
+    if job.metadata.deletion_timestamp.is_some() {
+        plan.free = owned.iter().filter(has_finalizer).cloned().collect();
+        return plan;
+    }
+    let spec = job.spec.clone().unwrap_or_default();
+    let mut count = Count::begin(&spec, before.clone(), owned);
+    let suspended = spec.suspend == Some(true);
+    if !suspended && count.status.start_time.is_none() {
+        count.status.start_time = Some(Time(now));
+    }
+    count.take_in(job, owned);
+    let active: Vec<_> = owned.iter().filter(|pod| pods::is_active(pod)).cloned().collect();
+    let terminating = owned.iter().filter(|pod| pods::is_terminating(pod) && !pods::is_terminal(pod)).count() as i32;
+    let end = ending(&before).or_else(|| verdict(&spec, &count, owned, &active, now));
+    plan.free = std::mem::take(&mut count.free);
+    let left;
+    match &end {
+        Some(end) => {
+            if end.failed {
+                plan.delete = active.clone();
+            } else {
+                plan.free_and_delete = active.clone();
+            }
+            left = 0;
+        }
+        None if suspended => {
+            plan.free_and_delete = active.clone();
+            left = 0;
+            note(&mut count.status, "Suspended", "True", "JobSuspended", "Job suspended", now, &mut plan.events);
+            count.status.start_time = None;
+        }
+        None => {
+            if condition(&before, "Suspended").is_some() {
+                note(&mut count.status, "Suspended", "False", "JobResumed", "Job resumed", now, &mut plan.events);
+                count.status.start_time = Some(Time(now));
+            }
+            left = size(job, &spec, &count, owned, &active, terminating, now, &mut plan);
+        }
+    }
+    let ready = active.iter().filter(|pod| pods::is_ready(pod)).count() as i32;
+    count.status.active = unless_zero(left as i32);
+    count.status.ready = Some(if left == 0 { 0 } else { ready });
+    count.status.terminating = Some(terminating + plan.delete.len() as i32 + plan.free_and_delete.len() as i32);
+    let mut status = count.finish(&spec);
+    if let Some(end) = end {
+        let nothing_runs = active.is_empty() && terminating == 0 && status.uncounted_terminated_pods.is_none();
+        write_end(&mut status, end, nothing_runs, now, &mut plan.events);
+    } else if let (Some(deadline), Some(start)) = (spec.active_deadline_seconds, &status.start_time) {
+        let over = SignedDuration::from_secs(deadline) - now.duration_since(start.0);
+        let over = Duration::try_from(over).unwrap_or_default() + Duration::from_millis(100);
+        plan.look_again = Some(plan.look_again.map_or(over, |other| other.min(over)));
+    }
+    if status != before {
+        plan.status = Some(Box::new(status));
+    }
+    plan
+}
+
+/// The counting of pods that have ended.
+struct Count<'a> {
+    status: JobStatus,
+    spec: &'a JobSpec,
+    /// In the status but not in a number yet.
+    succeeded: BTreeSet<String>,
+    failed: BTreeSet<String>,
+    completed: Indexes,
+    /// Their finalizers go once the status is written.
+    free: Vec<Arc<Pod>>,
+    fails_job: Option<String>,
+}
+
+impl<'a> Count<'a> {
+    /// Turns uids whose pods have lost their finalizer (or are gone) into numbers.
+    fn begin(spec: &'a JobSpec, mut status: JobStatus, owned: &[Arc<Pod>]) -> Self {
+        let held: BTreeSet<&str> = owned
+            .iter()
+            .filter(|pod| meta::has_finalizer(&pod.metadata, FINALIZER))
+            .map(|pod| meta::uid(&pod.metadata))
+            .collect();
+        let uncounted = status.uncounted_terminated_pods.take().unwrap_or_default();
+        let settle = |uids: Option<Vec<String>>, number: &mut Option<i32>| {
+            let (waiting, done): (BTreeSet<_>, BTreeSet<_>) =
+                uids.into_iter().flatten().partition(|uid| held.contains(uid.as_str()));
+            *number = unless_zero(number.unwrap_or(0) + done.len() as i32);
+            waiting
+        };
+        let completed = indexes::parse(status.completed_indexes.as_deref().unwrap_or_default(), completions(spec));
+        let succeeded = settle(uncounted.succeeded, &mut status.succeeded);
+        let failed = settle(uncounted.failed, &mut status.failed);
+        Self { status, spec, succeeded, failed, completed, free: Vec::new(), fails_job: None }
+    }
+
+    fn take_in(&mut self, job: &Job, owned: &[Arc<Pod>]) {
+        let is_indexed = is_indexed(self.spec);
+        for pod in owned.iter().filter(|pod| meta::has_finalizer(&pod.metadata, FINALIZER)) {
+            let uid = meta::uid(&pod.metadata);
+            let succeeded = pods::phase(pod) == "Succeeded";
+            if !succeeded && !has_failed(self.spec, pod) {
+                continue;
+            }
+            if self.succeeded.contains(uid) || self.failed.contains(uid) {
+                self.free.push(pod.clone());
+                continue;
+            }
+            if self.succeeded.len() + self.failed.len() >= MAX_UNCOUNTED {
+                break;
+            }
+            if succeeded && is_indexed {
+                // An index counts once however many pods succeed with it, so the index itself is the record.
+                if let Some(index) = index_of(pod).filter(|index| *index < completions(self.spec)) {
+                    self.completed.insert(index);
+                }
+            } else if succeeded {
+                self.succeeded.insert(uid.to_owned());
+            } else {
+                match policy::meaning(job, pod) {
+                    Meaning::Ignored => {}
+                    meaning => {
+                        self.failed.insert(uid.to_owned());
+                        if let Meaning::FailsJob(why) = meaning {
+                            self.fails_job.get_or_insert(why);
+                        }
+                    }
+                }
+            }
+            self.free.push(pod.clone());
+        }
+    }
+
+    fn all_succeeded(&self) -> i32 {
+        match is_indexed(self.spec) {
+            true => self.completed.len() as i32,
+            false => self.status.succeeded.unwrap_or(0) + self.succeeded.len() as i32,
+        }
+    }
+
+    fn all_failed(&self) -> i32 {
+        self.status.failed.unwrap_or(0) + self.failed.len() as i32
+    }
+
+    fn finish(self, spec: &JobSpec) -> JobStatus {
+        let mut status = self.status;
+        if is_indexed(spec) {
+            status.succeeded = unless_zero(self.completed.len() as i32);
+            status.completed_indexes = Some(indexes::format(&self.completed)).filter(|text| !text.is_empty());
+        }
+        let list = |uids: BTreeSet<String>| Some(uids.into_iter().collect::<Vec<_>>()).filter(|uids| !uids.is_empty());
+        let uncounted = UncountedTerminatedPods { succeeded: list(self.succeeded), failed: list(self.failed) };
+        let is_empty = uncounted.succeeded.is_none() && uncounted.failed.is_none();
+        status.uncounted_terminated_pods = (!is_empty).then_some(uncounted);
+        status
+    }
+}
+
+fn completions(spec: &JobSpec) -> i32 {
+    spec.completions.unwrap_or(i32::MAX)
+}
+
+fn is_indexed(spec: &JobSpec) -> bool {
+    spec.completion_mode.as_deref() == Some("Indexed")
+}
+
+fn index_of(pod: &Pod) -> Option<i32> {
+    meta::annotation(&pod.metadata, INDEX)?.parse().ok().filter(|index| *index >= 0)
+}
+
+/// A pod that is being deleted counts as failed at once, unless the Job waits for it to really end.
+fn has_failed(spec: &JobSpec, pod: &Pod) -> bool {
+    let waits = spec.pod_replacement_policy.as_deref() == Some("Failed") || spec.pod_failure_policy.is_some();
+    pods::phase(pod) == "Failed" || (pods::is_terminating(pod) && !waits && pods::phase(pod) != "Succeeded")
+}
+
+/// The Job's end was decided before, and is being carried out.
+fn ending(status: &JobStatus) -> Option<End> {
+    let found = |kind: &str, failed: bool| {
+        let condition = condition(status, kind)?;
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        Some(End { failed, reason: text(&condition.reason), message: text(&condition.message) })
+    };
+    found("FailureTarget", true).or_else(|| found("SuccessCriteriaMet", false))
+}
+
+fn verdict(spec: &JobSpec, count: &Count<'_>, owned: &[Arc<Pod>], active: &[Arc<Pod>], now: Timestamp) -> Option<End> {
+    let end = |failed: bool, reason: &str, message: &str| {
+        Some(End { failed, reason: reason.into(), message: message.into() })
+    };
+    if let Some(why) = &count.fails_job {
+        return end(true, "PodFailurePolicy", why);
+    }
+    let limit = spec.backoff_limit.unwrap_or(6);
+    if count.all_failed() > limit || restarts_exceed(spec, owned, limit) {
+        return end(true, "BackoffLimitExceeded", "Job has reached the specified backoff limit");
+    }
+    let ran = count.status.start_time.as_ref().map(|start| now.duration_since(start.0));
+    let deadline = spec.active_deadline_seconds.map(SignedDuration::from_secs);
+    if spec.suspend != Some(true)
+        && let (Some(ran), Some(deadline)) = (ran, deadline)
+        && ran >= deadline
+    {
+        return end(true, "DeadlineExceeded", "Job was active longer than specified deadline");
+    }
+    let done = match spec.completions {
+        Some(completions) => count.all_succeeded() >= completions,
+        // A work queue: one success says that the queue is empty; the others may finish what they took.
+        None => count.all_succeeded() > 0 && active.is_empty(),
+    };
+    if done { end(false, "CompletionsReached", "Reached expected number of succeeded pods") } else { None }
+}
+
+/// With `restartPolicy: OnFailure` pods do not fail, their containers restart.
+fn restarts_exceed(spec: &JobSpec, owned: &[Arc<Pod>], limit: i32) -> bool {
+    let template = spec.template.spec.as_ref();
+    if template.and_then(|spec| spec.restart_policy.as_deref()) != Some("OnFailure") {
+        return false;
+    }
+    let restarts: i32 =
+        owned.iter().filter(|pod| matches!(pods::phase(pod), "Running" | "Pending")).map(|pod| restarts(pod)).sum();
+    if limit == 0 { restarts > 0 } else { restarts >= limit }
+}
+
+fn restarts(pod: &Pod) -> i32 {
+    let status = pod.status.as_ref();
+    let statuses = status.iter().flat_map(|status| {
+        status.init_container_statuses.iter().flatten().chain(status.container_statuses.iter().flatten())
+    });
+    statuses.map(|status| status.restart_count).sum()
+}
+
+/// Too few or too many pods; answers how many there will be.
+#[allow(clippy::too_many_arguments)]
+fn size(
+    job: &Job,
+    spec: &JobSpec,
+    count: &Count<'_>,
+    owned: &[Arc<Pod>],
+    active: &[Arc<Pod>],
+    terminating: i32,
+    now: Timestamp,
+    plan: &mut Plan,
+) -> usize {
+    let parallelism = spec.parallelism.unwrap_or(1).max(0);
+    let wanted = match spec.completions {
+        Some(completions) => (completions - count.all_succeeded()).clamp(0, parallelism) as usize,
+        None if count.all_succeeded() > 0 => active.len(),
+        None => parallelism as usize,
+    };
+    if active.len() > wanted {
+        let mut excess = active.to_vec();
+        rank::sort_by_deletion(&mut excess, &[], now);
+        excess.truncate(active.len() - wanted);
+        plan.free_and_delete = excess;
+        return wanted;
+    }
+    let waits_for_ends = spec.pod_replacement_policy.as_deref() == Some("Failed") || spec.pod_failure_policy.is_some();
+    let taken = active.len() + if waits_for_ends { terminating as usize } else { 0 };
+    let missing = wanted.saturating_sub(taken).min(BURST);
+    if missing == 0 {
+        return active.len();
+    }
+    if let Some(wait) = backoff(count, owned, now) {
+        plan.look_again = Some(wait);
+        return active.len();
+    }
+    plan.create = if is_indexed(spec) {
+        let busy: Indexes = active.iter().filter_map(|pod| index_of(pod)).collect();
+        let free = (0..completions(spec)).filter(|index| !busy.contains(index) && !count.completed.contains(index));
+        free.take(missing).map(|index| new_pod(job, spec, Some(index))).collect()
+    } else {
+        (0..missing).map(|_| new_pod(job, spec, None)).collect()
+    };
+    active.len() + plan.create.len()
+}
+
+/// How long until the next pod may be made, after failures since the last success.
+fn backoff(count: &Count<'_>, owned: &[Arc<Pod>], now: Timestamp) -> Option<Duration> {
+    let ended = |pod: &&Arc<Pod>| pods::is_terminal(pod) || pods::is_terminating(pod);
+    let mut ends: Vec<_> =
+        owned.iter().filter(ended).map(|pod| (finished_at(pod, now), pods::phase(pod) == "Succeeded")).collect();
+    ends.sort();
+    let failures = ends.iter().rev().take_while(|(_, succeeded)| !succeeded).count() as u32;
+    // Pods that were deleted after they had failed still count for the pause.
+    let failures =
+        failures.max(if ends.iter().any(|(_, succeeded)| *succeeded) { 0 } else { count.all_failed().max(0) as u32 });
+    let last = ends.iter().rev().find(|(_, succeeded)| !succeeded).map(|(at, _)| *at)?;
+    if failures == 0 {
+        return None;
+    }
+    let pause = BACKOFF.0.checked_mul(1i32.checked_shl(failures - 1).filter(|_| failures < 8).unwrap_or(i32::MAX));
+    let pause = pause.unwrap_or(BACKOFF.1).min(BACKOFF.1);
+    let left = pause - now.duration_since(last);
+    Duration::try_from(left).ok().filter(|left| !left.is_zero())
+}
+
+/// When the last of its containers ended; else the best guess there is.
+fn finished_at(pod: &Pod, now: Timestamp) -> Timestamp {
+    let statuses = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
+    let ends =
+        statuses.filter_map(|status| status.state.as_ref()?.terminated.as_ref()?.finished_at.as_ref().map(|at| at.0));
+    let deleted = pod.metadata.deletion_timestamp.as_ref().map(|at| at.0);
+    let changed = pods::condition(pod, "Ready").and_then(|ready| ready.last_transition_time.as_ref().map(|at| at.0));
+    ends.max().or(changed).or(deleted).unwrap_or(now).min(now)
+}
+
+fn new_pod(job: &Job, spec: &JobSpec, index: Option<i32>) -> NewPod {
+    let name = meta::name(&job.metadata);
+    let prefix = index.map_or_else(|| name.to_owned(), |index| format!("{name}-{index}"));
+    let namespace = meta::namespace(&job.metadata);
+    let mut pod = pods::from_template(&spec.template, &prefix, namespace, meta::controller_reference(job));
+    pod.metadata.finalizers.get_or_insert_default().push(FINALIZER.to_owned());
+    if let Some(index) = index {
+        for map in [&mut pod.metadata.annotations, &mut pod.metadata.labels] {
+            map.get_or_insert_with(BTreeMap::new).insert(INDEX.to_owned(), index.to_string());
+        }
+        if let Some(spec) = &mut pod.spec {
+            spec.hostname.get_or_insert(prefix);
+            let containers = spec.containers.iter_mut().chain(spec.init_containers.iter_mut().flatten());
+            containers.for_each(|container| tell_index(container.env.get_or_insert_default()));
+        }
+    }
+    NewPod { pod }
+}
+
+fn tell_index(env: &mut Vec<EnvVar>) {
+    const NAME: &str = "JOB_COMPLETION_INDEX";
+    if env.iter().any(|variable| variable.name == NAME) {
+        return;
+    }
+    let field = ObjectFieldSelector { field_path: format!("metadata.labels['{INDEX}']"), api_version: None };
+    let source = EnvVarSource { field_ref: Some(field), ..Default::default() };
+    env.push(EnvVar { name: NAME.to_owned(), value_from: Some(source), value: None });
+}
+
+/// First what will be, then, when nothing runs any more, what is.
+fn write_end(
+    status: &mut JobStatus,
+    end: End,
+    nothing_runs: bool,
+    now: Timestamp,
+    events: &mut Vec<(bool, &'static str, String)>,
+) {
+    let End { failed, reason, message } = end;
+    let (target, last) = if failed { ("FailureTarget", "Failed") } else { ("SuccessCriteriaMet", "Complete") };
+    let mut quiet = Vec::new();
+    note(status, target, "True", &reason, &message, now, &mut quiet);
+    if !nothing_runs {
+        return;
+    }
+    note(status, last, "True", &reason, &message, now, &mut quiet);
+    if failed {
+        let reason = match reason.as_str() {
+            "PodFailurePolicy" => "PodFailurePolicy",
+            "DeadlineExceeded" => "DeadlineExceeded",
+            _ => "BackoffLimitExceeded",
+        };
+        events.push((true, reason, message));
+    } else {
+        status.completion_time = Some(Time(now));
+        events.push((false, "Completed", "Job completed".to_owned()));
+    }
+}
+
+pub fn condition<'a>(status: &'a JobStatus, kind: &str) -> Option<&'a JobCondition> {
+    status.conditions.iter().flatten().find(|condition| condition.type_ == kind && condition.status == "True")
+}
+
+fn note(
+    status: &mut JobStatus,
+    kind: &str,
+    truth: &str,
+    reason: &str,
+    message: &str,
+    now: Timestamp,
+    events: &mut Vec<(bool, &'static str, String)>,
+) {
+    let conditions = status.conditions.get_or_insert_default();
+    if conditions.iter().any(|condition| condition.type_ == kind && condition.status == truth) {
+        return;
+    }
+    let new = JobCondition {
+        type_: kind.to_owned(),
+        status: truth.to_owned(),
+        reason: Some(reason.to_owned()),
+        message: Some(message.to_owned()),
+        last_probe_time: Some(Time(now)),
+        last_transition_time: Some(Time(now)),
+    };
+    match conditions.iter_mut().find(|condition| condition.type_ == kind) {
+        Some(known) => *known = new,
+        None => conditions.push(new),
+    }
+    events.push((false, if truth == "True" { "Suspended" } else { "Resumed" }, message.to_owned()));
+}
