@@ -28,6 +28,7 @@ const UNOWNED_METADATA: &[&str] = &[
     "selfLink",
     "uid",
 ];
+const BEFORE_FIRST_APPLY: &str = "before-first-apply";
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// Records in `new.metadata.managedFields` that `writer` made `new` out of `old` (`None`: created it).
@@ -50,8 +51,13 @@ pub fn track_update(writer: Writer<'_>, old: Option<&Value>, new: &mut Value) {
         .or_else(|| managers::parse(stored?.clone()))
         .unwrap_or_default()
     };
+    // As upstream: an object whose owners were cleared has none until it is next applied.
+    if cleared || (entries.is_empty() && old.is_some()) {
+        managers::store(new, Vec::new());
+        return;
+    }
     let found = object_difference(&writer, old, new);
-    if !cleared && (found.changed.is_some() || found.removed.is_some()) {
+    if found.changed.is_some() || found.removed.is_some() {
         claim(&writer, &mut entries, new, found);
     }
     managers::store(new, entries);
@@ -95,8 +101,7 @@ pub fn apply(request: ApplyRequest<'_>) -> Result<Value, ApplyError> {
     let ApplyRequest { writer, live, config, .. } = request;
     let config = checked(&writer, config)?;
     let wanted = applied_fields(&writer, &config);
-    let mut entries =
-        live.and_then(|live| managers::parse(live["metadata"]["managedFields"].clone())).unwrap_or_default();
+    let mut entries = live.map(|live| owners(&writer, live)).unwrap_or_default();
     let own = entries.iter().position(|e| e.is(Operation::Apply, writer.manager, writer.subresource, ""));
     let before = own.map(|own| entries.swap_remove(own));
 
@@ -126,6 +131,23 @@ pub fn apply(request: ApplyRequest<'_>) -> Result<Value, ApplyError> {
     renew_last_applied(&request, &config, &mut merged);
     managers::store(&mut merged, entries);
     Ok(merged)
+}
+
+/// The owners of an object about to be applied to. One that has none yet belongs to a manager of that name.
+fn owners(writer: &Writer<'_>, live: &Value) -> Vec<Entry> {
+    let entries = managers::parse(live["metadata"]["managedFields"].clone()).unwrap_or_default();
+    if !entries.is_empty() {
+        return entries;
+    }
+    let fields = object_difference(writer, None, live).changed.unwrap_or_default();
+    vec![Entry {
+        operation: Operation::Update,
+        time: time::seconds(writer.now),
+        manager: BEFORE_FIRST_APPLY.to_owned(),
+        api_version: api_version(live).to_owned(),
+        subresource: String::new(),
+        fields,
+    }]
 }
 
 /// The configuration without nulls, or why it can't be applied.

@@ -106,6 +106,16 @@ fn an_update_takes_over_what_it_changes_and_forgets_what_it_removes() {
     cleared["metadata"]["managedFields"] = json!([{}]);
     track_update(writer("Deployment", "three"), Some(&new), &mut cleared);
     assert!(cleared["metadata"].get("managedFields").is_none());
+    let mut later = cleared.clone();
+    later["spec"]["replicas"] = json!(9);
+    track_update(writer("Deployment", "three"), Some(&cleared), &mut later);
+    assert!(later["metadata"].get("managedFields").is_none(), "not before it is applied again");
+    let error =
+        apply(request(writer("Deployment", "me"), Some(&later), &deployment(json!({"replicas": 1})))).unwrap_err();
+    assert!(
+        error.to_string().contains("conflict with \"before-first-apply\" using apps/v1: .spec.replicas"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -273,7 +283,9 @@ fn status_and_spec_are_owned_apart() {
 
 #[test]
 fn at_most_ten_updaters_are_told_apart() {
-    let mut object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": {}});
+    let mut object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": {"k": "v"}});
+    let now = jiff::Timestamp::from_second(999_999).unwrap();
+    track_update(Writer { now, ..writer("ConfigMap", "m") }, None, &mut object);
     for index in 0..14 {
         let old = object.clone();
         object["data"][format!("k{index}")] = json!("v");
@@ -284,7 +296,7 @@ fn at_most_ten_updaters_are_told_apart() {
     let entries = object["metadata"]["managedFields"].as_array().unwrap();
     assert_eq!(entries.len(), 10);
     let old = fields(&object, "ancient-changes");
-    assert_eq!(old["f:data"].as_object().unwrap().keys().filter(|k| k.starts_with("f:")).count(), 5);
+    assert_eq!(old["f:data"].as_object().unwrap().keys().filter(|k| k.starts_with("f:")).count(), 6);
 }
 
 #[test]
