@@ -2,14 +2,18 @@
 //! from upstream (<https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/>), looks at
 //! one thing, and knows the rest of the cluster through the watch cache only.
 
+mod amounts;
 mod certificates;
 mod default_class;
 mod default_tolerations;
+mod limit_ranger;
 mod namespace_lifecycle;
 mod node_labels;
 mod node_restriction;
 mod priority;
+mod quota_usage;
 mod rbac_escalation;
+mod resource_quota;
 mod runtime_class;
 mod service_account;
 mod taint_nodes;
@@ -28,10 +32,12 @@ use crate::json;
 pub use certificates::CertificateRequests;
 pub use default_class::{DefaultIngressClass, DefaultStorageClass};
 pub use default_tolerations::DefaultTolerationSeconds;
+pub use limit_ranger::LimitRanger;
 pub use namespace_lifecycle::NamespaceLifecycle;
 pub use node_restriction::{NodeRestriction, check_token_request};
 pub use priority::Priority;
 pub use rbac_escalation::RbacEscalation;
+pub use resource_quota::ResourceQuota;
 pub use runtime_class::RuntimeClass;
 pub use service_account::ServiceAccount;
 pub use taint_nodes::TaintNodesByCondition;
@@ -52,8 +58,10 @@ pub fn plugins(
         Arc::new(RuntimeClass::new(lookup.clone())),
         Arc::new(DefaultStorageClass::new(lookup.clone())),
         Arc::new(DefaultIngressClass::new(lookup.clone())),
+        Arc::new(LimitRanger::new(lookup.clone())),
         Arc::new(CertificateRequests::new(authorizer.clone())),
         Arc::new(RbacEscalation::new(lookup.clone(), authorizer.clone(), rbac.clone())),
+        Arc::new(ResourceQuota::new(lookup.clone())),
     ]
 }
 

@@ -57,7 +57,7 @@ impl Ledger {
                 self.holders.extend(holding.claims.iter().map(|claim| (*claim, holding.owner.clone())));
             }
             let holders = &self.holders;
-            self.reserved.retain(|claim, (owner, _)| holders.get(claim) != Some(owner));
+            self.reserved.retain(|claim, _| !holders.contains_key(claim));
         }
         let now = Instant::now();
         self.reserved.retain(|_, (_, until)| *until > now);

@@ -1,0 +1,160 @@
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use knarr_api::registry::Resource;
+use knarr_api::status::ApiError;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::amounts::{self, Amounts};
+use super::denied;
+use super::quota_usage::{concerns, in_scope, unspecified, usage};
+use crate::builtin;
+use crate::contract::{Admission, AdmissionRequest, Lookup, Operation};
+use crate::json::{name, text};
+
+/// How long a write that was let through counts although it is not in the watch cache.
+const PENDING: Duration = Duration::from_secs(60);
+
+/// A write that was let through a moment ago.
+struct Pending {
+    uid: String,
+    object: Arc<Value>,
+    until: Instant,
+}
+
+/// Refuses what a namespace's quota has no room for. What is used is counted from the objects themselves, so
+/// it is right after every deletion without a controller; the quota's status is for people to read.
+pub struct ResourceQuota {
+    lookup: Arc<dyn Lookup>,
+    /// By namespace and qualified resource.
+    pending: Mutex<HashMap<(String, String), Vec<Pending>>>,
+}
+
+impl ResourceQuota {
+    pub fn new(lookup: Arc<dyn Lookup>) -> Self {
+        Self { lookup, pending: Mutex::default() }
+    }
+
+    /// The quotas that speak of an object, with those of their limits that do.
+    fn quotas(&self, request: &AdmissionRequest<'_>) -> Vec<(Value, Amounts)> {
+        let quotas = self.lookup.list(builtin::resource_quotas(), request.namespace);
+        let quotas = quotas.iter().map(|stored| stored.value());
+        let quotas = quotas.filter(|quota| in_scope(quota, request.resource, &request.object));
+        let limits = quotas.map(|quota| {
+            let hard = amounts::read(&quota["spec"]["hard"]);
+            let hard = hard.into_iter().filter(|(name, _)| concerns(request.resource, name)).collect();
+            (quota, hard)
+        });
+        limits.filter(|(_, hard): &(Value, Amounts)| !hard.is_empty()).collect()
+    }
+
+    /// What all objects of a resource use within a quota, the one that is asked about left out.
+    fn used(
+        &self,
+        resource: &'static Resource,
+        namespace: &str,
+        quota: &Value,
+        but: &str,
+        pending: &[Pending],
+    ) -> Amounts {
+        let mut used = Amounts::new();
+        let mut count = |object: &Value| {
+            if text(&object["metadata"]["uid"]) != but && in_scope(quota, resource, object) {
+                amounts::add(&mut used, &usage(resource, object));
+            }
+        };
+        for stored in self.lookup.list(resource, namespace) {
+            count(&stored.value());
+        }
+        pending.iter().for_each(|pending| count(&pending.object));
+        used
+    }
+
+    fn check(&self, request: &AdmissionRequest<'_>, quotas: &[(Value, Amounts)]) -> Result<(), ApiError> {
+        let (resource, namespace) = (request.resource, request.namespace);
+        let uid = text(&request.object["metadata"]["uid"]);
+        let wanted = usage(resource, &request.object);
+        let before = request.old.map(|old| usage(resource, old)).unwrap_or_default();
+
+        // One at a time in a namespace: two requests must not both take the last place.
+        let mut all = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        let pending = all.entry((namespace.to_owned(), resource.qualified_name())).or_default();
+        let now = Instant::now();
+        let stored = self.lookup.list(resource, namespace);
+        let stored_uids: Vec<Value> = match pending.is_empty() {
+            true => Vec::new(),
+            false => stored.iter().map(|stored| stored.value()["metadata"]["uid"].clone()).collect(),
+        };
+        pending.retain(|p| p.until > now && p.uid != uid && !stored_uids.iter().any(|uid| *uid == p.uid.as_str()));
+
+        for (quota, hard) in quotas {
+            // What does not grow is let through even where the quota was lowered below it.
+            let grows =
+                |name: &String| wanted.get(name).is_some_and(|new| before.get(name).is_none_or(|old| new > old));
+            let limits: Vec<_> = hard.iter().filter(|(name, _)| grows(name)).collect();
+            if limits.is_empty() {
+                continue;
+            }
+            let used = self.used(resource, namespace, quota, uid, pending);
+            let over = |name: &String| {
+                let used = used.get(name).map_or(wanted[name], |used| used.add(wanted[name]));
+                used > hard[name]
+            };
+            let over: Vec<&String> = limits.into_iter().map(|(name, _)| name).filter(|name| over(name)).collect();
+            if !over.is_empty() {
+                return Err(denied(request, exceeded(quota, &over, &wanted, &used, hard)));
+            }
+        }
+        if !request.dry_run {
+            let object = Arc::new(request.object.clone());
+            pending.push(Pending { uid: uid.to_owned(), object, until: now + PENDING });
+        }
+        Ok(())
+    }
+}
+
+fn exceeded(quota: &Value, over: &[&String], wanted: &Amounts, used: &Amounts, hard: &Amounts) -> String {
+    let list = |amounts: &Amounts| {
+        let zero = knarr_api::quantity::Quantity::ZERO;
+        let parts = over.iter().map(|name| format!("{name}={}", amounts.get(*name).unwrap_or(&zero)));
+        parts.collect::<Vec<_>>().join(",")
+    };
+    format!(
+        "exceeded quota: {}, requested: {}, used: {}, limited: {}",
+        name(quota),
+        list(wanted),
+        list(used),
+        list(hard)
+    )
+}
+
+#[async_trait]
+impl Admission for ResourceQuota {
+    fn name(&self) -> &'static str {
+        "ResourceQuota"
+    }
+
+    async fn validate(&self, request: &AdmissionRequest<'_>) -> Result<(), ApiError> {
+        let is_write = matches!(request.operation, Operation::Create | Operation::Update);
+        if !is_write || !request.subresource.is_empty() || request.namespace.is_empty() {
+            return Ok(());
+        }
+        let quotas = self.quotas(request);
+        if quotas.is_empty() {
+            return Ok(());
+        }
+        if request.operation == Operation::Create {
+            for (quota, hard) in &quotas {
+                let silent = unspecified(hard, request.resource, &request.object);
+                if !silent.is_empty() {
+                    let why = format!("failed quota: {}: must specify {}", name(quota), silent.join("; "));
+                    return Err(denied(request, why));
+                }
+            }
+        }
+        self.check(request, &quotas)
+    }
+}
