@@ -54,12 +54,12 @@ pub(super) fn of_pod(pod: &Value, which: &str) -> Amounts {
     for (name, amount) in read(&spec["resources"][which]) {
         total.insert(name, amount);
     }
-    let overhead = read(&spec["overhead"]);
-    match which {
-        "requests" => add(&mut total, &overhead),
+    let mut overhead = read(&spec["overhead"]);
+    if which == "limits" {
         // A resource without a limit has none with overhead either.
-        _ => add(&mut total, &overhead.into_iter().filter(|(name, _)| total.contains_key(name)).collect()),
+        overhead.retain(|name, _| total.contains_key(name));
     }
+    add(&mut total, &overhead);
     total
 }
 
