@@ -29,6 +29,8 @@ mod route;
 mod security;
 mod server;
 pub mod subresources;
+#[cfg(test)]
+mod testing;
 pub mod tokens;
 mod write;
 

@@ -45,7 +45,7 @@ impl Security {
         authenticators.extend(further_authenticators);
         authenticators.push(tokens.clone());
 
-        let mut plugins = admission::plugins(lookup, &authorizer, &rbac);
+        let mut plugins = admission::plugins(lookup, &authorizer, &rbac, &tokens, &env);
         plugins.push(Arc::new(ServiceAllocation::new(lookup.clone(), ranges, env.clone())));
 
         let parts = Parts { authorizer: authorizer.clone(), rbac, tokens, dialer: Dialer::new(node_tls), env };

@@ -17,6 +17,7 @@ mod resource_quota;
 mod runtime_class;
 mod service_account;
 mod taint_nodes;
+mod token_secret;
 
 #[cfg(test)]
 mod tests;
@@ -25,9 +26,11 @@ use std::sync::Arc;
 
 use knarr_api::status::ApiError;
 
+use crate::Env;
 use crate::authz::Rbac;
 use crate::contract::{Admission, AdmissionRequest, Authorizer, Lookup, Operation};
 use crate::json;
+use crate::tokens::TokenReviewer;
 
 pub use certificates::CertificateRequests;
 pub use default_class::{DefaultIngressClass, DefaultStorageClass};
@@ -41,12 +44,15 @@ pub use resource_quota::ResourceQuota;
 pub use runtime_class::RuntimeClass;
 pub use service_account::ServiceAccount;
 pub use taint_nodes::TaintNodesByCondition;
+pub use token_secret::TokenSecrets;
 
 /// All plugins, in the order they run in: what fills in comes before what checks, and quota comes last.
 pub fn plugins(
     lookup: &Arc<dyn Lookup>,
     authorizer: &Arc<dyn Authorizer>,
     rbac: &Arc<Rbac>,
+    tokens: &Arc<TokenReviewer>,
+    env: &Env,
 ) -> Vec<Arc<dyn Admission>> {
     vec![
         Arc::new(NamespaceLifecycle::new(lookup.clone())),
@@ -59,6 +65,7 @@ pub fn plugins(
         Arc::new(DefaultStorageClass::new(lookup.clone())),
         Arc::new(DefaultIngressClass::new(lookup.clone())),
         Arc::new(LimitRanger::new(lookup.clone())),
+        Arc::new(TokenSecrets::new(lookup.clone(), tokens.clone(), env.clone())),
         Arc::new(CertificateRequests::new(authorizer.clone())),
         Arc::new(RbacEscalation::new(lookup.clone(), authorizer.clone(), rbac.clone())),
         Arc::new(ResourceQuota::new(lookup.clone())),

@@ -1,1 +1,123 @@
+use serde_json::{Value, json};
 
+use crate::contract::{Attributes, Decision};
+use crate::testing::{Cluster, admin, node, pod};
+
+async fn may(cluster: &Cluster, who: &str, verb: &str, resource: &str, name: &str) -> bool {
+    let user = node(who);
+    let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
+    let attributes = Attributes {
+        user: &user,
+        verb,
+        namespace: if resource == "persistentvolumes" { "" } else { "team" },
+        group: "",
+        version: "v1",
+        resource,
+        subresource,
+        name,
+        path: "",
+        is_resource: true,
+    };
+    cluster.security.authorizer.authorize(&attributes).await == Decision::Allow
+}
+
+async fn bind(cluster: &Cluster, pod: &str, node: &str) {
+    let binding = json!({ "metadata": { "name": pod }, "target": { "kind": "Node", "name": node } });
+    cluster.make(&format!("/api/v1/namespaces/team/pods/{pod}/binding"), binding).await;
+}
+
+#[tokio::test]
+async fn a_node_reads_what_its_pods_use_and_nothing_else() {
+    let cluster = Cluster::start().await;
+    cluster.namespace("team").await;
+    let spec = json!({
+        "imagePullSecrets": [{ "name": "pull" }],
+        "containers": [{
+            "name": "main", "image": "example.org/x:1",
+            "env": [{ "name": "A", "valueFrom": { "secretKeyRef": { "name": "env", "key": "k" } } }],
+            "envFrom": [{ "configMapRef": { "name": "env-from" } }],
+        }],
+        "volumes": [
+            { "name": "v1", "secret": { "secretName": "volume" } },
+            { "name": "v2", "projected": { "sources": [
+                { "secret": { "name": "projected" } }, { "configMap": { "name": "projected" } },
+            ] } },
+            { "name": "v3", "persistentVolumeClaim": { "claimName": "claim" } },
+        ],
+    });
+    cluster.make("/api/v1/namespaces/team/pods", pod("p", spec)).await;
+    let volume = json!({
+        "metadata": { "name": "pv" },
+        "spec": {
+            "capacity": { "storage": "1Gi" }, "accessModes": ["ReadWriteOnce"],
+            "claimRef": { "namespace": "team", "name": "claim" },
+            "csi": {
+                "driver": "d", "volumeHandle": "h",
+                "nodePublishSecretRef": { "namespace": "team", "name": "csi" },
+            },
+        },
+    });
+    cluster.make("/api/v1/persistentvolumes", volume).await;
+
+    let its_own = [
+        ("get", "secrets", "pull"),
+        ("watch", "secrets", "env"),
+        ("list", "secrets", "volume"),
+        ("get", "secrets", "projected"),
+        ("get", "secrets", "csi"),
+        ("get", "configmaps", "env-from"),
+        ("get", "configmaps", "projected"),
+        ("get", "configmaps", "kube-root-ca.crt"),
+        ("get", "persistentvolumeclaims", "claim"),
+        ("get", "persistentvolumes", "pv"),
+        ("create", "serviceaccounts/token", "default"),
+    ];
+    for (verb, resource, name) in its_own {
+        assert!(!may(&cluster, "n1", verb, resource, name).await, "before binding: {verb} {resource} {name}");
+    }
+    bind(&cluster, "p", "n1").await;
+    for (verb, resource, name) in its_own {
+        assert!(may(&cluster, "n1", verb, resource, name).await, "{verb} {resource} {name}");
+        assert!(!may(&cluster, "n2", verb, resource, name).await, "another node: {verb} {resource} {name}");
+    }
+    for (verb, resource, name) in [
+        ("get", "secrets", "other"),
+        ("list", "secrets", ""),
+        ("update", "secrets", "pull"),
+        ("create", "serviceaccounts/token", "other"),
+        ("get", "serviceaccounts", "default"),
+    ] {
+        assert!(!may(&cluster, "n1", verb, resource, name).await, "{verb} {resource} {name}");
+    }
+    let (code, _) = cluster
+        .send(&admin(), "DELETE", "/api/v1/namespaces/team/pods/p?gracePeriodSeconds=0", Value::Null)
+        .await;
+    assert_eq!(code, 200);
+    cluster.settle().await;
+    assert!(!may(&cluster, "n1", "get", "secrets", "pull").await, "the pod is gone");
+}
+
+#[tokio::test]
+async fn a_node_asks_for_tokens_of_its_own_pods_only() {
+    let cluster = Cluster::start().await;
+    cluster.namespace("team").await;
+    let mine = cluster.make("/api/v1/namespaces/team/pods", pod("mine", json!({}))).await;
+    let theirs = cluster.make("/api/v1/namespaces/team/pods", pod("theirs", json!({}))).await;
+    bind(&cluster, "mine", "n1").await;
+    bind(&cluster, "theirs", "n2").await;
+    let path = "/api/v1/namespaces/team/serviceaccounts/default/token";
+    let bound = |pod: &Value| {
+        let metadata = &pod["metadata"];
+        json!({ "spec": { "boundObjectRef": {
+            "kind": "Pod", "apiVersion": "v1", "name": metadata["name"], "uid": metadata["uid"],
+        } } })
+    };
+    for (what, request, expected) in [
+        ("its own pod", bound(&mine), 201),
+        ("another's pod", bound(&theirs), 403),
+        ("no pod", json!({ "spec": {} }), 403),
+    ] {
+        let (code, answer) = cluster.post(&node("n1"), path, request).await;
+        assert_eq!(code, expected, "{what}: {answer}");
+    }
+}

@@ -228,6 +228,11 @@ pub(super) const CONTROLLER_ROLES: &[RoleRow] = &[
         ],
     ),
     (
+        // Knarr's own load balancer: nodes announce themselves as a Service's external address.
+        "system:controller:service-lb-controller",
+        &[rule(READ, "core", "services nodes"), rule("patch update", "core", "services/status"), EVENTS],
+    ),
+    (
         "system:controller:service-cidrs-controller",
         &[
             rule("get list patch update watch", "networking.k8s.io", "servicecidrs"),

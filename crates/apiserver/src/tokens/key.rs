@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use ring::rand::SystemRandom;
 use ring::signature::{
@@ -23,9 +25,10 @@ pub enum KeyError {
     Sign,
 }
 
-/// An ECDSA P-256 key that signs and verifies tokens.
+/// An ECDSA P-256 key that signs and verifies tokens; clones are handles to the same one.
+#[derive(Clone)]
 pub struct SigningKey {
-    pair: EcdsaKeyPair,
+    pair: Arc<EcdsaKeyPair>,
     random: SystemRandom,
     key_id: String,
 }
@@ -40,7 +43,7 @@ impl SigningKey {
         digest.update(P256_PREFIX);
         digest.update(pair.public_key().as_ref());
         let key_id = BASE64_URL_SAFE_NO_PAD.encode(digest.finalize());
-        Ok(Self { pair, random, key_id })
+        Ok(Self { pair: Arc::new(pair), random, key_id })
     }
 
     /// The digest of the public key, as Kubernetes names keys.
