@@ -16,7 +16,7 @@ pub(super) fn read(list: &Value) -> Amounts {
 
 pub(super) fn add(to: &mut Amounts, more: &Amounts) {
     for (name, amount) in more {
-        let sum = to.get(name).map_or(*amount, |have| have.add(*amount));
+        let sum = to.get(name).map_or(*amount, |have| *have + *amount);
         to.insert(name.clone(), sum);
     }
 }

@@ -16,11 +16,11 @@ use crate::contract::{Admission, AdmissionRequest, Lookup, Operation};
 use crate::json::{name, text};
 
 /// How long a write that was let through counts although it is not in the watch cache.
-const PENDING: Duration = Duration::from_secs(60);
+const PENDING: Duration = Duration::from_secs(10);
 
 /// A write that was let through a moment ago.
 struct Pending {
-    uid: String,
+    name: String,
     object: Arc<Value>,
     until: Instant,
 }
@@ -73,6 +73,18 @@ impl ResourceQuota {
         used
     }
 
+    /// What goes away is not waited for.
+    fn forget(&self, request: &AdmissionRequest<'_>) {
+        let key = (request.namespace.to_owned(), request.resource.qualified_name());
+        let mut all = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pending) = all.get_mut(&key) {
+            pending.retain(|pending| pending.name != request.name);
+            if pending.is_empty() {
+                all.remove(&key);
+            }
+        }
+    }
+
     fn check(&self, request: &AdmissionRequest<'_>, quotas: &[(Value, Amounts)]) -> Result<(), ApiError> {
         let (resource, namespace) = (request.resource, request.namespace);
         let uid = text(&request.object["metadata"]["uid"]);
@@ -83,12 +95,10 @@ impl ResourceQuota {
         let mut all = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
         let pending = all.entry((namespace.to_owned(), resource.qualified_name())).or_default();
         let now = Instant::now();
-        let stored = self.lookup.list(resource, namespace);
-        let stored_uids: Vec<Value> = match pending.is_empty() {
-            true => Vec::new(),
-            false => stored.iter().map(|stored| stored.value()["metadata"]["uid"].clone()).collect(),
-        };
-        pending.retain(|p| p.until > now && p.uid != uid && !stored_uids.iter().any(|uid| *uid == p.uid.as_str()));
+        let own = request.name;
+        // What is stored counts by itself; if that is another object of the name, this write has failed.
+        let is_stored = |pending: &Pending| self.lookup.get(resource, namespace, &pending.name).is_some();
+        pending.retain(|p| p.until > now && p.name != own && !is_stored(p));
 
         for (quota, hard) in quotas {
             // What does not grow is let through even where the quota was lowered below it.
@@ -100,7 +110,7 @@ impl ResourceQuota {
             }
             let used = self.used(resource, namespace, quota, uid, pending);
             let over = |name: &String| {
-                let used = used.get(name).map_or(wanted[name], |used| used.add(wanted[name]));
+                let used = used.get(name).map_or(wanted[name], |used| *used + wanted[name]);
                 used > hard[name]
             };
             let over: Vec<&String> = limits.into_iter().map(|(name, _)| name).filter(|name| over(name)).collect();
@@ -110,7 +120,7 @@ impl ResourceQuota {
         }
         if !request.dry_run {
             let object = Arc::new(request.object.clone());
-            pending.push(Pending { uid: uid.to_owned(), object, until: now + PENDING });
+            pending.push(Pending { name: own.to_owned(), object, until: now + PENDING });
         }
         Ok(())
     }
@@ -138,9 +148,16 @@ impl Admission for ResourceQuota {
     }
 
     async fn validate(&self, request: &AdmissionRequest<'_>) -> Result<(), ApiError> {
-        let is_write = matches!(request.operation, Operation::Create | Operation::Update);
-        if !is_write || !request.subresource.is_empty() || request.namespace.is_empty() {
+        if !request.subresource.is_empty() || request.namespace.is_empty() {
             return Ok(());
+        }
+        match request.operation {
+            Operation::Create | Operation::Update => {}
+            Operation::Delete => {
+                self.forget(request);
+                return Ok(());
+            }
+            Operation::Connect => return Ok(()),
         }
         let quotas = self.quotas(request);
         if quotas.is_empty() {

@@ -13,16 +13,21 @@ async fn cluster() -> Cluster {
 #[tokio::test]
 async fn namespaces_must_exist_and_stay() {
     let cluster = cluster().await;
-    let (code, answer) = cluster.post(&admin(), "/api/v1/namespaces/nowhere/configmaps", json!({ "metadata": { "name": "a" } })).await;
+    let (code, answer) =
+        cluster.post(&admin(), "/api/v1/namespaces/nowhere/configmaps", json!({ "metadata": { "name": "a" } })).await;
     assert_eq!((code, message(&answer)), (404, r#"namespaces "nowhere" not found"#));
 
     let (code, answer) = cluster.send(&admin(), "DELETE", "/api/v1/namespaces/kube-system", Value::Null).await;
-    assert_eq!((code, message(&answer)), (403, r#"namespaces "kube-system" is forbidden: this namespace may not be deleted"#));
+    assert_eq!(
+        (code, message(&answer)),
+        (403, r#"namespaces "kube-system" is forbidden: this namespace may not be deleted"#)
+    );
 
     let (code, answer) = cluster.send(&admin(), "DELETE", "/api/v1/namespaces/team", Value::Null).await;
     assert_eq!(code, 200, "{answer}");
     cluster.settle().await;
-    let (code, answer) = cluster.post(&admin(), "/api/v1/namespaces/team/configmaps", json!({ "metadata": { "name": "a" } })).await;
+    let (code, answer) =
+        cluster.post(&admin(), "/api/v1/namespaces/team/configmaps", json!({ "metadata": { "name": "a" } })).await;
     assert_eq!(
         (code, message(&answer)),
         (
@@ -81,9 +86,7 @@ async fn accounts_hand_on_their_pull_secrets() {
 #[tokio::test]
 async fn priorities_come_from_classes() {
     let cluster = cluster().await;
-    let class = |name: &str, value: i64, default: bool| {
-        json!({ "metadata": { "name": name }, "value": value, "globalDefault": default, "preemptionPolicy": "Never" })
-    };
+    let class = |name: &str, value: i64, default: bool| json!({ "metadata": { "name": name }, "value": value, "globalDefault": default, "preemptionPolicy": "Never" });
     let path = "/apis/scheduling.k8s.io/v1/priorityclasses";
     cluster.make(path, class("high", 1000, false)).await;
     let made = cluster.make(PODS, pod("a", json!({ "priorityClassName": "high" }))).await;
@@ -180,7 +183,10 @@ async fn nobody_grants_what_they_do_not_have() {
         let (code, answer) = cluster.post(&ada, &format!("{rbac}/{path}"), body).await;
         assert_eq!(code, expected, "{what}: {answer}");
         if code == 403 {
-            assert!(message(&answer).contains("is attempting to grant RBAC permissions not currently held"), "{answer}");
+            assert!(
+                message(&answer).contains("is attempting to grant RBAC permissions not currently held"),
+                "{answer}"
+            );
         }
         cluster.settle().await;
     }
@@ -198,8 +204,12 @@ async fn limit_ranges_fill_in_and_refuse() {
     });
     cluster.make("/api/v1/namespaces/team/limitranges", range).await;
     let made = cluster.make(PODS, pod("a", json!({}))).await;
-    assert_eq!(made["spec"]["containers"][0]["resources"], json!({ "limits": { "cpu": "500m" }, "requests": { "cpu": "100m" } }));
-    let container = json!([{ "name": "c", "image": "x", "resources": { "limits": { "cpu": "2" }, "requests": { "cpu": "10m" } } }]);
+    assert_eq!(
+        made["spec"]["containers"][0]["resources"],
+        json!({ "limits": { "cpu": "500m" }, "requests": { "cpu": "100m" } })
+    );
+    let container =
+        json!([{ "name": "c", "image": "x", "resources": { "limits": { "cpu": "2" }, "requests": { "cpu": "10m" } } }]);
     let (code, answer) = cluster.post(&admin(), PODS, pod("b", json!({ "containers": container }))).await;
     assert_eq!(code, 403);
     assert_eq!(
@@ -223,7 +233,8 @@ async fn quotas_hold_even_when_all_come_at_once() {
     let refused = answers.iter().find(|(code, _)| *code != 201).unwrap();
     assert_eq!(refused.0, 403);
     assert!(
-        message(&refused.1).ends_with("is forbidden: exceeded quota: few, requested: pods=1, used: pods=3, limited: pods=3"),
+        message(&refused.1)
+            .ends_with("is forbidden: exceeded quota: few, requested: pods=1, used: pods=3, limited: pods=3"),
         "{}",
         refused.1
     );
@@ -237,12 +248,16 @@ async fn quotas_hold_even_when_all_come_at_once() {
 #[tokio::test]
 async fn quotas_on_compute_want_every_container_to_say() {
     let cluster = cluster().await;
-    let quota = json!({ "metadata": { "name": "q" }, "spec": { "hard": { "requests.cpu": "1", "limits.memory": "1Gi" } } });
+    let quota =
+        json!({ "metadata": { "name": "q" }, "spec": { "hard": { "requests.cpu": "1", "limits.memory": "1Gi" } } });
     cluster.make("/api/v1/namespaces/team/resourcequotas", quota).await;
     let (code, answer) = cluster.post(&admin(), PODS, pod("a", json!({}))).await;
     assert_eq!(
         (code, message(&answer)),
-        (403, r#"pods "a" is forbidden: failed quota: q: must specify limits.memory for: main; requests.cpu for: main"#)
+        (
+            403,
+            r#"pods "a" is forbidden: failed quota: q: must specify limits.memory for: main; requests.cpu for: main"#
+        )
     );
     let container = |cpu: &str| {
         json!({ "containers": [{ "name": "c", "image": "x", "resources": {
@@ -269,9 +284,8 @@ async fn token_secrets_are_filled_in() {
     });
     let made = cluster.make("/api/v1/namespaces/team/secrets", secret).await;
     use base64::{Engine, prelude::BASE64_STANDARD};
-    let part = |key: &str| {
-        String::from_utf8(BASE64_STANDARD.decode(made["data"][key].as_str().unwrap()).unwrap()).unwrap()
-    };
+    let part =
+        |key: &str| String::from_utf8(BASE64_STANDARD.decode(made["data"][key].as_str().unwrap()).unwrap()).unwrap();
     assert_eq!(part("namespace"), "team");
     assert_eq!(part("ca.crt"), cluster.pki.authority.certificate_pem());
     let claims = cluster.issuer.open(&part("token")).unwrap();

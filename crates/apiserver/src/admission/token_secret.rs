@@ -51,7 +51,8 @@ impl TokenSecrets {
         };
         let spec = TokenSpec { bound, audiences: Vec::new(), lifetime_seconds: LIFETIME_SECONDS };
         let issued = self.tokens.issuer().issue(&spec, self.env.uid().to_string(), self.env.now());
-        let (token, _) = issued.map_err(|error| ApiError::internal(format!("the token could not be signed: {error}")))?;
+        let (token, _) =
+            issued.map_err(|error| ApiError::internal(format!("the token could not be signed: {error}")))?;
         Ok(token)
     }
 }

@@ -140,7 +140,8 @@ mod with_a_server {
         }
         let headless = cluster.make(SERVICES, service("h", json!({ "clusterIP": "None" }))).await;
         assert_eq!(headless["spec"]["clusterIPs"], json!(["None"]));
-        let external = json!({ "metadata": { "name": "e" }, "spec": { "type": "ExternalName", "externalName": "example.org" } });
+        let external =
+            json!({ "metadata": { "name": "e" }, "spec": { "type": "ExternalName", "externalName": "example.org" } });
         let external = cluster.make(SERVICES, external).await;
         assert!(external["spec"]["clusterIP"].as_str().is_none_or(str::is_empty), "{external}");
     }
@@ -150,7 +151,8 @@ mod with_a_server {
         let cluster = cluster().await;
         let made = cluster.make(SERVICES, service("a", json!({ "type": "NodePort" }))).await;
         let path = format!("{SERVICES}/a");
-        let mut update = service("a", json!({ "type": "NodePort", "ports": [{ "port": 80 }, { "name": "x", "port": 81 }] }));
+        let mut update =
+            service("a", json!({ "type": "NodePort", "ports": [{ "port": 80 }, { "name": "x", "port": 81 }] }));
         update["spec"]["ports"][0]["name"] = "w".into();
         let (code, changed) = cluster.send(&admin(), "PUT", &path, update).await;
         assert_eq!(code, 200, "{changed}");

@@ -39,7 +39,11 @@ fn der(leaf: &Leaf) -> Vec<CertificateDer<'static>> {
     vec![CertificateDer::from_pem_slice(leaf.certificate_pem.as_bytes()).unwrap()]
 }
 
-async fn who(cluster: &Cluster, headers: &HeaderMap, chain: &[CertificateDer<'static>]) -> Result<Option<UserInfo>, String> {
+async fn who(
+    cluster: &Cluster,
+    headers: &HeaderMap,
+    chain: &[CertificateDer<'static>],
+) -> Result<Option<UserInfo>, String> {
     let credentials = Credentials { headers, peer_certificates: chain };
     cluster.security.authenticator.authenticate(credentials).await.map_err(|e| e.to_string())
 }
@@ -66,9 +70,8 @@ async fn certificates_name_users_and_groups() {
 async fn tokens_live_and_die_with_what_they_are_bound_to() {
     let cluster = Cluster::start().await;
     cluster.namespace("team").await;
-    let account = cluster
-        .make("/api/v1/namespaces/team/serviceaccounts", json!({ "metadata": { "name": "robot" } }))
-        .await;
+    let account =
+        cluster.make("/api/v1/namespaces/team/serviceaccounts", json!({ "metadata": { "name": "robot" } })).await;
     let made = cluster.make("/api/v1/namespaces/team/pods", pod("p", json!({ "serviceAccountName": "robot" }))).await;
     let request = json!({ "spec": {
         "expirationSeconds": 3600,
@@ -84,10 +87,7 @@ async fn tokens_live_and_die_with_what_they_are_bound_to() {
     let found = ask(&bound).await.unwrap().unwrap();
     assert_eq!(found.name, "system:serviceaccount:team:robot");
     assert_eq!(found.uid, account["metadata"]["uid"].as_str().unwrap());
-    assert_eq!(
-        found.groups,
-        ["system:serviceaccounts", "system:serviceaccounts:team", "system:authenticated"]
-    );
+    assert_eq!(found.groups, ["system:serviceaccounts", "system:serviceaccounts:team", "system:authenticated"]);
     assert_eq!(found.extra["authentication.kubernetes.io/pod-name"], ["p"]);
     assert!(ask(&foreign).await.is_err(), "made for somebody else");
     let (head, tail) = bound.split_at(bound.len() - 10);

@@ -17,6 +17,7 @@ mod tests;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use knarr_api::field::quote;
 use knarr_api::status::ApiError;
 
 use crate::authn::MASTERS;
@@ -30,18 +31,17 @@ pub use rule::Rule;
 /// The refusal of a request, in upstream's words.
 pub fn forbidden(attributes: &Attributes<'_>, reason: &str) -> ApiError {
     let Attributes { user, verb, namespace, group, resource, subresource, name, path, is_resource, .. } = attributes;
-    let user = &user.name;
+    let user = quote(&user.name);
     let mut why = if *is_resource {
         let slash = if subresource.is_empty() { "" } else { "/" };
         let place = match *namespace {
             "" => "at the cluster scope".to_owned(),
-            namespace => format!("in the namespace {namespace:?}"),
+            namespace => format!("in the namespace {}", quote(namespace)),
         };
-        format!(
-            "User {user:?} cannot {verb} resource \"{resource}{slash}{subresource}\" in API group {group:?} {place}"
-        )
+        let resource = quote(&format!("{resource}{slash}{subresource}"));
+        format!("User {user} cannot {verb} resource {resource} in API group {} {place}", quote(group))
     } else {
-        format!("User {user:?} cannot {verb} path {path:?}")
+        format!("User {user} cannot {verb} path {}", quote(path))
     };
     if !reason.is_empty() {
         why.push_str(": ");

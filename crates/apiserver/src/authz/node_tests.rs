@@ -89,9 +89,8 @@ async fn a_node_reads_what_its_pods_use_and_nothing_else() {
     ] {
         assert!(!may(&cluster, "n1", verb, resource, name).await, "{verb} {resource} {name}");
     }
-    let (code, _) = cluster
-        .send(&admin(), "DELETE", "/api/v1/namespaces/team/pods/p?gracePeriodSeconds=0", Value::Null)
-        .await;
+    let (code, _) =
+        cluster.send(&admin(), "DELETE", "/api/v1/namespaces/team/pods/p?gracePeriodSeconds=0", Value::Null).await;
     assert_eq!(code, 200);
     cluster.settle().await;
     assert!(!may(&cluster, "n1", "get", "secrets", "pull").await, "the pod is gone");

@@ -32,7 +32,7 @@ fn rules_are_complete() {
         for rule in rules {
             assert!(!rule.verbs.is_empty(), "{role}");
             let is_for_resources = !rule.resources.is_empty() && !rule.api_groups.is_empty();
-            assert!(is_for_resources != !rule.non_resource_urls.is_empty(), "{role}");
+            assert_eq!(is_for_resources, rule.non_resource_urls.is_empty(), "{role}");
         }
     }
 }
@@ -86,11 +86,7 @@ async fn the_cluster_starts_with_what_pods_need() {
         ),
         ("/apis/scheduling.k8s.io/v1/priorityclasses/system-node-critical", "/value", json!(2_000_001_000)),
         ("/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas/catch-all", "/spec/matchingPrecedence", json!(10000)),
-        (
-            "/apis/flowcontrol.apiserver.k8s.io/v1/prioritylevelconfigurations/exempt",
-            "/spec/type",
-            json!("Exempt"),
-        ),
+        ("/apis/flowcontrol.apiserver.k8s.io/v1/prioritylevelconfigurations/exempt", "/spec/type", json!("Exempt")),
         ("/apis/networking.k8s.io/v1/servicecidrs/kubernetes", "/spec/cidrs/0", json!("10.96.0.0/24")),
     ] {
         let (code, object) = cluster.get(&root, path).await;
@@ -201,7 +197,11 @@ async fn components_may_do_their_work_and_not_more() {
             ],
             &["create pods ns", "get secrets ns"],
         ),
-        (component("system:kube-controller-manager"), &["list anything.example.org", "watch secrets"], &["delete pods ns"]),
+        (
+            component("system:kube-controller-manager"),
+            &["list anything.example.org", "watch secrets"],
+            &["delete pods ns"],
+        ),
     ];
     for (user, allowed, refused) in rows {
         for asked in allowed {
@@ -227,7 +227,9 @@ async fn components_may_do_their_work_and_not_more() {
     ] {
         assert!(may(&cluster, &agent, asked).await, "a node must be allowed to {asked}");
     }
-    for asked in ["get secrets ns", "create leases.coordination.k8s.io ns", "create services ns", "get serviceaccounts ns"] {
+    for asked in
+        ["get secrets ns", "create leases.coordination.k8s.io ns", "create services ns", "get serviceaccounts ns"]
+    {
         assert!(!may(&cluster, &agent, asked).await, "a node must not be allowed to {asked}");
     }
 }

@@ -68,6 +68,22 @@ impl Plugins {
     }
 }
 
+/// The authorisers are asked in order until one has an opinion.
+#[async_trait]
+impl Authorizer for Plugins {
+    async fn authorize(&self, attributes: &Attributes<'_>) -> Decision {
+        let mut reasons = Vec::new();
+        for authorizer in &self.authorizers {
+            match authorizer.authorize(attributes).await {
+                Decision::NoOpinion(reason) if reason.is_empty() => {}
+                Decision::NoOpinion(reason) => reasons.push(reason),
+                decided => return decided,
+            }
+        }
+        Decision::NoOpinion(reasons.join("\n"))
+    }
+}
+
 struct AllowAll;
 
 #[async_trait]

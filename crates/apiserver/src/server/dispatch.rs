@@ -9,8 +9,10 @@ use tokio::time::Instant;
 
 use super::Inner;
 use crate::{
+    authn,
+    authz::forbidden,
     codec::{Accept, respond},
-    contract::{Attributes, Body, Credentials, Decision, Response, UserInfo},
+    contract::{Attributes, Authorizer, Body, Credentials, Decision, Response, UserInfo},
     handlers::{self, Context},
     health,
     route::{Query, RequestInfo},
@@ -115,72 +117,14 @@ impl Inner {
                 tracing::debug!(%error, "unable to authenticate the request");
                 Err(ApiError::unauthorized())
             }
-            None => Ok(Arc::new(UserInfo {
-                name: "system:anonymous".into(),
-                groups: vec!["system:unauthenticated".into()],
-                ..UserInfo::default()
-            })),
+            None => Ok(Arc::new(authn::anonymous())),
         }
     }
 
     /// `kubectl --as`: whoever may impersonate goes on as somebody else.
     async fn impersonate(&self, headers: &http::HeaderMap, user: Arc<UserInfo>) -> Result<Arc<UserInfo>, ApiError> {
-        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let name = text("impersonate-user");
-        let groups: Vec<String> = headers
-            .get_all("impersonate-group")
-            .iter()
-            .filter_map(|value| value.to_str().ok().map(str::to_owned))
-            .collect();
-        if name.is_empty() {
-            if groups.is_empty() {
-                return Ok(user);
-            }
-            return Err(ApiError::bad_request("requested impersonating groups without impersonating a user"));
-        }
-        let service_account = name.strip_prefix("system:serviceaccount:").and_then(|rest| rest.split_once(':'));
-        match service_account {
-            Some((namespace, name)) => self.may_impersonate(&user, "serviceaccounts", namespace, name).await?,
-            None => self.may_impersonate(&user, "users", "", name).await?,
-        }
-        for group in &groups {
-            self.may_impersonate(&user, "groups", "", group).await?;
-        }
-        let mut groups = groups;
-        if let (Some((namespace, _)), true) = (service_account, groups.is_empty()) {
-            groups.extend(["system:serviceaccounts".to_owned(), format!("system:serviceaccounts:{namespace}")]);
-        }
-        groups.push(
-            if name == "system:anonymous" { "system:unauthenticated" } else { "system:authenticated" }.to_owned(),
-        );
-        Ok(Arc::new(UserInfo {
-            name: name.to_owned(),
-            uid: text("impersonate-uid").to_owned(),
-            groups,
-            ..UserInfo::default()
-        }))
-    }
-
-    async fn may_impersonate(
-        &self,
-        user: &UserInfo,
-        resource: &str,
-        namespace: &str,
-        name: &str,
-    ) -> Result<(), ApiError> {
-        let attributes = Attributes {
-            user,
-            verb: "impersonate",
-            namespace,
-            group: "",
-            version: "v1",
-            resource,
-            subresource: "",
-            name,
-            path: "",
-            is_resource: true,
-        };
-        self.decide(&attributes).await
+        let other = authn::impersonate(&self.plugins, &user, headers).await?;
+        Ok(other.map_or(user, Arc::new))
     }
 
     async fn authorize(&self, user: &UserInfo, info: &RequestInfo) -> Result<(), ApiError> {
@@ -196,23 +140,10 @@ impl Inner {
             path: &info.path,
             is_resource: info.is_resource,
         };
-        self.decide(&attributes).await
-    }
-
-    async fn decide(&self, attributes: &Attributes<'_>) -> Result<(), ApiError> {
-        let mut reasons = Vec::new();
-        for authorizer in &self.plugins.authorizers {
-            match authorizer.authorize(attributes).await {
-                Decision::Allow => return Ok(()),
-                Decision::Deny(reason) => {
-                    reasons.push(reason);
-                    break;
-                }
-                Decision::NoOpinion(reason) => reasons.push(reason),
-            }
+        match self.plugins.authorize(&attributes).await {
+            Decision::Allow => Ok(()),
+            Decision::Deny(reason) | Decision::NoOpinion(reason) => Err(forbidden(&attributes, &reason)),
         }
-        reasons.retain(|reason| !reason.is_empty());
-        Err(forbidden(attributes, &reasons.join("\n")))
     }
 
     fn public(&self, path: &str, query: &Query) -> Response {
@@ -254,30 +185,4 @@ fn no_such_path() -> Response {
     let mut response = respond::text(StatusCode::NOT_FOUND, "404 page not found\n");
     response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, http::HeaderValue::from_static("nosniff"));
     response
-}
-
-/// `pods "x" is forbidden: User "u" cannot get resource "pods" in API group "" in the namespace "n"`.
-fn forbidden(attributes: &Attributes<'_>, reason: &str) -> ApiError {
-    let quote = knarr_api::field::quote;
-    let Attributes { user, verb, namespace, group, resource, subresource, name, path, is_resource, .. } = attributes;
-    let user = quote(&user.name);
-    let mut text = if !is_resource {
-        format!("User {user} cannot {verb} path {}", quote(path))
-    } else {
-        let resource =
-            if subresource.is_empty() { (*resource).to_owned() } else { format!("{resource}/{subresource}") };
-        let place = match *namespace {
-            "" => "at the cluster scope".to_owned(),
-            namespace => format!("in the namespace {}", quote(namespace)),
-        };
-        format!("User {user} cannot {verb} resource {} in API group {} {place}", quote(&resource), quote(group))
-    };
-    if !reason.is_empty() {
-        text = format!("{text}: {reason}");
-    }
-    if !is_resource {
-        return ApiError::forbidden("", "", text);
-    }
-    let qualified = if group.is_empty() { (*resource).to_owned() } else { format!("{resource}.{group}") };
-    ApiError::forbidden(&qualified, name, text)
 }

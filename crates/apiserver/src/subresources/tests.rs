@@ -78,10 +78,7 @@ async fn evictions_respect_budgets() {
     assert_eq!(after["status"]["disruptionsAllowed"], 0);
     assert!(after["status"]["disruptedPods"]["p1"].is_string(), "{after}");
     let (code, answer) = evict("p2", "").await;
-    assert_eq!(
-        (code, message(&answer)),
-        (429, "Cannot evict pod as it would violate the pod's disruption budget.")
-    );
+    assert_eq!((code, message(&answer)), (429, "Cannot evict pod as it would violate the pod's disruption budget."));
     assert_eq!(
         answer["details"]["causes"][0]["message"],
         "The disruption budget b needs 1 healthy pods and has 2 currently"
@@ -101,9 +98,7 @@ async fn reviews_say_who_may_do_what() {
     cluster.make("/apis/rbac.authorization.k8s.io/v1/namespaces/team/rolebindings", binding).await;
     let vera = user("vera", &[]);
     let group = "/apis/authorization.k8s.io/v1";
-    let ask = |verb: &str, resource: &str| {
-        json!({ "spec": { "resourceAttributes": { "namespace": "team", "verb": verb, "resource": resource } } })
-    };
+    let ask = |verb: &str, resource: &str| json!({ "spec": { "resourceAttributes": { "namespace": "team", "verb": verb, "resource": resource } } });
     for (verb, resource, expected) in [("list", "pods", true), ("delete", "pods", false), ("get", "secrets", false)] {
         let path = format!("{group}/selfsubjectaccessreviews");
         let (code, answer) = cluster.post(&vera, &path, ask(verb, resource)).await;
@@ -130,13 +125,13 @@ async fn reviews_say_who_may_do_what() {
     let (code, answer) = cluster.post(&vera, &format!("{group}/selfsubjectrulesreviews"), rules).await;
     assert_eq!(code, 201);
     let lists_pods = |rule: &Value| {
-        rule["resources"].as_array().unwrap().contains(&json!("pods")) && rule["verbs"].as_array().unwrap().contains(&json!("list"))
+        rule["resources"].as_array().unwrap().contains(&json!("pods"))
+            && rule["verbs"].as_array().unwrap().contains(&json!("list"))
     };
     assert!(answer["status"]["resourceRules"].as_array().unwrap().iter().any(lists_pods), "{answer}");
     assert_eq!(answer["status"]["incomplete"], false);
 
-    let (code, answer) =
-        cluster.post(&vera, "/apis/authentication.k8s.io/v1/selfsubjectreviews", json!({})).await;
+    let (code, answer) = cluster.post(&vera, "/apis/authentication.k8s.io/v1/selfsubjectreviews", json!({})).await;
     assert_eq!((code, &answer["status"]["userInfo"]["username"]), (201, &json!("vera")), "{answer}");
 }
 
@@ -160,8 +155,16 @@ async fn tokens_are_made_and_reviewed() {
     }
     for (what, spec, expected) in [
         ("too short", json!({ "expirationSeconds": 60 }), 422),
-        ("a pod that is not there", json!({ "boundObjectRef": { "kind": "Pod", "apiVersion": "v1", "name": "x" } }), 404),
-        ("bound to what has no life", json!({ "boundObjectRef": { "kind": "ConfigMap", "apiVersion": "v1", "name": "x" } }), 400),
+        (
+            "a pod that is not there",
+            json!({ "boundObjectRef": { "kind": "Pod", "apiVersion": "v1", "name": "x" } }),
+            404,
+        ),
+        (
+            "bound to what has no life",
+            json!({ "boundObjectRef": { "kind": "ConfigMap", "apiVersion": "v1", "name": "x" } }),
+            400,
+        ),
     ] {
         let (code, answer) = cluster.post(&admin(), path, json!({ "spec": spec })).await;
         assert_eq!(code, expected, "{what}: {answer}");

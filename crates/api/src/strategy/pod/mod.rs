@@ -38,6 +38,8 @@ const SPEC: FieldPath<'static> = FieldPath::new("spec");
 pub(super) static POD: Rules = Rules {
     generation: Generation::Spec,
     initial_status: Some(|| json!({"phase": "Pending"})),
+    // Binding a pod also says that it is scheduled.
+    subresource_writes_status: &["binding"],
     default: defaults::pod,
     create: prepare::create,
     update: prepare::update,
