@@ -68,7 +68,7 @@ pub fn emit(nodes: &[Node], kinds: &[(String, String, String, usize)]) -> Output
         };
         writeln!(
             node_rows,
-            "Node {{ kind: Kind::{}, relation: Relation::{}, name: {}, element: {}, first: {first}, count: {count}, doc: {} }},",
+            "Node {{ kind: Kind::{}, relation: Relation::{}, name: {}, element: {}, first: {first}, count: {count}, open: false, doc: {} }},",
             node.kind, node.relation, texts.add(&node.name), node.element, docs.add(&node.description),
         )
         .expect("a String takes all");
@@ -80,7 +80,7 @@ pub fn emit(nodes: &[Node], kinds: &[(String, String, String, usize)]) -> Output
             let patch = |strategy: &str| field.patch.iter().any(|p| p == strategy);
             writeln!(
                 field_rows,
-                "Field {{ name: {}, node: {}, required: {}, merge: {}, replace: {}, retain_keys: {}, merge_key: {}, \
+                "Field {{ name: {}, node: {}, required: {}, nullable: false, merge: {}, replace: {}, retain_keys: {}, merge_key: {}, \
                  default: {}, doc: {} }},",
                 texts.add(&field.name),
                 field.node,

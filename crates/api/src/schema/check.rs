@@ -61,11 +61,12 @@ pub fn strict_message(errors: &[SchemaError]) -> Option<String> {
 pub fn prune(ty: TypeRef<'_>, value: &mut Value) {
     match (ty.kind(), value) {
         (Kind::Struct, Value::Object(map)) => map.retain(|name, value| match ty.field(name) {
-            Some(field) if !value.is_null() => {
+            Some(field) if value.is_null() => field.is_nullable(),
+            Some(field) => {
                 prune(field.ty(), value);
                 true
             }
-            _ => false,
+            None => ty.is_open(),
         }),
         (Kind::Map, Value::Object(map)) => {
             let element = ty.element();
@@ -165,6 +166,7 @@ impl<'a> Checker<'a> {
             self.path.push(Step::Name(name));
             match ty.field(name) {
                 Some(field) => self.value(field.ty(), value),
+                None if ty.is_open() => {}
                 None => self.errors.push(SchemaError::UnknownField { path: self.full_path() }),
             }
             self.path.pop();

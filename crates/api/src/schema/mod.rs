@@ -5,6 +5,7 @@
 //! server-side apply and the OpenAPI documents all read it.
 
 mod check;
+mod custom;
 mod docs;
 pub mod table;
 #[cfg(test)]
@@ -18,6 +19,7 @@ pub(crate) mod generated {
 use std::fmt;
 
 pub use check::{SchemaError, check, prune, strict_message};
+pub use custom::{fill_defaults, from_structural};
 pub use docs::Docs;
 pub use table::{Kind, Relation, Table};
 
@@ -117,6 +119,11 @@ impl<'a> TypeRef<'a> {
         }
     }
 
+    /// True for a struct that keeps fields which its type does not list.
+    pub fn is_open(&self) -> bool {
+        self.row().open
+    }
+
     /// True where apply sees one value and no parts: scalars, atomic lists, maps and structs, and untyped JSON.
     pub fn is_leaf(&self) -> bool {
         !matches!(self.kind(), Kind::Struct | Kind::Map | Kind::List) || self.relation() == Relation::Atomic
@@ -134,6 +141,11 @@ impl<'a> FieldRef<'a> {
 
     pub fn is_required(&self) -> bool {
         self.row.required
+    }
+
+    /// A null is a value and stays.
+    pub fn is_nullable(&self) -> bool {
+        self.row.nullable
     }
 
     /// Strategic merge patch merges this list by [`FieldRef::merge_key`] or, without one, as a set.

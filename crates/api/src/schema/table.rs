@@ -50,6 +50,8 @@ pub struct Node {
     /// Of a struct: its first field; of an associative list: its first key.
     pub first: u32,
     pub count: u32,
+    /// Of a struct: fields that are not listed are kept (a custom resource's `x-kubernetes-preserve-unknown-fields`).
+    pub open: bool,
     pub doc: u32,
 }
 
@@ -58,6 +60,8 @@ pub struct Field {
     pub name: Text,
     pub node: u32,
     pub required: bool,
+    /// A null is a value and stays; built-in types have no such fields.
+    pub nullable: bool,
     /// Strategic merge patch: merge lists by `merge_key` (or, without one, as sets of scalars).
     pub merge: bool,
     pub replace: bool,

@@ -173,3 +173,58 @@ fn descriptions_are_found_again() {
         Some("Kind is a string value representing the REST resource this object represents")
     );
 }
+
+#[test]
+fn a_custom_resources_schema_is_a_table_like_the_built_ins() {
+    let table = from_structural(&json!({
+        "type": "object",
+        "required": ["spec"],
+        "properties": {
+            "metadata": {"type": "object"},
+            "spec": {
+                "type": "object",
+                "properties": {
+                    "size": {"type": "integer", "default": 3},
+                    "note": {"type": "string", "nullable": true},
+                    "port": {"x-kubernetes-int-or-string": true},
+                    "any": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
+                    "labels": {"type": "object", "additionalProperties": {"type": "string"}},
+                    "items": {
+                        "type": "array",
+                        "x-kubernetes-list-type": "map",
+                        "x-kubernetes-list-map-keys": ["name"],
+                        "items": {"type": "object", "properties": {
+                            "name": {"type": "string"}, "on": {"type": "boolean", "default": true},
+                        }},
+                    },
+                },
+            },
+        },
+    }));
+    let ty = TypeRef::new(&table, 0);
+    let mut object = json!({
+        "apiVersion": "x.io/v1", "kind": "X", "metadata": {"name": "x", "labels": {"a": "b"}, "oops": 1},
+        "spec": {"note": null, "port": "http", "any": {"thing": [null]}, "labels": {"k": "v"}, "items": [{"name": "a"}], "more": 1},
+    });
+    let errors: Vec<String> = check(ty, &object).iter().map(ToString::to_string).collect();
+    assert_eq!(errors, ["unknown field \"metadata.oops\"", "unknown field \"spec.more\""]);
+    prune(ty, &mut object);
+    fill_defaults(ty, &mut object);
+    assert_eq!(
+        object,
+        json!({
+            "apiVersion": "x.io/v1", "kind": "X", "metadata": {"name": "x", "labels": {"a": "b"}},
+            "spec": {"note": null, "port": "http", "any": {"thing": [null]}, "labels": {"k": "v"},
+                     "items": [{"name": "a", "on": true}], "size": 3},
+        })
+    );
+    assert_eq!(ty.child("spec").unwrap().child("items").unwrap().keys().collect::<Vec<_>>(), ["name"]);
+    let owners = ty.child("metadata").unwrap().child("ownerReferences").unwrap();
+    assert_eq!((owners.relation(), owners.keys().collect::<Vec<_>>()), (Relation::Associative, vec!["uid"]));
+
+    let table = from_structural(&serde_json::Value::Null);
+    let ty = TypeRef::new(&table, 0);
+    let mut object = json!({"metadata": {"name": "x", "oops": 1}, "spec": {"a": null}});
+    prune(ty, &mut object);
+    assert_eq!(object, json!({"metadata": {"name": "x"}, "spec": {"a": null}}), "without a schema all is kept");
+}
