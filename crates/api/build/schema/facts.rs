@@ -44,6 +44,11 @@ impl Facts {
         }
     }
 
+    /// The definitions and properties that have defaults; each must exist.
+    pub fn with_defaults(&self) -> impl Iterator<Item = &Key> {
+        self.defaults.keys()
+    }
+
     pub fn default(&self, definition: &str, property: &str) -> String {
         self.defaults.get(&(definition.to_owned(), property.to_owned())).cloned().unwrap_or_default()
     }

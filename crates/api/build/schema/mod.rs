@@ -65,6 +65,10 @@ pub fn generate(facts: &str, defaults: &str) -> Output {
             kinds.push((group, version, format!("{kind}List"), list));
         }
     }
+    for (definition, property) in builder.facts.with_defaults() {
+        let known = builder.definitions.get(definition).and_then(|d| d.pointer(&format!("/properties/{property}")));
+        assert!(known.is_some(), "data/schema-defaults-1.36.tsv: {definition} has no property {property}");
+    }
     kinds.sort();
     emit::emit(&builder.nodes, &kinds)
 }

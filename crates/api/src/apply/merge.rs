@@ -25,11 +25,8 @@ pub(super) fn merge(ty: Type<'_>, base: &mut Value, config: &Value) -> Result<()
         }
         (Shape::Associative(list, config), Value::Array(base)) => merge_lists(list, base, config)?,
         (Shape::Set(config), Value::Array(base)) => {
-            for item in config {
-                if !base.contains(item) {
-                    base.push(item.clone());
-                }
-            }
+            let mut seen: BTreeSet<String> = base.iter().map(walk::value_key).collect();
+            base.extend(config.iter().filter(|item| seen.insert(walk::value_key(item))).cloned());
         }
         _ => *base = config.clone(),
     }

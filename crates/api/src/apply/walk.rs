@@ -246,12 +246,16 @@ fn list_difference(list: TypeRef<'_>, old: &[Value], new: &[Value]) -> Differenc
 }
 
 fn set_difference(old: &[Value], new: &[Value]) -> Difference {
-    let only_in = |one: &[Value], other: &[Value]| {
-        let mut found = Set::new();
-        for item in one.iter().filter(|item| !other.contains(item)) {
-            set::put(&mut found, value_key(item), Some(set::leaf()));
-        }
+    if old == new {
+        return Difference::default();
+    }
+    let elements =
+        |items: &[Value]| -> Set { items.iter().map(|item| (value_key(item), Value::Object(set::leaf()))).collect() };
+    let (old, new) = (elements(old), elements(new));
+    let only_in = |one: &Set, other: &Set| {
+        let mut found = one.clone();
+        found.retain(|key, _| !other.contains_key(key));
         set::finish(found, false)
     };
-    Difference { changed: only_in(new, old), removed: only_in(old, new) }
+    Difference { changed: only_in(&new, &old), removed: only_in(&old, &new) }
 }

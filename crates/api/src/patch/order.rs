@@ -1,5 +1,7 @@
 //! The order of a merged list: elements of the patch as the patch has them, the others as they stood.
 
+use std::collections::HashMap;
+
 use serde_json::Value;
 
 /// What makes two elements the same one: the merge key, or for scalars the value.
@@ -9,30 +11,32 @@ pub(super) struct Identity<'a> {
 }
 
 impl Identity<'_> {
-    fn same(self, one: &Value, other: &Value) -> bool {
+    /// Text that is equal for equal elements only; `None` for an object without its key.
+    pub fn of(self, item: &Value) -> Option<String> {
         match self.merge_key {
-            Some(key) if one.is_object() || other.is_object() => {
-                one.get(key).is_some_and(|name| other.get(key) == Some(name))
-            }
-            _ => one == other,
+            Some(key) if item.is_object() => item.get(key).map(Value::to_string),
+            _ => Some(item.to_string()),
         }
     }
 
-    fn position(self, list: &[Value], item: &Value) -> Option<usize> {
-        list.iter().position(|other| self.same(other, item))
-    }
-
-    pub(super) fn contains(self, list: &[Value], item: &Value) -> bool {
-        self.position(list, item).is_some()
+    /// Where each element first stands. Lists come from clients and may be long: no search through them for each item.
+    pub fn positions(self, list: &[Value]) -> HashMap<String, usize> {
+        let keyed = list.iter().enumerate().rev();
+        keyed.filter_map(|(at, item)| Some((self.of(item)?, at))).collect()
     }
 }
 
 /// Sorts `items`: those in `wanted` in its order, the rest in the order of `before`, and the two woven together as
 /// they stood in `before`.
 pub(super) fn arrange(items: Vec<Value>, wanted: &[Value], before: &[Value], identity: Identity<'_>) -> Vec<Value> {
+    let (wanted, before) = (identity.positions(wanted), identity.positions(before));
     let (mut named, mut others): (Vec<_>, Vec<_>) = items
         .into_iter()
-        .map(|item| (identity.position(wanted, &item), identity.position(before, &item), item))
+        .map(|item| {
+            let key = identity.of(&item);
+            let place = |list: &HashMap<String, usize>| key.as_ref().and_then(|key| list.get(key).copied());
+            (place(&wanted), place(&before), item)
+        })
         .partition(|(wanted, _, _)| wanted.is_some());
     named.sort_by_key(|(wanted, _, _)| *wanted);
     others.sort_by_key(|(_, before, _)| before.unwrap_or(usize::MAX));

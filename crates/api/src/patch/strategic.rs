@@ -94,7 +94,9 @@ fn delete_from_list(original: &mut Object, name: &str, gone: Value) -> Result<()
         return Err(PatchError::malformed("invalid patch format of primitive list"));
     };
     if let Some(Value::Array(items)) = original.get_mut(name) {
-        items.retain(|item| !gone.contains(item));
+        let identity = Identity { merge_key: None };
+        let gone = identity.positions(&gone);
+        items.retain(|item| identity.of(item).is_none_or(|item| !gone.contains_key(&item)));
     }
     Ok(())
 }
@@ -125,7 +127,9 @@ fn set_order(
         None => None,
     };
     let changed = patch.iter().flatten().filter(|item| item.get(PATCH).is_none());
-    if field.is_some() && changed.into_iter().any(|item| !identity.contains(&wanted, item)) {
+    let places = identity.positions(&wanted);
+    let is_placed = |item: &Value| identity.of(item).is_some_and(|item| places.contains_key(&item));
+    if field.is_some() && changed.into_iter().any(|item| !is_placed(item)) {
         return Err(PatchError::malformed(format!(
             "The order in patch list:\n{}\n doesn't match {ORDER_PREFIX} list:\n{}\n",
             Value::Array(patch.unwrap_or_default()),
@@ -161,12 +165,9 @@ fn merge_lists(field: FieldRef<'_>, original: Vec<Value>, patch: Vec<Value>) -> 
         };
         merge_objects(field.ty().element(), key, original, patch)?
     } else {
-        let mut merged = original;
-        patch.iter().for_each(|item| {
-            if !merged.contains(item) {
-                merged.push(item.clone());
-            }
-        });
+        let mut seen = BTreeSet::new();
+        let both = original.into_iter().chain(patch.iter().cloned());
+        let merged = both.filter(|item| seen.insert(item.to_string())).collect();
         (merged, patch)
     };
     Ok(order::arrange(merged, &wanted, &old, identity))
@@ -180,6 +181,7 @@ fn merge_objects(
     patch: Vec<Value>,
 ) -> Result<(Vec<Value>, Vec<Value>), PatchError> {
     let mut changes = Vec::new();
+    let mut gone = BTreeSet::new();
     let mut replaces = false;
     for item in patch {
         match item.get(PATCH) {
@@ -190,7 +192,7 @@ fn merge_objects(
                     let Some(name) = item.get(key) else {
                         return Err(no_merge_key(&item, key));
                     };
-                    original.retain(|old| old.get(key) != Some(name));
+                    gone.insert(name.to_string());
                 }
                 Some("merge") => {
                     return Err(PatchError::malformed("merging lists cannot yet be specified in the patch"));
@@ -199,17 +201,20 @@ fn merge_objects(
             },
         }
     }
+    original.retain(|old| old.get(key).is_none_or(|name| !gone.contains(&name.to_string())));
     if replaces {
         return Ok((changes.into_iter().map(clean).collect(), Vec::new()));
     }
+    let identity = Identity { merge_key: Some(key) };
+    let mut places = identity.positions(&original);
     for item in &changes {
-        let (Some(name), Value::Object(change)) = (item.get(key), item) else {
+        let (Some(_), Value::Object(change), Some(name)) = (item.get(key), item, identity.of(item)) else {
             return Err(no_merge_key(item, key));
         };
-        let old = original.iter_mut().find(|old| old.get(key) == Some(name));
-        let base = old.as_ref().and_then(|old| old.as_object().cloned()).unwrap_or_default();
+        let place = *places.entry(name).or_insert(original.len());
+        let base = original.get(place).and_then(Value::as_object).cloned().unwrap_or_default();
         let merged = Value::Object(merge_maps(Some(element), base, change.clone())?);
-        match old {
+        match original.get_mut(place) {
             Some(old) => *old = merged,
             None => original.push(merged),
         }
