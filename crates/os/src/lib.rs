@@ -11,9 +11,11 @@ pub mod fds;
 pub mod mount;
 pub mod namespace;
 pub mod net;
+pub mod pipe;
 pub mod process;
 pub mod pty;
 pub mod root;
 pub mod seccomp;
+pub mod syscalls;
 
 pub use error::{Context, OsError, Result};

@@ -34,7 +34,7 @@ pub enum PidNamespace<'a> {
 ///
 /// Only a process with one thread may fork without an exec: any other thread could hold the allocator's lock at
 /// that instant. So this refuses to run in a threaded process instead of deadlocking in one.
-pub fn fork(namespace: PidNamespace<'_>, child: impl FnOnce() -> i32) -> Result<Pid> {
+pub fn fork(namespace: PidNamespace<'_>, child: impl FnOnce() -> i32) -> Result<i32> {
     require_single_thread()?;
     let own = match namespace {
         PidNamespace::Inherit => None,
@@ -59,8 +59,7 @@ pub fn fork(namespace: PidNamespace<'_>, child: impl FnOnce() -> i32) -> Result<
         nix::sched::setns(own, nix::sched::CloneFlags::CLONE_NEWPID).os("return to", "the own PID namespace")?;
     }
     match forked.os("fork", "a process")? {
-        ForkResult::Parent { child } => Pid::from_raw(child.as_raw())
-            .ok_or_else(|| OsError::new("name", "the forked process", io::Error::from(io::ErrorKind::InvalidData))),
+        ForkResult::Parent { child } => Ok(child.as_raw()),
         ForkResult::Child => {
             drop(own);
             let code = std::panic::catch_unwind(std::panic::AssertUnwindSafe(child)).unwrap_or(127);
@@ -95,8 +94,9 @@ pub fn exit_now(code: i32) -> ! {
 }
 
 /// A stable handle of a process: unlike a PID it can never come to mean another one.
-pub fn pidfd(pid: Pid) -> Result<OwnedFd> {
-    rustix::process::pidfd_open(pid, PidfdFlags::empty()).os("open a handle of process", pid.as_raw_nonzero())
+pub fn pidfd(pid: i32) -> Result<OwnedFd> {
+    let opened = Pid::from_raw(pid).ok_or(rustix::io::Errno::SRCH);
+    opened.and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty())).os("open a handle of process", pid)
 }
 
 /// Sends a signal by number (real-time signals included) to the process behind a pidfd.
@@ -160,7 +160,7 @@ pub fn child_signals() -> Result<OwnedFd> {
     let mut wanted = SigSet::empty();
     wanted.add(Signal::SIGCHLD);
     let fd = SignalFd::with_flags(&wanted, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).os("open", "a signalfd")?;
-    Ok(fd.as_fd().try_clone_to_owned().os("duplicate", "a signalfd")?)
+    fd.as_fd().try_clone_to_owned().os("duplicate", "a signalfd")
 }
 
 /// Ignores what a terminal, a service manager or `killall` would send to a supervisor that has to live on.
@@ -201,6 +201,13 @@ pub fn close_on_exec_from(first: u32) -> Result<()> {
     Ok(())
 }
 
+/// Closes every descriptor from `first` on, whoever owns it: for a child that lives on without a program of its own
+/// and must hold nothing of its parent's. The caller may use none of its files afterwards.
+pub fn close_from(first: u32) {
+    // SAFETY: closing descriptors breaks no memory; owners that would use one later get an error, as documented.
+    unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) };
+}
+
 /// Duplicates three descriptors onto standard input, output and error. Those given must be above 2.
 pub fn set_stdio(stdin: BorrowedFd<'_>, stdout: BorrowedFd<'_>, stderr: BorrowedFd<'_>) -> Result<()> {
     nix::unistd::dup2_stdin(stdin).os("set", "standard input")?;
@@ -230,4 +237,36 @@ pub fn set_identity(uid: u32, gid: u32, groups: &[u32]) -> Result<()> {
 /// `CAP_SYS_RESOURCE`, which not every host gives.
 pub fn set_oom_score_adj(score: i32) -> Result<()> {
     fs::write("/proc/self/oom_score_adj", score.to_string()).os("set", format!("the OOM score to {score}"))
+}
+
+/// Which permission bits new files of this process lack.
+pub fn set_umask(mask: u32) {
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(mask));
+}
+
+/// Gives up for good, also for all programs started later, the way to rights through set-user-ID files.
+pub fn set_no_new_privileges() -> Result<()> {
+    rustix::thread::set_no_new_privs(true).os("set", "no_new_privs")
+}
+
+/// Keeps others from tracing this process or reading its `/proc` entries; ends at exec.
+pub fn hide_from_tracing() -> Result<()> {
+    use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).os("hide", "the process from tracing")
+}
+
+/// Starts a session of its own, without a terminal.
+pub fn start_session() -> Result<()> {
+    rustix::process::setsid().map(|_| ()).os("start", "a session")
+}
+
+/// Kills every process of a group; one that has ended is no error.
+pub fn kill_group(leader: i32) {
+    if let Some(pid) = Pid::from_raw(leader) {
+        let _ = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
+    }
+}
+
+pub fn own_pid() -> i32 {
+    rustix::process::getpid().as_raw_nonzero().get()
 }

@@ -102,6 +102,8 @@ impl Layout {
             Self::V1(v1) => v1
                 .hierarchies
                 .iter()
+                // In the others a container is in its supervisor's group, whose view is not the container's to see.
+                .filter(|(names, _)| names.iter().any(|n| ALWAYS.contains(&n.as_str())))
                 .filter_map(|(names, root)| Some((PathBuf::from(root.file_name()?), "cgroup", names.join(","))))
                 .collect(),
         }

@@ -1,0 +1,235 @@
+//! Images: what containers are started from. Each layer is unpacked once into a directory of its own, in the form
+//! overlayfs stacks, and shared by all images and containers that have it; an index says which images consist of
+//! which. What an image was packed in is not kept.
+//!
+//! The command line works on the same store while the agent runs: changes are made under a file lock, and an index
+//! changed by another process is read anew.
+
+mod builtin;
+mod error;
+mod import;
+mod index;
+mod pull;
+mod reference;
+mod unpack;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Mutex,
+};
+
+pub use builtin::NAMES as BUILTIN_NAMES;
+pub use error::{ImageError, RegistryProblem};
+pub use index::{Image, RunConfig};
+pub use pull::Credentials;
+pub use reference::normalise;
+
+use index::{Archive, Index, Layer, Stamp, StampOf};
+
+type Result<T> = std::result::Result<T, ImageError>;
+
+/// The images of one data directory.
+#[derive(Debug)]
+pub struct ImageStore {
+    directory: PathBuf,
+    /// Where containers say which layers they use.
+    containers: PathBuf,
+    cached: Mutex<(Option<Stamp>, Index)>,
+}
+
+/// A layer unpacked but not yet part of any image.
+#[derive(Debug)]
+struct Unpacked {
+    diff_id: String,
+    temporary: PathBuf,
+    size_bytes: u64,
+}
+
+impl ImageStore {
+    /// Opens the store below a data directory, making it where missing.
+    pub fn open(data_dir: &Path) -> Result<Self> {
+        let directory = data_dir.join("images");
+        let layers = directory.join("l");
+        fs::create_dir_all(&layers).map_err(|e| ImageError::io("make", &layers, e))?;
+        let store = Self { directory, containers: data_dir.join("containers"), cached: Mutex::default() };
+        store.read()?;
+        store.discard_leftovers();
+        Ok(store)
+    }
+
+    /// The directory that layer names in a container's spec are relative to.
+    pub fn layer_root(&self) -> PathBuf {
+        self.directory.join("l")
+    }
+
+    pub fn list(&self) -> Result<Vec<Image>> {
+        Ok(self.read()?.images.into_values().collect())
+    }
+
+    /// Finds an image by name, digest or id, as pods and CRI give them.
+    pub fn find(&self, name: &str) -> Result<Option<Image>> {
+        Ok(self.read()?.find(name).cloned())
+    }
+
+    /// The directories of an image's layers, the topmost first, as overlayfs wants them.
+    pub fn layer_names(&self, image: &Image) -> Result<Vec<String>> {
+        let index = self.read()?;
+        let name = |diff_id: &String| {
+            let missing =
+                || ImageError::MissingLayer { image: image.display_name().to_owned(), layer: diff_id.clone() };
+            index.layers.get(diff_id).map(|l| l.directory.clone()).ok_or_else(missing)
+        };
+        image.layers.iter().rev().map(name).collect()
+    }
+
+    /// Reads a docker-archive, an OCI archive or an OCI layout directory; gives the names of the images in it.
+    pub fn import(&self, path: &Path) -> Result<Vec<String>> {
+        import::import(self, path)
+    }
+
+    /// Imports every archive of a directory that has not been read before. A broken one is reported and skipped.
+    pub fn import_directory(&self, directory: &Path) -> Result<Vec<(PathBuf, Result<Vec<String>>)>> {
+        let entries = fs::read_dir(directory).map_err(|e| ImageError::io("list", directory, e))?;
+        let mut paths: Vec<PathBuf> =
+            entries.flatten().map(|e| e.path()).filter(|p| import::looks_like_image(p)).collect();
+        paths.sort();
+        let mut results = Vec::new();
+        for path in paths {
+            let seen = Archive::of(&path).is_some_and(|a| self.read().is_ok_and(|i| i.archives.get(&path) == Some(&a)));
+            if !seen {
+                let outcome = self.import(&path);
+                results.push((path, outcome));
+            }
+        }
+        Ok(results)
+    }
+
+    /// Removes a name; with its last name goes the image, and with it the layers no other image or container uses.
+    /// Gives false where there is no such image.
+    pub fn remove(&self, name: &str) -> Result<bool> {
+        let removed = self.change(|index| {
+            let Some(id) = index.find(name).map(|i| i.id.clone()) else { return Ok(false) };
+            index.forget(&id, name);
+            Ok(true)
+        })?;
+        if removed {
+            self.collect_garbage()?;
+        }
+        Ok(removed)
+    }
+
+    /// Makes the built-in demo images of the running program.
+    pub fn add_builtin(&self, exe: &Path) -> Result<()> {
+        builtin::add(self, exe)
+    }
+
+    /// Pulls an image and gives its id.
+    pub async fn pull(self: &std::sync::Arc<Self>, name: &str, credentials: Option<Credentials>) -> Result<String> {
+        pull::pull(self, name, credentials).await
+    }
+
+    /// Bytes and files of all layers.
+    pub fn usage(&self) -> Result<(u64, u64)> {
+        let index = self.read()?;
+        Ok((index.layers.values().map(|l| l.size_bytes).sum(), index.layers.len() as u64))
+    }
+
+    /// Deletes layers that nothing uses.
+    pub fn collect_garbage(&self) -> Result<()> {
+        let in_use = self.layers_in_use();
+        let unused = self.change(|index| Ok(index.take_unused_layers(&in_use)))?;
+        for layer in unused {
+            let path = self.layer_root().join(&layer.directory);
+            fs::remove_dir_all(&path).map_err(|e| ImageError::io("remove", &path, e))?;
+        }
+        Ok(())
+    }
+
+    /// Layer directories that containers are stacked on.
+    fn layers_in_use(&self) -> Vec<String> {
+        let Ok(entries) = fs::read_dir(&self.containers) else { return Vec::new() };
+        let specs = entries.flatten().map(|e| e.path().join(crate::container::SPEC_FILE));
+        specs
+            .filter_map(|path| crate::shim::spec::load::<crate::shim::spec::ContainerSpec>(&path).ok())
+            .flat_map(|spec| spec.rootfs.layers)
+            .collect()
+    }
+
+    /// A fresh directory to unpack a layer in.
+    fn temporary(&self) -> Result<PathBuf> {
+        let name = format!("new-{}-{}", std::process::id(), uuid::Uuid::new_v4().simple());
+        let path = self.layer_root().join(name);
+        fs::create_dir(&path).map_err(|e| ImageError::io("make", &path, e))?;
+        Ok(path)
+    }
+
+    /// Removes what processes that are no more left half-unpacked.
+    fn discard_leftovers(&self) {
+        let Ok(entries) = fs::read_dir(self.layer_root()) else { return };
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            let owner = name.to_str().and_then(|n| n.strip_prefix("new-")?.split('-').next());
+            if owner.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
+    }
+
+    fn has_layer(&self, diff_id: &str) -> Result<bool> {
+        Ok(self.read()?.layers.contains_key(diff_id))
+    }
+
+    /// Adds an image and the layers unpacked for it, all or nothing; remembers the archive it came from.
+    fn commit(&self, images: Vec<Image>, unpacked: Vec<Unpacked>, archive: Option<(PathBuf, Archive)>) -> Result<()> {
+        let root = self.layer_root();
+        self.change(|index| {
+            for layer in unpacked {
+                if index.layers.contains_key(&layer.diff_id) {
+                    let _ = fs::remove_dir_all(&layer.temporary);
+                    continue;
+                }
+                index.next_layer += 1;
+                let directory = index.next_layer.to_string();
+                let target = root.join(&directory);
+                fs::rename(&layer.temporary, &target).map_err(|e| ImageError::io("name", &target, e))?;
+                index.layers.insert(layer.diff_id, Layer { directory, size_bytes: layer.size_bytes });
+            }
+            images.into_iter().for_each(|image| index.add(image));
+            index.archives.extend(archive);
+            Ok(())
+        })
+    }
+
+    fn read(&self) -> Result<Index> {
+        let path = self.index_path();
+        let stamp = Stamp::of(&path);
+        let mut cached = self.cached.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if cached.0 != stamp || stamp.is_none() {
+            *cached = (stamp, Index::load(&path)?);
+        }
+        Ok(cached.1.clone())
+    }
+
+    /// Changes the index under the lock that all processes on this store share.
+    fn change<T>(&self, change: impl FnOnce(&mut Index) -> Result<T>) -> Result<T> {
+        let lock_path = self.directory.join("lock");
+        let lock = fs::File::create(&lock_path).map_err(|e| ImageError::io("open", &lock_path, e))?;
+        lock.lock().map_err(|e| ImageError::io("lock", &lock_path, e))?;
+        let path = self.index_path();
+        let before = Index::load(&path)?;
+        let mut index = before.clone();
+        let outcome = change(&mut index)?;
+        if index != before {
+            index.save(&path)?;
+        }
+        Ok(outcome)
+    }
+
+    fn index_path(&self) -> PathBuf {
+        self.directory.join("index.json")
+    }
+}

@@ -1,0 +1,202 @@
+//! A sandbox as the runtime knows it, and the files it is made of.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
+
+use knarr_cri::{
+    NetworkRequest, PortMapping,
+    v1::{NamespaceMode, NamespaceOption, PodSandboxConfig, PodSandboxState, Protocol},
+};
+use knarr_os::mount::Propagation;
+
+use crate::{
+    config::Config,
+    records::SandboxMeta,
+    shim::spec::{BindMount, SandboxSpec},
+};
+
+#[derive(Clone, Debug)]
+pub struct Sandbox {
+    pub config: PodSandboxConfig,
+    pub meta: SandboxMeta,
+}
+
+impl Sandbox {
+    pub fn state(&self) -> PodSandboxState {
+        if self.meta.ready { PodSandboxState::SandboxReady } else { PodSandboxState::SandboxNotready }
+    }
+
+    fn namespaces(&self) -> NamespaceOption {
+        let linux = self.config.linux.as_ref();
+        let options = linux.and_then(|l| l.security_context.as_ref()?.namespace_options.clone());
+        // A config that says nothing means namespaces of the pod's own, and a PID namespace for each container.
+        options.unwrap_or(NamespaceOption { pid: NamespaceMode::Container.into(), ..NamespaceOption::default() })
+    }
+
+    pub fn has_own_network(&self) -> bool {
+        self.namespaces().network() != NamespaceMode::Node
+    }
+
+    /// What its shim is told.
+    pub fn shim_spec(&self, config: &Config) -> SandboxSpec {
+        let run = config.sandbox_run_dir(&self.meta.id);
+        let namespaces = self.namespaces();
+        let own_ipc = namespaces.ipc() != NamespaceMode::Node;
+        SandboxSpec {
+            id: self.meta.id.clone(),
+            hostname: self.hostname(),
+            netns: self.has_own_network().then(|| run.join("netns")),
+            shm: own_ipc.then(|| run.join("shm")),
+            shared_pid: namespaces.pid() == NamespaceMode::Pod,
+            sysctls: self.config.linux.as_ref().map(|l| l.sysctls.clone()).unwrap_or_default(),
+            shim_cgroup: config.cgroup("shims"),
+        }
+    }
+
+    fn hostname(&self) -> String {
+        let name = self.config.metadata.as_ref().map(|m| m.name.clone()).unwrap_or_default();
+        // The kernel takes 64 bytes at most.
+        let chosen = if self.config.hostname.is_empty() { name } else { self.config.hostname.clone() };
+        chosen.chars().take(63).collect()
+    }
+
+    /// Refuses kernel parameters that would change the host and not the pod alone.
+    pub fn check_sysctls(&self) -> Result<(), String> {
+        let namespaces = self.namespaces();
+        let (own_net, own_ipc) = (self.has_own_network(), namespaces.ipc() != NamespaceMode::Node);
+        let sysctls = self.config.linux.as_ref().map(|l| l.sysctls.clone()).unwrap_or_default();
+        for name in sysctls.keys() {
+            let ipc = ["kernel.shm", "kernel.msg", "kernel.sem", "fs.mqueue."].iter().any(|p| name.starts_with(p));
+            let allowed = (name.starts_with("net.") && own_net) || (ipc && own_ipc);
+            if !allowed || name.contains("..") || name.contains('/') {
+                return Err(format!(
+                    "the kernel parameter {name} is not of a namespace the pod has to itself, so it would change the host"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    pub fn network_request(&self, config: &Config) -> NetworkRequest {
+        let metadata = self.config.metadata.clone().unwrap_or_default();
+        let ports = self.config.port_mappings.iter().filter(|p| p.host_port > 0);
+        NetworkRequest {
+            sandbox_id: self.meta.id.clone(),
+            namespace: metadata.namespace,
+            name: metadata.name,
+            uid: metadata.uid,
+            netns: config.sandbox_run_dir(&self.meta.id).join("netns"),
+            port_mappings: ports
+                .map(|p| PortMapping {
+                    protocol: match p.protocol() {
+                        Protocol::Tcp => "TCP",
+                        Protocol::Udp => "UDP",
+                        Protocol::Sctp => "SCTP",
+                    },
+                    container_port: p.container_port as u16,
+                    host_port: p.host_port as u16,
+                    host_ip: p.host_ip.parse().ok(),
+                })
+                .collect(),
+        }
+    }
+
+    /// The files containers are shown unless the pod mounts something else there.
+    pub fn mounts(&self, config: &Config) -> Vec<BindMount> {
+        let run = config.sandbox_run_dir(&self.meta.id);
+        let mount = |name: &str| BindMount {
+            source: run.join(name),
+            target: PathBuf::from("/etc").join(name),
+            readonly: false,
+            recursive_readonly: false,
+            propagation: Propagation::Private,
+        };
+        let mut mounts: Vec<BindMount> = ["hostname", "hosts", "resolv.conf"].map(mount).to_vec();
+        if self.namespaces().ipc() == NamespaceMode::Node {
+            mounts.push(BindMount { source: "/dev/shm".into(), target: "/dev/shm".into(), ..mount("shm") });
+        }
+        mounts
+    }
+
+    /// Writes the files that do not depend on the pod's address.
+    pub fn write_files(&self, run: &Path) -> io::Result<()> {
+        fs::write(run.join("hostname"), format!("{}\n", self.hostname()))?;
+        fs::write(run.join("resolv.conf"), self.resolv_conf())?;
+        self.write_hosts(run, &[])
+    }
+
+    /// A pod's own names and, in the host's network, the host's.
+    pub fn write_hosts(&self, run: &Path, ips: &[IpAddr]) -> io::Result<()> {
+        let mut text = match self.has_own_network() {
+            false => fs::read_to_string("/etc/hosts").unwrap_or_default(),
+            true => "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n".to_owned(),
+        };
+        for ip in ips {
+            text.push_str(&format!("{ip}\t{}\n", self.hostname()));
+        }
+        fs::write(run.join("hosts"), text)
+    }
+
+    fn resolv_conf(&self) -> String {
+        let Some(dns) = self
+            .config
+            .dns_config
+            .as_ref()
+            .filter(|d| !d.servers.is_empty() || !d.searches.is_empty() || !d.options.is_empty())
+        else {
+            return fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+        };
+        let mut text: String = dns.servers.iter().map(|s| format!("nameserver {s}\n")).collect();
+        for (key, values) in [("search", &dns.searches), ("options", &dns.options)] {
+            if !values.is_empty() {
+                text.push_str(&format!("{key} {}\n", values.join(" ")));
+            }
+        }
+        text
+    }
+}
+
+/// Sandboxes by id.
+pub type Sandboxes = BTreeMap<String, Sandbox>;
+
+#[cfg(test)]
+mod tests {
+    use knarr_cri::v1::{DnsConfig, LinuxPodSandboxConfig};
+
+    use super::*;
+
+    fn sandbox(config: PodSandboxConfig) -> Sandbox {
+        let meta = SandboxMeta { id: "s".into(), created_at_ns: 0, ready: true, ips: vec![], cgroup: "k/p".into() };
+        Sandbox { config, meta }
+    }
+
+    #[test]
+    fn resolv_conf_says_what_the_pod_asked_for() {
+        let dns = DnsConfig {
+            servers: vec!["10.96.0.10".into()],
+            searches: vec!["a.svc".into(), "svc".into()],
+            options: vec!["ndots:5".into()],
+        };
+        let s = sandbox(PodSandboxConfig { dns_config: Some(dns), ..Default::default() });
+        assert_eq!(s.resolv_conf(), "nameserver 10.96.0.10\nsearch a.svc svc\noptions ndots:5\n");
+    }
+
+    #[test]
+    fn only_the_pods_own_kernel_parameters_may_change() {
+        for (name, ok) in [
+            ("net.core.somaxconn", true),
+            ("kernel.shm_rmid_forced", true),
+            ("vm.swappiness", false),
+            ("net./../vm.x", false),
+        ] {
+            let linux =
+                LinuxPodSandboxConfig { sysctls: [(name.to_owned(), "1".to_owned())].into(), ..Default::default() };
+            let s = sandbox(PodSandboxConfig { linux: Some(linux), ..Default::default() });
+            assert_eq!(s.check_sysctls().is_ok(), ok, "{name}");
+        }
+    }
+}

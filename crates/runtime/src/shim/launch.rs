@@ -1,0 +1,153 @@
+//! Starting processes: the children between fork and exec, and what they tell the shim about it.
+
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::Path,
+};
+
+use knarr_os::{
+    cgroup::Cgroups,
+    fds,
+    namespace::{self, Namespace},
+    process::{self, PidNamespace},
+    pty::{self, Pty},
+};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    error::{SetupError, line},
+    process as program, rootfs,
+    spec::{ContainerSpec, Identity, ProcessSpec},
+};
+
+/// What a child says on its way; the socket closing by itself at exec says that the program runs.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Report {
+    /// Comes with the terminal's master, if there is one.
+    Ready {
+        identity: Identity,
+        warnings: Vec<String>,
+    },
+    Failed {
+        message: String,
+    },
+}
+
+/// A child's streams as the child sees them.
+pub struct Streams {
+    pub stdin: OwnedFd,
+    pub stdout: OwnedFd,
+    pub stderr: OwnedFd,
+}
+
+/// A started child and the shim's end of the socket to it.
+pub struct Child {
+    pub pid: i32,
+    pub reports: OwnedFd,
+}
+
+/// Forks a container's first process. It builds the container, reports, and waits for a byte before its program runs.
+pub fn container(
+    spec: &ContainerSpec,
+    streams: Option<&Streams>,
+    shm: Option<&Path>,
+    cgroups: &Cgroups,
+    namespace: PidNamespace<'_>,
+) -> Result<Child, SetupError> {
+    spawn(namespace, |socket| {
+        let setup = || -> Result<(program::Prepared, Option<Pty>), SetupError> {
+            process::start_session()?;
+            cgroups.join(&spec.cgroup)?;
+            let terminal = rootfs::enter(spec, shm, cgroups)?;
+            Ok((program::prepare(&spec.process)?, terminal))
+        };
+        let (prepared, terminal) = setup()?;
+        set_streams(streams, terminal.as_ref(), prepared.identity.uid)?;
+        report_ready(socket, &prepared, terminal.as_ref())?;
+        drop(terminal);
+        let mut go = [0u8; 1];
+        match fds::receive(socket, &mut go, &mut Vec::new()) {
+            Ok(1) => Err(program::become_program(&spec.process, &prepared)),
+            _ => Err(SetupError::Abandoned),
+        }
+    })
+}
+
+/// Forks a further process into a running container.
+pub fn exec(
+    spec: &ProcessSpec,
+    streams: Option<&Streams>,
+    init: i32,
+    cgroup: &Path,
+    cgroups: &Cgroups,
+) -> Result<Child, SetupError> {
+    let pid_namespace = namespace::of_process(init, Namespace::Pid)?;
+    let mount_namespace = namespace::of_process(init, Namespace::Mount)?;
+    let cgroup_namespace = namespace::of_process(init, Namespace::Cgroup)?;
+    spawn(PidNamespace::Join(pid_namespace.as_fd()), |socket| {
+        process::start_session()?;
+        cgroups.join(cgroup)?;
+        namespace::join(cgroup_namespace.as_fd(), Namespace::Cgroup)?;
+        namespace::join(mount_namespace.as_fd(), Namespace::Mount)?;
+        let prepared = program::prepare(spec)?;
+        let terminal = if spec.terminal { Some(pty::open("/dev/pts/ptmx")?) } else { None };
+        set_streams(streams, terminal.as_ref(), prepared.identity.uid)?;
+        report_ready(socket, &prepared, terminal.as_ref())?;
+        drop(terminal);
+        Err(program::become_program(spec, &prepared))
+    })
+}
+
+/// Forks; a child that fails says why on the socket.
+fn spawn(
+    namespace: PidNamespace<'_>,
+    child: impl FnOnce(BorrowedFd<'_>) -> Result<std::convert::Infallible, SetupError>,
+) -> Result<Child, SetupError> {
+    let (ours, theirs) = socket_pair()?;
+    // In the child the shim's end is dropped, so that the child sees the end of the shim as the end of the socket.
+    // After the fork each process has a cell of its own.
+    let ours = std::cell::Cell::new(Some(ours));
+    let pid = process::fork(namespace, || {
+        drop(ours.take());
+        match child(theirs.as_fd()) {
+            Ok(never) => match never {},
+            Err(e) => {
+                let report = Report::Failed { message: line(&e) };
+                let _ = fds::send(&theirs, &serde_json::to_vec(&report).unwrap_or_default(), &[]);
+                128
+            }
+        }
+    })?;
+    let reports = ours.take().ok_or(SetupError::Abandoned)?;
+    Ok(Child { pid, reports })
+}
+
+fn socket_pair() -> Result<(OwnedFd, OwnedFd), SetupError> {
+    use knarr_os::Context;
+    Ok(fds::message_pair().os("make", "a pair of sockets")?)
+}
+
+fn report_ready(
+    socket: BorrowedFd<'_>,
+    prepared: &program::Prepared,
+    terminal: Option<&Pty>,
+) -> Result<(), SetupError> {
+    use knarr_os::Context;
+    let report = Report::Ready { identity: prepared.identity.clone(), warnings: prepared.warnings.clone() };
+    let bytes = serde_json::to_vec(&report).map_err(io::Error::from).os("write", "a report")?;
+    let carried: Vec<BorrowedFd<'_>> = terminal.iter().map(|t| t.master.as_fd()).collect();
+    fds::send(socket, &bytes, &carried).os("report to", "the shim")?;
+    Ok(())
+}
+
+fn set_streams(streams: Option<&Streams>, terminal: Option<&Pty>, uid: u32) -> Result<(), SetupError> {
+    match (terminal, streams) {
+        (Some(pty), _) => {
+            let fd = pty.terminal.as_fd();
+            program::set_streams(fd, fd, fd, true, uid)
+        }
+        (None, Some(s)) => program::set_streams(s.stdin.as_fd(), s.stdout.as_fd(), s.stderr.as_fd(), false, uid),
+        (None, None) => Ok(()),
+    }
+}

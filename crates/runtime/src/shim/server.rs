@@ -1,0 +1,528 @@
+//! The shim's one loop: requests from the agent, output and reports from containers, and ends of processes.
+
+use std::{
+    collections::BTreeMap,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::{Path, PathBuf},
+};
+
+use knarr_os::{
+    cgroup::Cgroups,
+    fds,
+    process::{self, PidNamespace},
+};
+
+use super::{
+    clients::{Client, ClientId, Received},
+    container::{self, Container, Ends, Phase},
+    error::line,
+    launch::{self, Report, Streams},
+    logs::Stream,
+    protocol::{ContainerState, Failure, Reply, Request},
+    sandbox::Sandbox,
+    spec::{self, ContainerSpec, Identity, PidMode, ProcessSpec, SandboxSpec},
+};
+
+/// A process started by `exec`, and who waits for its end.
+struct Exec {
+    client: ClientId,
+    reports: Option<OwnedFd>,
+}
+
+pub struct Server {
+    spec: SandboxSpec,
+    /// The sandbox, or why it could not be made: told to whoever asks, since no one else would hear it.
+    sandbox: Result<Sandbox, String>,
+    cgroups: Cgroups,
+    listener: OwnedFd,
+    signals: OwnedFd,
+    clients: BTreeMap<ClientId, Client>,
+    next_client: ClientId,
+    containers: BTreeMap<String, Container>,
+    /// By PID.
+    execs: BTreeMap<i32, Exec>,
+    scratch: Vec<u8>,
+    finished: bool,
+}
+
+/// Where something happened.
+enum Source {
+    Listener,
+    Signals,
+    Client(ClientId),
+    Output(String, Stream),
+    ContainerReport(String),
+    ExecReport(i32),
+}
+
+type Answer = Result<Reply, (Failure, String)>;
+
+fn internal(error: impl ToString) -> (Failure, String) {
+    (Failure::Internal, error.to_string())
+}
+
+impl Server {
+    pub fn new(
+        spec: SandboxSpec,
+        sandbox: Result<Sandbox, String>,
+        cgroups: Cgroups,
+        listener: OwnedFd,
+        signals: OwnedFd,
+    ) -> Self {
+        let _ = fds::set_nonblocking(&listener);
+        Self {
+            spec,
+            sandbox,
+            cgroups,
+            listener,
+            signals,
+            clients: BTreeMap::new(),
+            next_client: 0,
+            containers: BTreeMap::new(),
+            execs: BTreeMap::new(),
+            scratch: vec![0; 16 << 10],
+            finished: false,
+        }
+    }
+
+    /// Serves until told to shut down.
+    pub fn run(mut self) -> Result<(), String> {
+        while !self.finished {
+            let (sources, descriptors) = self.sources();
+            let ready = fds::wait_readable(&descriptors, None).map_err(|e| format!("cannot wait for events: {e}"))?;
+            let happened: Vec<Source> =
+                sources.into_iter().zip(ready).filter_map(|(source, ready)| ready.then_some(source)).collect();
+            for source in happened {
+                self.handle(source);
+            }
+        }
+        Ok(())
+    }
+
+    fn sources(&self) -> (Vec<Source>, Vec<BorrowedFd<'_>>) {
+        let mut all = vec![(Source::Listener, self.listener.as_fd()), (Source::Signals, self.signals.as_fd())];
+        all.extend(self.clients.iter().map(|(id, c)| (Source::Client(*id), c.socket.as_fd())));
+        for (id, container) in &self.containers {
+            all.extend(container.outputs().map(|(s, fd)| (Source::Output(id.clone(), s), fd.as_fd())));
+            all.extend(container.reports.iter().map(|fd| (Source::ContainerReport(id.clone()), fd.as_fd())));
+        }
+        for (pid, exec) in &self.execs {
+            all.extend(exec.reports.iter().map(|fd| (Source::ExecReport(*pid), fd.as_fd())));
+        }
+        all.into_iter().unzip()
+    }
+
+    fn handle(&mut self, source: Source) {
+        match source {
+            Source::Listener => {
+                while let Ok(socket) = fds::accept(&self.listener) {
+                    self.clients.insert(self.next_client, Client::new(socket));
+                    self.next_client += 1;
+                }
+            }
+            Source::Signals => self.reap(),
+            Source::Client(id) => self.read_client(id),
+            Source::Output(id, stream) => {
+                if let Some(container) = self.containers.get_mut(&id) {
+                    container.read_output(stream, &mut self.scratch, false);
+                }
+            }
+            Source::ContainerReport(id) => self.container_report(&id),
+            Source::ExecReport(pid) => self.exec_report(pid),
+        }
+    }
+
+    fn read_client(&mut self, id: ClientId) {
+        let Some(client) = self.clients.get_mut(&id) else { return };
+        match client.receive(&mut self.scratch) {
+            Received::Gone => {
+                self.clients.remove(&id);
+            }
+            Received::Requests(requests) => {
+                for request in requests {
+                    let carried = self.clients.get_mut(&id).map(|c| std::mem::take(&mut c.carried)).unwrap_or_default();
+                    self.serve(id, request, carried);
+                }
+            }
+        }
+    }
+
+    fn reply(&self, client: ClientId, reply: &Reply, carried: &[BorrowedFd<'_>]) {
+        if let Some(client) = self.clients.get(&client) {
+            client.send(reply, carried);
+        }
+    }
+
+    fn serve(&mut self, client: ClientId, request: Request, carried: Vec<OwnedFd>) {
+        let answer = match request {
+            Request::Hello => match &self.sandbox {
+                Ok(_) => Ok(Reply::Ready { pid: process::own_pid() }),
+                Err(message) => Err((Failure::Internal, message.clone())),
+            },
+            // These are answered when the child reports.
+            Request::Create { spec } => match self.create(client, &spec) {
+                Ok(()) => return,
+                Err(e) => Err(e),
+            },
+            Request::Start { id } => match self.start(client, &id) {
+                Ok(()) => return,
+                Err(e) => Err(e),
+            },
+            Request::Exec { id, spec, args, terminal, stdin, stdout, stderr } => {
+                let wanted = [stdin, stdout, stderr];
+                match self.exec(client, &id, &spec, args, terminal, wanted, carried) {
+                    Ok(()) => return,
+                    Err(e) => Err(e),
+                }
+            }
+            Request::KillExec => {
+                let mine = self.execs.iter().filter(|(_, exec)| exec.client == client);
+                mine.for_each(|(pid, _)| {
+                    process::kill_group(*pid);
+                    process::kill(*pid);
+                });
+                return;
+            }
+            Request::Attach { id, stdin, stdout, stderr } => {
+                match self.attach(client, &id, [stdin, stdout, stderr], carried) {
+                    Ok(()) => return,
+                    Err(e) => Err(e),
+                }
+            }
+            Request::Kill { id, signal, all } => self.kill(&id, signal, all),
+            Request::Remove { id } => self.remove(&id),
+            Request::DetachInput { id } => self.container(&id).map(|c| {
+                c.detach_input();
+                Reply::Done
+            }),
+            Request::Resize { id, width, height } => self
+                .container(&id)
+                .and_then(|c| c.resize(width, height).map_err(|e| internal(e.line())))
+                .map(|()| Reply::Done),
+            Request::ReopenLog { id } => {
+                self.container(&id).and_then(|c| c.reopen_log().map_err(internal)).map(|()| Reply::Done)
+            }
+            Request::Connect { port, v6 } => match fds::connect_loopback(port, v6) {
+                Ok(socket) => return self.reply(client, &Reply::Connecting, &[socket.as_fd()]),
+                Err(e) => Err(internal(e)),
+            },
+            Request::Watch => {
+                if let Some(client) = self.clients.get_mut(&client) {
+                    client.watches = true;
+                }
+                Ok(Reply::State { containers: self.state() })
+            }
+            Request::Shutdown => self.shut_down(),
+        };
+        let reply = answer.unwrap_or_else(|(kind, message)| Reply::Failed { kind, message });
+        self.reply(client, &reply, &[]);
+    }
+
+    fn container(&mut self, id: &str) -> Result<&mut Container, (Failure, String)> {
+        self.containers.get_mut(id).ok_or_else(|| (Failure::NotFound, format!("container {id:?} is not there")))
+    }
+
+    fn state(&self) -> Vec<ContainerState> {
+        let state = |(id, c): (&String, &Container)| ContainerState {
+            id: id.clone(),
+            pid: c.pid,
+            running: c.is_running(),
+            exit: if let Phase::Ended(exit) = &c.phase { Some(exit.clone()) } else { None },
+        };
+        self.containers.iter().map(state).collect()
+    }
+
+    fn create(&mut self, client: ClientId, path: &Path) -> Result<(), (Failure, String)> {
+        let sandbox = self.sandbox.as_ref().map_err(|message| (Failure::Internal, message.clone()))?;
+        let spec: ContainerSpec =
+            spec::load(path).map_err(|e| internal(format!("cannot read {}: {e}", path.display())))?;
+        if self.containers.contains_key(&spec.id) {
+            return Err((Failure::Precondition, format!("container {:?} exists already", spec.id)));
+        }
+        let warnings = self.cgroups.create(&spec.cgroup, &spec.resources).map_err(|e| internal(e.line()))?;
+        let made = self.launch(sandbox, &spec, client);
+        let mut container = match made {
+            Ok(container) => container,
+            Err(e) => {
+                let _ = self.cgroups.remove(&spec.cgroup);
+                return Err(e);
+            }
+        };
+        container.warnings = warnings.iter().map(knarr_os::OsError::line).collect();
+        self.containers.insert(spec.id, container);
+        Ok(())
+    }
+
+    fn launch(
+        &self,
+        sandbox: &Sandbox,
+        spec: &ContainerSpec,
+        client: ClientId,
+    ) -> Result<Container, (Failure, String)> {
+        let failed = |e: super::error::SetupError| (Failure::Internal, line(&e));
+        let (streams, ends) = match spec.process.terminal {
+            true => (None, Ends::default()),
+            false => container::make_streams(spec.stdin).map(|(s, e)| (Some(s), e)).map_err(internal)?,
+        };
+        let target;
+        let namespace = match spec.pid {
+            PidMode::Container => PidNamespace::New,
+            PidMode::Host => PidNamespace::Inherit,
+            PidMode::Sandbox => match &sandbox.pid_namespace {
+                Some(file) => PidNamespace::Join(file.as_fd()),
+                None => return Err(internal("the sandbox has no PID namespace to share")),
+            },
+            PidMode::Of(pid) => {
+                target = knarr_os::namespace::of_process(pid, knarr_os::namespace::Namespace::Pid)
+                    .map_err(|e| (Failure::Precondition, e.line()))?;
+                PidNamespace::Join(target.as_fd())
+            }
+        };
+        let child = launch::container(spec, streams.as_ref(), self.spec.shm.as_deref(), &self.cgroups, namespace);
+        Container::new(spec, child.map_err(failed)?, ends, client).map_err(internal)
+    }
+
+    fn start(&mut self, client: ClientId, id: &str) -> Result<(), (Failure, String)> {
+        let container = self.container(id)?;
+        match (&container.phase, &container.reports) {
+            (Phase::Created, Some(reports)) => {
+                fds::send(reports, b"S", &[]).map_err(internal)?;
+                container.phase = Phase::Starting { client };
+                Ok(())
+            }
+            _ => Err((Failure::Precondition, format!("container {id:?} is not in the state of being created"))),
+        }
+    }
+
+    /// Something came from a container's child, or its socket closed.
+    fn container_report(&mut self, id: &str) {
+        let Some(container) = self.containers.get_mut(id) else { return };
+        let Some(reports) = &container.reports else { return };
+        let mut carried = Vec::new();
+        let report = read_report(reports, &mut self.scratch, &mut carried);
+        let (client, reply) = match (report, &container.phase) {
+            (Some(Report::Ready { identity, warnings }), Phase::Creating { client }) => {
+                let client = *client;
+                container.warnings.extend(warnings);
+                container.identity = identity;
+                if let Some(master) = carried.pop() {
+                    let _ = container.set_terminal(master, true);
+                }
+                container.phase = Phase::Created;
+                (client, created(container))
+            }
+            // The child ends now; `reap` then writes down that it never ran.
+            (Some(Report::Failed { message }), phase) => {
+                let client = match phase {
+                    Phase::Creating { client } | Phase::Starting { client } => Some(*client),
+                    _ => None,
+                };
+                let kind = if matches!(phase, Phase::Starting { .. }) { Failure::Start } else { Failure::Internal };
+                container.start_error = Some(message.clone());
+                match client {
+                    Some(client) => (client, Reply::Failed { kind, message }),
+                    None => return,
+                }
+            }
+            // The socket closed at exec: the program runs. If the child died instead, its end follows.
+            (None, Phase::Starting { client }) if container.start_error.is_none() => {
+                let client = *client;
+                container.reports = None;
+                container.phase = Phase::Running;
+                (client, Reply::Started { pid: container.pid })
+            }
+            (None, _) => {
+                container.reports = None;
+                return;
+            }
+            (Some(Report::Ready { .. }), _) => return,
+        };
+        self.reply(client, &reply, &[]);
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn exec(
+        &mut self,
+        client: ClientId,
+        id: &str,
+        spec: &Path,
+        args: Vec<String>,
+        terminal: bool,
+        wanted: [bool; 3],
+        carried: Vec<OwnedFd>,
+    ) -> Result<(), (Failure, String)> {
+        let container = self.containers.get(id).ok_or((Failure::NotFound, format!("container {id:?} is not there")))?;
+        if !matches!(container.phase, Phase::Running) {
+            return Err((Failure::Precondition, format!("container {id:?} is not running")));
+        }
+        let (pid, cgroup) = (container.pid, container.cgroup.clone());
+        let loaded: ContainerSpec =
+            spec::load(spec).map_err(|e| internal(format!("cannot read {}: {e}", spec.display())))?;
+        let process = ProcessSpec { args, terminal, ..loaded.process };
+        let streams = if terminal { None } else { Some(carried_streams(wanted, carried)?) };
+        let child = launch::exec(&process, streams.as_ref(), pid, &cgroup, &self.cgroups)
+            .map_err(|e| (Failure::Precondition, line(&e)))?;
+        self.execs.insert(child.pid, Exec { client, reports: Some(child.reports) });
+        Ok(())
+    }
+
+    fn exec_report(&mut self, pid: i32) {
+        let Some(exec) = self.execs.get_mut(&pid) else { return };
+        let Some(reports) = &exec.reports else { return };
+        let client = exec.client;
+        let mut carried = Vec::new();
+        match read_report(reports, &mut self.scratch, &mut carried) {
+            // The client hears of it once the program runs, but has to have the terminal before.
+            Some(Report::Ready { .. }) => {
+                if let Some(master) = carried.first() {
+                    let fds = [master.as_fd()];
+                    self.reply(client, &Reply::Attached, &fds);
+                }
+            }
+            Some(Report::Failed { message }) => {
+                exec.reports = None;
+                self.reply(client, &Reply::Failed { kind: Failure::Start, message }, &[]);
+            }
+            None => {
+                exec.reports = None;
+                self.reply(client, &Reply::Started { pid }, &[]);
+            }
+        }
+    }
+
+    fn attach(
+        &mut self,
+        client: ClientId,
+        id: &str,
+        wanted: [bool; 3],
+        carried: Vec<OwnedFd>,
+    ) -> Result<(), (Failure, String)> {
+        let container = self.container(id)?;
+        if matches!(container.phase, Phase::Ended(_)) {
+            return Err((Failure::Precondition, format!("container {id:?} has ended")));
+        }
+        let streams = [(wanted[1], Stream::Stdout), (wanted[2], Stream::Stderr)];
+        let wanted_streams = streams.into_iter().filter(|(wanted, _)| *wanted).map(|(_, s)| s);
+        let input = container.attach(wanted[0], wanted_streams.zip(carried).collect()).map_err(internal)?;
+        let carried: Vec<BorrowedFd<'_>> = input.iter().map(AsFd::as_fd).collect();
+        self.reply(client, &Reply::Attached, &carried);
+        Ok(())
+    }
+
+    fn kill(&mut self, id: &str, signal: i32, all: bool) -> Answer {
+        let container = self.container(id)?;
+        container.killed |= signal == 9;
+        let (pidfd, cgroup) = (&container.pidfd, container.cgroup.clone());
+        let sent = process::signal(pidfd, signal).map_err(|e| internal(e.line()));
+        if all {
+            self.cgroups.kill(&cgroup);
+        }
+        sent.map(|()| Reply::Done)
+    }
+
+    fn remove(&mut self, id: &str) -> Answer {
+        let container = self.container(id)?;
+        match &container.phase {
+            Phase::Starting { .. } | Phase::Running => {
+                return Err((Failure::Precondition, format!("container {id:?} is running: stop it first")));
+            }
+            Phase::Ended(_) => {}
+            Phase::Creating { .. } | Phase::Created => {
+                container.killed = true;
+                process::signal(&container.pidfd, 9).map_err(|e| internal(e.line()))?;
+                // It never ran a program, so it ends at once; its control group can go only after it.
+                let _ = fds::wait_readable(&[container.pidfd.as_fd()], Some(200));
+            }
+        }
+        let cgroup = container.cgroup.clone();
+        self.containers.remove(id);
+        let _ = self.cgroups.remove(&cgroup);
+        Ok(Reply::Done)
+    }
+
+    fn shut_down(&mut self) -> Answer {
+        for container in self.containers.values_mut() {
+            container.killed = true;
+            let _ = process::signal(&container.pidfd, 9);
+            self.cgroups.kill(&container.cgroup);
+        }
+        if let Ok(Sandbox { pause: Some(pid), .. }) = &self.sandbox {
+            process::kill(*pid);
+        }
+        self.finished = true;
+        Ok(Reply::Done)
+    }
+
+    /// Collects all that have ended. Orphans adopted from containers are collected and otherwise ignored.
+    fn reap(&mut self) {
+        while fds::read(&self.signals, &mut self.scratch).is_ok_and(|n| n > 0) {}
+        while let Some(ended) = process::reap() {
+            if let Some(exec) = self.execs.get(&ended.pid) {
+                let client = exec.client;
+                // Reports may be waiting, and come first; their end is there, since the process is gone.
+                while self.execs.get(&ended.pid).is_some_and(|e| e.reports.is_some()) {
+                    self.exec_report(ended.pid);
+                }
+                self.execs.remove(&ended.pid);
+                self.reply(client, &Reply::ExecExited { code: ended.exit_code }, &[]);
+                continue;
+            }
+            let Some(id) = self.containers.iter().find(|(_, c)| c.pid == ended.pid).map(|(id, _)| id.clone()) else {
+                continue;
+            };
+            self.container_ended(&id, ended);
+        }
+    }
+
+    fn container_ended(&mut self, id: &str, ended: process::Ended) {
+        self.container_report(id);
+        let Some(container) = self.containers.get_mut(id) else { return };
+        let waiting = match &container.phase {
+            Phase::Creating { client } | Phase::Starting { client } if container.start_error.is_none() => Some(*client),
+            _ => None,
+        };
+        let cgroup = container.cgroup.clone();
+        let exit = container.end(ended, &self.cgroups, &mut self.scratch);
+        // Killed processes may take a moment to leave; what cannot be removed now is removed with the container.
+        let _ = self.cgroups.remove(&cgroup);
+        if let Some(client) = waiting {
+            let message = format!("the process ended before its program ran (code {})", ended.exit_code);
+            self.reply(client, &Reply::Failed { kind: Failure::Internal, message }, &[]);
+        }
+        let reply = Reply::Exited { id: id.to_owned(), exit };
+        self.clients.values().filter(|c| c.watches).for_each(|c| c.send(&reply, &[]));
+    }
+}
+
+fn created(container: &mut Container) -> Reply {
+    Reply::Created {
+        pid: container.pid,
+        identity: std::mem::take::<Identity>(&mut container.identity),
+        warnings: std::mem::take(&mut container.warnings),
+    }
+}
+
+/// One report, or `None` once the child's end has closed.
+fn read_report(reports: &OwnedFd, scratch: &mut [u8], carried: &mut Vec<OwnedFd>) -> Option<Report> {
+    match fds::receive(reports, scratch, carried) {
+        Ok(n) if n > 0 => serde_json::from_slice(&scratch[..n]).ok(),
+        _ => None,
+    }
+}
+
+/// The streams a client sent, in their places; what it did not send is `/dev/null`.
+fn carried_streams(wanted: [bool; 3], carried: Vec<OwnedFd>) -> Result<Streams, (Failure, String)> {
+    let mut carried = carried.into_iter();
+    let mut next = |wanted: bool| -> Result<OwnedFd, (Failure, String)> {
+        match wanted.then(|| carried.next()).flatten() {
+            Some(fd) => Ok(fd),
+            None => Ok(std::fs::File::options()
+                .read(true)
+                .write(true)
+                .open(PathBuf::from("/dev/null"))
+                .map_err(internal)?
+                .into()),
+        }
+    };
+    Ok(Streams { stdin: next(wanted[0])?, stdout: next(wanted[1])?, stderr: next(wanted[2])? })
+}

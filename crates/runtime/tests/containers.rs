@@ -1,0 +1,272 @@
+//! Real containers, from beginning to end.
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use knarr_cri::{RuntimeService, v1::*};
+use support::{Host, container, with_security};
+
+#[tokio::test]
+async fn a_container_runs_logs_and_ends() {
+    let Some(host) = Host::new("basic").await else { return };
+    let began = Instant::now();
+    let sandbox = host.sandbox().await;
+    let id = host.create(&sandbox, container("c", "echo out; echo err >&2; printf partial; exit 7")).await.unwrap();
+    assert_eq!(host.status(&id).await.state(), ContainerState::ContainerCreated);
+    host.start(&id).await.unwrap();
+    eprintln!("sandbox and container took {:?}", began.elapsed());
+    let status = host.ended(&id).await;
+    assert_eq!((status.exit_code, status.reason.as_str()), (7, "Error"));
+    assert!(status.started_at >= status.created_at && status.finished_at >= status.started_at);
+    let raw = std::fs::read_to_string(host.logs().join("c.log")).unwrap();
+    let tags: Vec<String> = raw.lines().map(|l| l.split_once(' ').unwrap().1.to_owned()).collect();
+    for line in ["stdout F out", "stderr F err", "stdout F partial"] {
+        assert!(tags.iter().any(|t| t == line), "{raw}");
+    }
+    host.finish().await;
+}
+
+#[tokio::test]
+async fn a_container_sees_its_own_world() {
+    let Some(host) = Host::new("world").await else { return };
+    let sandbox = host.sandbox().await;
+    let check = async |name: &str, script: &str, expected: &str| {
+        let (status, log) = host.script(&sandbox, name, script).await;
+        assert_eq!((status.exit_code, log.as_str()), (0, expected), "{script}");
+    };
+    check("pid", "echo $$", "1\n").await;
+    check("name", "hostname; cat /etc/hostname; echo $HOSTNAME", "knarr-pod\nknarr-pod\nknarr-pod\n").await;
+    check("env", "echo $FROM $HOME", "image /root\n").await;
+    check("layers", "cat /added; test ! -e /gone && echo gone", "by the second layer\ngone\n").await;
+    check("hosts", "grep -c 10.1.2.3 /etc/hosts", "1\n").await;
+    check("masked", "head -c1 /proc/kcore | wc -c; echo x 2>/dev/null >/proc/sysrq-trigger || echo refused", "0\nrefused\n").await;
+    check("dev", "echo x >/dev/null; head -c2 /dev/zero | wc -c; stat -c %a /dev/shm /dev/full", "2\n1777\n666\n").await;
+    check("sys", "mkdir /sys/fs/cgroup/x 2>/dev/null || echo read-only", "read-only\n").await;
+    // A device node of the container's making is of no use.
+    check("mknod", "mknod /disk b 254 0 && ! head -c1 /disk 2>/dev/null && echo useless", "useless\n").await;
+    check("mount", "mount -t tmpfs none /tmp 2>/dev/null || echo refused", "refused\n").await;
+    check("shm1", "echo shared >/dev/shm/f", "").await;
+    check("shm2", "cat /dev/shm/f", "shared\n").await;
+    check("net", "ls /sys/class/net", "lo\n").await;
+    host.finish().await;
+}
+
+#[tokio::test]
+async fn identity_and_rights_are_what_was_asked_for() {
+    let Some(host) = Host::new("rights").await else { return };
+    let sandbox = host.sandbox().await;
+    let script = "id -u; id -g; id -G; grep -E '^(CapEff|NoNewPrivs|Seccomp):' /proc/self/status";
+    let uid = |value| Some(Int64Value { value });
+    let web = with_security(container("web", script), |s| s.run_as_username = "web".into());
+    let (status, log) = host.script_of(&sandbox, web).await;
+    assert_eq!(log, "101\n102\n102 200\nCapEff:\t0000000000000000\nNoNewPrivs:\t0\nSeccomp:\t0\n");
+    let user = status.user.unwrap().linux.unwrap();
+    assert_eq!((user.uid, user.gid, user.supplemental_groups), (101, 102, vec![102, 200]));
+    let strict = with_security(container("strict", script), |s| {
+        s.run_as_user = uid(5000);
+        s.run_as_group = uid(6000);
+        s.supplemental_groups = vec![7000];
+        s.no_new_privs = true;
+        s.seccomp = Some(SecurityProfile::default());
+    });
+    let (_, log) = host.script_of(&sandbox, strict).await;
+    assert_eq!(log, "5000\n6000\n6000 7000\nCapEff:\t0000000000000000\nNoNewPrivs:\t1\nSeccomp:\t2\n");
+    let root = with_security(container("root", script), |s| {
+        s.capabilities = Some(Capability { drop_capabilities: vec!["ALL".into()], add_capabilities: vec!["CHOWN".into()], ..Default::default() });
+    });
+    let (_, log) = host.script_of(&sandbox, root).await;
+    assert!(log.contains("CapEff:\t0000000000000001\n"), "{log}");
+    let readonly = with_security(container("ro", "touch /x 2>/dev/null || echo refused; touch /dev/shm/y && echo shm"), |s| {
+        s.readonly_rootfs = true;
+    });
+    assert_eq!(host.script_of(&sandbox, readonly).await.1, "refused\nshm\n");
+    let nobody = with_security(container("nobody", "true"), |s| s.run_as_username = "nosuch".into());
+    let error = host.create(&sandbox, nobody).await.unwrap_err().to_string();
+    assert!(error.contains("unable to find user nosuch"), "{error}");
+    host.finish().await;
+}
+
+#[tokio::test]
+async fn the_default_seccomp_profile_really_blocks() {
+    let Some(host) = Host::new("seccomp").await else { return };
+    let sandbox = host.sandbox().await;
+    // unshare(2) of a user namespace needs no capability: only the filter can refuse it.
+    let script = "unshare -U true 2>/dev/null && echo allowed || echo blocked; echo works";
+    let (_, log) = host.script(&sandbox, "unconfined", script).await;
+    assert_eq!(log, "allowed\nworks\n");
+    for no_new_privs in [false, true] {
+        let config = with_security(container(&format!("default-{no_new_privs}"), script), |s| {
+            s.seccomp = Some(SecurityProfile::default());
+            s.no_new_privs = no_new_privs;
+        });
+        assert_eq!(host.script_of(&sandbox, config).await.1, "blocked\nworks\n");
+    }
+    let profile = host.directory.path().join("deny-mkdir.json");
+    let deny = r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["mkdir","mkdirat"],"action":"SCMP_ACT_ERRNO"}]}"#;
+    std::fs::write(&profile, deny).unwrap();
+    let config = with_security(container("local", "mkdir /tmp/x 2>/dev/null || echo blocked; touch /tmp/y && echo works"), |s| {
+        let profile_type = security_profile::ProfileType::Localhost.into();
+        s.seccomp = Some(SecurityProfile { profile_type, localhost_ref: profile.display().to_string() });
+    });
+    assert_eq!(host.script_of(&sandbox, config).await.1, "blocked\nworks\n");
+    host.finish().await;
+}
+
+#[tokio::test]
+async fn mounts_show_the_hosts_files() {
+    let Some(host) = Host::new("mounts").await else { return };
+    let sandbox = host.sandbox().await;
+    let source = host.directory.path().join("volume");
+    std::fs::create_dir_all(source.join("sub")).unwrap();
+    std::fs::write(source.join("f"), "from the host\n").unwrap();
+    let mount = |path: &std::path::Path, target: &str, readonly: bool| Mount {
+        host_path: path.display().to_string(),
+        container_path: target.into(),
+        readonly,
+        ..Default::default()
+    };
+    let script = "cat /v/f /etc/one; touch /v/x 2>/dev/null || echo read-only; echo back >/v/sub/w; cat /etc/hosts";
+    let mut config = container("m", script);
+    config.mounts = vec![
+        mount(&source.join("sub"), "/v/sub", false),
+        mount(&source, "/v", true),
+        mount(&source.join("f"), "/etc/one", true),
+        mount(&source.join("f"), "/etc/hosts", true),
+    ];
+    let (_, log) = host.script_of(&sandbox, config).await;
+    assert_eq!(log, "from the host\nfrom the host\nread-only\nfrom the host\n");
+    assert_eq!(std::fs::read_to_string(source.join("sub/w")).unwrap(), "back\n");
+    host.finish().await;
+}
+
+#[tokio::test]
+async fn stopping_asks_first_and_kills_after() {
+    let Some(host) = Host::new("stop").await else { return };
+    let sandbox = host.sandbox().await;
+    let polite = host.run(&sandbox, container("polite", "trap 'echo bye; exit 3' TERM; echo up; while :; do sleep 0.05; done")).await;
+    let deaf = host.run(&sandbox, container("deaf", "sleep 1000")).await;
+    wait_for(|| host.log("polite.log").contains("up")).await;
+    host.stop(&polite, 10).await;
+    assert_eq!((host.status(&polite).await.exit_code, host.log("polite.log").as_str()), (3, "up\nbye\n"));
+    let began = Instant::now();
+    // A first process that handles no signal ignores them, so only killing ends it.
+    host.stop(&deaf, 1).await;
+    assert_eq!(host.status(&deaf).await.exit_code, 137);
+    assert!(began.elapsed() >= Duration::from_secs(1));
+    host.remove_sandbox(&sandbox).await;
+    assert!(host.runtime.list_containers(Default::default()).await.unwrap().containers.is_empty());
+    host.finish().await;
+}
+
+#[tokio::test]
+async fn what_cannot_start_says_why() {
+    let Some(host) = Host::new("failures").await else { return };
+    let sandbox = host.sandbox().await;
+    let mut config = container("missing", "");
+    config.command = vec!["no-such-program".into()];
+    let id = host.create(&sandbox, config).await.unwrap();
+    let error = host.start(&id).await.unwrap_err().to_string();
+    assert!(error.contains(r#"exec: "no-such-program": executable file not found in $PATH"#), "{error}");
+    let status = host.ended(&id).await;
+    assert_eq!((status.exit_code, status.reason.as_str()), (128, "StartError"));
+    assert!(status.message.contains("no-such-program"));
+    let mut config = container("image", "");
+    config.image = Some(ImageSpec { image: "knarr.test/none:1".into(), ..Default::default() });
+    assert!(host.create(&sandbox, config).await.unwrap_err().is_not_found());
+    host.finish().await;
+}
+
+#[tokio::test]
+async fn memory_is_limited_and_its_lack_is_told() {
+    let Some(host) = Host::new("oom").await else { return };
+    let sandbox = host.sandbox().await;
+    // The first process itself grows; tail keeps an endless line in memory.
+    let mut config = container("oom", "exec tail -n1 /dev/zero");
+    config.linux.as_mut().unwrap().resources =
+        Some(LinuxContainerResources { memory_limit_in_bytes: 16 << 20, cpu_shares: 100, ..Default::default() });
+    let id = host.run(&sandbox, config).await;
+    let status = host.ended(&id).await;
+    assert_eq!((status.exit_code, status.reason.as_str()), (137, "OOMKilled"));
+    host.finish().await;
+}
+
+#[tokio::test]
+async fn running_containers_outlive_the_runtime() {
+    let Some(mut host) = Host::new("adopt").await else { return };
+    let sandbox = host.sandbox().await;
+    let id = host.run(&sandbox, container("long", "echo up; sleep 0.4; echo later; exec sleep 1000")).await;
+    let short = host.run(&sandbox, container("short", "sleep 0.2; exit 5")).await;
+    let pid = host.pid(&id).await;
+    host.reopen().await;
+    assert_eq!(host.status(&id).await.state(), ContainerState::ContainerRunning);
+    assert_eq!(host.pid(&id).await, pid);
+    assert_eq!(host.ended(&short).await.exit_code, 5);
+    wait_for(|| host.log("long.log") == "up\nlater\n").await;
+    assert_eq!(host.exec(&id, "echo still here").await.1, "still here\n");
+    host.stop(&id, 0).await;
+    host.reopen().await;
+    assert_eq!(host.ended(&id).await.exit_code, 137, "its end is remembered");
+    host.finish().await;
+}
+
+#[tokio::test]
+async fn a_lost_shim_takes_its_containers_along() {
+    let Some(host) = Host::new("lost").await else { return };
+    let sandbox = host.sandbox().await;
+    let id = host.run(&sandbox, container("c", "sleep 1000")).await;
+    let pid = host.pid(&id).await;
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let shim: i32 = stat.rsplit(')').next().unwrap().split_whitespace().nth(1).unwrap().parse().unwrap();
+    rustix::process::kill_process(rustix::process::Pid::from_raw(shim).unwrap(), rustix::process::Signal::KILL).unwrap();
+    let status = host.ended(&id).await;
+    assert_eq!(status.exit_code, 255);
+    wait_for(|| !std::path::Path::new(&format!("/proc/{pid}")).exists()).await;
+    let all = host.runtime.list_pod_sandbox(Default::default()).await.unwrap().items;
+    assert_eq!(all[0].state(), PodSandboxState::SandboxNotready);
+    host.remove_sandbox(&sandbox).await;
+    host.finish().await;
+}
+
+#[tokio::test]
+async fn containers_may_share_processes() {
+    let Some(host) = Host::new("sharedpid").await else { return };
+    let mut config = host.sandbox_config();
+    let options = NamespaceOption { pid: NamespaceMode::Pod.into(), ..Default::default() };
+    config.linux.as_mut().unwrap().security_context.as_mut().unwrap().namespace_options = Some(options.clone());
+    let sandbox = host.sandbox_of(config).await;
+    let shared = |name: &str, script: &str| with_security(container(name, script), |s| s.namespace_options = Some(options.clone()));
+    let one = host.run(&sandbox, shared("one", "sleep 4321 & exec sleep 1234")).await;
+    let (_, log) = host.script_of(&sandbox, shared("two", "sleep 0.2; ps -o args")).await;
+    assert!(log.contains("sleep 1234") && log.contains("sleep 4321"), "{log}");
+    // Its background process is not the namespace's first, and still ends with it.
+    host.stop(&one, 0).await;
+    let (_, log) = host.script_of(&sandbox, shared("three", "sleep 0.1; ps -o args")).await;
+    assert!(!log.contains("sleep 4321"), "{log}");
+    host.finish().await;
+}
+
+#[tokio::test]
+async fn logs_rotate_and_stats_are_read() {
+    let Some(host) = Host::new("rotate").await else { return };
+    let sandbox = host.sandbox().await;
+    let id = host.run(&sandbox, container("r", "echo one; while [ ! -e /tmp/go ]; do sleep 0.02; done; echo two; exec sleep 1000")).await;
+    wait_for(|| host.log("r.log") == "one\n").await;
+    std::fs::rename(host.logs().join("r.log"), host.logs().join("r.log.1")).unwrap();
+    host.runtime.reopen_container_log(ReopenContainerLogRequest { container_id: id.clone() }).await.unwrap();
+    host.exec(&id, "touch /tmp/go").await;
+    wait_for(|| host.log("r.log") == "two\n").await;
+    assert_eq!(host.log("r.log.1"), "one\n");
+    let stats = host.runtime.container_stats(ContainerStatsRequest { container_id: id }).await.unwrap().stats.unwrap();
+    assert!(stats.memory.unwrap().working_set_bytes.unwrap().value > 0);
+    assert!(stats.cpu.unwrap().usage_core_nano_seconds.unwrap().value > 0);
+    host.finish().await;
+}
+
+async fn wait_for(condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !condition() {
+        assert!(Instant::now() < deadline, "the condition does not come true");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
