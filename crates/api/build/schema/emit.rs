@@ -56,7 +56,7 @@ impl Docs {
     }
 }
 
-pub fn emit(nodes: &[Node], kinds: &[(String, String, String, usize)]) -> Output {
+pub fn emit(nodes: &[Node], kinds: &[(String, String, String, usize)], writers: &str) -> Output {
     let (mut texts, mut docs) = (Texts::default(), Docs::default());
     docs.add("");
     let (mut node_rows, mut field_rows, mut key_rows) = (String::new(), String::new(), String::new());
@@ -109,17 +109,15 @@ pub fn emit(nodes: &[Node], kinds: &[(String, String, String, usize)]) -> Output
     }
     writeln!(
         source,
-        "];\n/// Changes with anything in the table.\npub(crate) const HASH: u64 = {};",
-        hash(&source, &docs)
+        "];\n/// Changes with anything in the table, and with the code that writes documents from it.\npub(crate) const HASH: u64 = {};",
+        hash(&[source.as_bytes(), &docs, writers.as_bytes()])
     )
     .expect("a String takes all");
     Output { source, docs }
 }
 
 /// FNV-1a: stable between builds, which the standard library's hasher does not promise.
-fn hash(source: &str, docs: &[u8]) -> u64 {
-    source
-        .bytes()
-        .chain(docs.iter().copied())
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
+fn hash(parts: &[&[u8]]) -> u64 {
+    let bytes = parts.iter().copied().flatten();
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3))
 }

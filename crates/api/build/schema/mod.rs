@@ -51,7 +51,8 @@ struct Builder {
     facts: Facts,
 }
 
-pub fn generate(facts: &str, defaults: &str) -> Output {
+/// `writers` is the source of what writes documents from the table; it takes part in the table's hash.
+pub fn generate([facts, defaults]: &[String; 2], writers: &str) -> Output {
     let mut builder =
         Builder { definitions: roots::definitions(), facts: Facts::parse(facts, defaults), ..Builder::default() };
     let mut kinds = Vec::new();
@@ -70,7 +71,7 @@ pub fn generate(facts: &str, defaults: &str) -> Output {
         assert!(known.is_some(), "data/schema-defaults-1.36.tsv: {definition} has no property {property}");
     }
     kinds.sort();
-    emit::emit(&builder.nodes, &kinds)
+    emit::emit(&builder.nodes, &kinds, writers)
 }
 
 impl Builder {

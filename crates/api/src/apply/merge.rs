@@ -11,43 +11,37 @@ use super::{
 use crate::schema::{Kind, TypeRef};
 
 /// Lays `config` over `base`: maps and associative lists are merged, sets united, all else replaced.
-pub(super) fn merge(ty: Type<'_>, base: &mut Value, config: &Value) -> Result<(), DoubledKey> {
+///
+/// No list of `config` names an element twice: [`super::walk::unmergeable`] was asked.
+pub(super) fn merge(ty: Type<'_>, base: &mut Value, config: &Value) {
     match (walk::shape(ty, config), &mut *base) {
         (Shape::Map(config), Value::Object(base)) => {
             for (name, value) in config {
                 match base.get_mut(name) {
-                    Some(base) => merge(walk::child(ty, name), base, value)?,
+                    Some(base) => merge(walk::child(ty, name), base, value),
                     None => {
                         base.insert(name.clone(), value.clone());
                     }
                 }
             }
         }
-        (Shape::Associative(list, config), Value::Array(base)) => merge_lists(list, base, config)?,
+        (Shape::Associative(list, config), Value::Array(base)) => merge_lists(list, base, config),
         (Shape::Set(config), Value::Array(base)) => {
             let mut seen: BTreeSet<String> = base.iter().map(walk::value_key).collect();
             base.extend(config.iter().filter(|item| seen.insert(walk::value_key(item))).cloned());
         }
         _ => *base = config.clone(),
     }
-    Ok(())
 }
 
-/// A configuration names one element twice.
-#[derive(Debug)]
-pub(super) struct DoubledKey(pub String);
-
 /// The elements that only `base` has keep their places; those of `config` come in its order.
-fn merge_lists(list: TypeRef<'_>, base: &mut Vec<Value>, config: &[Value]) -> Result<(), DoubledKey> {
+fn merge_lists(list: TypeRef<'_>, base: &mut Vec<Value>, config: &[Value]) {
     let keys = |items: &[Value]| items.iter().map(|item| walk::element_key(list, item)).collect::<Option<Vec<_>>>();
     let (Some(base_keys), Some(config_keys)) = (keys(base), keys(config)) else {
         *base = config.to_vec();
-        return Ok(());
+        return;
     };
-    let mut wanted = BTreeSet::new();
-    if let Some(doubled) = config_keys.iter().find(|key| !wanted.insert(key.as_str())) {
-        return Err(DoubledKey(doubled.clone()));
-    }
+    let wanted: BTreeSet<&str> = config_keys.iter().map(String::as_str).collect();
     let place: BTreeMap<&str, usize> = base_keys.iter().enumerate().rev().map(|(i, k)| (k.as_str(), i)).collect();
     let mut old: Vec<Option<Value>> = std::mem::take(base).into_iter().map(Some).collect();
     let mut next = 0;
@@ -64,13 +58,12 @@ fn merge_lists(list: TypeRef<'_>, base: &mut Vec<Value>, config: &[Value]) -> Re
             next += 1;
         }
         let mut merged = old[at].take().unwrap_or_default();
-        merge(Some(list.element()), &mut merged, item)?;
+        merge(Some(list.element()), &mut merged, item);
         base.push(merged);
     }
     base.extend(
         old.into_iter().zip(&base_keys).filter(|(_, key)| !wanted.contains(key.as_str())).filter_map(|(v, _)| v),
     );
-    Ok(())
 }
 
 /// Removes what is in `last` (applied before) and in nobody's set any more; `owned` is the union of all sets.

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::{
     ApplyError, ApplyRequest, Conflict, Writer,
     managers::{self, Entry, Operation},
-    merge::{self, DoubledKey},
+    merge,
     set::{self, Set},
     walk::{self, Difference, Parents, Type},
 };
@@ -106,8 +106,7 @@ pub fn apply(request: ApplyRequest<'_>) -> Result<Value, ApplyError> {
     let before = own.map(|own| entries.swap_remove(own));
 
     let mut merged = live.cloned().unwrap_or_else(|| Value::Object(Map::new()));
-    merge::merge(writer.schema, &mut merged, &config)
-        .map_err(|DoubledKey(key)| malformed(&config, &format!("duplicate entries for key {}", &key[2..])))?;
+    merge::merge(writer.schema, &mut merged, &config);
     if let Some(before) = &before {
         remove_given_up(writer.schema, &mut merged, &before.fields, &wanted, &entries);
     }
@@ -166,6 +165,9 @@ fn checked(writer: &Writer<'_>, config: &Value) -> Result<Value, ApplyError> {
             });
         }
         schema::prune(ty, &mut config);
+    }
+    if let Some(why) = walk::unmergeable(writer.schema, &config) {
+        return Err(malformed(&config, &why));
     }
     if let Some(config) = config.as_object_mut() {
         config.entry("metadata").or_insert_with(|| Value::Object(Map::new()));

@@ -147,7 +147,8 @@ pub(super) fn paths(set: &Set) -> Vec<String> {
     out
 }
 
-fn print(element: &str) -> String {
+/// A path element as upstream prints it.
+pub(super) fn print(element: &str) -> String {
     match element.split_once(':') {
         Some(("f", name)) => format!(".{name}"),
         Some(("k", keys)) => {

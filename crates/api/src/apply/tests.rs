@@ -228,10 +228,17 @@ fn lists_merge_by_their_keys() {
             apply(ApplyRequest { force: true, ..request(writer("Service", "m"), Some(&live), &service(config)) });
         assert_eq!(merged.unwrap()["spec"]["ports"], expected);
     }
-    let doubled = service(json!([{"port": 1}, {"port": 1}]));
-    let live = service(json!([]));
-    let error = apply(request(writer("Service", "m"), Some(&live), &doubled)).unwrap_err();
-    assert!(error.to_string().ends_with(r#"duplicate entries for key {"port":1,"protocol":"TCP"}"#), "{error}");
+    for (ports, why) in [
+        (json!([{"port": 1}, {"port": 1}]), r#".spec.ports: duplicate entries for key [port=1,protocol="TCP"]"#),
+        (
+            json!([{"name": "a"}]),
+            ".spec.ports: element 0: associative list with keys has an element that omits key field \"port\" \
+             (and doesn't have default value)",
+        ),
+    ] {
+        let error = apply(request(writer("Service", "m"), None, &service(ports))).unwrap_err();
+        assert_eq!(error.to_string(), format!("failed to create typed patch object (/s; v1, Kind=Service): {why}"));
+    }
 }
 
 #[test]
@@ -390,7 +397,7 @@ proptest! {
         let live = forced("one", None, &first);
         let live = forced("two", Some(&live), &second);
         let mut again = live.clone();
-        merge::merge(schema::of("apps", "v1", "Deployment"), &mut again, &second).unwrap();
+        merge::merge(schema::of("apps", "v1", "Deployment"), &mut again, &second);
         prop_assert_eq!(unordered(&again["spec"]), unordered(&live["spec"]));
     }
 

@@ -1,6 +1,11 @@
 //! Walks over typed values: which fields a value has, and which fields two values differ in.
 
-use std::{borrow::Cow, collections::BTreeMap, fmt::Write, sync::LazyLock};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write,
+    sync::LazyLock,
+};
 
 use serde_json::{Map, Value, map::Entry};
 
@@ -61,6 +66,40 @@ pub(super) fn element_key(list: TypeRef<'_>, item: &Value) -> Option<String> {
     }
     text.push('}');
     Some(text)
+}
+
+/// Why a configuration can't be merged, after the path of where: a list names an element twice, or not at all.
+pub(super) fn unmergeable(ty: Type<'_>, value: &Value) -> Option<String> {
+    match shape(ty, value) {
+        Shape::Leaf => None,
+        Shape::Map(map) => {
+            map.iter().find_map(|(name, value)| unmergeable(child(ty, name), value).map(|why| format!(".{name}{why}")))
+        }
+        Shape::Set(items) => {
+            let mut seen = BTreeSet::new();
+            let doubled = items.iter().find(|item| !seen.insert(value_key(item)))?;
+            Some(format!(": duplicate entries for key [={doubled}]"))
+        }
+        Shape::Associative(list, items) => {
+            let mut seen = BTreeSet::new();
+            items.iter().enumerate().find_map(|(at, item)| {
+                let Some(key) = element_key(list, item) else {
+                    let has = |name: &&str| item.get(name).is_some_and(|value| !value.is_null());
+                    let missing = list.keys().find(|name| !has(name)).unwrap_or_default();
+                    return Some(format!(
+                        ": element {at}: associative list with keys has an element that omits key field {missing:?} \
+                         (and doesn't have default value)"
+                    ));
+                };
+                let printed = set::print(&key);
+                match unmergeable(Some(list.element()), item) {
+                    Some(why) => Some(format!("{printed}{why}")),
+                    None if seen.insert(key) => None,
+                    None => Some(format!(": duplicate entries for key {printed}")),
+                }
+            })
+        }
+    }
 }
 
 pub(super) fn value_key(value: &Value) -> String {
