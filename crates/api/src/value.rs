@@ -129,8 +129,12 @@ pub(crate) fn same(a: &Value, b: &Value) -> bool {
     }
 }
 
+/// Maps of strings, where upstream writes neither an empty one nor a missing one.
+const MAPS: &[&str] = &["annotations", "labels", "limits", "matchLabels", "nodeSelector", "parameters", "requests"];
+
 fn is_blank(key: &str, value: &Value) -> bool {
     match value {
+        Value::Object(map) => map.is_empty() && MAPS.contains(&key),
         Value::Null => true,
         Value::String(text) => text.is_empty(),
         Value::Array(list) => list.is_empty(),
@@ -154,6 +158,7 @@ mod tests {
             (json!({"hostNetwork": false}), json!({}), true),
             (json!({"automountServiceAccountToken": false}), json!({}), false),
             (json!({"emptyDir": {}}), json!({}), false),
+            (json!({"nodeSelector": {}}), json!({}), true),
             (json!({"a": {"b": [{"c": null}]}}), json!({"a": {"b": [{}]}}), true),
             (json!({"a": 1}), json!({"a": 2}), false),
             (json!(null), json!([]), true),

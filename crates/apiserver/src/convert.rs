@@ -7,25 +7,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use knarr_api::registry::Resource;
-use serde_json::{Map, Value, json};
+use knarr_api::{registry::Resource, strategy::convert as rules};
+use serde_json::Value;
 
 use crate::contract::Stored;
-
-/// Where v1 keeps the metrics that it has no field for, as upstream does.
-const METRICS: &str = "autoscaling.alpha.kubernetes.io/metrics";
-
-/// Events: (core name, events.k8s.io name).
-const EVENT_FIELDS: [(&str, &str); 6] = [
-    ("message", "note"),
-    ("involvedObject", "regarding"),
-    ("source", "deprecatedSource"),
-    ("firstTimestamp", "deprecatedFirstTimestamp"),
-    ("lastTimestamp", "deprecatedLastTimestamp"),
-    ("count", "deprecatedCount"),
-];
-const REPORTING_FIELDS: [(&str, &str); 2] =
-    [("reportingComponent", "reportingController"), ("reportingInstance", "reportingInstance")];
 
 /// The object in the version of `resource`; the same pointer where that is the stored one.
 pub fn served(resource: &'static Resource, stored: Arc<Stored>) -> Arc<Stored> {
@@ -49,112 +34,19 @@ pub fn served_ref(resource: &'static Resource, stored: &Stored) -> Stored {
 
 pub fn value_to_served(resource: &'static Resource, stored: &Value) -> Value {
     let mut object = stored.clone();
-    match (resource.group, resource.kind) {
-        ("events.k8s.io", _) => rename(&mut object, |(core, new)| (core, new)),
-        ("autoscaling", "HorizontalPodAutoscaler") if resource.version == "v1" => hpa_to_v1(&mut object),
-        _ => {}
-    }
-    set_api_version(&mut object, resource);
+    rules::to_served(resource.group, resource.version, resource.kind, &mut object);
     object
 }
 
 /// Brings an object of the client's version into the stored one.
 pub fn to_stored(resource: &'static Resource, object: &mut Value) {
-    let stored = resource.stored_as();
-    if resource.same(stored) {
-        return;
-    }
-    match resource.group {
-        "events.k8s.io" => rename(object, |(core, new)| (new, core)),
-        "autoscaling" => hpa_to_v2(object),
-        _ => {}
-    }
-    set_api_version(object, stored);
-}
-
-fn set_api_version(object: &mut Value, resource: &Resource) {
-    object["apiVersion"] = resource.api_version().into();
-}
-
-fn rename(object: &mut Value, direction: impl Fn((&'static str, &'static str)) -> (&'static str, &'static str)) {
-    let Some(members) = object.as_object_mut() else { return };
-    for pair in EVENT_FIELDS.into_iter().chain(REPORTING_FIELDS) {
-        let (from, to) = direction(pair);
-        if from != to
-            && let Some(value) = members.remove(from)
-        {
-            members.insert(to.into(), value);
-        }
-    }
-}
-
-fn hpa_to_v1(object: &mut Value) {
-    let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) else { return };
-    spec.remove("behavior");
-    let metrics = spec.remove("metrics").and_then(|metrics| metrics.as_array().cloned()).unwrap_or_default();
-    let mut others = Vec::new();
-    for metric in metrics {
-        match cpu_target(&metric) {
-            Some(percent) => {
-                spec.insert("targetCPUUtilizationPercentage".into(), percent.clone());
-            }
-            None => others.push(metric),
-        }
-    }
-    if !others.is_empty() {
-        let annotations = &mut object["metadata"]["annotations"];
-        if annotations.is_null() {
-            *annotations = Value::Object(Map::new());
-        }
-        annotations[METRICS] = Value::Array(others).to_string().into();
-    }
-    if let Some(status) = object.get_mut("status").and_then(Value::as_object_mut) {
-        status.remove("conditions");
-        let current = status.remove("currentMetrics");
-        let cpu = current.as_ref().and_then(Value::as_array).into_iter().flatten().find_map(|metric| {
-            let resource = &metric["resource"];
-            (resource["name"] == "cpu").then(|| resource["current"]["averageUtilization"].clone())
-        });
-        if let Some(cpu) = cpu.filter(Value::is_number) {
-            status.insert("currentCPUUtilizationPercentage".into(), cpu);
-        }
-    }
-}
-
-fn cpu_target(metric: &Value) -> Option<&Value> {
-    let resource = &metric["resource"];
-    (metric["type"] == "Resource" && resource["name"] == "cpu" && resource["target"]["type"] == "Utilization")
-        .then(|| &resource["target"]["averageUtilization"])
-}
-
-fn hpa_to_v2(object: &mut Value) {
-    let annotations = object.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut);
-    let others = annotations.and_then(|annotations| annotations.remove(METRICS));
-    let others = others.as_ref().and_then(Value::as_str).and_then(|text| serde_json::from_str::<Vec<Value>>(text).ok());
-    let mut metrics = others.unwrap_or_default();
-    if let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) {
-        if let Some(percent) = spec.remove("targetCPUUtilizationPercentage").filter(Value::is_number) {
-            let target = json!({"type": "Utilization", "averageUtilization": percent});
-            metrics.insert(0, json!({"type": "Resource", "resource": {"name": "cpu", "target": target}}));
-        }
-        if !metrics.is_empty() {
-            spec.insert("metrics".into(), metrics.into());
-        }
-    }
-    if let Some(status) = object.get_mut("status").and_then(Value::as_object_mut)
-        && let Some(percent) = status.remove("currentCPUUtilizationPercentage").filter(Value::is_number)
-    {
-        let current = json!({"averageUtilization": percent, "averageValue": "0"});
-        status.insert(
-            "currentMetrics".into(),
-            json!([{"type": "Resource", "resource": {"name": "cpu", "current": current}}]),
-        );
-    }
+    rules::to_storage(resource.group, resource.version, resource.kind, object);
 }
 
 #[cfg(test)]
 mod tests {
     use knarr_api::registry::by_kind;
+    use serde_json::json;
 
     use super::*;
 

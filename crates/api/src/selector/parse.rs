@@ -6,7 +6,7 @@
 //! ```
 
 use super::label::{Operator, Requirement, SelectorError};
-use crate::meta::names;
+use crate::{field::quote, meta::names};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Token {
@@ -45,10 +45,10 @@ pub(super) fn requirements(query: &str) -> Result<Vec<Requirement>, SelectorErro
             Token::Sign(",") => {
                 parser.advance();
                 if !matches!(parser.token, Token::Word(_) | Token::Sign("!")) {
-                    return Err(parser.unexpected("identifier after ','"));
+                    return Err(parser.between("identifier after ','"));
                 }
             }
-            _ => return Err(parser.unexpected("',' or 'end of string'")),
+            _ => return Err(parser.between("',' or 'end of string'")),
         }
     }
     found.sort_by(|a, b| a.key.cmp(&b.key));
@@ -70,9 +70,14 @@ impl Parser<'_> {
         self.token = if word.is_empty() { Token::End } else { Token::Word(word.to_owned()) };
     }
 
+    /// A fault between two requirements.
+    fn between(&self, expected: &str) -> SelectorError {
+        SelectorError::Syntax(format!("found '{}', expected: {expected}", self.token.literal()))
+    }
+
+    /// A fault inside one.
     fn unexpected(&self, expected: &str) -> SelectorError {
-        let found = self.token.literal();
-        SelectorError::Syntax(format!("unable to parse requirement: found '{found}', expected: {expected}"))
+        requirement_fault(format!("found '{}', expected: {expected}", self.token.literal()))
     }
 
     fn requirement(&mut self) -> Result<Requirement, SelectorError> {
@@ -153,22 +158,25 @@ impl Parser<'_> {
     }
 }
 
+fn requirement_fault(why: String) -> SelectorError {
+    SelectorError::Syntax(format!("unable to parse requirement: {why}"))
+}
+
 fn check_key(key: &str) -> Result<(), SelectorError> {
     match names::qualified_name(key).first() {
         None => Ok(()),
-        Some(why) => Err(SelectorError::Syntax(format!("key: Invalid value: {}: {why}", crate::field::quote(key)))),
+        Some(why) => Err(requirement_fault(format!("key: Invalid value: {}: {why}", quote(key)))),
     }
 }
 
 fn check_values(key: &str, operator: Operator, values: &[String]) -> Result<(), SelectorError> {
     for (i, value) in values.iter().enumerate() {
-        let quoted = crate::field::quote(value);
         if matches!(operator, Operator::GreaterThan | Operator::LessThan) && value.parse::<i64>().is_err() {
             let why = "for 'Gt', 'Lt' operators, the value must be an integer";
-            return Err(SelectorError::Syntax(format!("values[{i}]: Invalid value: {quoted}: {why}")));
+            return Err(requirement_fault(format!("values[{i}]: Invalid value: {}: {why}", quote(value))));
         }
         if let Some(why) = names::label_value(value).first() {
-            return Err(SelectorError::Syntax(format!("values[{i}][{key}]: Invalid value: {quoted}: {why}")));
+            return Err(requirement_fault(format!("values[{i}][{key}]: Invalid value: {}: {why}", quote(value))));
         }
     }
     Ok(())

@@ -39,10 +39,13 @@ fn label_selectors_match_as_documented() {
 fn bad_label_selectors_are_refused_in_upstreams_words() {
     let rows = [
         ("app in", "unable to parse requirement: found '', expected: '('"),
-        ("app=a=b", "unable to parse requirement: found '=', expected: ',' or 'end of string'"),
-        ("a,", "unable to parse requirement: found '', expected: identifier after ','"),
+        ("app=a=b", "found '=', expected: ',' or 'end of string'"),
+        ("a,", "found '', expected: identifier after ','"),
         ("a in (b", "unable to parse requirement: found '', expected: ',' or ')'"),
-        ("n>x", "values[0]: Invalid value: \"x\": for 'Gt', 'Lt' operators, the value must be an integer"),
+        (
+            "n>x",
+            "unable to parse requirement: values[0]: Invalid value: \"x\": for 'Gt', 'Lt' operators, the value must be an integer",
+        ),
     ];
     for (query, expected) in rows {
         assert_eq!(LabelSelector::parse(query).unwrap_err().to_string(), expected, "{query}");

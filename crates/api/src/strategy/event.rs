@@ -7,27 +7,7 @@ use crate::{
     value::{is_set, text},
 };
 
-pub(super) static EVENT: Rules = CORE;
-
-/// The same stored events, asked for by `events.k8s.io`, whose selectors use that group's names.
-pub(super) static REGARDING: Rules = Rules {
-    fields: &[
-        "regarding.kind",
-        "regarding.namespace",
-        "regarding.name",
-        "regarding.uid",
-        "regarding.apiVersion",
-        "regarding.resourceVersion",
-        "regarding.fieldPath",
-        "reason",
-        "reportingController",
-        "type",
-    ],
-    field: |event, field| (CORE.field)(event, core_field(field).unwrap_or(field)),
-    ..CORE
-};
-
-const CORE: Rules = Rules {
+pub(super) static EVENT: Rules = Rules {
     name_rule: NameRule::PathSegment,
     create_on_update: true,
     validate: |event, errors| {
@@ -66,7 +46,8 @@ const CORE: Rules = Rules {
     ..Rules::DATA
 };
 
-fn core_field(field: &str) -> Option<&'static str> {
+/// What a field selector of `events.k8s.io` calls a field of the stored form.
+pub(super) fn core_field(field: &str) -> Option<&'static str> {
     Some(match field {
         "regarding.kind" => "involvedObject.kind",
         "regarding.namespace" => "involvedObject.namespace",

@@ -113,6 +113,23 @@ pub fn of(resource: &Resource) -> &'static dyn Strategy {
     rules_of(resource.group, resource.kind)
 }
 
+/// The name that the stored form has for a field of a selector (see [`convert`]); mostly the same.
+pub fn stored_field<'a>(resource: &Resource, field: &'a str) -> &'a str {
+    match (resource.group, resource.kind) {
+        ("events.k8s.io", "Event") => event::core_field(field).unwrap_or(field),
+        _ => field,
+    }
+}
+
+/// What a client is told in a `Warning` header when it uses a resource that upstream has deprecated.
+pub fn deprecation(resource: &Resource) -> Option<&'static str> {
+    match (resource.group, resource.kind) {
+        ("", "ComponentStatus") => Some("v1 ComponentStatus is deprecated in v1.19+"),
+        ("", "Endpoints") => Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"),
+        _ => None,
+    }
+}
+
 /// The rules of a built-in kind. A kind without rules of its own is plain data; one that is served in several forms
 /// has the rules of the form it is stored in (see [`convert`]).
 pub fn of_kind(group: &str, kind: &str) -> &'static dyn Strategy {
@@ -123,7 +140,7 @@ fn rules_of(group: &str, kind: &str) -> &'static rules::Rules {
     match (group, kind) {
         ("", "ConfigMap") => &core::CONFIG_MAP,
         ("", "Endpoints") => &core::ENDPOINTS,
-        ("", "Event") => &event::EVENT,
+        ("" | "events.k8s.io", "Event") => &event::EVENT,
         ("", "LimitRange") => &core::LIMIT_RANGE,
         ("", "Namespace") => &core::NAMESPACE,
         ("", "Node") => &core::NODE,
@@ -154,7 +171,6 @@ fn rules_of(group: &str, kind: &str) -> &'static rules::Rules {
         ("certificates.k8s.io", "CertificateSigningRequest") => &policy::CERTIFICATE_SIGNING_REQUEST,
         ("coordination.k8s.io", "Lease") => &networking::LEASE,
         ("discovery.k8s.io", "EndpointSlice") => &networking::ENDPOINT_SLICE,
-        ("events.k8s.io", "Event") => &event::REGARDING,
         ("flowcontrol.apiserver.k8s.io", "FlowSchema") => &networking::FLOW_SCHEMA,
         ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration") => &networking::PRIORITY_LEVEL,
         ("networking.k8s.io", "Ingress") => &networking::INGRESS,

@@ -14,8 +14,16 @@ use crate::{
 
 const SPEC: FieldPath<'static> = FieldPath::new("spec");
 
-pub(super) static INGRESS: Rules =
-    Rules { initial_status: Some(|| json!({"loadBalancer": {}})), validate: ingress, ..Rules::WITH_STATUS };
+pub(super) static INGRESS: Rules = Rules {
+    initial_status: Some(|| json!({"loadBalancer": {}})),
+    validate: ingress,
+    warnings: |object| {
+        let old = "kubernetes.io/ingress.class";
+        let warning = || format!("annotation \"{old}\" is deprecated, please use 'spec.ingressClassName' instead");
+        object["metadata"]["annotations"].get(old).map(|_| warning()).into_iter().collect()
+    },
+    ..Rules::WITH_STATUS
+};
 
 fn ingress(object: &Value, errors: &mut Errors) {
     let spec = &object["spec"];

@@ -264,6 +264,37 @@ fn namespaces_carry_their_name_and_their_finalizer() {
 }
 
 #[test]
+fn probable_mistakes_are_warned_of() {
+    let twice = json!({"containers": [{"env": [{"name": "A"}, {"name": "A"}]}]});
+    let rows = [
+        (
+            "",
+            "Pod",
+            json!({"spec": twice}),
+            "spec.containers[0].env[1]: hides previous definition of \"A\", which may be \
+            dropped when using apply",
+        ),
+        (
+            "apps",
+            "Deployment",
+            json!({"spec": {"template": {"spec": {"nodeSelector": {"beta.kubernetes.io/os": "linux"}}}}}),
+            "spec.template.spec.nodeSelector[beta.kubernetes.io/os]: deprecated since v1.14; use \"kubernetes.io/os\" \
+            instead",
+        ),
+        (
+            "networking.k8s.io",
+            "Ingress",
+            json!({"metadata": {"annotations": {"kubernetes.io/ingress.class": "x"}}}),
+            "annotation \"kubernetes.io/ingress.class\" is deprecated, please use 'spec.ingressClassName' instead",
+        ),
+    ];
+    for (group, kind, object, expected) in rows {
+        assert_eq!(of_kind(group, kind).warnings(&object), [expected]);
+    }
+    assert!(of_kind("apps", "Deployment").warnings(&json!({})).is_empty());
+}
+
+#[test]
 fn string_data_is_folded_into_data() {
     let mut secret = json!({"stringData": {"a": "hello"}, "data": {"b": "aGk="}});
     of_kind("", "Secret").default(&mut secret);

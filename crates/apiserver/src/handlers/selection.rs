@@ -5,6 +5,7 @@ use knarr_api::{
     registry::Resource,
     selector::{FieldSelector, LabelSelector},
     status::ApiError,
+    strategy,
 };
 
 use crate::{contract::Stored, route::Query, write::rules};
@@ -28,7 +29,7 @@ pub struct Selection {
 impl Selection {
     pub fn parse(resource: &'static Resource, namespace: &str, query: &Query) -> Result<Self, ApiError> {
         let labels = LabelSelector::parse(query.get("labelSelector"))
-            .map_err(|error| ApiError::bad_request(format!("unable to parse requirement: {error}")))?;
+            .map_err(|error| ApiError::bad_request(error.to_string()))?;
         let asked = FieldSelector::parse(query.get("fieldSelector"))
             .map_err(|error| ApiError::bad_request(error.to_string()))?;
         let known = rules(resource.stored_as()).selectable_fields();
@@ -37,7 +38,7 @@ impl Selection {
             let field = match requirement.field.as_str() {
                 "metadata.name" => Field::Name,
                 "metadata.namespace" => Field::Namespace,
-                other => match known.iter().position(|field| *field == other) {
+                other => match known.iter().position(|field| *field == strategy::stored_field(resource, other)) {
                     Some(index) => Field::Extracted(index),
                     None => return Err(unknown_field(resource, known, other)),
                 },

@@ -29,6 +29,10 @@ impl Inner {
         check_target(&call, &mut object)?;
         convert::to_stored(call.resource, &mut object);
         self.give_identity(&call, &mut object);
+        let generated = text(&object, "name").is_empty() && !text(&object, "generateName").is_empty();
+        if generated {
+            self.generate_name(&mut object);
+        }
         strategy.default(&mut object);
         strategy.prepare_create(&mut object);
         fields::track(&mut object, None, &call, tracking, self.env.now());
@@ -38,11 +42,12 @@ impl Inner {
         if !self.plugins.admission.is_empty() {
             strategy.default(&mut object);
         }
-        let generated = text(&object, "name").is_empty() && !text(&object, "generateName").is_empty();
         for attempt in 1.. {
-            if generated {
-                let name = meta::generate_name(text(&object, "generateName"), self.env.random());
-                metadata_mut(&mut object).insert("name".into(), name.into());
+            if attempt > 1 {
+                // The rules may have put the name that was taken into the object: a Job's labels carry it.
+                self.generate_name(&mut object);
+                strategy.default(&mut object);
+                strategy.prepare_create(&mut object);
             }
             if attempt == 1 {
                 warnings.extend(strategy.warnings(&object));
@@ -85,6 +90,11 @@ impl Inner {
             Commit::Done(stored) => Ok(Some(stored)),
             Commit::Lost(_) => Ok(None),
         }
+    }
+
+    fn generate_name(&self, object: &mut Value) {
+        let name = meta::generate_name(text(object, "generateName"), self.env.random());
+        metadata_mut(object).insert("name".into(), name.into());
     }
 
     fn give_identity(&self, call: &Call<'_>, object: &mut Value) {

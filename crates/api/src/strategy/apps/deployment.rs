@@ -1,6 +1,6 @@
 use serde_json::Value;
 
-use super::{SPEC, at_most_all, runs_forever, selector_and_template, selector_is_immutable};
+use super::{SPEC, at_most_all, runs_forever, selector_and_template, selector_is_immutable, template_warnings};
 use crate::{
     field::FieldError,
     strategy::{
@@ -13,6 +13,7 @@ use crate::{
 pub(crate) static DEPLOYMENT: Rules = Rules {
     default,
     validate,
+    warnings: template_warnings,
     validate_update: |new, old, part, errors| {
         if part == Part::Main {
             selector_is_immutable(new, old, errors);

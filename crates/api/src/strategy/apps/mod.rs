@@ -92,3 +92,7 @@ fn at_most_all(value: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
 fn selector_is_immutable(new: &Value, old: &Value, errors: &mut Errors) {
     check::immutable(&new["spec"]["selector"], &old["spec"]["selector"], &SPEC.child("selector"), errors);
 }
+
+fn template_warnings(object: &Value) -> Vec<String> {
+    pod::warnings(&object["spec"]["template"]["spec"], "spec.template.spec")
+}

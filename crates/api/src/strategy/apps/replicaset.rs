@@ -1,6 +1,6 @@
 use serde_json::{Value, json};
 
-use super::{SPEC, runs_forever, selector_and_template, selector_is_immutable};
+use super::{SPEC, runs_forever, selector_and_template, selector_is_immutable, template_warnings};
 use crate::{
     field::FieldError,
     selector::LabelSelector,
@@ -31,6 +31,7 @@ pub(crate) static REPLICA_SET: Rules = Rules {
             selector_is_immutable(new, old, errors);
         }
     },
+    warnings: template_warnings,
     fields: &["status.replicas"],
     ..Rules::WITH_STATUS
 };
@@ -39,6 +40,7 @@ pub(crate) static REPLICATION_CONTROLLER: Rules = Rules {
     initial_status: Some(|| json!({"replicas": 0})),
     default: default_controller,
     validate: validate_controller,
+    warnings: template_warnings,
     fields: &["status.replicas"],
     ..Rules::WITH_STATUS
 };

@@ -1,6 +1,6 @@
 use serde_json::{Value, json};
 
-use super::{SPEC, at_most_all, runs_forever, selector_and_template};
+use super::{SPEC, at_most_all, runs_forever, selector_and_template, template_warnings};
 use crate::{
     field::FieldError,
     meta::names,
@@ -16,6 +16,7 @@ pub(crate) static STATEFUL_SET: Rules = Rules {
     initial_status: Some(|| json!({"replicas": 0, "availableReplicas": 0})),
     default,
     validate,
+    warnings: template_warnings,
     validate_update: |new, old, part, errors| {
         if part == Part::Main {
             update(&new["spec"], &old["spec"], errors);

@@ -29,6 +29,9 @@ pub(crate) static CRON_JOB: Rules = Rules {
         }
     },
     validate,
+    warnings: |object| {
+        pod::warnings(&object["spec"]["jobTemplate"]["spec"]["template"]["spec"], "spec.jobTemplate.spec.template.spec")
+    },
     ..Rules::WITH_STATUS
 };
 

@@ -29,6 +29,7 @@ pub(crate) static JOB: Rules = Rules {
             update(new, old, errors);
         }
     },
+    warnings: |job| pod::warnings(&job["spec"]["template"]["spec"], "spec.template.spec"),
     fields: &["status.successful"],
     field: |job, field| match field {
         "status.successful" => int(&job["status"]["succeeded"]).to_string().into(),

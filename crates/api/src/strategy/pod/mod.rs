@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 
 pub(super) use defaults::template as default_template;
 pub use qos::class as qos_class;
-pub(super) use spec::{Context, validate as validate_spec};
+pub(super) use spec::{Context, validate as validate_spec, warnings};
 pub(super) use volume::{claim_template_default, host_path};
 
 use super::rules::{Generation, Rules, by_path};
@@ -45,7 +45,7 @@ pub(super) static POD: Rules = Rules {
     update: prepare::update,
     validate: |pod, errors| validate_spec(&pod["spec"], &SPEC, Context::Pod, errors),
     validate_update: update::validate,
-    warnings: spec::warnings,
+    warnings: |pod| warnings(&pod["spec"], "spec"),
     fields: &[
         "spec.nodeName",
         "spec.restartPolicy",
@@ -70,6 +70,7 @@ pub(super) static POD_TEMPLATE: Rules = Rules {
         }
     },
     validate: |object, errors| validate_template(&object["template"], &FieldPath::new("template"), errors),
+    warnings: |object| warnings(&object["template"]["spec"], "template.spec"),
     ..Rules::DATA
 };
 

@@ -162,26 +162,26 @@ fn host_network(spec: &Value, path: &FieldPath<'_>, context: Context, errors: &m
     }
 }
 
-/// What is accepted and probably a mistake.
-pub(super) fn warnings(pod: &Value) -> Vec<String> {
+/// What is accepted in a pod spec and probably a mistake; `at` is the path of the spec.
+pub(crate) fn warnings(spec: &Value, at: &str) -> Vec<String> {
     let mut warnings = Vec::new();
-    let spec = &pod["spec"];
     for list in ["initContainers", "containers"] {
         for (i, container) in items(&spec[list]).iter().enumerate() {
             let mut seen = HashSet::new();
-            for (j, variable) in items(&container["env"]).iter().enumerate() {
-                if !seen.insert(text(&variable["name"])) {
-                    let name = text(&variable["name"]);
+            for (j, name) in items(&container["env"]).iter().map(|variable| text(&variable["name"])).enumerate() {
+                if !seen.insert(name) {
+                    let path = format!("{at}.{list}[{i}].env[{j}]");
                     warnings.push(format!(
-                        "spec.{list}[{i}].env[{j}]: hides previous definition of \"{name}\", which may be unintended"
+                        "{path}: hides previous definition of \"{name}\", which may be dropped when using apply"
                     ));
                 }
             }
-            let mut seen = HashSet::new();
-            for (j, port) in items(&container["ports"]).iter().enumerate() {
-                if !seen.insert((int(&port["containerPort"]), text(&port["protocol"]), int(&port["hostPort"]))) {
-                    let number = int(&port["containerPort"]);
-                    warnings.push(format!("spec.{list}[{i}].ports[{j}]: duplicate port definition with spec.{list}[{i}].ports with containerPort {number}"));
+            let ports = items(&container["ports"]);
+            let key = |port: &Value| (int(&port["containerPort"]), text(&port["protocol"]).to_owned());
+            for (j, port) in ports.iter().enumerate() {
+                if let Some(first) = ports[..j].iter().position(|other| key(other) == key(port)) {
+                    let path = format!("{at}.{list}[{i}].ports[{j}]");
+                    warnings.push(format!("{path}: duplicate port definition with {at}.{list}[{i}].ports[{first}]"));
                 }
             }
         }
@@ -189,7 +189,7 @@ pub(super) fn warnings(pod: &Value) -> Vec<String> {
     let deprecated = [("beta.kubernetes.io/arch", "kubernetes.io/arch"), ("beta.kubernetes.io/os", "kubernetes.io/os")];
     for (key, _) in entries(&spec["nodeSelector"]) {
         if let Some((old, new)) = deprecated.iter().find(|(old, _)| old == key) {
-            warnings.push(format!("spec.nodeSelector[{old}]: deprecated since v1.14; use \"{new}\" instead"));
+            warnings.push(format!("{at}.nodeSelector[{old}]: deprecated since v1.14; use \"{new}\" instead"));
         }
     }
     warnings
