@@ -93,7 +93,7 @@ roots! {
         CSIDriver CSINode CSIStorageCapacity StorageClass VolumeAttachment VolumeAttributesClass
     }
     "" "v1" meta_v1 = apimachinery::pkg::apis::meta::v1 {
-        APIGroup APIGroupList APIResourceList APIVersions DeleteOptions ListMeta Status
+        APIGroup APIGroupList APIResourceList APIVersions DeleteOptions Status
     }
 }
 

@@ -488,6 +488,16 @@ fn speed() {
     );
     track_update(writer("Pod", "m"), None, &mut pod);
     println!("the pod has {} bytes", pod.to_string().len());
+    let (pod_type, fresh) = (schema::of("", "v1", "Pod").unwrap(), pod.clone());
+    measure("check a pod", 20_000, Box::new(move || assert!(schema::check(pod_type, &fresh).is_empty())));
+    let fresh = pod.clone();
+    measure("prune a pod (clone included)", 20_000, Box::new(move || schema::prune(pod_type, &mut fresh.clone())));
+    let (fresh, patch) = (pod.clone(), json!({"spec": {"containers": [{"name": "web", "image": "nginx:2"}]}}));
+    measure(
+        "a small strategic merge patch",
+        20_000,
+        Box::new(move || drop(crate::patch::strategic_merge_patch(pod_type, &fresh, &patch).unwrap())),
+    );
     let mut bound = pod.clone();
     bound["spec"]["nodeName"] = json!("n1");
     let old = pod.clone();
