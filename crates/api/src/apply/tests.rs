@@ -81,6 +81,20 @@ fn a_created_object_belongs_to_its_creator_as_upstream_writes_it() {
 }
 
 #[test]
+fn structs_held_by_value_do_not_appear() {
+    let event = json!({
+        "apiVersion": "v1", "kind": "Event", "metadata": {"name": "e", "namespace": "n"}, "count": 1,
+        "involvedObject": {"kind": "Pod", "name": "p"}, "source": {"component": "kubelet"}, "type": "Normal",
+    });
+    let mut object = event.clone();
+    track_update(writer("Event", "kubelet"), None, &mut object);
+    assert_eq!(
+        fields(&object, "kubelet"),
+        &json!({"f:count": {}, "f:involvedObject": {}, "f:source": {"f:component": {}}, "f:type": {}})
+    );
+}
+
+#[test]
 fn an_update_takes_over_what_it_changes_and_forgets_what_it_removes() {
     let mut old = deployment(json!({"replicas": 1, "paused": true, "minReadySeconds": 5}));
     track_update(writer("Deployment", "one"), None, &mut old);

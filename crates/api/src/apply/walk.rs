@@ -186,7 +186,24 @@ pub(super) struct Difference {
 
 /// Structs that upstream's types hold by value: they are there even where the object does not show them, so that
 /// adding something to them does not add them. The same goes for lists that are required.
-const ALWAYS_THERE: &[&str] = &["metadata", "resources", "spec", "status", "strategy", "template", "updateStrategy"];
+const ALWAYS_THERE: &[&str] = &[
+    "daemonEndpoints",
+    "jobTemplate",
+    "kubeletEndpoint",
+    "lastState",
+    "loadBalancer",
+    "metadata",
+    "names",
+    "nodeInfo",
+    "resources",
+    "source",
+    "spec",
+    "state",
+    "status",
+    "strategy",
+    "template",
+    "updateStrategy",
+];
 
 /// What a field that the object does not show holds nevertheless.
 fn always_there(ty: Type<'_>, name: &str) -> Option<&'static Value> {
