@@ -66,7 +66,8 @@ pub fn filesystem(kind: &str, target: &Path, flags: Flags, options: &str) -> Res
 
 /// As [`filesystem`], onto a directory held open, whatever its path has come to mean.
 pub fn filesystem_at(kind: &str, target: impl AsFd, flags: Flags, options: &str) -> Result<()> {
-    filesystem(kind, &magic_path(target), flags, options)
+    // Borrowed: the descriptor has to be open while its path is used.
+    filesystem(kind, &magic_path(target.as_fd()), flags, options)
 }
 
 /// Mounts an overlay of `lower` directories, the topmost first, which may be relative to the working directory (the

@@ -168,9 +168,14 @@ fn set_attributes<R: Read>(fd: impl AsFd, entry: &mut Entry<'_, R>) -> io::Resul
     Ok(rustix::fs::fchmod(fd, mode(entry)?)?)
 }
 
+/// Fields left empty mean root, as other readers take them.
 fn owner<R: Read>(entry: &Entry<'_, R>) -> io::Result<(Uid, Gid)> {
     let id = |n: u64| u32::try_from(n).map_err(|_| invalid("an owner whose number is out of range"));
-    Ok((Uid::from_raw(id(entry.header().uid()?)?), Gid::from_raw(id(entry.header().gid()?)?)))
+    let header = entry.header();
+    let empty = |field: &[u8]| field.iter().all(|b| matches!(b, 0 | b' '));
+    let uid = if empty(&header.as_old().uid) { 0 } else { header.uid()? };
+    let gid = if empty(&header.as_old().gid) { 0 } else { header.gid()? };
+    Ok((Uid::from_raw(id(uid)?), Gid::from_raw(id(gid)?)))
 }
 
 fn mode<R: Read>(entry: &Entry<'_, R>) -> io::Result<Mode> {

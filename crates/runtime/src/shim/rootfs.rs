@@ -186,7 +186,7 @@ fn mount_cgroups(root: &Root, cgroups: &Cgroups, privileged: bool) -> Result<()>
         mount::filesystem_at(kind, on, Flags::KERNEL.readonly(!privileged), options)?;
     }
     let on = directory(root, "/sys/fs/cgroup")?;
-    mount::set_flags(&magic_path(on), Flags::KERNEL.readonly(!privileged))?;
+    mount::set_flags(&magic_path(&on), Flags::KERNEL.readonly(!privileged))?;
     Ok(())
 }
 
