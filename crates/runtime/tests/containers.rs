@@ -40,8 +40,14 @@ async fn a_container_sees_its_own_world() {
     check("env", "echo $FROM $HOME", "image /root\n").await;
     check("layers", "cat /added; test ! -e /gone && echo gone", "by the second layer\ngone\n").await;
     check("hosts", "grep -c 10.1.2.3 /etc/hosts", "1\n").await;
-    check("masked", "cat /proc/interrupts | wc -c; echo x 2>/dev/null >/proc/sysrq-trigger || echo refused", "0\nrefused\n").await;
-    check("dev", "echo x >/dev/null; head -c2 /dev/zero | wc -c; stat -c %a /dev/shm /dev/full", "2\n1777\n666\n").await;
+    check(
+        "masked",
+        "cat /proc/interrupts | wc -c; echo x 2>/dev/null >/proc/sysrq-trigger || echo refused",
+        "0\nrefused\n",
+    )
+    .await;
+    check("dev", "echo x >/dev/null; head -c2 /dev/zero | wc -c; stat -c %a /dev/shm /dev/full", "2\n1777\n666\n")
+        .await;
     check("sys", "mkdir /sys/fs/cgroup/x 2>/dev/null || echo read-only", "read-only\n").await;
     // A device node of the container's making is of no use.
     check("mknod", "mknod /disk b 254 0 && ! head -c1 /disk 2>/dev/null && echo useless", "useless\n").await;
@@ -73,13 +79,18 @@ async fn identity_and_rights_are_what_was_asked_for() {
     let (_, log) = host.script_of(&sandbox, strict).await;
     assert_eq!(log, "5000\n6000\n6000 7000\nCapEff:\t0000000000000000\nNoNewPrivs:\t1\nSeccomp:\t2\n");
     let root = with_security(container("root", script), |s| {
-        s.capabilities = Some(Capability { drop_capabilities: vec!["ALL".into()], add_capabilities: vec!["CHOWN".into()], ..Default::default() });
+        s.capabilities = Some(Capability {
+            drop_capabilities: vec!["ALL".into()],
+            add_capabilities: vec!["CHOWN".into()],
+            ..Default::default()
+        });
     });
     let (_, log) = host.script_of(&sandbox, root).await;
     assert!(log.contains("CapEff:\t0000000000000001\n"), "{log}");
-    let readonly = with_security(container("ro", "touch /x 2>/dev/null || echo refused; touch /dev/shm/y && echo shm"), |s| {
-        s.readonly_rootfs = true;
-    });
+    let readonly =
+        with_security(container("ro", "touch /x 2>/dev/null || echo refused; touch /dev/shm/y && echo shm"), |s| {
+            s.readonly_rootfs = true;
+        });
     assert_eq!(host.script_of(&sandbox, readonly).await.1, "refused\nshm\n");
     let nobody = with_security(container("nobody", "true"), |s| s.run_as_username = "nosuch".into());
     let error = host.create(&sandbox, nobody).await.unwrap_err().to_string();
@@ -103,12 +114,16 @@ async fn the_default_seccomp_profile_really_blocks() {
         assert_eq!(host.script_of(&sandbox, config).await.1, "blocked\nworks\n");
     }
     let profile = host.directory.path().join("deny-mkdir.json");
-    let deny = r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["mkdir","mkdirat"],"action":"SCMP_ACT_ERRNO"}]}"#;
+    let deny =
+        r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["mkdir","mkdirat"],"action":"SCMP_ACT_ERRNO"}]}"#;
     std::fs::write(&profile, deny).unwrap();
-    let config = with_security(container("local", "mkdir /tmp/x 2>/dev/null || echo blocked; touch /tmp/y && echo works"), |s| {
-        let profile_type = security_profile::ProfileType::Localhost.into();
-        s.seccomp = Some(SecurityProfile { profile_type, localhost_ref: profile.display().to_string() });
-    });
+    let config = with_security(
+        container("local", "mkdir /tmp/x 2>/dev/null || echo blocked; touch /tmp/y && echo works"),
+        |s| {
+            let profile_type = security_profile::ProfileType::Localhost.into();
+            s.seccomp = Some(SecurityProfile { profile_type, localhost_ref: profile.display().to_string() });
+        },
+    );
     assert_eq!(host.script_of(&sandbox, config).await.1, "blocked\nworks\n");
     host.finish().await;
 }
@@ -144,7 +159,9 @@ async fn mounts_show_the_hosts_files() {
 async fn stopping_asks_first_and_kills_after() {
     let Some(host) = Host::new("stop").await else { return };
     let sandbox = host.sandbox().await;
-    let polite = host.run(&sandbox, container("polite", "trap 'echo bye; exit 3' TERM; echo up; while :; do sleep 0.05; done")).await;
+    let polite = host
+        .run(&sandbox, container("polite", "trap 'echo bye; exit 3' TERM; echo up; while :; do sleep 0.05; done"))
+        .await;
     let deaf = host.run(&sandbox, container("deaf", "sleep 1000")).await;
     wait_for(|| host.log("polite.log").contains("up")).await;
     host.stop(&polite, 10).await;
@@ -218,7 +235,8 @@ async fn a_lost_shim_takes_its_containers_along() {
     let pid = host.pid(&id).await;
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let shim: i32 = stat.rsplit(')').next().unwrap().split_whitespace().nth(1).unwrap().parse().unwrap();
-    rustix::process::kill_process(rustix::process::Pid::from_raw(shim).unwrap(), rustix::process::Signal::KILL).unwrap();
+    rustix::process::kill_process(rustix::process::Pid::from_raw(shim).unwrap(), rustix::process::Signal::KILL)
+        .unwrap();
     let status = host.ended(&id).await;
     assert_eq!(status.exit_code, 255);
     wait_for(|| !std::path::Path::new(&format!("/proc/{pid}")).exists()).await;
@@ -235,7 +253,9 @@ async fn containers_may_share_processes() {
     let options = NamespaceOption { pid: NamespaceMode::Pod.into(), ..Default::default() };
     config.linux.as_mut().unwrap().security_context.as_mut().unwrap().namespace_options = Some(options.clone());
     let sandbox = host.sandbox_of(config).await;
-    let shared = |name: &str, script: &str| with_security(container(name, script), |s| s.namespace_options = Some(options.clone()));
+    let shared = |name: &str, script: &str| {
+        with_security(container(name, script), |s| s.namespace_options = Some(options.clone()))
+    };
     let one = host.run(&sandbox, shared("one", "sleep 4321 & exec sleep 1234")).await;
     let (_, log) = host.script_of(&sandbox, shared("two", "sleep 0.2; ps -o args")).await;
     assert!(log.contains("sleep 1234") && log.contains("sleep 4321"), "{log}");
@@ -250,7 +270,12 @@ async fn containers_may_share_processes() {
 async fn logs_rotate_and_stats_are_read() {
     let Some(host) = Host::new("rotate").await else { return };
     let sandbox = host.sandbox().await;
-    let id = host.run(&sandbox, container("r", "echo one; while [ ! -e /tmp/go ]; do sleep 0.02; done; echo two; exec sleep 1000")).await;
+    let id = host
+        .run(
+            &sandbox,
+            container("r", "echo one; while [ ! -e /tmp/go ]; do sleep 0.02; done; echo two; exec sleep 1000"),
+        )
+        .await;
     wait_for(|| host.log("r.log") == "one\n").await;
     std::fs::rename(host.logs().join("r.log"), host.logs().join("r.log.1")).unwrap();
     host.runtime.reopen_container_log(ReopenContainerLogRequest { container_id: id.clone() }).await.unwrap();

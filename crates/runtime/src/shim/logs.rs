@@ -138,7 +138,8 @@ mod tests {
         let long = vec![b'x'; MAX_LINE_BYTES + 1];
         let long_line = [&long[..], b"\n"].concat();
         let long_expected = format!("T stdout P {}\nT stdout F x\n", "x".repeat(MAX_LINE_BYTES));
-        let table: [(&[(Stream, &[u8])], &str); 6] = [
+        type Row<'a> = (&'a [(Stream, &'a [u8])], &'a str);
+        let table: [Row<'_>; 6] = [
             (&[(Stdout, b"a\nb\n")], "T stdout F a\nT stdout F b\n"),
             (&[(Stdout, b"he"), (Stderr, b"err\n"), (Stdout, b"llo\n")], "T stderr F err\nT stdout F hello\n"),
             (&[(Stdout, b"no newline")], "T stdout F no newline\n"),

@@ -153,7 +153,7 @@ fn make_dev(root: &Root, spec: &ContainerSpec, shm: Option<&OwnedFd>, given: &dy
 fn make_device(root: &Root, device: &Device) -> Result<()> {
     let (parent, name) = root.parent(&device.target, 0o755).map_err(|e| at(&device.target, e))?;
     let name = name.to_string_lossy();
-    if matches!(fs::symlink_metadata(magic_path(&parent).join(&*name)), Ok(_)) {
+    if fs::symlink_metadata(magic_path(&parent).join(&*name)).is_ok() {
         return Ok(());
     }
     mount::device_node(&parent, &name, device.kind, device.major, device.minor, device.mode)?;

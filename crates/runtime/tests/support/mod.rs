@@ -85,7 +85,12 @@ impl Host {
             ..Default::default()
         };
         PodSandboxConfig {
-            metadata: Some(PodSandboxMetadata { name: "pod".into(), namespace: "ns".into(), uid: "u1".into(), attempt: 0 }),
+            metadata: Some(PodSandboxMetadata {
+                name: "pod".into(),
+                namespace: "ns".into(),
+                uid: "u1".into(),
+                attempt: 0,
+            }),
             hostname: "knarr-pod".into(),
             log_directory: self.logs().display().to_string(),
             linux: Some(LinuxPodSandboxConfig {
@@ -107,7 +112,8 @@ impl Host {
     }
 
     pub async fn create(&self, sandbox: &str, config: ContainerConfig) -> knarr_cri::Result<String> {
-        let request = CreateContainerRequest { pod_sandbox_id: sandbox.into(), config: Some(config), ..Default::default() };
+        let request =
+            CreateContainerRequest { pod_sandbox_id: sandbox.into(), config: Some(config), ..Default::default() };
         RuntimeService::create_container(&*self.runtime, request).await.map(|r| r.container_id)
     }
 
@@ -182,9 +188,7 @@ impl Host {
 
     /// Resets and asserts that nothing is left anywhere.
     pub async fn finish(self) {
-        let config = self.config();
-        drop(self.runtime);
-        knarr_runtime::reset(&config).await.unwrap();
+        knarr_runtime::reset(&self.config()).await.unwrap();
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
         let path = self.directory.path().display().to_string();
         assert!(!mounts.contains(&path), "a mount is left: {mounts}");
@@ -194,6 +198,20 @@ impl Host {
         while let Some(process) = process_naming(&path) {
             assert!(Instant::now() < deadline, "a process is left: {process}");
             tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+/// A test that fails leaves nothing behind either.
+impl Drop for Host {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let config = self.config();
+            let reset = move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                let _ = runtime.block_on(knarr_runtime::reset(&config));
+            };
+            let _ = std::thread::spawn(reset).join();
         }
     }
 }
@@ -248,7 +266,10 @@ pub fn security() -> LinuxContainerSecurityContext {
     }
 }
 
-pub fn with_security(mut config: ContainerConfig, change: impl FnOnce(&mut LinuxContainerSecurityContext)) -> ContainerConfig {
+pub fn with_security(
+    mut config: ContainerConfig,
+    change: impl FnOnce(&mut LinuxContainerSecurityContext),
+) -> ContainerConfig {
     let mut security = security();
     change(&mut security);
     config.linux.get_or_insert_default().security_context = Some(security);
@@ -260,8 +281,11 @@ fn write_archive(path: &Path, busybox: &Path) {
     let program = fs::read(busybox).unwrap();
     let mut base = tar::Builder::new(Vec::new());
     file(&mut base, "bin/busybox", &program, 0o755);
-    let applets = ["sh", "cat", "echo", "sleep", "ls", "id", "mount", "mkdir", "kill", "ps", "grep", "mknod", "head", "env",
-        "hostname", "touch", "stat", "readlink", "dd", "nc", "true", "chmod", "wc", "tty", "stty", "unshare", "trap", "seq", "umount", "tail", "cp", "rm"];
+    let applets = [
+        "sh", "cat", "echo", "sleep", "ls", "id", "mount", "mkdir", "kill", "ps", "grep", "mknod", "head", "env",
+        "hostname", "touch", "stat", "readlink", "dd", "nc", "true", "chmod", "wc", "tty", "stty", "unshare", "trap",
+        "seq", "umount", "tail", "cp", "rm",
+    ];
     for applet in applets {
         link(&mut base, &format!("bin/{applet}"), "busybox");
     }
@@ -288,9 +312,15 @@ fn write_archive(path: &Path, busybox: &Path) {
         digest(&base),
         digest(&top)
     );
-    let manifest = format!(r#"[{{"Config":"c.json","RepoTags":["{IMAGE}"],"Layers":["l1/layer.tar","l2/layer.tar"]}}]"#);
+    let manifest =
+        format!(r#"[{{"Config":"c.json","RepoTags":["{IMAGE}"],"Layers":["l1/layer.tar","l2/layer.tar"]}}]"#);
     let mut archive = tar::Builder::new(fs::File::create(path).unwrap());
-    for (name, bytes) in [("l1/layer.tar", &base[..]), ("l2/layer.tar", &top), ("c.json", config.as_bytes()), ("manifest.json", manifest.as_bytes())] {
+    for (name, bytes) in [
+        ("l1/layer.tar", &base[..]),
+        ("l2/layer.tar", &top),
+        ("c.json", config.as_bytes()),
+        ("manifest.json", manifest.as_bytes()),
+    ] {
         file(&mut archive, name, bytes, 0o644);
     }
     archive.finish().unwrap();
