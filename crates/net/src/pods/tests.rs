@@ -129,3 +129,26 @@ fn a_restart_takes_over_and_a_reset_leaves_nothing() {
         crate::reset(node.dir.path()).unwrap();
     });
 }
+
+#[test]
+fn attaching_is_quick() {
+    on_node(|| {
+        let begin = std::time::Instant::now();
+        let node = Node::new();
+        let set_up = begin.elapsed();
+        let network = PodNetworkHandle(node.base.pods.clone());
+        let spaces: Vec<_> = (0..20).map(|_| Space::new()).collect();
+        let begin = std::time::Instant::now();
+        for (index, space) in spaces.iter().enumerate() {
+            block_on(network.add(&space.request(&format!("p{index}")))).unwrap();
+        }
+        println!("set up in {set_up:?}, a pod attached in {:?}", begin.elapsed() / 20);
+        // Ten times the goal: other tests run at the same time, and this is not the optimised build.
+        assert!(begin.elapsed() < std::time::Duration::from_millis(20 * 50), "{:?}", begin.elapsed());
+        if std::env::var_os("KNARR_SHOW_TABLE").is_some() {
+            #[allow(clippy::disallowed_methods)]
+            let out = std::process::Command::new("nft").args(["list", "ruleset"]).output().unwrap();
+            println!("{}", String::from_utf8_lossy(&out.stdout));
+        }
+    });
+}

@@ -404,3 +404,43 @@ fn views_read_the_api_with_its_defaults() {
         ServiceView::new(&service(json!({"type": "ExternalName", "externalName": "example.org"}), json!({})), &[]);
     assert_eq!((named.external_name.as_deref(), named.headless), (Some("example.org"), false));
 }
+
+#[test]
+fn a_large_cluster_loads_in_one_batch_and_changes_by_elements() {
+    on_node(|| {
+        let mut bed = Bed::new();
+        let services: Vec<_> = (0..1000u32)
+            .map(|index| {
+                let [.., high, low] = index.to_be_bytes();
+                let endpoints: Vec<_> = (0..10).map(|n| Ipv4Addr::new(10, 245 + n, high, low)).collect();
+                let mut view = service(&endpoints);
+                view.key.name = format!("s{index}");
+                view.cluster_ips = vec![IpAddr::from([10, 96, 100 + high, low])];
+                view.external_ips.clear();
+                view.ports.truncate(1);
+                view.ports[0].node_port = None;
+                view
+            })
+            .collect();
+        let update: Vec<_> =
+            services.iter().map(|view| (view.key.clone(), Some(Arc::new(view.clone())))).collect();
+        let begin = std::time::Instant::now();
+        bed.proxy.update(&update).unwrap();
+        let loaded = begin.elapsed();
+        let backends = bed.nftables.elements(crate::dataplane::FAMILY, crate::names::TABLE, "backends").unwrap();
+        assert_eq!(backends.len(), 10_000);
+
+        let mut view = services[500].clone();
+        view.endpoints.remove(3);
+        let begin = std::time::Instant::now();
+        bed.set(&view);
+        println!("1,000 Services of 10 endpoints in {loaded:?}, one endpoint less in {:?}", begin.elapsed());
+        let begin = std::time::Instant::now();
+        let mut again = Proxy::open(bed.nftables.clone(), site()).unwrap();
+        println!("read back in {:?}", begin.elapsed());
+        again.update(&update).unwrap();
+        again.sweep().unwrap();
+        let backends = bed.nftables.elements(crate::dataplane::FAMILY, crate::names::TABLE, "backends").unwrap();
+        assert_eq!(backends.len(), 10_000);
+    });
+}
