@@ -14,7 +14,8 @@ const NAME: &str = "kube-dns";
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LAST_PAUSE: Duration = Duration::from_secs(10);
 
-/// Makes the Service if it is not there; tries until the API takes it.
+/// Makes the Service if it is not there; tries until the API takes it. Once for a cluster, by the server: an agent
+/// has no right to make Services.
 pub async fn ensure(client: kube::Client, address: Ipv4Addr) {
     let services: Api<Service> = Api::namespaced(client, NAMESPACE);
     let mut pause = FIRST_PAUSE;

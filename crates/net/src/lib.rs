@@ -21,6 +21,7 @@ mod testbed;
 pub use cidr::{CidrError, Ipv4Cidr};
 pub use config::Config;
 pub use error::{NetworkError, Result};
+pub use kube_dns::ensure as ensure_dns_service;
 pub use network::{Network, reset};
 
 /// The IP protocol's number of a Kubernetes `protocol`.

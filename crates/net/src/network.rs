@@ -1,13 +1,14 @@
 use std::{fs, path::Path, sync::Arc};
 
-use knarr_client::{Informers, supervise};
+use k8s_openapi::api::core::v1::Pod;
+use knarr_client::{Informer, Informers, supervise};
 use knarr_cri::PodNetwork;
 use knarr_os::net::{Links, nft::Nftables};
 
 use crate::{
     Config, dataplane, dns,
     error::{During, NetworkError, Result},
-    host, kube_dns,
+    host,
     pods::{PodNetworkHandle, Pods},
     services::{self, Catalog, Proxy, Site, Table},
 };
@@ -44,27 +45,30 @@ impl Network {
     /// proxy and the DNS server, which follow the API in the background until the informers are cancelled.
     ///
     /// What a former process left is taken over as it is: pods keep their addresses and connections go on.
-    pub async fn start(config: Config, informers: Informers) -> Result<Self> {
+    ///
+    /// The informers' client has to be allowed to watch Services and EndpointSlices (`system:node-proxier`). `pods`
+    /// are the node's own, where its agent has an informer of them: with it, a pod that is being deleted gets no new
+    /// connection even before its EndpointSlice is updated.
+    pub async fn start(config: Config, informers: Informers, pods: Option<Informer<Pod>>) -> Result<Self> {
         let base = {
             let config = config.clone();
             tokio::task::spawn_blocking(move || Base::set_up(&config)).await.unwrap_or(Err(NetworkError::WorkerGone))?
         };
-        let Base { nftables, pods } = base;
+        let Base { nftables, pods: attached } = base;
         let catalog = Arc::new(Catalog::default());
         let sockets = dns::Sockets::bind(config.cluster_dns).await?;
         let server = dns::DnsServer::start(sockets, &config, catalog.clone());
-        let make_service = kube_dns::ensure(informers.client().clone(), config.cluster_dns);
-        let table: Arc<dyn Table> = Arc::new(HostTable { config, nftables, pods: pods.clone() });
+        let table: Arc<dyn Table> = Arc::new(HostTable { config, nftables, pods: attached.clone() });
         let cancel = informers.cancellation().clone();
         tokio::spawn(async move {
-            let follow = || services::watch(informers.clone(), catalog.clone(), table.clone());
+            let follow = || services::watch(informers.clone(), pods.clone(), catalog.clone(), table.clone());
             let proxy = supervise::keep_running("service proxy", &cancel, follow);
             tokio::select! {
-                () = async { tokio::join!(proxy, server.run(), make_service); } => {}
+                () = async { tokio::join!(proxy, server.run()); } => {}
                 () = cancel.cancelled() => {}
             }
         });
-        Ok(Self { pods })
+        Ok(Self { pods: attached })
     }
 
     /// What the runtime attaches its sandboxes by.
@@ -116,3 +120,6 @@ pub fn reset(data_dir: &Path) -> Result<()> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,7 +19,7 @@ use knarr_os::net::{
 
 use crate::{Config, network::Base, pods::PodNetworkHandle};
 
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Runs a test in a network namespace that stands for a node. Says so and fails where the rights are missing: a
 /// test of the network that did not touch the kernel has shown nothing.

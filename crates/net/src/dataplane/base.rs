@@ -5,7 +5,7 @@ use knarr_os::net::nft::{
 };
 
 use super::{
-    ALL_SETS, FAMILY, FRONTENDS, GROUPS, HAIRPINS, HOST_PORTS, MASQUERADE_MARK, Match, REFUSALS, REJECT_CHAIN, Scope,
+    ALL_SETS, FAMILY, FIREWALL, FRONTENDS, GROUPS, HAIRPINS, HOST_PORTS, MASQUERADE_MARK, Match, REFUSALS, REJECT_CHAIN, Scope,
 };
 use crate::{
     Config, Ipv4Cidr,
@@ -15,6 +15,8 @@ use crate::{
 
 const TCP: u8 = 6;
 const PRIORITY_DESTINATION_NAT: i32 = -100;
+/// Before addresses are translated.
+const PRIORITY_FIREWALL: i32 = -110;
 const PRIORITY_FILTER: i32 = 0;
 const PRIORITY_SOURCE_NAT: i32 = 100;
 
@@ -70,6 +72,7 @@ fn add_all(batch: &mut Batch, config: &Config) {
         ("postrouting", Some(nat(Hook::Postrouting, PRIORITY_SOURCE_NAT))),
         ("refuse-prerouting", Some(filter(Hook::Prerouting))),
         ("refuse-output", Some(filter(Hook::Output))),
+        ("firewall", Some(ChainHook { priority: PRIORITY_FIREWALL, ..filter(Hook::Prerouting) })),
         ("input", Some(filter(Hook::Input))),
         ("forward", Some(filter(Hook::Forward))),
     ];
@@ -188,6 +191,10 @@ fn add_refusal_rules(batch: &mut Batch, config: &Config) {
     batch.add_rule("forward", &unserved);
     batch.add_rule("refuse-output", &unserved);
     batch.add_rule("refuse-output", &[goto("refuse-inside")]);
+
+    let mut restricted = packet(BY_ADDRESS);
+    restricted.push(Expr::VerdictMap { map: FIREWALL.name, key: Reg(0) });
+    batch.add_rule("firewall", &restricted);
 
     // Loopback addresses are routable on pod links, so that a node port answers on 127.0.0.1. A pod must not get
     // to the node's loopback services that way.

@@ -9,6 +9,7 @@
 //! a change of one endpoint changes two or three elements of them; rules exist only per list *length*, because
 //! a random choice needs its modulus in the rule. Nothing is ever rebuilt for the size of the cluster.
 
+mod allow;
 mod base;
 mod pick;
 #[cfg(test)]
@@ -16,10 +17,11 @@ mod tests;
 
 use std::net::Ipv4Addr;
 
-use knarr_os::net::nft::{DataType, Expr, Family, Reg, Set, SetKind, Words, ipv4};
+use knarr_os::net::nft::{Batch, DataType, Expr, Family, Reg, Set, SetKind, Words, ipv4};
 
+pub use allow::Allow;
 pub use base::{ensure, remove};
-pub use pick::{Pick, add_pick_chain};
+pub use pick::Pick;
 
 pub const FAMILY: Family = Family::Ipv4;
 
@@ -37,6 +39,8 @@ pub const FRONTENDS: Set = Set { name: "frontends", key: FRONTEND, kind: SetKind
 pub const GROUPS: Set = Set { name: "groups", key: FRONTEND, kind: SetKind::Map(&[DataType::Mark]) };
 /// Frontends without endpoints, and how they refuse.
 pub const REFUSALS: Set = Set { name: "refusals", key: FRONTEND, kind: SetKind::VerdictMap };
+/// Frontends that not everyone may connect to, and the chain that says who may.
+pub const FIREWALL: Set = Set { name: "firewall", key: FRONTEND, kind: SetKind::VerdictMap };
 /// Group and position to endpoint.
 pub const BACKENDS: Set = Set {
     name: "backends",
@@ -62,7 +66,7 @@ pub const HOST_PORTS: Set = Set {
 pub const HAIRPINS: Set =
     Set { name: "hairpins", key: &[DataType::Ipv4Address, DataType::Ipv4Address], kind: SetKind::Set };
 
-pub const ALL_SETS: [Set; 8] = [FRONTENDS, GROUPS, REFUSALS, BACKENDS, MEMBERS, AFFINITY, HOST_PORTS, HAIRPINS];
+pub const ALL_SETS: [Set; 9] = [FRONTENDS, GROUPS, REFUSALS, FIREWALL, BACKENDS, MEMBERS, AFFINITY, HOST_PORTS, HAIRPINS];
 
 /// The chain that answers "port unreachable".
 pub const REJECT_CHAIN: &str = "reject";
@@ -88,6 +92,22 @@ impl Scope {
         match self {
             Self::All => "all",
             Self::Outside => "outside",
+        }
+    }
+}
+
+/// A chain that elements of the maps refer to. Its name says what it does, so one that is there can stay.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Chain {
+    Pick(Pick),
+    Allow(Allow),
+}
+
+impl Chain {
+    pub fn add(&self, batch: &mut Batch) {
+        match self {
+            Self::Pick(pick) => pick.add(batch),
+            Self::Allow(allow) => allow.add(batch),
         }
     }
 }

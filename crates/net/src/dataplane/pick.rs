@@ -24,26 +24,26 @@ impl Pick {
         let sticky = self.affinity_s.map(|seconds| format!("-sticky-{seconds}")).unwrap_or_default();
         format!("pick-{}-{kind}-{}{sticky}", self.by.scope.name(), self.length).into()
     }
+
+    /// Makes the chain, or makes it anew.
+    pub fn add(&self, batch: &mut Batch) {
+        let chain = self.chain();
+        batch.add_chain(&chain, None);
+        batch.flush_chain(&chain);
+        if let Some(seconds) = self.affinity_s {
+            add_sticky_rules(batch, &chain, self, seconds);
+        }
+        batch.add_rule(&chain, &with(self.by, &[random(self.length), backend(), dnat(Reg(10))]));
+        // While a batch that shortens the list is being applied, a packet may have come here by the old length and
+        // draw a position that is no more. The first one is there as long as the group is.
+        let first = Expr::Load { to: INDEX, word: [0; 4] };
+        batch.add_rule(&chain, &with(self.by, &[first, backend(), dnat(Reg(10))]));
+    }
 }
 
 const KEY: Reg = Reg(0);
 const GROUP: Reg = Reg(8);
 const INDEX: Reg = Reg(9);
-
-/// Makes a picking chain, or makes it anew.
-pub fn add_pick_chain(batch: &mut Batch, pick: &Pick) {
-    let chain = pick.chain();
-    batch.add_chain(&chain, None);
-    batch.flush_chain(&chain);
-    if let Some(seconds) = pick.affinity_s {
-        add_sticky_rules(batch, &chain, pick, seconds);
-    }
-    batch.add_rule(&chain, &with(pick.by, &[random(pick.length), backend(), dnat(Reg(10))]));
-    // While a batch that shortens the list is being applied, a packet may have come here by the old length and
-    // draw a position that is no more. The first one is there as long as the group is.
-    let first = Expr::Load { to: INDEX, word: [0; 4] };
-    batch.add_rule(&chain, &with(pick.by, &[first, backend(), dnat(Reg(10))]));
-}
 
 fn add_sticky_rules(batch: &mut Batch, chain: &str, pick: &Pick, seconds: u32) {
     let timeout_ms = Some(u64::from(seconds) * 1000);

@@ -9,7 +9,7 @@ use knarr_client::ObjectKey;
 use knarr_os::net::nft::{Value, Words};
 
 use super::{Endpoint, ServicePort, ServiceView};
-use crate::dataplane::{self, Frontend, Match, Pick, REJECT_CHAIN, Scope};
+use crate::dataplane::{self, Allow, Chain, Frontend, Match, Pick, REJECT_CHAIN, Scope};
 
 /// The maps a Service has elements in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -17,18 +17,20 @@ pub enum Map {
     Frontends,
     Groups,
     Refusals,
+    Firewall,
     Backends,
     Members,
 }
 
 impl Map {
-    pub const ALL: [Self; 5] = [Self::Frontends, Self::Groups, Self::Refusals, Self::Backends, Self::Members];
+    pub const ALL: [Self; 6] = [Self::Frontends, Self::Groups, Self::Refusals, Self::Firewall, Self::Backends, Self::Members];
 
     pub fn name(self) -> &'static str {
         match self {
             Self::Frontends => dataplane::FRONTENDS.name,
             Self::Groups => dataplane::GROUPS.name,
             Self::Refusals => dataplane::REFUSALS.name,
+            Self::Firewall => dataplane::FIREWALL.name,
             Self::Backends => dataplane::BACKENDS.name,
             Self::Members => dataplane::MEMBERS.name,
         }
@@ -44,8 +46,8 @@ pub type Backend = (Ipv4Addr, u16);
 #[derive(Debug, Default)]
 pub struct Plan {
     pub elements: Elements,
-    /// The picking chains that its elements refer to.
-    pub picks: HashSet<Pick>,
+    /// The chains that its elements refer to.
+    pub chains: HashSet<Chain>,
 }
 
 /// Where the proxy stands.
@@ -104,6 +106,14 @@ impl Planner<'_> {
         for ip in self.service.cluster_ips.iter().filter_map(ipv4) {
             self.add_frontend(frontend(Scope::All, Some(ip), port.protocol, port.port), inside, &unserved);
         }
+        if !self.service.source_ranges.is_empty() {
+            let allow = Allow::new(&self.service.source_ranges);
+            for ip in &self.service.balancer_ips {
+                let key = frontend(Scope::All, Some(*ip), port.protocol, port.port).key();
+                self.plan.elements.insert((Map::Firewall, key), Value::Goto(allow.chain()));
+            }
+            self.plan.chains.insert(Chain::Allow(allow));
+        }
         let by_address = self.service.external_ips.iter().map(|ip| (Some(*ip), port.port));
         let by_port = port.node_port.map(|node_port| (None, node_port));
         for (ip, number) in by_address.chain(by_port) {
@@ -147,7 +157,7 @@ impl Planner<'_> {
         let pick = Pick { by, length: group.length, affinity_s: self.service.affinity_s };
         self.plan.elements.insert((Map::Frontends, key), Value::Goto(pick.chain()));
         self.plan.elements.insert((Map::Groups, key), Value::Words(Words::new().number(group.number)));
-        self.plan.picks.insert(pick);
+        self.plan.chains.insert(Chain::Pick(pick));
     }
 }
 

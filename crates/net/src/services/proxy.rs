@@ -18,7 +18,7 @@ use super::{
     plan::{Backend, Groups as _, Map, Plan, Site, plan},
 };
 use crate::{
-    dataplane::{FAMILY, Pick, add_pick_chain},
+    dataplane::{Chain, FAMILY},
     error::{During, Result},
     names::TABLE,
 };
@@ -30,31 +30,31 @@ pub struct Proxy {
     nftables: Arc<Nftables>,
     site: Site,
     ledger: Ledger,
-    /// The picking chains that are as this version makes them.
-    picks: HashSet<Pick>,
+    /// The chains that are as this version makes them.
+    chains: HashSet<Chain>,
 }
 
 impl Proxy {
     /// Takes over what is in the table.
     pub fn open(nftables: Arc<Nftables>, site: Site) -> Result<Self> {
         let ledger = read(&nftables)?;
-        Ok(Self { nftables, site, ledger, picks: HashSet::new() })
+        Ok(Self { nftables, site, ledger, chains: HashSet::new() })
     }
 
     /// Serves these Services as they are now (`None`: no more). After an error nothing of it has happened, and all
     /// Services have to be given again.
     pub fn update(&mut self, services: &[(ObjectKey, Option<Arc<ServiceView>>)]) -> Result<()> {
         let mut changes = Vec::new();
-        let mut picks = HashSet::new();
+        let mut chains = HashSet::new();
         for (key, view) in services {
             let plan = match view {
                 Some(view) => plan(view, &self.site, &mut self.ledger),
                 None => Plan::default(),
             };
-            picks.extend(plan.picks.iter().copied());
+            chains.extend(plan.chains.iter().cloned());
             changes.extend(self.ledger.assign(key, plan));
         }
-        let committed = self.commit(&changes, &picks);
+        let committed = self.commit(&changes, &chains);
         for (key, _) in services.iter().filter(|(_, view)| view.is_none()) {
             self.ledger.forget(key);
         }
@@ -72,13 +72,13 @@ impl Proxy {
         self.ledger.waiting().cloned().collect()
     }
 
-    fn commit(&mut self, changes: &[Change], picks: &HashSet<Pick>) -> Result<()> {
+    fn commit(&mut self, changes: &[Change], chains: &HashSet<Chain>) -> Result<()> {
         if changes.is_empty() {
             return Ok(());
         }
         let mut batch = Batch::new(FAMILY, TABLE);
-        let new_picks: Vec<_> = picks.difference(&self.picks).copied().collect();
-        new_picks.iter().for_each(|pick| add_pick_chain(&mut batch, pick));
+        let new_chains: Vec<_> = chains.difference(&self.chains).cloned().collect();
+        new_chains.iter().for_each(|chain| chain.add(&mut batch));
         let elements = |side: fn(&Change) -> Option<&Value>| {
             let mut by_map = BTreeMap::<Map, Vec<Element>>::new();
             for (change, value) in changes.iter().filter_map(|change| Some((change, side(change)?))) {
@@ -96,11 +96,11 @@ impl Proxy {
         }
         if let Err(error) = self.nftables.commit(batch).during("updating the Service proxy") {
             // The ledger is ahead of the kernel, or somebody else changed the table: see what is there.
-            self.picks.clear();
+            self.chains.clear();
             self.ledger = read(&self.nftables)?;
             return Err(error);
         }
-        self.picks.extend(new_picks);
+        self.chains.extend(new_chains);
         self.flush_datagrams(changes)
     }
 

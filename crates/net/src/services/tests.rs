@@ -73,6 +73,8 @@ fn service(endpoints: &[Ipv4Addr]) -> ServiceView {
         headless: false,
         external_name: None,
         external_ips: vec![EXTERNAL_IP],
+        balancer_ips: vec![EXTERNAL_IP],
+        source_ranges: Vec::new(),
         ports: vec![port("t", 6), port("u", 17)],
         affinity_s: None,
         internal_local: false,
@@ -89,6 +91,7 @@ fn service(endpoints: &[Ipv4Addr]) -> ServiceView {
                 terminating: false,
                 node: Some("node-a".into()),
                 hostname: None,
+                pod: None,
             })
             .collect(),
     }
@@ -309,6 +312,26 @@ fn a_changing_service_loses_no_connection() {
 }
 
 #[test]
+fn source_ranges_guard_the_load_balancer() {
+    on_node(|| {
+        let mut bed = Bed::new();
+        let pods = bed.pods(&["a"]);
+        let mut view = service(&addresses(&pods));
+        let mut check = |ranges: &[&str], expected: bool| {
+            view.source_ranges = ranges.iter().map(|range| range.parse().unwrap()).collect();
+            bed.set(&view);
+            assert_eq!(bed.outside.run(|| ask_tcp((EXTERNAL_IP, 80))).is_ok(), expected, "{ranges:?}");
+            assert!(bed.outside.run(|| ask_tcp((NODE_IP, NODE_PORT))).is_ok(), "node ports have no guard");
+            assert!(ask_tcp((EXTERNAL_IP, 80)).is_ok(), "nor has the node itself");
+        };
+        check(&["192.0.2.0/28"], true);
+        check(&["10.0.0.0/8", "192.0.2.128/25"], false);
+        check(&["10.0.0.0/8", "192.0.2.9/32"], true);
+        check(&[], true);
+    });
+}
+
+#[test]
 fn a_restart_finds_everything_and_changes_nothing() {
     on_node(|| {
         let mut bed = Bed::new();
@@ -380,23 +403,26 @@ fn views_read_the_api_with_its_defaults() {
     let slice = serde_json::from_value(json!({
         "metadata": {}, "addressType": "IPv4", "ports": [{"name": "http", "port": 8080}],
         "endpoints": [
-            {"addresses": ["10.0.0.1"], "nodeName": "a", "hostname": "web-0"},
+            {"addresses": ["10.0.0.1"], "nodeName": "a", "hostname": "web-0", "targetRef": {"kind": "Pod", "name": "p"}},
             {"addresses": ["10.0.0.2"], "conditions": {"ready": false, "serving": true, "terminating": true}},
             {"addresses": ["example.com"]},
         ],
     }));
     let spec = json!({
         "type": "LoadBalancer", "clusterIP": "10.96.0.3", "clusterIPs": ["10.96.0.3"], "externalTrafficPolicy": "Local",
-        "externalIPs": ["1.2.3.4"], "sessionAffinity": "ClientIP", "ports": [{"name": "http", "port": 80, "nodePort": 31000}],
+        "externalIPs": ["1.2.3.4"], "loadBalancerSourceRanges": ["fd00::/8"], "sessionAffinity": "ClientIP", "ports": [{"name": "http", "port": 80, "nodePort": 31000}],
     });
     let status = json!({"loadBalancer": {"ingress": [{"ip": "5.6.7.8"}, {"ip": "9.9.9.9", "ipMode": "Proxy"}]}});
-    let view = ServiceView::new(&service(spec, status), &[Arc::new(slice.unwrap())]);
+    let mut view = ServiceView::new(&service(spec, status), &[Arc::new(slice.unwrap())]);
     assert_eq!(view.cluster_ips, [IpAddr::from([10, 96, 0, 3])]);
     assert_eq!(view.external_ips, [Ipv4Addr::new(1, 2, 3, 4), Ipv4Addr::new(5, 6, 7, 8)]);
+    assert_eq!((view.balancer_ips.len(), view.source_ranges.len()), (1, 1), "a list for the other family is a list");
     assert_eq!((view.affinity_s, view.external_local, view.headless), (Some(10800), true, false));
     let states: Vec<_> =
         view.endpoints.iter().map(|e| (e.ready, e.serving, e.terminating, e.hostname.as_deref())).collect();
     assert_eq!(states, [(true, true, false, Some("web-0")), (false, true, true, None)]);
+    view.end(|pod| pod == "p");
+    assert_eq!((view.endpoints[0].ready, view.endpoints[0].serving, view.endpoints[0].terminating), (false, true, true));
 
     let headless = ServiceView::new(&service(json!({"clusterIP": "None", "clusterIPs": ["None"]}), json!({})), &[]);
     assert!(headless.headless && headless.cluster_ips.is_empty());

@@ -12,6 +12,8 @@ use k8s_openapi::api::{
 };
 use knarr_client::ObjectKey;
 
+use crate::Ipv4Cidr;
+
 /// The label by which a Service asks to be served by another proxy.
 const OTHER_PROXY: &str = "service.kubernetes.io/service-proxy-name";
 /// The label of Services that only name their endpoints.
@@ -28,6 +30,10 @@ pub struct ServiceView {
     pub external_name: Option<String>,
     /// `spec.externalIPs` and the addresses of its load balancer.
     pub external_ips: Vec<Ipv4Addr>,
+    /// Those of them that are its load balancer's.
+    pub balancer_ips: Vec<Ipv4Addr>,
+    /// The sources that may connect by the load balancer's addresses; all, where none is listed.
+    pub source_ranges: Vec<Ipv4Cidr>,
     pub ports: Vec<ServicePort>,
     /// Seconds for which a client keeps its endpoint, if it does.
     pub affinity_s: Option<u32>,
@@ -61,6 +67,8 @@ pub struct Endpoint {
     pub terminating: bool,
     pub node: Option<String>,
     pub hostname: Option<String>,
+    /// The name of the pod it is, in the Service's namespace.
+    pub pod: Option<String>,
 }
 
 /// A port of an endpoint, found by the name of the Service's port.
@@ -79,12 +87,15 @@ impl ServiceView {
         let kind = spec.type_.as_deref().unwrap_or("ClusterIP");
         let is_local = |policy: &Option<String>| policy.as_deref() == Some("Local");
         let cluster_ips = cluster_ips(spec);
+        let balancer_ips = if kind == "LoadBalancer" { balancer_ips(service) } else { Vec::new() };
         Self {
             key: ObjectKey::of_meta(&service.metadata),
             headless: kind != "ExternalName" && cluster_ips.is_empty(),
             cluster_ips,
             external_name: spec.external_name.clone().filter(|_| kind == "ExternalName"),
-            external_ips: external_ips(service, spec, kind),
+            external_ips: external_ips(spec, &balancer_ips),
+            source_ranges: source_ranges(spec),
+            balancer_ips,
             ports: spec.ports.iter().flatten().filter_map(ServicePort::new).collect(),
             affinity_s: affinity(spec),
             internal_local: is_local(&spec.internal_traffic_policy),
@@ -92,6 +103,19 @@ impl ServiceView {
             publish_not_ready: spec.publish_not_ready_addresses == Some(true),
             proxied: !labelled(OTHER_PROXY) && !labelled(HEADLESS),
             endpoints: endpoints(slices),
+        }
+    }
+
+    /// Takes the endpoints whose pods are known to end for ending, whatever their slice says yet.
+    pub fn end(&mut self, is_ending: impl Fn(&str) -> bool) {
+        if self.publish_not_ready {
+            return;
+        }
+        for endpoint in &mut self.endpoints {
+            if endpoint.pod.as_deref().is_some_and(&is_ending) {
+                endpoint.ready = false;
+                endpoint.terminating = true;
+            }
         }
     }
 }
@@ -117,17 +141,31 @@ fn cluster_ips(spec: &ServiceSpec) -> Vec<IpAddr> {
     ips
 }
 
-fn external_ips(service: &Service, spec: &ServiceSpec, kind: &str) -> Vec<Ipv4Addr> {
-    let given = spec.external_ips.iter().flatten().filter_map(|ip| ip.parse().ok());
-    let status =
-        service.status.as_ref().and_then(|status| status.load_balancer.as_ref()).filter(|_| kind == "LoadBalancer");
-    // A balancer in the mode `Proxy` wants its traffic to pass it, even from inside the cluster.
+fn balancer_ips(service: &Service) -> Vec<Ipv4Addr> {
+    let status = service.status.as_ref().and_then(|status| status.load_balancer.as_ref());
     let ingress = status.and_then(|status| status.ingress.as_ref()).into_iter().flatten();
+    // A balancer in the mode `Proxy` wants its traffic to pass it, even from inside the cluster.
     let balanced = ingress.filter(|ingress| ingress.ip_mode.as_deref() != Some("Proxy"));
-    let mut ips: Vec<_> = given.chain(balanced.filter_map(|ingress| ingress.ip.as_ref()?.parse().ok())).collect();
+    balanced.filter_map(|ingress| ingress.ip.as_ref()?.parse().ok()).collect()
+}
+
+fn external_ips(spec: &ServiceSpec, balancer_ips: &[Ipv4Addr]) -> Vec<Ipv4Addr> {
+    let given = spec.external_ips.iter().flatten().filter_map(|ip| ip.parse().ok());
+    let mut ips: Vec<_> = given.chain(balancer_ips.iter().copied()).collect();
     ips.sort_unstable();
     ips.dedup();
     ips
+}
+
+/// Where only ranges of the other family are listed, nobody of this one may connect: the empty range at the end is
+/// one that no source has.
+fn source_ranges(spec: &ServiceSpec) -> Vec<Ipv4Cidr> {
+    let listed = spec.load_balancer_source_ranges.as_deref().unwrap_or_default();
+    let mut ranges: Vec<_> = listed.iter().filter_map(|range| range.trim().parse().ok()).collect();
+    if ranges.is_empty() && !listed.is_empty() {
+        ranges.extend(Ipv4Cidr::new(Ipv4Addr::UNSPECIFIED, 32));
+    }
+    ranges
 }
 
 fn affinity(spec: &ServiceSpec) -> Option<u32> {
@@ -169,5 +207,6 @@ fn addresses(endpoint: &discovery::Endpoint, ports: &Arc<[EndpointPort]>) -> Opt
         terminating: conditions.terminating.unwrap_or(false),
         node: endpoint.node_name.clone(),
         hostname: endpoint.hostname.clone().filter(|name| !name.is_empty()),
+        pod: endpoint.target_ref.as_ref().filter(|of| of.kind.as_deref() == Some("Pod")).and_then(|of| of.name.clone()),
     })
 }

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice};
+use k8s_openapi::api::{core::v1::{Pod, Service}, discovery::v1::EndpointSlice};
 use knarr_client::{Informer, Informers, ObjectKey};
 use tokio::{sync::Notify, time::Instant};
 
@@ -19,7 +19,7 @@ const SERVICE_INDEX: &str = "service";
 /// How long after a failure all Services are tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// How often the table is looked at for changes by others, such as `nft flush ruleset`.
-const CHECK_EVERY: Duration = Duration::from_secs(30);
+const CHECK_EVERY: Duration = if cfg!(test) { Duration::from_millis(200) } else { Duration::from_secs(30) };
 
 /// All Services as they were last seen.
 #[derive(Default)]
@@ -129,7 +129,16 @@ pub trait Table: Send + Sync + 'static {
 }
 
 /// Follows the API until the informers are cancelled. A panic in it is for the caller to restart it after.
-pub async fn watch(informers: Informers, catalog: Arc<Catalog>, table: Arc<dyn Table>) {
+///
+/// `pods` are those of this node, if its agent shares them. A pod that is being deleted is told to stop at once,
+/// while its EndpointSlice says so only after a controller has written it: with the pods at hand, no new connection
+/// goes to it in between.
+pub async fn watch(
+    informers: Informers,
+    pods: Option<Informer<Pod>>,
+    catalog: Arc<Catalog>,
+    table: Arc<dyn Table>,
+) {
     let services = informers.of::<Service>();
     let slices = informers.of::<EndpointSlice>();
     slices.add_index(SERVICE_INDEX, |slice| service_of(slice).map(|key| key.to_string()).into_iter().collect());
@@ -140,13 +149,28 @@ pub async fn watch(informers: Informers, catalog: Arc<Catalog>, table: Arc<dyn T
     slices.on_change(move |change| {
         for_slices.add([&change.old, &change.new].into_iter().flatten().filter_map(|slice| service_of(slice)));
     });
+    if let Some(pods) = &pods {
+        let (for_pods, catalog) = (dirty.clone(), catalog.clone());
+        pods.on_change(move |change| {
+            let pod = change.latest();
+            if pod.metadata.deletion_timestamp.is_some() {
+                for_pods.add(pod_ips(pod).flat_map(|ip| catalog.by_ip(ip)).map(|view| view.key.clone()));
+            }
+        });
+    }
     // Before all is known, a Service would look as if it had no endpoints, and what a former process left for it
     // would be taken away.
     if !(services.synced().await && slices.synced().await) {
         return;
     }
-    let follower = Follower { services, slices, catalog, table, dirty };
+    let follower = Follower { services, slices, pods, catalog, table, dirty };
     follower.follow().await;
+}
+
+fn pod_ips(pod: &Pod) -> impl Iterator<Item = IpAddr> {
+    let status = pod.status.as_ref();
+    let ips = status.into_iter().flat_map(|status| status.pod_ips.iter().flatten());
+    ips.filter_map(|ip| ip.ip.parse().ok())
 }
 
 fn service_of(slice: &EndpointSlice) -> Option<ObjectKey> {
@@ -157,6 +181,7 @@ fn service_of(slice: &EndpointSlice) -> Option<ObjectKey> {
 struct Follower {
     services: Informer<Service>,
     slices: Informer<EndpointSlice>,
+    pods: Option<Informer<Pod>>,
     catalog: Arc<Catalog>,
     table: Arc<dyn Table>,
     dirty: Arc<Dirty>,
@@ -228,7 +253,12 @@ impl Follower {
     fn view(&self, key: &ObjectKey) -> Option<Arc<ServiceView>> {
         let service = self.services.get(&key.namespace, &key.name)?;
         let slices = self.slices.by_index(SERVICE_INDEX, &key.to_string());
-        Some(Arc::new(ServiceView::new(&service, &slices)))
+        let mut view = ServiceView::new(&service, &slices);
+        if let Some(pods) = &self.pods {
+            let pod = |name: &str| pods.get(&key.namespace, name);
+            view.end(|name| pod(name).is_some_and(|pod| pod.metadata.deletion_timestamp.is_some()));
+        }
+        Some(Arc::new(view))
     }
 
     fn is_untouched(&self, session: &Session) -> bool {
