@@ -30,13 +30,12 @@ impl Table for HostTable {
         self.nftables.generation().during("reading the ruleset's number")
     }
 
-    fn open(&self) -> Result<Proxy> {
+    fn open(&self) -> Result<(Proxy, u32)> {
         dataplane::ensure(&self.nftables, &self.config)?;
         self.pods.reconcile()?;
-        Proxy::open(
-            self.nftables.clone(),
-            Site { node: self.config.node_name.clone(), cluster_dns: self.config.cluster_dns },
-        )
+        let generation = self.generation()?;
+        let site = Site { node: self.config.node_name.clone(), cluster_dns: self.config.cluster_dns };
+        Ok((Proxy::open(self.nftables.clone(), site)?, generation))
     }
 }
 

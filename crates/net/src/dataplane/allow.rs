@@ -36,12 +36,15 @@ impl Allow {
         batch.flush_chain(&chain);
         for range in &self.ranges {
             let first = range.first().octets();
-            batch.add_rule(&chain, &[
-                ipv4::source(Reg(8)),
-                Expr::Bitwise { from: Reg(8), to: Reg(8), mask: range.mask().octets(), xor: [0; 4] },
-                Expr::Compare { reg: Reg(8), op: Op::Equal, with: &first },
-                Expr::Verdict(Verdict::Return),
-            ]);
+            batch.add_rule(
+                &chain,
+                &[
+                    ipv4::source(Reg(8)),
+                    Expr::Bitwise { from: Reg(8), to: Reg(8), mask: range.mask().octets(), xor: [0; 4] },
+                    Expr::Compare { reg: Reg(8), op: Op::Equal, with: &first },
+                    Expr::Verdict(Verdict::Return),
+                ],
+            );
         }
         batch.add_rule(&chain, &[Expr::Verdict(Verdict::Drop)]);
     }

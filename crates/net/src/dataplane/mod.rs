@@ -66,7 +66,8 @@ pub const HOST_PORTS: Set = Set {
 pub const HAIRPINS: Set =
     Set { name: "hairpins", key: &[DataType::Ipv4Address, DataType::Ipv4Address], kind: SetKind::Set };
 
-pub const ALL_SETS: [Set; 9] = [FRONTENDS, GROUPS, REFUSALS, FIREWALL, BACKENDS, MEMBERS, AFFINITY, HOST_PORTS, HAIRPINS];
+pub const ALL_SETS: [Set; 9] =
+    [FRONTENDS, GROUPS, REFUSALS, FIREWALL, BACKENDS, MEMBERS, AFFINITY, HOST_PORTS, HAIRPINS];
 
 /// The chain that answers "port unreachable".
 pub const REJECT_CHAIN: &str = "reject";

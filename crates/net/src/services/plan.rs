@@ -23,7 +23,8 @@ pub enum Map {
 }
 
 impl Map {
-    pub const ALL: [Self; 6] = [Self::Frontends, Self::Groups, Self::Refusals, Self::Firewall, Self::Backends, Self::Members];
+    pub const ALL: [Self; 6] =
+        [Self::Frontends, Self::Groups, Self::Refusals, Self::Firewall, Self::Backends, Self::Members];
 
     pub fn name(self) -> &'static str {
         match self {

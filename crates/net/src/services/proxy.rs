@@ -32,13 +32,14 @@ pub struct Proxy {
     ledger: Ledger,
     /// The chains that are as this version makes them.
     chains: HashSet<Chain>,
+    commits: u32,
 }
 
 impl Proxy {
     /// Takes over what is in the table.
     pub fn open(nftables: Arc<Nftables>, site: Site) -> Result<Self> {
         let ledger = read(&nftables)?;
-        Ok(Self { nftables, site, ledger, chains: HashSet::new() })
+        Ok(Self { nftables, site, ledger, chains: HashSet::new(), commits: 0 })
     }
 
     /// Serves these Services as they are now (`None`: no more). After an error nothing of it has happened, and all
@@ -72,6 +73,11 @@ impl Proxy {
         self.ledger.waiting().cloned().collect()
     }
 
+    /// How many times the table was changed since this was last asked.
+    pub fn take_commits(&mut self) -> u32 {
+        std::mem::take(&mut self.commits)
+    }
+
     fn commit(&mut self, changes: &[Change], chains: &HashSet<Chain>) -> Result<()> {
         if changes.is_empty() {
             return Ok(());
@@ -100,6 +106,7 @@ impl Proxy {
             self.ledger = read(&self.nftables)?;
             return Err(error);
         }
+        self.commits += 1;
         self.chains.extend(new_chains);
         self.flush_datagrams(changes)
     }

@@ -422,7 +422,10 @@ fn views_read_the_api_with_its_defaults() {
         view.endpoints.iter().map(|e| (e.ready, e.serving, e.terminating, e.hostname.as_deref())).collect();
     assert_eq!(states, [(true, true, false, Some("web-0")), (false, true, true, None)]);
     view.end(|pod| pod == "p");
-    assert_eq!((view.endpoints[0].ready, view.endpoints[0].serving, view.endpoints[0].terminating), (false, true, true));
+    assert_eq!(
+        (view.endpoints[0].ready, view.endpoints[0].serving, view.endpoints[0].terminating),
+        (false, true, true)
+    );
 
     let headless = ServiceView::new(&service(json!({"clusterIP": "None", "clusterIPs": ["None"]}), json!({})), &[]);
     assert!(headless.headless && headless.cluster_ips.is_empty());
@@ -448,8 +451,7 @@ fn a_large_cluster_loads_in_one_batch_and_changes_by_elements() {
                 view
             })
             .collect();
-        let update: Vec<_> =
-            services.iter().map(|view| (view.key.clone(), Some(Arc::new(view.clone())))).collect();
+        let update: Vec<_> = services.iter().map(|view| (view.key.clone(), Some(Arc::new(view.clone())))).collect();
         let begin = std::time::Instant::now();
         bed.proxy.update(&update).unwrap();
         let loaded = begin.elapsed();

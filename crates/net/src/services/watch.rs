@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use k8s_openapi::api::{core::v1::{Pod, Service}, discovery::v1::EndpointSlice};
+use k8s_openapi::api::{
+    core::v1::{Pod, Service},
+    discovery::v1::EndpointSlice,
+};
 use knarr_client::{Informer, Informers, ObjectKey};
 use tokio::{sync::Notify, time::Instant};
 
@@ -124,8 +127,8 @@ impl Dirty {
 pub trait Table: Send + Sync + 'static {
     /// A number that changes whenever anyone changes the host's ruleset.
     fn generation(&self) -> Result<u32>;
-    /// Makes again whatever of the table is missing, and reads what it has.
-    fn open(&self) -> Result<Proxy>;
+    /// Makes again whatever of the table is missing, and reads what it has; with the ruleset's number at that time.
+    fn open(&self) -> Result<(Proxy, u32)>;
 }
 
 /// Follows the API until the informers are cancelled. A panic in it is for the caller to restart it after.
@@ -133,12 +136,7 @@ pub trait Table: Send + Sync + 'static {
 /// `pods` are those of this node, if its agent shares them. A pod that is being deleted is told to stop at once,
 /// while its EndpointSlice says so only after a controller has written it: with the pods at hand, no new connection
 /// goes to it in between.
-pub async fn watch(
-    informers: Informers,
-    pods: Option<Informer<Pod>>,
-    catalog: Arc<Catalog>,
-    table: Arc<dyn Table>,
-) {
+pub async fn watch(informers: Informers, pods: Option<Informer<Pod>>, catalog: Arc<Catalog>, table: Arc<dyn Table>) {
     let services = informers.of::<Service>();
     let slices = informers.of::<EndpointSlice>();
     slices.add_index(SERVICE_INDEX, |slice| service_of(slice).map(|key| key.to_string()).into_iter().collect());
@@ -217,10 +215,14 @@ impl Follower {
 
     /// Brings catalog and table up to what the informers have: the changed Services, or all of them in a new session.
     async fn pass(&self, session: Option<Session>) -> Result<Session> {
-        let table = self.table.clone();
-        let (proxy, is_new) = match session {
-            Some(session) => (session.proxy, false),
-            None => (blocking(move || table.open()).await?, true),
+        let is_new = session.is_none();
+        let Session { mut proxy, generation } = match session {
+            Some(session) => session,
+            None => {
+                let table = self.table.clone();
+                let (proxy, generation) = blocking(move || table.open()).await?;
+                Session { proxy, generation }
+            }
         };
         let mut keys = self.dirty.take();
         if is_new {
@@ -238,14 +240,14 @@ impl Follower {
         if is_new {
             self.catalog.set_complete();
         }
-        let table = self.table.clone();
         blocking(move || {
-            let mut proxy = proxy;
             proxy.update(&views)?;
             if is_new {
                 proxy.sweep()?;
             }
-            Ok(Session { proxy, generation: table.generation()? })
+            // Counted, not read: what somebody else does in between must not be taken for our own.
+            let generation = generation.wrapping_add(proxy.take_commits());
+            Ok(Session { proxy, generation })
         })
         .await
     }
@@ -266,7 +268,7 @@ impl Follower {
     }
 }
 
-/// A proxy that knows what is in the table, and the ruleset's number when it last did.
+/// A proxy that knows what is in the table, and the number the ruleset has if nobody else has changed it since.
 struct Session {
     proxy: Proxy,
     generation: u32,
