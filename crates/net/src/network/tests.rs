@@ -17,7 +17,6 @@ use http_body::Frame;
 use http_body_util::{BodyExt as _, Full, StreamBody, combinators::UnsyncBoxBody};
 use k8s_openapi::api::core::v1::Pod;
 use knarr_client::{Informers, informer::Scope};
-use knarr_cri::PodNetwork as _;
 use kube::client::Body;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;

@@ -7,7 +7,7 @@ use super::{
     Links, Mac, NetError, Netlink, Protocol, Route, conntrack,
     netns::in_new_namespace,
     nft::{
-        Batch, ChainHook, ChainKind, DataType, Element, Expr, Family, Hook, Nftables, Reg, Set, SetKind, Value,
+        Batch, ChainHook, ChainKind, CtKey, DataType, Element, Expr, Family, Hook, Nftables, Reg, Set, SetKind, Value,
         Verdict, Words, ipv4,
     },
     sysctl,
@@ -202,6 +202,7 @@ fn tracked_connections_are_found_and_deleted() {
         let mut track = Batch::new(Family::Ipv4, "knarr-test");
         track.add_table();
         track.add_chain("out", Some(ChainHook { kind: ChainKind::Nat, hook: Hook::Output, priority: -100 }));
+        track.add_rule("out", &[Expr::Ct { key: CtKey::State, to: Reg(0) }]);
         nftables.commit(track).unwrap();
         let server = UdpSocket::bind("127.0.0.1:0").unwrap();
         let client = UdpSocket::bind("127.0.0.1:0").unwrap();
