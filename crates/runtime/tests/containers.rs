@@ -4,7 +4,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use knarr_cri::{RuntimeService, v1::*};
+use knarr_cri::{ImageService, RuntimeService, v1::*};
 use support::{Host, container, with_security};
 
 #[tokio::test]
@@ -285,6 +285,126 @@ async fn logs_rotate_and_stats_are_read() {
     let stats = host.runtime.container_stats(ContainerStatsRequest { container_id: id }).await.unwrap().stats.unwrap();
     assert!(stats.memory.unwrap().working_set_bytes.unwrap().value > 0);
     assert!(stats.cpu.unwrap().usage_core_nano_seconds.unwrap().value > 0);
+    host.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_pods_at_once() {
+    let Some(host) = Host::new("many").await else { return };
+    let one = async |n: usize| {
+        let began = Instant::now();
+        let sandbox = host.sandbox_of(PodSandboxConfig {
+            linux: Some(LinuxPodSandboxConfig { cgroup_parent: format!("pod-{n}"), ..Default::default() }),
+            ..host.sandbox_config()
+        });
+        let sandbox = sandbox.await;
+        let made = began.elapsed();
+        let id = host.create(&sandbox, container(&format!("c{n}"), "exec /bin/sleep 1000")).await.unwrap();
+        let created = began.elapsed();
+        host.start(&id).await.unwrap();
+        (sandbox, id, made, created, began.elapsed())
+    };
+    let (_, id, sandbox, created, started) = one(1000).await;
+    eprintln!("one alone: sandbox {sandbox:?}, container {created:?}, started {started:?}");
+    eprintln!("its shim: {}", shim_memory(host.pid(&id).await));
+    let began = Instant::now();
+    let pods = futures::future::join_all((0..12).map(one)).await;
+    eprintln!("12 at once: {:?}", began.elapsed());
+    let began = Instant::now();
+    futures::future::join_all(pods.iter().map(|(sandbox, ..)| host.remove_sandbox(sandbox))).await;
+    eprintln!("removed in {:?}", began.elapsed());
+    host.finish().await;
+}
+
+/// Memory of a container's shim that it shares with no one.
+fn shim_memory(container: i32) -> String {
+    let stat = std::fs::read_to_string(format!("/proc/{container}/stat")).unwrap();
+    let shim = stat.rsplit(')').next().unwrap().split_whitespace().nth(1).unwrap().to_owned();
+    let rollup = std::fs::read_to_string(format!("/proc/{shim}/smaps_rollup")).unwrap();
+    let line = |name: &str| {
+        rollup
+            .lines()
+            .find(|l| l.starts_with(name))
+            .unwrap_or_default()
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    [line("Rss:"), line("Pss:"), line("Private_Dirty:"), line("Anonymous:")].join(", ")
+}
+
+#[tokio::test]
+async fn the_built_in_image_is_there_at_once() {
+    let Some(host) = Host::new("builtin").await else { return };
+    let began = Instant::now();
+    let images = host.runtime.list_images(Default::default()).await.unwrap().images;
+    eprintln!("listing images took {:?}", began.elapsed());
+    let tags: Vec<&str> = images.iter().flat_map(|i| i.repo_tags.iter().map(String::as_str)).collect();
+    assert!(knarr_runtime::images::BUILTIN_NAMES.iter().all(|n| tags.contains(n)), "{tags:?}");
+    let layers = |name: &str| host.runtime.images().find(name).unwrap().unwrap().layers;
+    assert_eq!(layers("knarr.local/demo:v1"), layers("knarr.local/demo:v2"), "the tags share their layer");
+    let sandbox = host.sandbox().await;
+    let mut config = container("demo", "");
+    config.image = Some(ImageSpec { image: "knarr.local/demo:v2".into(), ..Default::default() });
+    config.command.clear();
+    host.run(&sandbox, config).await;
+    wait_for(|| host.log("demo.log") == "demo v2\n").await;
+    host.finish().await;
+}
+
+#[tokio::test]
+async fn pods_may_use_the_hosts_network() {
+    let Some(host) = Host::new("hostnet").await else { return };
+    let mut config = host.sandbox_config();
+    let options = NamespaceOption {
+        network: NamespaceMode::Node.into(),
+        pid: NamespaceMode::Node.into(),
+        ipc: NamespaceMode::Node.into(),
+        ..Default::default()
+    };
+    config.linux.as_mut().unwrap().security_context.as_mut().unwrap().namespace_options = Some(options.clone());
+    let sandbox = host.sandbox_of(config).await;
+    assert!(host.network.attached.lock().unwrap().is_empty(), "the pod network has no part in it");
+    let script = "for ns in net pid ipc uts; do readlink /proc/self/ns/$ns; done";
+    let node = with_security(container("c", script), |s| s.namespace_options = Some(options));
+    let (_, log) = host.script_of(&sandbox, node).await;
+    let own: String = ["net", "pid", "ipc", "uts"]
+        .map(|ns| std::fs::read_link(format!("/proc/self/ns/{ns}")).unwrap().display().to_string() + "\n")
+        .concat();
+    assert_eq!(log, own);
+    host.finish().await;
+}
+
+#[tokio::test]
+async fn privileged_containers_may_mount_and_share_mounts_with_the_host() {
+    let Some(host) = Host::new("privileged").await else { return };
+    let sandbox = host.sandbox().await;
+    let shared = host.directory.path().join("shared");
+    std::fs::create_dir_all(shared.join("in")).unwrap();
+    use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
+    rustix::mount::mount("tmpfs", &shared, "tmpfs", MountFlags::empty(), None).unwrap();
+    rustix::mount::mount_change(&shared, MountPropagationFlags::SHARED).unwrap();
+    std::fs::create_dir_all(shared.join("in")).unwrap();
+    let mut config =
+        with_security(container("p", "mount -t tmpfs none /s/in && echo seen >/s/in/f; ls /dev/pts/ptmx"), |s| {
+            s.privileged = true
+        });
+    config.mounts = vec![Mount {
+        host_path: shared.display().to_string(),
+        container_path: "/s".into(),
+        propagation: MountPropagation::PropagationBidirectional.into(),
+        ..Default::default()
+    }];
+    let (status, log) = host.script_of(&sandbox, config).await;
+    assert_eq!((status.exit_code, log.as_str()), (0, "/dev/pts/ptmx\n"));
+    assert_eq!(
+        std::fs::read_to_string(shared.join("in/f")).unwrap(),
+        "seen\n",
+        "the container's mount is the host's too"
+    );
+    for path in [shared.join("in"), shared] {
+        rustix::mount::unmount(&path, UnmountFlags::DETACH).unwrap();
+    }
     host.finish().await;
 }
 

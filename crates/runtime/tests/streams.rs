@@ -20,9 +20,10 @@ fn request(id: &str, script: &str) -> ExecRequest {
 async fn exec_runs_beside_the_container() {
     let Some(host) = Host::new("exec").await else { return };
     let sandbox = host.sandbox().await;
-    let id = host.run(&sandbox, container("c", "exec sleep 1000")).await;
+    // With its path, so that busybox's shell really executes it and does not play it.
+    let id = host.run(&sandbox, container("c", "exec /bin/sleep 1000")).await;
     assert_eq!(host.exec(&id, "echo out; echo err >&2; exit 9").await, (9, "out\n".into(), "err\n".into()));
-    assert_eq!(host.exec(&id, "ps -o args | grep -c '^sleep 1000$'; hostname").await.1, "1\nknarr-pod\n");
+    assert_eq!(host.exec(&id, "ps -o args | grep -c '^/bin/sleep 1000$'; hostname").await.1, "1\nknarr-pod\n");
     // Streams both ways.
     let mut session =
         host.runtime.exec(ExecRequest { stdin: true, stdout: true, ..request(&id, "cat; exit 4") }).await.unwrap();

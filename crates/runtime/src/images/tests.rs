@@ -1,1 +1,205 @@
+use std::{fs, io::Write, os::unix::fs::MetadataExt};
 
+use super::*;
+
+fn root() -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        eprintln!("SKIPPED: unpacking layers needs root");
+    }
+    root
+}
+
+/// One entry of a test layer.
+enum Entry<'a> {
+    File(&'a str, &'a str),
+    Directory(&'a str),
+    Symlink(&'a str, &'a str),
+    Link(&'a str, &'a str),
+}
+
+fn layer(entries: &[Entry<'_>]) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    for entry in entries {
+        let mut header = tar::Header::new_gnu();
+        header.set_mode(0o4755);
+        header.set_uid(7);
+        header.set_gid(8);
+        header.set_mtime(1_000_000_000);
+        header.set_size(0);
+        let raw = |header: &mut tar::Header, name: &str| {
+            // Names are written as they are: the library would refuse the dangerous ones.
+            header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
+        };
+        match entry {
+            Entry::File(name, text) => {
+                raw(&mut header, name);
+                header.set_size(text.len() as u64);
+                header.set_cksum();
+                builder.append(&header, text.as_bytes()).unwrap();
+            }
+            Entry::Directory(name) => {
+                raw(&mut header, name);
+                header.set_entry_type(tar::EntryType::Directory);
+                header.set_cksum();
+                builder.append(&header, &[][..]).unwrap();
+            }
+            Entry::Symlink(name, to) | Entry::Link(name, to) => {
+                raw(&mut header, name);
+                let link = matches!(entry, Entry::Link(..));
+                header.set_entry_type(if link { tar::EntryType::Link } else { tar::EntryType::Symlink });
+                header.as_old_mut().linkname[..to.len()].copy_from_slice(to.as_bytes());
+                header.set_cksum();
+                builder.append(&header, &[][..]).unwrap();
+            }
+        }
+    }
+    builder.into_inner().unwrap()
+}
+
+fn unpacked(entries: &[Entry<'_>]) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    unpack::unpack(&layer(entries)[..], dir.path()).unwrap();
+    dir
+}
+
+#[test]
+fn files_keep_owner_mode_and_time() {
+    if !root() {
+        return;
+    }
+    use Entry::{Directory, File, Link, Symlink};
+    let dir =
+        unpacked(&[Directory("d/"), File("d/f", "text"), Link("d/hard", "d/f"), Symlink("d/soft", "/etc/passwd")]);
+    let of = |name: &str| fs::symlink_metadata(dir.path().join(name)).unwrap();
+    assert_eq!((of("d/f").uid(), of("d/f").gid(), of("d/f").mode() & 0o7777), (7, 8, 0o4755));
+    assert_eq!((of("d/f").mtime(), of("d").mtime()), (1_000_000_000, 1_000_000_000));
+    assert_eq!(of("d/f").ino(), of("d/hard").ino());
+    assert_eq!((of("d/soft").uid(), fs::read_link(dir.path().join("d/soft")).unwrap()), (7, "/etc/passwd".into()));
+}
+
+#[test]
+fn nothing_is_written_outside_the_layer() {
+    if !root() {
+        return;
+    }
+    use Entry::{File, Symlink};
+    let outside = tempfile::tempdir().unwrap();
+    let target = outside.path().to_str().unwrap().to_owned();
+    let dir = tempfile::tempdir().unwrap();
+    for entries in [
+        vec![Symlink("out", &target), File("out/evil", "x")],
+        vec![File("../../../../../../../../../../tmp/knarr-evil", "x")],
+        vec![Symlink("up", "../../../../../../../.."), File("up/tmp/knarr-evil", "x")],
+    ] {
+        // Refused or kept inside, but never followed.
+        let _ = unpack::unpack(&layer(&entries)[..], dir.path());
+    }
+    assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
+    assert!(!Path::new("/tmp/knarr-evil").exists());
+}
+
+#[test]
+fn deletions_become_overlay_marks() {
+    if !root() {
+        return;
+    }
+    use Entry::{Directory, File};
+    let dir = unpacked(&[Directory("d/"), File(".wh.gone", ""), File("d/.wh..wh..opq", "")]);
+    let gone = fs::symlink_metadata(dir.path().join("gone")).unwrap();
+    assert_eq!((gone.mode() & 0o170_000, gone.rdev()), (0o020_000, 0), "a character device 0:0");
+    let mut value = [0u8; 8];
+    let length = rustix::fs::getxattr(dir.path().join("d"), "trusted.overlay.opaque", &mut value).unwrap();
+    assert_eq!(&value[..length], b"y");
+    assert!(!dir.path().join(".wh.gone").exists());
+}
+
+/// An OCI layout directory with one gzipped layer; gives the layer's blob for spoiling.
+fn oci_layout(directory: &Path, text: &str) -> PathBuf {
+    use sha2::Digest;
+    let blobs = directory.join("blobs/sha256");
+    fs::create_dir_all(&blobs).unwrap();
+    let put = |bytes: &[u8]| {
+        let digest = builtin::hex(&sha2::Sha256::digest(bytes));
+        fs::write(blobs.join(&digest), bytes).unwrap();
+        digest
+    };
+    let plain = layer(&[Entry::File("f", text)]);
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    packed.write_all(&plain).unwrap();
+    let packed = put(&packed.finish().unwrap());
+    let diff_id = builtin::hex(&sha2::Sha256::digest(&plain));
+    let config = put(format!(
+        r#"{{"config":{{"Cmd":["/f"],"User":"9"}},"rootfs":{{"type":"layers","diff_ids":["sha256:{diff_id}"]}}}}"#
+    )
+    .as_bytes());
+    let descriptor = |digest: &str| format!(r#"{{"digest":"sha256:{digest}","size":1}}"#);
+    let manifest =
+        put(format!(r#"{{"config":{},"layers":[{}]}}"#, descriptor(&config), descriptor(&packed)).as_bytes());
+    let named = format!(
+        r#"{{"manifests":[{{"digest":"sha256:{manifest}","annotations":{{"org.opencontainers.image.ref.name":"example.com/a:1"}}}}]}}"#
+    );
+    fs::write(directory.join("index.json"), named).unwrap();
+    fs::write(directory.join("oci-layout"), "{}").unwrap();
+    blobs.join(packed)
+}
+
+#[test]
+fn an_oci_layout_is_imported_found_and_removed() {
+    if !root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let store = ImageStore::open(dir.path()).unwrap();
+    let layouts = dir.path().join("archives");
+    oci_layout(&layouts.join("one"), "v1");
+    let imported = store.import_directory(&layouts).unwrap();
+    assert_eq!(imported[0].1.as_ref().unwrap(), &["example.com/a:1"]);
+    assert!(store.import_directory(&layouts).unwrap().is_empty(), "each archive is read once");
+    let image = store.find("example.com/a:1").unwrap().unwrap();
+    assert_eq!((image.config.user.as_str(), image.config.cmd.as_slice()), ("9", &["/f".to_owned()][..]));
+    assert_eq!(store.find(&image.id).unwrap().as_ref(), Some(&image));
+    let digest = image.digests.first().unwrap().clone();
+    assert_eq!(store.find(&digest).unwrap().as_ref(), Some(&image));
+    let layer = store.layer_root().join(&store.layer_names(&image).unwrap()[0]);
+    assert_eq!(fs::read_to_string(layer.join("f")).unwrap(), "v1");
+    // Another process's view of the same store.
+    assert!(ImageStore::open(dir.path()).unwrap().remove("example.com/a:1").unwrap());
+    assert_eq!((store.find("example.com/a:1").unwrap(), layer.exists()), (None, false));
+    assert!(!store.remove("example.com/a:1").unwrap());
+}
+
+#[test]
+fn damaged_archives_are_refused_and_leave_nothing() {
+    if !root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let store = ImageStore::open(dir.path()).unwrap();
+    let layout = dir.path().join("bad");
+    let blob = oci_layout(&layout, "v1");
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    packed.write_all(&layer(&[Entry::File("f", "other")])).unwrap();
+    fs::write(&blob, packed.finish().unwrap()).unwrap();
+    let error = store.import(&layout).unwrap_err();
+    assert!(matches!(error, ImageError::Layer { .. }), "{error}");
+    fs::write(dir.path().join("junk.tar"), b"not an archive at all").unwrap();
+    let error = store.import(&dir.path().join("junk.tar")).unwrap_err();
+    assert!(matches!(error, ImageError::Archive { .. }), "{error}");
+    assert!(store.list().unwrap().is_empty());
+    assert_eq!(fs::read_dir(store.layer_root()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_newer_image_takes_the_name_over() {
+    let mut index = index::Index::default();
+    let image = |id: &str| Image {
+        id: id.into(),
+        names: ["r/a:1".to_owned()].into(),
+        layers: vec![id.into()],
+        ..Image::default()
+    };
+    index.add(image("old"));
+    index.add(image("new"));
+    assert_eq!(index.images.keys().collect::<Vec<_>>(), ["new"]);
+}
