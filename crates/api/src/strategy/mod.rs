@@ -10,8 +10,11 @@ mod check;
 pub mod convert;
 mod core;
 mod defaults;
+mod devices;
+mod discovery;
 mod event;
 mod extension;
+mod flow;
 mod networking;
 pub mod pod;
 mod policy;
@@ -169,10 +172,10 @@ fn rules_of(group: &str, kind: &str) -> &'static rules::Rules {
         ("batch", "CronJob") => &batch::CRON_JOB,
         ("batch", "Job") => &batch::JOB,
         ("certificates.k8s.io", "CertificateSigningRequest") => &policy::CERTIFICATE_SIGNING_REQUEST,
-        ("coordination.k8s.io", "Lease") => &networking::LEASE,
-        ("discovery.k8s.io", "EndpointSlice") => &networking::ENDPOINT_SLICE,
-        ("flowcontrol.apiserver.k8s.io", "FlowSchema") => &networking::FLOW_SCHEMA,
-        ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration") => &networking::PRIORITY_LEVEL,
+        ("coordination.k8s.io", "Lease") => &discovery::LEASE,
+        ("discovery.k8s.io", "EndpointSlice") => &discovery::ENDPOINT_SLICE,
+        ("flowcontrol.apiserver.k8s.io", "FlowSchema") => &flow::FLOW_SCHEMA,
+        ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration") => &flow::PRIORITY_LEVEL,
         ("networking.k8s.io", "Ingress") => &networking::INGRESS,
         ("networking.k8s.io", "IngressClass") => &networking::INGRESS_CLASS,
         ("networking.k8s.io", "IPAddress") => &networking::IP_ADDRESS,
@@ -184,10 +187,10 @@ fn rules_of(group: &str, kind: &str) -> &'static rules::Rules {
         ("rbac.authorization.k8s.io", "ClusterRoleBinding") => &rbac::CLUSTER_ROLE_BINDING,
         ("rbac.authorization.k8s.io", "Role") => &rbac::ROLE,
         ("rbac.authorization.k8s.io", "RoleBinding") => &rbac::ROLE_BINDING,
-        ("resource.k8s.io", "DeviceClass") => &storage::DEVICE_CLASS,
-        ("resource.k8s.io", "ResourceClaim") => &storage::RESOURCE_CLAIM,
-        ("resource.k8s.io", "ResourceClaimTemplate") => &storage::RESOURCE_CLAIM_TEMPLATE,
-        ("resource.k8s.io", "ResourceSlice") => &storage::RESOURCE_SLICE,
+        ("resource.k8s.io", "DeviceClass") => &devices::DEVICE_CLASS,
+        ("resource.k8s.io", "ResourceClaim") => &devices::RESOURCE_CLAIM,
+        ("resource.k8s.io", "ResourceClaimTemplate") => &devices::RESOURCE_CLAIM_TEMPLATE,
+        ("resource.k8s.io", "ResourceSlice") => &devices::RESOURCE_SLICE,
         ("scheduling.k8s.io", "PriorityClass") => &policy::PRIORITY_CLASS,
         ("storage.k8s.io", "CSIDriver") => &storage::CSI_DRIVER,
         ("storage.k8s.io", "CSINode") => &storage::CSI_NODE,

@@ -1,4 +1,4 @@
-//! Ingresses, network policies, address ranges, and the slices that endpoints are kept in.
+//! Ingresses, network policies and ranges of addresses.
 
 use serde_json::{Value, json};
 
@@ -9,7 +9,7 @@ use super::{
 use crate::{
     field::{FieldError, FieldPath},
     meta::{NameRule, names},
-    value::{get, int, is_empty, is_set, items, items_mut, object_at, set_default, text},
+    value::{get, int, is_empty, is_set, items, items_mut, set_default, text},
 };
 
 const SPEC: FieldPath<'static> = FieldPath::new("spec");
@@ -272,126 +272,6 @@ pub(super) static SERVICE_CIDR: Rules = Rules {
         if part == Part::Main {
             check::immutable(&new["spec"]["cidrs"], &old["spec"]["cidrs"], &SPEC.child("cidrs"), errors);
         }
-    },
-    ..Rules::WITH_STATUS
-};
-
-pub(super) static ENDPOINT_SLICE: Rules = Rules {
-    generation: Generation::Content,
-    default: |object| {
-        let Some(object) = object.as_object_mut() else { return };
-        for port in items_mut(object, "ports").iter_mut().filter_map(Value::as_object_mut) {
-            set_default(port, "protocol", "TCP");
-            if get(port, "name").is_null() {
-                port.insert("name".into(), "".into());
-            }
-        }
-    },
-    validate: endpoint_slice,
-    validate_update: |new, old, _, errors| {
-        check::immutable(&new["addressType"], &old["addressType"], &FieldPath::new("addressType"), errors);
-    },
-    ..Rules::DATA
-};
-
-fn endpoint_slice(object: &Value, errors: &mut Errors) {
-    let kinds = ["FQDN", "IPv4", "IPv6"];
-    check::one_of(&object["addressType"], &kinds, &FieldPath::new("addressType"), errors);
-    let list = FieldPath::new("endpoints");
-    if items(&object["endpoints"]).len() > 1000 {
-        errors.push(FieldError::too_many(&list, items(&object["endpoints"]).len(), 1000));
-    }
-    for (i, endpoint) in items(&object["endpoints"]).iter().enumerate() {
-        let path = list.index(i);
-        let addresses = path.child("addresses");
-        if items(&endpoint["addresses"]).is_empty() {
-            errors.push(FieldError::required(&addresses, "must contain at least 1 address"));
-        }
-        for (i, address) in items(&endpoint["addresses"]).iter().map(text).enumerate() {
-            let path = addresses.index(i);
-            match text(&object["addressType"]) {
-                "IPv4" if address.parse::<std::net::Ipv4Addr>().is_err() => {
-                    errors.push(FieldError::invalid(&path, address, "must be a valid IPv4 address"));
-                }
-                "IPv6" if address.parse::<std::net::Ipv6Addr>().is_err() => {
-                    errors.push(FieldError::invalid(&path, address, "must be a valid IPv6 address"));
-                }
-                "FQDN" => check::faults(names::subdomain(address), address, &path, errors),
-                _ => {}
-            }
-        }
-    }
-    let list = FieldPath::new("ports");
-    let mut taken: Vec<&str> = Vec::new();
-    for (i, port) in items(&object["ports"]).iter().enumerate() {
-        let path = list.index(i);
-        let name = text(&port["name"]);
-        if taken.contains(&name) {
-            errors.push(FieldError::duplicate(&path.child("name"), name));
-        }
-        taken.push(name);
-        check::optional_name(&port["name"], names::label, &path.child("name"), errors);
-        check::protocol(&port["protocol"], &path.child("protocol"), errors);
-    }
-}
-
-pub(super) static LEASE: Rules = Rules {
-    create_on_update: true,
-    unconditional_update: false,
-    validate: |object, errors| {
-        let spec = &object["spec"];
-        for (key, low) in [("leaseDurationSeconds", 1), ("leaseTransitions", 0)] {
-            if is_set(&spec[key]) && int(&spec[key]) < low {
-                let why = if low == 1 { check::MUST_BE_POSITIVE } else { check::NOT_NEGATIVE };
-                errors.push(FieldError::invalid(&SPEC.child(key), spec[key].clone(), why));
-            }
-        }
-    },
-    ..Rules::DATA
-};
-
-pub(super) static PRIORITY_LEVEL: Rules = Rules {
-    default: |object| {
-        let Some(spec) = defaults::spec(object) else { return };
-        if get(spec, "type") == "Limited"
-            && let Some(limited) = object_at(spec, "limited")
-        {
-            set_default(limited, "nominalConcurrencyShares", 30);
-            set_default(limited, "lendablePercent", 0);
-            if let Some(response) = object_at(limited, "limitResponse") {
-                set_default(response, "type", "Reject");
-                if get(response, "type") == "Queue"
-                    && let Some(queuing) = object_at(response, "queuing")
-                {
-                    set_default(queuing, "queues", 64);
-                    set_default(queuing, "handSize", 8);
-                    set_default(queuing, "queueLengthLimit", 50);
-                }
-            }
-        } else if get(spec, "type") == "Exempt"
-            && let Some(exempt) = object_at(spec, "exempt")
-        {
-            set_default(exempt, "nominalConcurrencyShares", 0);
-            set_default(exempt, "lendablePercent", 0);
-        }
-    },
-    validate: |object, errors| {
-        check::one_of(&object["spec"]["type"], &["Exempt", "Limited"], &SPEC.child("type"), errors);
-    },
-    ..Rules::WITH_STATUS
-};
-
-pub(super) static FLOW_SCHEMA: Rules = Rules {
-    default: |object| {
-        if let Some(spec) = defaults::spec(object) {
-            set_default(spec, "matchingPrecedence", 1000);
-        }
-    },
-    validate: |object, errors| {
-        let spec = &object["spec"];
-        check::in_range(&spec["matchingPrecedence"], 1, 10_000, &SPEC.child("matchingPrecedence"), errors);
-        let level = SPEC.child("priorityLevelConfiguration");
-        check::name(&spec["priorityLevelConfiguration"]["name"], names::subdomain, &level.child("name"), errors);
     },
     ..Rules::WITH_STATUS
 };

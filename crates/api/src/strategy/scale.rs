@@ -26,15 +26,12 @@ pub fn read(object: &Value) -> Value {
     if !selector.requirements().is_empty() {
         status["selector"] = selector.to_string().into();
     }
-    let mut spec = serde_json::Map::new();
-    if int(&object["spec"]["replicas"]) != 0 {
-        spec.insert("replicas".into(), object["spec"]["replicas"].clone());
-    }
+    let spec = json!({"replicas": int(&object["spec"]["replicas"])});
     json!({"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": own, "spec": spec, "status": status})
 }
 
-/// Puts the replicas of a Scale into its object; a resourceVersion that the Scale carries comes along, so that a
-/// stale write is noticed.
+/// Puts the replicas of a Scale into its object. A resourceVersion and a uid that the Scale carries come along, so that
+/// a stale write, or one meant for another object of that name, is noticed.
 pub fn write(scale: &Value, object: &mut Value) {
     let replicas = int(&scale["spec"]["replicas"]);
     if let Some(spec) = object.as_object_mut().and_then(|object| object_at(object, "spec"))
@@ -42,10 +39,12 @@ pub fn write(scale: &Value, object: &mut Value) {
     {
         spec.insert("replicas".into(), replicas.into());
     }
-    if !text(&scale["metadata"]["resourceVersion"]).is_empty()
-        && let Some(meta) = object.get_mut("metadata")
-    {
-        keep(meta, &scale["metadata"], "resourceVersion");
+    for key in ["resourceVersion", "uid"] {
+        if !text(&scale["metadata"][key]).is_empty()
+            && let Some(meta) = object.get_mut("metadata")
+        {
+            keep(meta, &scale["metadata"], key);
+        }
     }
 }
 
@@ -93,6 +92,6 @@ mod tests {
         let object =
             json!({"kind": "ReplicationController", "spec": {"replicas": 0, "selector": {"b": "2", "a": "1"}}});
         let scale = read(&object);
-        assert_eq!((&scale["status"]["selector"], &scale["spec"]), (&json!("a=1,b=2"), &json!({})));
+        assert_eq!((&scale["status"]["selector"], &scale["spec"]), (&json!("a=1,b=2"), &json!({"replicas": 0})));
     }
 }
