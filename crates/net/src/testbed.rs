@@ -14,7 +14,7 @@ use std::{
 use knarr_cri::{NetworkRequest, PortMapping};
 use knarr_os::net::{
     LinkConfig, Links, Mac, Route,
-    netns::{CURRENT, in_namespace, in_new_namespace},
+    netns::{in_namespace, in_new_namespace},
 };
 
 use crate::{Config, network::Base, pods::PodNetworkHandle};
@@ -214,6 +214,5 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> T {
 /// The file of the calling thread's network namespace, for those who have to come back.
 pub fn here() -> PathBuf {
     let id = fs::read_link("/proc/thread-self").unwrap();
-    let _ = CURRENT;
     Path::new("/proc").join(id).join("ns/net")
 }

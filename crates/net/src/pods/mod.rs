@@ -11,6 +11,7 @@ mod ipam;
 mod tests;
 
 use std::{
+    collections::HashSet,
     net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -41,9 +42,10 @@ pub struct Pods {
 }
 
 impl Pods {
-    /// Takes over the attachments that are there, and undoes those that have lost their link.
+    /// Takes over the attachments that are there, and takes back the addresses of those that are not.
     pub fn open(config: &Config, links: Links, nftables: Arc<Nftables>, mtu: u32) -> Result<Self> {
-        let ipam = Ipam::open(config.records_dir().join("addresses"), config.pod_cidr)?;
+        let mut ipam = Ipam::open(config.records_dir().join("addresses"), config.pod_cidr)?;
+        release_lost(&mut ipam, &links)?;
         let pods = Self { config: config.clone(), links, nftables, ipam: Mutex::new(ipam), mtu };
         pods.reconcile()?;
         Ok(pods)
@@ -124,6 +126,11 @@ impl Pods {
         ipam.release(sandbox_id)
     }
 
+    #[cfg(test)]
+    pub fn leases(&self) -> Vec<Lease> {
+        self.ipam.lock().unwrap_or_else(PoisonError::into_inner).leases().cloned().collect()
+    }
+
     /// Detaches every sandbox that `alive` does not know: those that ended while nobody watched.
     pub fn retain(&self, alive: impl Fn(&str) -> bool) -> Result<()> {
         let ids: Vec<_> = {
@@ -132,6 +139,14 @@ impl Pods {
         };
         ids.iter().try_for_each(|id| self.detach(id))
     }
+}
+
+/// A link ends with its pod's network namespace: after the machine was started anew there are none, and the addresses
+/// are free.
+fn release_lost(ipam: &mut Ipam, links: &Links) -> Result<()> {
+    let there: HashSet<_> = links.list().during("listing links")?.into_iter().map(|link| link.name).collect();
+    let ids: Vec<_> = ipam.leases().map(|lease| lease.sandbox_id.clone()).collect();
+    ids.iter().filter(|id| !there.contains(&names::pod_link(id))).try_for_each(|id| ipam.release(id))
 }
 
 fn hairpin(lease: &Lease) -> Element {

@@ -123,6 +123,18 @@ fn a_restart_takes_over_and_a_reset_leaves_nothing() {
         let (_b, b_ip) = pod(&network, "b", 80, Vec::new());
         assert_ne!(a_ip, b_ip);
 
+        // As after a reboot: links are gone, records are not.
+        Links::open().unwrap().remove(&crate::names::pod_link("b")).unwrap();
+        let leases = |base: &crate::network::Base| {
+            let ids = base.pods.leases().into_iter().map(|lease| lease.sandbox_id);
+            ids.collect::<BTreeSet<_>>()
+        };
+        let base = crate::network::Base::set_up(&node.config).unwrap();
+        assert_eq!(leases(&base), BTreeSet::from(["a".to_owned()]));
+        base.pods.retain(|id| id != "a").unwrap();
+        assert_eq!(leases(&base), BTreeSet::new());
+        assert!(outside.run(|| ask_tcp((NODE_IP, 8080))).is_err());
+
         crate::reset(node.dir.path()).unwrap();
         assert_eq!(state(), before);
         assert!(!node.dir.path().join("net").exists());

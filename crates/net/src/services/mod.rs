@@ -1,6 +1,7 @@
 //! Services: what the API says of them ([`view`]), which elements the table must have for that ([`plan`]), and the
-//! loop that makes it so ([`proxy`]).
+//! executor that makes it so ([`proxy`]), driven by what changes in the API ([`watch`](mod@watch)).
 
+mod catalog;
 mod ledger;
 mod plan;
 mod proxy;
@@ -9,9 +10,10 @@ mod tests;
 mod view;
 mod watch;
 
+pub use catalog::Catalog;
 pub use plan::Site;
 pub use proxy::Proxy;
 #[cfg(test)]
 pub use view::EndpointPort;
 pub use view::{Endpoint, ServicePort, ServiceView};
-pub use watch::{Catalog, Table, watch};
+pub use watch::{Table, watch};

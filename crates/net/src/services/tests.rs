@@ -134,6 +134,23 @@ fn every_way_in_leads_to_an_endpoint() {
 }
 
 #[test]
+fn a_process_of_the_node_can_be_an_endpoint() {
+    on_node(|| {
+        let mut bed = Bed::new();
+        let (client, client_ip) = pod(&bed.network, "client", 8080, Vec::new());
+        serve_here("api", 8080);
+        bed.set(&service(&[NODE_IP]));
+        assert_eq!(
+            client.run(|| ask_tcp((CLUSTER_IP, 80)).unwrap()),
+            Answer { name: "api".into(), peer: client_ip.into() }
+        );
+        assert_eq!(ask_tcp((CLUSTER_IP, 80)).unwrap().name, "api");
+        assert_eq!(bed.outside.run(|| ask_tcp((NODE_IP, NODE_PORT)).unwrap().name), "api");
+        assert_eq!(ask_tcp((Ipv4Addr::LOCALHOST, NODE_PORT)).unwrap().name, "api");
+    });
+}
+
+#[test]
 fn connections_are_spread_evenly() {
     on_node(|| {
         let mut bed = Bed::new();

@@ -28,6 +28,3 @@ fn on_own_thread<T: Send>(work: impl FnOnce() -> io::Result<T> + Send) -> io::Re
         worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
 }
-
-/// The file that holds the calling thread's network namespace.
-pub const CURRENT: &str = "/proc/thread-self/ns/net";
