@@ -15,6 +15,7 @@ use http::{HeaderMap, StatusCode};
 use knarr_api::{
     registry::{Resource, by_plural},
     status::ApiError,
+    strategy,
 };
 
 pub use selection::Selection;
@@ -136,6 +137,15 @@ pub async fn serve(context: Context, request: http::Request<Body>) -> Result<Res
     if context.subresource == "scale" {
         return scale::serve(&context, request.into_body()).await;
     }
+    let deprecation = strategy::deprecation(context.resource);
+    let mut response = generic(context, request).await?;
+    if let Some(warning) = deprecation {
+        add_warnings(&mut response, &[warning.to_owned()]);
+    }
+    Ok(response)
+}
+
+async fn generic(context: Context, request: http::Request<Body>) -> Result<Response, ApiError> {
     match context.info.verb {
         "get" => object::get(&context).await,
         "list" => list::list(&context).await,
