@@ -5,6 +5,7 @@
 mod bench;
 mod demo;
 mod graph;
+mod protobuf_facts;
 mod run;
 mod schema_facts;
 mod setup;
@@ -19,6 +20,7 @@ const USAGE: &str = "usage: ./x COMMAND
   build   the release binary alone
   bench   this project's benchmarks
   setup   only install what the tests need
+  protobuf-facts DIR  print crates/api/data/protobuf-1.35.tsv, made from the sources of the k8s-pb crate
   schema-facts FILE   print crates/api/data/schema-facts-1.36.tsv, made from upstream's swagger.json";
 
 fn main() -> Result<()> {
@@ -29,6 +31,7 @@ fn main() -> Result<()> {
         Some("build") => run::release_binary().map(|path| println!("{}", path.display())),
         Some("bench") => bench::run(&args[1..]),
         Some("setup") => setup::everything().map(drop),
+        Some("protobuf-facts") => protobuf_facts::run(&args[1..]),
         Some("schema-facts") => schema_facts::run(&args[1..]),
         Some("help" | "--help" | "-h") | None => {
             println!("{USAGE}");

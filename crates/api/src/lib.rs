@@ -6,6 +6,7 @@ pub mod meta;
 pub mod openapi;
 pub mod patch;
 pub mod print;
+pub mod protobuf;
 pub mod quantity;
 pub mod registry;
 pub mod schema;

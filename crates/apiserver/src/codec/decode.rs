@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, header};
 use http_body_util::BodyExt;
-use knarr_api::{field::quote, schema, status::ApiError};
+use knarr_api::{field::quote, protobuf, schema, status::ApiError};
 use serde_json::{Map, Value};
 
 use super::json;
@@ -12,7 +12,7 @@ use crate::{contract::Body, write::Validation};
 /// Upstream's limit of a request body.
 pub const MAX_BODY_BYTES: usize = 3 << 20;
 
-const OFFERED: [&str; 2] = ["application/json", "application/yaml"];
+const OFFERED: [&str; 3] = ["application/json", "application/yaml", protobuf::MEDIA_TYPE];
 
 /// The whole body, or 413.
 pub async fn read_body(mut body: Body) -> Result<Bytes, ApiError> {
@@ -41,10 +41,17 @@ pub fn media_type(headers: &HeaderMap) -> &str {
     content_type.split(';').next().unwrap_or_default().trim()
 }
 
-/// A JSON or YAML document, and the keys that occur twice in it.
+fn is_readable(headers: &HeaderMap) -> bool {
+    matches!(media_type(headers), "" | "application/json" | "application/yaml" | "text/json" | protobuf::MEDIA_TYPE)
+}
+
+/// A document, and the keys that occur twice in it.
 pub fn parse_document(headers: &HeaderMap, body: &[u8]) -> Result<(Value, Vec<String>), String> {
     match media_type(headers) {
         "application/yaml" | "application/apply-patch+yaml" => parse_yaml(body),
+        protobuf::MEDIA_TYPE => {
+            protobuf::decode(body).map(|object| (object, Vec::new())).map_err(|cause| cause.to_string())
+        }
         _ => json::parse(body).map_err(|cause| go_json_error(body, &cause)),
     }
 }
@@ -69,7 +76,7 @@ pub fn decode_object(
     validation: Validation,
     warnings: &mut Vec<String>,
 ) -> Result<Value, ApiError> {
-    if !matches!(media_type(headers), "" | "application/json" | "application/yaml" | "text/json") {
+    if !is_readable(headers) {
         return Err(ApiError::unsupported_media_type(&OFFERED));
     }
     let unrecognised = |why: String| {
@@ -175,7 +182,7 @@ pub fn decode_options(headers: &HeaderMap, body: &[u8]) -> Result<Value, ApiErro
     if body.is_empty() {
         return Ok(Value::Object(Map::new()));
     }
-    if !matches!(media_type(headers), "" | "application/json" | "application/yaml" | "text/json") {
+    if !is_readable(headers) {
         return Err(ApiError::unsupported_media_type(&OFFERED));
     }
     let (options, _) = parse_document(headers, body).map_err(ApiError::bad_request)?;

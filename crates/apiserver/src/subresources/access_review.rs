@@ -139,8 +139,6 @@ impl SubresourceHandler for AccessReviews {
         }
         let user = if is_self { request.user } else { subject(&review["spec"]) };
         let status = self.decide(&user, &review["spec"]).await;
-        review["apiVersion"] = API_VERSION.into();
-        review["kind"] = kind.into();
         if !review["metadata"].is_object() {
             review["metadata"] = json!({});
         }

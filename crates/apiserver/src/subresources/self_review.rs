@@ -80,8 +80,6 @@ impl SubresourceHandler for SelfReviews {
             }
             self.rules(&request.user, namespace)
         };
-        review["apiVersion"] = api_version.into();
-        review["kind"] = kind.into();
         if !review["metadata"].is_object() {
             review["metadata"] = json!({});
         }

@@ -58,8 +58,6 @@ impl TokenRequests {
             .map_err(|error| ApiError::internal(format!("the token could not be signed: {error}")))?;
 
         let at = |seconds: i64| jiff::Timestamp::from_second(seconds).map(knarr_api::time::seconds).unwrap_or_default();
-        wanted["apiVersion"] = API_VERSION.into();
-        wanted["kind"] = "TokenRequest".into();
         wanted["metadata"] = json!({ "name": account, "namespace": namespace, "creationTimestamp": at(claims.iat) });
         wanted["spec"]["audiences"] = json!(claims.aud);
         wanted["spec"]["expirationSeconds"] = lifetime_seconds.into();

@@ -46,8 +46,6 @@ impl SubresourceHandler for TokenReviews {
                 json!({ "authenticated": false, "user": {}, "error": format!("invalid bearer token, {error}") })
             }
         };
-        review["apiVersion"] = "authentication.k8s.io/v1".into();
-        review["kind"] = "TokenReview".into();
         if !review["metadata"].is_object() {
             review["metadata"] = json!({});
         }
