@@ -21,6 +21,8 @@ pub enum NetworkError {
         #[source]
         source: io::Error,
     },
+    #[error("the {what} range {range} is in use on this host: link {link} leads to {found}; choose another range")]
+    RangeTaken { what: &'static str, range: Ipv4Cidr, link: String, found: Ipv4Cidr },
     #[error("no pod address is left in {range}: all are in use; delete pods, or give the node a larger range")]
     NoAddressLeft { range: Ipv4Cidr },
     #[error("the host port {port} is taken by another pod")]

@@ -1,19 +1,26 @@
 //! What the node itself needs: its link in the pod network, the routes, and the kernel settings, which are noted
 //! before they are changed so that a reset can put them back.
 
-use std::{collections::BTreeMap, fs, io, path::Path};
+use std::{collections::BTreeMap, fs, io, net::IpAddr, path::Path};
 
-use knarr_os::net::{Links, Route, sysctl};
+use knarr_os::net::{
+    Links, Route,
+    nft::{BaseChain, Hook, Nftables},
+    sysctl,
+};
 
 use crate::{
-    Config,
+    Config, Ipv4Cidr,
     error::{During, NetworkError, Result},
-    names::{self, LINK_PREFIX, NODE_LINK},
+    names::{self, LINK_PREFIX, NODE_LINK, TABLE},
 };
 
 const DEFAULT_MTU: u32 = 1500;
 /// The settings of the whole host that are changed. Forwarding is what makes it a router for its pods.
 const SETTINGS: &[(&str, &str)] = &[("ipv4/ip_forward", "1")];
+/// `NFPROTO_INET` and `NFPROTO_IPV4`
+const INET: u8 = 1;
+const IPV4: u8 = 2;
 const RECORD: &str = "sysctls.json";
 
 /// The largest packet that leaves the host in one piece.
@@ -23,6 +30,27 @@ pub fn uplink_mtu(links: &Links) -> Result<u32> {
     };
     let all = links.list().during("listing links")?;
     Ok(all.iter().find(|link| link.index == index).map_or(DEFAULT_MTU, |link| link.mtu))
+}
+
+/// Refuses ranges that another program routes to already: another cluster's leftovers, a VPN. A wider route of
+/// theirs does no harm, for ours are narrower and win.
+pub fn check_ranges(links: &Links, config: &Config) -> Result<()> {
+    let all = links.list().during("listing links")?;
+    let name = |index| all.iter().find(|link| link.index == index).map_or("", |link| &link.name);
+    for route in links.routes().during("listing routes")? {
+        let IpAddr::V4(destination) = route.destination else { continue };
+        let Some(found) = Ipv4Cidr::new(destination, route.prefix) else { continue };
+        let link = name(route.link);
+        if is_ours(link) {
+            continue;
+        }
+        for (what, range) in [("pod", config.pod_cidr), ("Service", config.service_cidr)] {
+            if found.prefix() >= range.prefix() && range.contains(destination) {
+                return Err(NetworkError::RangeTaken { what, range, link: link.to_owned(), found });
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Makes the node's link, or completes the one that is there.
@@ -75,14 +103,26 @@ pub fn restore_settings(records: &Path) -> Result<()> {
     }
 }
 
+/// The chains of other programs that drop what the node forwards, as `table chain`. Packets between pods and to the
+/// world are forwarded, and no rule of ours can undo what another table drops.
+pub fn forwarding_obstacles(nftables: &Nftables) -> Result<Vec<String>> {
+    let chains = nftables.base_chains().during("listing nftables chains")?;
+    let stands_in_the_way = |chain: &&BaseChain| {
+        chain.drops && chain.hook == Hook::Forward as u32 && matches!(chain.family, IPV4 | INET) && chain.table != TABLE
+    };
+    Ok(chains.iter().filter(stands_in_the_way).map(|chain| format!("{} {}", chain.table, chain.name)).collect())
+}
+
 /// Removes all links of ours.
 pub fn remove_links(links: &Links) -> Result<()> {
-    let ours =
-        |name: &str| name == NODE_LINK || name.strip_prefix(LINK_PREFIX).is_some_and(|rest| rest.starts_with('-'));
-    for link in links.list().during("listing links")?.iter().filter(|link| ours(&link.name)) {
+    for link in links.list().during("listing links")?.iter().filter(|link| is_ours(&link.name)) {
         links.remove(&link.name).during("removing a link")?;
     }
     Ok(())
+}
+
+fn is_ours(name: &str) -> bool {
+    name == NODE_LINK || name.strip_prefix(LINK_PREFIX).is_some_and(|rest| rest.starts_with('-'))
 }
 
 fn read_record(path: &Path) -> Result<BTreeMap<String, String>> {

@@ -22,7 +22,7 @@ pub use cidr::{CidrError, Ipv4Cidr};
 pub use config::Config;
 pub use error::{NetworkError, Result};
 pub use kube_dns::ensure as ensure_dns_service;
-pub use network::{Network, reset};
+pub use network::{Network, forwarding_obstacles, reset};
 
 /// The IP protocol's number of a Kubernetes `protocol`.
 fn protocol_number(name: &str) -> Option<u8> {

@@ -95,12 +95,28 @@ impl Base {
         let links = Links::open().during("opening the network")?;
         let nftables = Arc::new(Nftables::open().during("opening nftables")?);
         let mtu = host::uplink_mtu(&links)?;
+        host::check_ranges(&links, config)?;
         host::ensure_node_link(&links, config, mtu)?;
         host::apply_settings(&records)?;
         dataplane::ensure(&nftables, config)?;
+        for chain in host::forwarding_obstacles(&nftables)? {
+            tracing::warn!(
+                %chain,
+                "the host's firewall drops forwarded packets, so pods may reach neither each other nor the world; \
+                 accept {0} there as source and as destination (with Docker: iptables -I DOCKER-USER -s {0} -j ACCEPT, \
+                 and the same with -d)",
+                config.cluster_cidr
+            );
+        }
         let pods = Arc::new(Pods::open(config, links, nftables.clone(), mtu)?);
         Ok(Self { nftables, pods })
     }
+}
+
+/// The chains of other programs (as `table chain`) that drop what this host forwards, and with it the pods' traffic,
+/// unless their rules accept it. For `knarr check`, and told in the log at every start.
+pub fn forwarding_obstacles() -> Result<Vec<String>> {
+    host::forwarding_obstacles(&Nftables::open().during("opening nftables")?)
 }
 
 /// Removes all that the network made on this host, and nothing else: links, the nftables table, records; kernel

@@ -164,3 +164,40 @@ fn attaching_is_quick() {
         }
     });
 }
+
+#[test]
+fn a_firewall_in_the_way_is_named() {
+    use knarr_os::net::nft::{Batch, ChainHook, ChainKind, Family, Hook};
+    on_node(|| {
+        let node = Node::new();
+        assert_eq!(crate::forwarding_obstacles().unwrap(), Vec::<String>::new());
+        let mut batch = Batch::new(Family::Ipv4, "filter");
+        batch.add_table();
+        batch.add_chain("INPUT", Some(ChainHook { kind: ChainKind::Filter, hook: Hook::Input, priority: 0 }));
+        batch.add_dropping_chain("FORWARD", ChainHook { kind: ChainKind::Filter, hook: Hook::Forward, priority: 0 });
+        node.base.nftables.commit(batch).unwrap();
+        assert_eq!(crate::forwarding_obstacles().unwrap(), ["filter FORWARD"]);
+    });
+}
+
+#[test]
+fn a_range_in_use_is_refused_and_left_alone() {
+    on_node(|| {
+        let links = Links::open().unwrap();
+        links.add_bridge("cni0", knarr_os::net::Mac([2, 0, 0, 0, 0, 7]), 1500).unwrap();
+        let cni0 = links.get("cni0").unwrap().index;
+        links.change(|changes| changes.add_address(cni0, [10, 244, 0, 1].into(), 24)).unwrap();
+        let before = links.routes().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let config = crate::Config::new(dir.path(), "node-a", NODE_IP.into());
+        let Err(error) = crate::network::Base::set_up(&config) else { panic!("taken") };
+        assert_eq!(
+            error.to_string(),
+            "the pod range 10.244.0.0/24 is in use on this host: link cni0 leads to 10.244.0.0/24; choose another range"
+        );
+        assert_eq!(links.routes().unwrap(), before);
+        assert!(links.find("knarr0").unwrap().is_none());
+        links.remove("cni0").unwrap();
+        crate::network::Base::set_up(&config).unwrap();
+    });
+}

@@ -1,6 +1,12 @@
 //! Links, addresses, neighbours and routes. Source: `rtnetlink(7)`.
 
-use std::{fmt, fs::File, net::IpAddr, os::fd::AsRawFd, path::Path};
+use std::{
+    fmt,
+    fs::File,
+    net::{IpAddr, Ipv4Addr},
+    os::fd::AsRawFd,
+    path::Path,
+};
 
 use super::{
     NetError, Netlink, Protocol, Result,
@@ -229,33 +235,35 @@ impl Links {
 
     /// The index of the link that the IPv4 default route with the lowest metric leaves by.
     pub fn default_route_link(&self) -> Result<Option<u32>> {
+        let mut best: Option<(u32, u32)> = None;
+        self.each_route(|route, metric| {
+            if route.prefix == 0 && best.is_none_or(|(_, lowest)| metric < lowest) {
+                best = Some((route.link, metric));
+            }
+        })?;
+        Ok(best.map(|(link, _)| link))
+    }
+
+    /// The IPv4 routes of the main table that leave by one link.
+    pub fn routes(&self) -> Result<Vec<Route>> {
+        let mut routes = Vec::new();
+        self.each_route(|route, _| routes.push(route))?;
+        Ok(routes)
+    }
+
+    /// Each route with its metric.
+    fn each_route(&self, mut each: impl FnMut(Route, u32)) -> Result<()> {
         let mut request = Request::new();
         request.message(rtm::GET_ROUTE, flags::DUMP, "list", "routes", |w| {
             let mut header = [0; 12];
             header[0] = nix::libc::AF_INET as u8;
             w.header(&header);
         });
-        let mut best: Option<(u32, u32)> = None;
         self.netlink.query(&request, |message| {
-            let Some((header, rest)) = message.payload.split_at_checked(12) else { return };
-            if header[1] != 0 || header[4] != RT_TABLE_MAIN || header[7] != RTN_UNICAST {
-                return;
+            if let Some((route, metric)) = parse_route(message.payload) {
+                each(route, metric);
             }
-            let (mut link, mut metric) = (None, 0);
-            for (kind, value) in attributes(rest) {
-                match kind {
-                    rta::OUT_LINK => link = native_u32(value),
-                    rta::PRIORITY => metric = native_u32(value).unwrap_or_default(),
-                    _ => {}
-                }
-            }
-            if let Some(link) = link
-                && best.is_none_or(|(_, lowest)| metric < lowest)
-            {
-                best = Some((link, metric));
-            }
-        })?;
-        Ok(best.map(|(link, _)| link))
+        })
     }
 }
 
@@ -340,6 +348,27 @@ fn route_header(route: &Route, scope: u8) -> [u8; 12] {
 fn family(ip: IpAddr) -> u8 {
     let family = if ip.is_ipv4() { nix::libc::AF_INET } else { nix::libc::AF_INET6 };
     family as u8
+}
+
+fn parse_route(payload: &[u8]) -> Option<(Route, u32)> {
+    let (header, rest) = payload.split_at_checked(12)?;
+    if header[4] != RT_TABLE_MAIN || header[7] != RTN_UNICAST {
+        return None;
+    }
+    let any = Ipv4Addr::UNSPECIFIED.into();
+    let mut route = Route { destination: any, prefix: header[1], link: 0, gateway: None, source: None };
+    let mut metric = 0;
+    for (kind, value) in attributes(rest) {
+        match kind {
+            rta::DESTINATION => route.destination = address(value)?,
+            rta::OUT_LINK => route.link = native_u32(value)?,
+            rta::GATEWAY => route.gateway = address(value),
+            rta::PREFERRED_SOURCE => route.source = address(value),
+            rta::PRIORITY => metric = native_u32(value)?,
+            _ => {}
+        }
+    }
+    (route.link != 0).then_some((route, metric))
 }
 
 fn parse_link(message: &Message<'_>) -> Option<Link> {

@@ -84,6 +84,9 @@ fn links_addresses_and_routes() {
         }
         assert!(links.addresses().unwrap().contains(&(link.index, ip, 24)));
         assert_eq!(links.default_route_link().unwrap(), Some(link.index));
+        let found = links.routes().unwrap();
+        assert!(found.contains(&route([10, 9, 0, 0], 16, None)), "{found:?}");
+        assert!(found.contains(&route([0, 0, 0, 0], 0, Some([10, 1, 0, 9].into()))), "{found:?}");
         for _ in 0..2 {
             links.remove_route(&route([10, 9, 0, 0], 16, None)).unwrap();
         }

@@ -43,6 +43,7 @@ const SET_IS_MAP: u32 = 8;
 const SET_HAS_TIMEOUT: u32 = 0x10;
 const SET_IS_DYNAMIC: u32 = 0x20;
 const DATA_TYPE_VERDICT: u32 = 0xffff_ff00;
+const NF_DROP: u32 = 0;
 const NF_ACCEPT: u32 = 1;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,6 +161,15 @@ impl Batch {
 
     /// Makes a chain, or leaves the one that is there. Base chains accept what no rule decides.
     pub fn add_chain(&mut self, chain: &str, hook: Option<ChainHook>) {
+        self.add_chain_with(chain, hook, NF_ACCEPT);
+    }
+
+    /// Makes a base chain that drops what no rule decides.
+    pub fn add_dropping_chain(&mut self, chain: &str, hook: ChainHook) {
+        self.add_chain_with(chain, Some(hook), NF_DROP);
+    }
+
+    fn add_chain_with(&mut self, chain: &str, hook: Option<ChainHook>, policy: u32) {
         self.push(msg::NEW_CHAIN, flags::CREATE, "add nftables chain", chain, |table, w| {
             w.text(nfta::CHAIN_TABLE, table);
             w.text(nfta::CHAIN_NAME, chain);
@@ -168,7 +178,7 @@ impl Batch {
                 w.be32(nfta::HOOK_NUMBER, hook.hook as u32);
                 w.be32(nfta::HOOK_PRIORITY, hook.priority as u32);
             });
-            w.be32(nfta::CHAIN_POLICY, NF_ACCEPT);
+            w.be32(nfta::CHAIN_POLICY, policy);
             let kind = match hook.kind {
                 ChainKind::Nat => "nat",
                 ChainKind::Filter => "filter",

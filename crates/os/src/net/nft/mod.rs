@@ -9,7 +9,7 @@ mod read;
 pub use batch::{Batch, ChainHook, ChainKind, Family, Hook, Set, SetKind};
 pub use element::{DataType, Element, Value, Words};
 pub use expr::{CtKey, DynamicOp, Expr, MetaKey, Op, Reg, RejectWith, Verdict, ipv4};
-pub use read::Nftables;
+pub use read::{BaseChain, Nftables};
 
 /// `NFNL_SUBSYS_NFTABLES`, the high byte of each message type.
 const SUBSYSTEM: u16 = 10 << 8;
@@ -23,6 +23,7 @@ mod msg {
     pub const GET_TABLE: u16 = SUBSYSTEM | 1;
     pub const DELETE_TABLE: u16 = SUBSYSTEM | 2;
     pub const NEW_CHAIN: u16 = SUBSYSTEM | 3;
+    pub const GET_CHAIN: u16 = SUBSYSTEM | 4;
     pub const DELETE_CHAIN: u16 = SUBSYSTEM | 5;
     pub const NEW_RULE: u16 = SUBSYSTEM | 6;
     pub const DELETE_RULE: u16 = SUBSYSTEM | 8;

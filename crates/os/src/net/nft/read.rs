@@ -3,7 +3,7 @@
 use super::{
     super::{
         NetError, Netlink, Protocol, Result,
-        wire::{Request, attribute, attributes, flags},
+        wire::{Request, attribute, attributes, flags, text},
     },
     Batch, Element, Family, msg,
 };
@@ -12,6 +12,19 @@ use super::{
 #[derive(Debug)]
 pub struct Nftables {
     netlink: Netlink,
+}
+
+/// A chain of anyone's that packets enter by a hook.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BaseChain {
+    /// The kernel's number of the protocol family: 2 for IPv4, 1 for IPv4 and IPv6.
+    pub family: u8,
+    pub table: String,
+    pub name: String,
+    /// The kernel's number, as in [`super::Hook`].
+    pub hook: u32,
+    /// Whether packets that no rule decides are dropped.
+    pub drops: bool,
 }
 
 impl Nftables {
@@ -44,6 +57,19 @@ impl Nftables {
             Err(error) if error.is_missing() => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    /// All base chains of the host, whoever made them.
+    pub fn base_chains(&self) -> Result<Vec<BaseChain>> {
+        let mut request = Request::new();
+        request.message(msg::GET_CHAIN, flags::DUMP, "list", "nftables chains", |w| w.header(&[0; 4]));
+        let mut found = Vec::new();
+        self.netlink.query(&request, |message| {
+            if message.kind == msg::NEW_CHAIN {
+                found.extend(parse_base_chain(message.payload));
+            }
+        })?;
+        Ok(found)
     }
 
     /// The elements of a set; none where the set or its table is not there.
@@ -83,4 +109,16 @@ impl Nftables {
         })?;
         generation.ok_or_else(|| NetError::Socket { source: std::io::ErrorKind::InvalidData.into() })
     }
+}
+
+fn parse_base_chain(payload: &[u8]) -> Option<BaseChain> {
+    let rest = payload.get(4..)?;
+    let number = |bytes: &[u8]| bytes.try_into().ok().map(u32::from_be_bytes);
+    Some(BaseChain {
+        family: payload[0],
+        table: text(attribute(rest, 1)?).to_owned(),
+        name: text(attribute(rest, 3)?).to_owned(),
+        hook: attribute(attribute(rest, 4)?, 1).and_then(number)?,
+        drops: attribute(rest, 5).and_then(number) == Some(0),
+    })
 }
