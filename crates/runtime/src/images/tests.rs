@@ -203,3 +203,78 @@ fn a_newer_image_takes_the_name_over() {
     index.add(image("new"));
     assert_eq!(index.images.keys().collect::<Vec<_>>(), ["new"]);
 }
+
+/// A registry of one image, as little as a client needs: manifests by tag and digest, and blobs.
+async fn registry(layout: PathBuf) -> std::net::SocketAddr {
+    use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let layout = layout.clone();
+            tokio::spawn(async move {
+                let mut stream = BufReader::new(stream);
+                loop {
+                    let mut request = String::new();
+                    if stream.read_line(&mut request).await.unwrap_or(0) == 0 {
+                        return;
+                    }
+                    let mut header = String::new();
+                    while stream.read_line(&mut header).await.unwrap() > 2 {
+                        header.clear();
+                    }
+                    let path = request.split(' ').nth(1).unwrap().to_owned();
+                    let index = fs::read_to_string(layout.join("index.json")).unwrap();
+                    let manifest = index.split("sha256:").nth(1).unwrap()[..64].to_owned();
+                    let last = path.rsplit('/').next().unwrap().trim_start_matches("sha256:").to_owned();
+                    let wanted = if last == "1" { manifest.clone() } else { last };
+                    let body = if path == "/v2/" {
+                        Some(vec![])
+                    } else {
+                        fs::read(layout.join("blobs/sha256").join(&wanted)).ok()
+                    };
+                    let kind = "application/vnd.oci.image.manifest.v1+json";
+                    let answer = match &body {
+                        Some(b) => format!(
+                            "HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nDocker-Content-Digest: sha256:{wanted}\r\nContent-Length: {}\r\n\r\n",
+                            b.len()
+                        ),
+                        None => {
+                            let error = r#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"not here"}]}"#;
+                            let head = "HTTP/1.1 404 Not Found\r\nContent-Type: application/json\r\nContent-Length";
+                            format!("{head}: {}\r\n\r\n{error}", error.len())
+                        }
+                    };
+                    stream.write_all(answer.as_bytes()).await.unwrap();
+                    stream.write_all(&body.filter(|_| !request.starts_with("HEAD")).unwrap_or_default()).await.unwrap();
+                }
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn images_are_pulled_from_a_registry() {
+    if !root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let layout = dir.path().join("registry");
+    oci_layout(&layout, "pulled");
+    let address = registry(layout).await;
+    let store = std::sync::Arc::new(ImageStore::open(dir.path()).unwrap());
+    let name = format!("{address}/some/app:1");
+    let id = store.pull(&name, None).await.unwrap();
+    let image = store.find(&name).unwrap().unwrap();
+    assert_eq!(image.id, id);
+    let layer = store.layer_root().join(&store.layer_names(&image).unwrap()[0]);
+    assert_eq!(fs::read_to_string(layer.join("f")).unwrap(), "pulled");
+    let digest = image.digests.first().unwrap().clone();
+    assert_eq!(store.pull(&digest, None).await.unwrap(), id, "by digest too");
+    let error = store.pull(&format!("{address}/some/app:nope"), None).await.unwrap_err();
+    assert!(matches!(error, ImageError::Registry { kind: RegistryProblem::NotFound, .. }), "{error:?}");
+    let error = store.pull("127.0.0.1:1/some/app:1", None).await.unwrap_err();
+    assert!(matches!(error, ImageError::Registry { kind: RegistryProblem::Unavailable, .. }), "{error:?}");
+}

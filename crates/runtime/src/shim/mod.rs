@@ -65,6 +65,6 @@ fn run(directory: &Path) -> Result<(), String> {
     let path = directory.join(SANDBOX_FILE);
     let spec: SandboxSpec = spec::load(&path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
     let cgroups = Cgroups::detect().map_err(text)?;
-    let sandbox = sandbox::enter(&spec, &cgroups).map_err(|e| e.line());
+    let sandbox = sandbox::enter(&spec).map_err(|e| e.line());
     server::Server::new(spec, sandbox, cgroups, listener, signals).run()
 }

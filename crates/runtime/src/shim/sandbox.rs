@@ -26,9 +26,7 @@ pub struct Sandbox {
 }
 
 /// Moves this process into the sandbox's namespaces, making them.
-pub fn enter(spec: &SandboxSpec, cgroups: &Cgroups) -> Result<Sandbox, OsError> {
-    // Best effort: the shim works in whatever group it was started in.
-    let _ = cgroups.create(&spec.shim_cgroup, &Default::default()).and_then(|_| cgroups.join(&spec.shim_cgroup));
+pub fn enter(spec: &SandboxSpec) -> Result<Sandbox, OsError> {
     let mut kinds = Vec::new();
     if spec.netns.is_some() {
         kinds.extend([Namespace::Net, Namespace::Uts]);
@@ -56,6 +54,14 @@ pub fn enter(spec: &SandboxSpec, cgroups: &Cgroups) -> Result<Sandbox, OsError> 
     }
     let pause = process::fork(PidNamespace::New, pause)?;
     Ok(Sandbox { pid_namespace: Some(namespace::of_process(pause, Namespace::Pid)?), pause: Some(pause) })
+}
+
+/// Moves the shim out of the agent's control group, so that stopping the agent's service does not end pods. Best
+/// effort: a shim works in whatever group it was started in.
+///
+/// The kernel may take 10 ms to move a process, so this is done once the pod has started and not before.
+pub fn leave_agents_cgroup(spec: &SandboxSpec, cgroups: &Cgroups) {
+    let _ = cgroups.create(&spec.shim_cgroup, &Default::default()).and_then(|_| cgroups.join(&spec.shim_cgroup));
 }
 
 /// Undoes what a sandbox left in the host's mount table.

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use knarr_os::{
@@ -19,7 +20,7 @@ use super::{
     launch::{self, Report, Streams},
     logs::Stream,
     protocol::{ContainerState, Failure, Reply, Request},
-    sandbox::Sandbox,
+    sandbox::{self, Sandbox},
     spec::{self, ContainerSpec, Identity, PidMode, ProcessSpec, SandboxSpec},
 };
 
@@ -55,6 +56,9 @@ enum Source {
     ExecReport(i32),
 }
 
+/// By then a pod has started, and the shim does what can wait.
+const SETTLED_AFTER: Duration = Duration::from_secs(1);
+
 type Answer = Result<Reply, (Failure, String)>;
 
 fn internal(error: impl ToString) -> (Failure, String) {
@@ -87,9 +91,16 @@ impl Server {
 
     /// Serves until told to shut down.
     pub fn run(mut self) -> Result<(), String> {
+        let mut moved_at = Some(Instant::now() + SETTLED_AFTER);
         while !self.finished {
+            if moved_at.is_some_and(|at| at <= Instant::now()) {
+                sandbox::leave_agents_cgroup(&self.spec, &self.cgroups);
+                moved_at = None;
+            }
             let (sources, descriptors) = self.sources();
-            let ready = fds::wait_readable(&descriptors, None).map_err(|e| format!("cannot wait for events: {e}"))?;
+            let timeout_ms = moved_at.map(|_| SETTLED_AFTER.as_millis() as u32);
+            let ready =
+                fds::wait_readable(&descriptors, timeout_ms).map_err(|e| format!("cannot wait for events: {e}"))?;
             let happened: Vec<Source> =
                 sources.into_iter().zip(ready).filter_map(|(source, ready)| ready.then_some(source)).collect();
             for source in happened {
