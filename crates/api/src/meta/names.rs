@@ -41,7 +41,12 @@ fn is_word(text: &[u8]) -> bool {
     }
 }
 
-pub fn max_length(bytes: usize) -> String {
+/// Upstream counts bytes in both, and says "characters" for names and "bytes" for labels.
+pub fn max_length(characters: usize) -> String {
+    format!("must be no more than {characters} characters")
+}
+
+fn max_bytes(bytes: usize) -> String {
     format!("must be no more than {bytes} bytes")
 }
 
@@ -152,7 +157,7 @@ pub fn qualified_name(text: &str) -> Faults {
     if name.is_empty() {
         faults.push("name part must be non-empty".into());
     } else if name.len() > 63 {
-        faults.push(format!("name part {}", max_length(63)));
+        faults.push(format!("name part {}", max_bytes(63)));
     }
     if !is_word(name.as_bytes()) {
         let says = regex_fault(WORD_FAULT, WORD_FMT, &["MyName", "my.name", "123-abc"]);
@@ -164,7 +169,7 @@ pub fn qualified_name(text: &str) -> Faults {
 pub fn label_value(text: &str) -> Faults {
     let mut faults = Faults::new();
     if text.len() > 63 {
-        faults.push(max_length(63));
+        faults.push(max_bytes(63));
     }
     if !text.is_empty() && !is_word(text.as_bytes()) {
         let says = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and \

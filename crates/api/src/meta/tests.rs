@@ -73,6 +73,15 @@ fn other_syntaxes() {
 }
 
 #[test]
+fn what_is_too_long_is_counted_in_upstreams_words() {
+    let long = "a".repeat(300);
+    assert_eq!(names::subdomain(&long), ["must be no more than 253 characters"]);
+    assert_eq!(names::label(&long), ["must be no more than 63 characters"]);
+    assert_eq!(names::label_value(&long), ["must be no more than 63 bytes"]);
+    assert_eq!(names::qualified_name(&long), ["name part must be no more than 63 bytes"]);
+}
+
+#[test]
 fn generated_names_fit_a_label() {
     assert_eq!(generate_name("web-", 0), "web-bbbbb");
     assert_eq!(generate_name(&"a".repeat(100), 1).len(), 63);

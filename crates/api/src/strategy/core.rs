@@ -33,7 +33,7 @@ pub(super) static CONFIG_MAP: Rules = Rules {
             }
         }
         if size > LARGEST_DATA_BYTES {
-            errors.push(FieldError::too_long(&FieldPath::new(""), LARGEST_DATA_BYTES));
+            errors.push(FieldError::too_long(&FieldPath::ROOT.key(""), LARGEST_DATA_BYTES));
         }
     },
     validate_update: |new, old, _, errors| sealed(new, old, &["data", "binaryData"], errors),

@@ -264,6 +264,14 @@ fn namespaces_carry_their_name_and_their_finalizer() {
 }
 
 #[test]
+fn data_that_is_too_large_is_refused() {
+    let object = json!({"data": {"a": "x".repeat(1024 * 1024 + 1)}});
+    let errors: Vec<String> =
+        of_kind("", "ConfigMap").validate_create(&object).iter().map(ToString::to_string).collect();
+    assert_eq!(errors, ["[]: Too long: may not be more than 1048576 bytes"]);
+}
+
+#[test]
 fn probable_mistakes_are_warned_of() {
     let twice = json!({"containers": [{"env": [{"name": "A"}, {"name": "A"}]}]});
     let rows = [
