@@ -10,6 +10,18 @@ pub(crate) fn items(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }
 
+/// The list under a key where there is one. Indexing would put a `null` there where there is none.
+pub(crate) fn items_mut<'a>(object: &'a mut Value, key: &str) -> &'a mut [Value] {
+    object.get_mut(key).and_then(Value::as_array_mut).map_or(&mut [], Vec::as_mut_slice)
+}
+
+/// Copies a field that is there.
+pub(crate) fn copy(to: &mut Value, from: &Value, key: &str) {
+    if let Some(value) = from.get(key).filter(|value| !value.is_null()) {
+        to[key] = value.clone();
+    }
+}
+
 /// The list under a key, made where there is none. `object` must be an object.
 pub(crate) fn list_mut<'a>(object: &'a mut Value, key: &str) -> &'a mut Vec<Value> {
     let list = &mut object[key];

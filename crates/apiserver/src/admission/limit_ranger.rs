@@ -9,7 +9,7 @@ use super::amounts::{self, Amounts};
 use super::{denied, is_main};
 use crate::builtin;
 use crate::contract::{Admission, AdmissionRequest, Lookup, Operation};
-use crate::json::{items, text};
+use crate::json::{items, items_mut, text};
 
 /// Fills in and checks requests and limits by the LimitRanges of a namespace
 /// (<https://kubernetes.io/docs/concepts/policy/limit-range/>).
@@ -46,7 +46,7 @@ impl Admission for LimitRanger {
         }
         for limit in self.limits(request).iter().filter(|limit| limit["type"] == "Container") {
             for list in ["initContainers", "containers"] {
-                for container in request.object["spec"][list].as_array_mut().into_iter().flatten() {
+                for container in items_mut(&mut request.object["spec"], list) {
                     fill_in(container, "limits", &limit["default"]);
                     fill_in(container, "requests", &limit["defaultRequest"]);
                 }

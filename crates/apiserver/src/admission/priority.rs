@@ -8,7 +8,7 @@ use super::{denied, is_main, is_pod_creation};
 use crate::builtin;
 use crate::contract::{Admission, AdmissionRequest, Lookup, Operation};
 use crate::derived::Derived;
-use crate::json::{name, text};
+use crate::json::{copy, name, text};
 
 const DEFAULT_POLICY: &str = "PreemptLowerPriority";
 
@@ -108,7 +108,7 @@ impl Admission for Priority {
             let Some(old) = request.old else { return Ok(()) };
             for field in ["priority", "preemptionPolicy"] {
                 if request.object["spec"].is_object() && request.object["spec"][field].is_null() {
-                    request.object["spec"][field] = old["spec"][field].clone();
+                    copy(&mut request.object["spec"], &old["spec"], field);
                 }
             }
         }

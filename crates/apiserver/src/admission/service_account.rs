@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{denied, is_pod_creation};
 use crate::builtin;
 use crate::contract::{Admission, AdmissionRequest, Lookup};
-use crate::json::{is_mirror_pod, items, list_mut, text};
+use crate::json::{is_mirror_pod, items, items_mut, list_mut, text};
 
 const MOUNT_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 const VOLUME_PREFIX: &str = "kube-api-access-";
@@ -113,8 +113,7 @@ fn mount_token(spec: &mut Value) {
 
     let mut is_used = false;
     for list in ["initContainers", "containers"] {
-        let Some(containers) = spec[list].as_array_mut() else { continue };
-        for container in containers.iter_mut().filter(|container| container.is_object()) {
+        for container in items_mut(spec, list).iter_mut().filter(|container| container.is_object()) {
             if items(&container["volumeMounts"]).iter().any(|mount| mount["mountPath"] == MOUNT_PATH) {
                 continue;
             }

@@ -57,6 +57,8 @@ async fn pods_get_their_account_token_and_tolerations() {
     assert_eq!(keys, ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"]);
     assert_eq!((&spec["priority"], &spec["preemptionPolicy"]), (&json!(0), &json!("PreemptLowerPriority")));
 
+    assert!(!made.to_string().contains("null"), "nothing that was not there becomes null: {made}");
+
     let made = cluster.make(PODS, pod("b", json!({ "automountServiceAccountToken": false }))).await;
     assert!(made["spec"]["volumes"].as_array().is_none_or(Vec::is_empty), "{made}");
     let toleration = json!({ "operator": "Exists" });

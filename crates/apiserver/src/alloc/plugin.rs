@@ -11,7 +11,7 @@ use super::{AddressRange, PortRange};
 use crate::Env;
 use crate::builtin;
 use crate::contract::{Admission, AdmissionRequest, Lookup, Operation};
-use crate::json::{items, text};
+use crate::json::{copy, items, items_mut, text};
 
 /// Where Services get their addresses and ports from.
 #[derive(Clone, Copy, Debug)]
@@ -163,7 +163,7 @@ impl Allocation<'_> {
         if !needs_node_ports(spec) {
             return Ok(());
         }
-        let Some(ports) = spec["ports"].as_array_mut() else { return Ok(()) };
+        let ports = items_mut(spec, "ports");
         let root = FieldPath::new("spec");
         let root = root.child("ports");
         let mut own: Vec<(u16, String)> = Vec::new();
@@ -232,22 +232,22 @@ fn carry_over(service: &mut Value, old: &Value) {
         return;
     }
     if text(&spec["clusterIP"]).is_empty() && items(&spec["clusterIPs"]).is_empty() {
-        spec["clusterIP"] = old["clusterIP"].clone();
-        spec["clusterIPs"] = old["clusterIPs"].clone();
+        copy(spec, old, "clusterIP");
+        copy(spec, old, "clusterIPs");
     }
     if needs_node_ports(spec) && needs_node_ports(old) {
         carry_over_ports(spec, old);
     }
     let local = |spec: &Value| spec["type"] == "LoadBalancer" && spec["externalTrafficPolicy"] == "Local";
     if local(spec) && local(old) && port_number(&spec["healthCheckNodePort"]).is_none() {
-        spec["healthCheckNodePort"] = old["healthCheckNodePort"].clone();
+        copy(spec, old, "healthCheckNodePort");
     }
 }
 
 fn carry_over_ports(spec: &mut Value, old: &Value) {
     let key = |port: &Value| (text(&port["protocol"]).to_owned(), port["port"].clone());
     let used: Vec<u16> = items(&spec["ports"]).iter().filter_map(|port| port_number(&port["nodePort"])).collect();
-    for port in spec["ports"].as_array_mut().into_iter().flatten() {
+    for port in items_mut(spec, "ports") {
         if port_number(&port["nodePort"]).is_some() {
             continue;
         }
