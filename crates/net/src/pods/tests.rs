@@ -201,3 +201,34 @@ fn a_range_in_use_is_refused_and_left_alone() {
         crate::network::Base::set_up(&config).unwrap();
     });
 }
+
+/// Node ports answer on 127.0.0.1 because loopback addresses are routable on pod links; a pod must not get to the
+/// node's own loopback services by that.
+#[test]
+fn the_nodes_loopback_is_closed_to_pods() {
+    use std::{net::UdpSocket, time::Duration};
+
+    use knarr_os::net::nft::Batch;
+    use nix::sys::socket::{setsockopt, sockopt::BindToDevice};
+    on_node(|| {
+        let node = Node::new();
+        let network = PodNetworkHandle(node.base.pods.clone());
+        let (a, _) = pod(&network, "a", 80, Vec::new());
+        let secret = UdpSocket::bind("127.0.0.1:9999").unwrap();
+        secret.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+        let knock = || {
+            a.run(|| {
+                let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+                setsockopt(&socket, BindToDevice, &"eth0".into()).unwrap();
+                socket.send_to(b"?", "127.0.0.1:9999").unwrap();
+            });
+            secret.recv(&mut [0; 8]).is_ok()
+        };
+        assert!(!knock());
+        // Without the rule it would: the test sees what it says it sees.
+        let mut open = Batch::new(crate::dataplane::FAMILY, crate::names::TABLE);
+        open.flush_chain("input");
+        node.base.nftables.commit(open).unwrap();
+        assert!(knock());
+    });
+}
