@@ -24,6 +24,9 @@ pub use error::{NetworkError, Result};
 pub use kube_dns::ensure as ensure_dns_service;
 pub use network::{Network, forwarding_obstacles, reset};
 
+/// What a log filter needs so that the DNS libraries do not write a line for each question.
+pub const LOG_DIRECTIVES: &str = "hickory_server=warn,hickory_net=error,hickory_resolver=warn";
+
 /// The IP protocol's number of a Kubernetes `protocol`.
 fn protocol_number(name: &str) -> Option<u8> {
     match name {
