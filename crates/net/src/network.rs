@@ -55,15 +55,17 @@ impl Network {
         };
         let Base { nftables, pods: attached } = base;
         let catalog = Arc::new(Catalog::default());
-        let sockets = dns::Sockets::bind(config.cluster_dns).await?;
-        let server = dns::DnsServer::start(sockets, &config, catalog.clone());
-        let table: Arc<dyn Table> = Arc::new(HostTable { config, nftables, pods: attached.clone() });
-        let cancel = informers.cancellation().clone();
+        // Bound here, so that a taken port is an error of the start; a server that fails later binds anew.
+        let mut bound = Some(dns::Sockets::bind(config.cluster_dns).await?);
+        let table: Arc<dyn Table> = Arc::new(HostTable { config: config.clone(), nftables, pods: attached.clone() });
         tokio::spawn(async move {
+            let cancel = informers.cancellation().clone();
             let follow = || services::watch(informers.clone(), pods.clone(), catalog.clone(), table.clone());
+            let answer = || dns::serve(bound.take(), config.clone(), catalog.clone());
             let proxy = supervise::keep_running("service proxy", &cancel, follow);
+            let dns = supervise::keep_running("cluster DNS", &cancel, answer);
             tokio::select! {
-                () = async { tokio::join!(proxy, server.run()); } => {}
+                _ = async { tokio::join!(proxy, dns) } => {}
                 () = cancel.cancelled() => {}
             }
         });

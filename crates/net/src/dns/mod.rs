@@ -54,28 +54,23 @@ impl Sockets {
     }
 }
 
-/// A running server; ends when dropped.
-pub struct DnsServer {
-    server: Server<Handler>,
-}
-
-impl DnsServer {
-    pub fn start(sockets: Sockets, config: &Config, catalog: Arc<Catalog>) -> Self {
-        let handler = Handler {
-            zone: Zone::new(config, catalog),
-            forwarder: Forwarder::new(config.resolv_conf.clone(), config.cluster_dns),
+/// Answers until the sockets fail; those of the address are bound where none are given.
+pub async fn serve(sockets: Option<Sockets>, config: Config, catalog: Arc<Catalog>) {
+    let served = async {
+        let sockets = match sockets {
+            Some(sockets) => sockets,
+            None => Sockets::bind(config.cluster_dns).await.map_err(|error| error.to_string())?,
         };
-        let mut server = Server::new(handler);
+        let mut server = Server::new(Handler {
+            zone: Zone::new(&config, catalog),
+            forwarder: Forwarder::new(config.resolv_conf.clone(), config.cluster_dns),
+        });
         server.register_socket(sockets.udp);
         server.register_listener(sockets.tcp, TCP_IDLE, TCP_PENDING_ANSWERS);
-        Self { server }
-    }
-
-    /// Serves until the sockets fail.
-    pub async fn run(mut self) {
-        if let Err(error) = self.server.block_until_done().await {
-            tracing::error!(error = &error as &dyn std::error::Error, "the DNS server ended");
-        }
+        server.block_until_done().await.map_err(|error| error.to_string())
+    };
+    if let Err(error) = served.await {
+        tracing::error!(error, "the DNS server ended");
     }
 }
 

@@ -230,9 +230,8 @@ fn on_server(resolv_conf: &str, test: impl FnOnce(&Space, &Space, IpAddr) + Send
                 let serve = || {
                     block_on(async {
                         let sockets = Sockets::bind(node.config.cluster_dns).await.unwrap();
-                        let server = DnsServer::start(sockets, &node.config, cluster());
                         tell.send(()).unwrap();
-                        tokio::select! { () = server.run() => {}, _ = stopped => {} }
+                        tokio::select! { () = serve(Some(sockets), node.config.clone(), cluster()) => {}, _ = stopped => {} }
                     });
                 };
                 knarr_os::net::netns::in_namespace(&here, serve).unwrap();
