@@ -10,6 +10,8 @@ mod limit_ranger;
 mod namespace_lifecycle;
 mod node_labels;
 mod node_restriction;
+mod pod_security;
+mod pod_security_checks;
 mod priority;
 mod quota_usage;
 mod rbac_escalation;
@@ -38,6 +40,7 @@ pub use default_tolerations::DefaultTolerationSeconds;
 pub use limit_ranger::LimitRanger;
 pub use namespace_lifecycle::NamespaceLifecycle;
 pub use node_restriction::{NodeRestriction, check_token_request};
+pub use pod_security::PodSecurity;
 pub use priority::Priority;
 pub use rbac_escalation::RbacEscalation;
 pub use resource_quota::ResourceQuota;
@@ -64,6 +67,7 @@ pub fn plugins(
         Arc::new(RuntimeClass::new(lookup.clone())),
         Arc::new(DefaultStorageClass::new(lookup.clone())),
         Arc::new(DefaultIngressClass::new(lookup.clone())),
+        Arc::new(PodSecurity::new(lookup.clone())),
         Arc::new(LimitRanger::new(lookup.clone())),
         Arc::new(TokenSecrets::new(lookup.clone(), tokens.clone(), env.clone())),
         Arc::new(CertificateRequests::new(authorizer.clone())),

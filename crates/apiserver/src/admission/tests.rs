@@ -294,3 +294,18 @@ async fn token_secrets_are_filled_in() {
     assert_eq!(claims.sub, "system:serviceaccount:team:default");
     assert_eq!(claims.bound.secret.unwrap().uid, made["metadata"]["uid"].as_str().unwrap());
 }
+
+#[tokio::test]
+async fn a_namespace_may_hold_its_pods_to_a_standard() {
+    let cluster = cluster().await;
+    let labels = json!({ "metadata": { "labels": { "pod-security.kubernetes.io/enforce": "baseline" } } });
+    let (code, answer) = cluster.send(&admin(), "PATCH", "/api/v1/namespaces/team", labels).await;
+    assert_eq!(code, 200, "{answer}");
+    cluster.settle().await;
+    cluster.make(PODS, pod("a", json!({}))).await;
+    let (code, answer) = cluster.post(&admin(), PODS, pod("b", json!({ "hostNetwork": true }))).await;
+    assert_eq!(
+        (code, message(&answer)),
+        (403, r#"pods "b" is forbidden: violates PodSecurity "baseline:latest": host namespaces (hostNetwork=true)"#)
+    );
+}

@@ -119,7 +119,7 @@ async fn may(cluster: &Cluster, user: &UserInfo, asked: &str) -> bool {
 #[tokio::test]
 async fn components_may_do_their_work_and_not_more() {
     let cluster = Cluster::start().await;
-    let rows: [(UserInfo, &[&str], &[&str]); 12] = [
+    let rows: [(UserInfo, &[&str], &[&str]); 17] = [
         (
             controller("deployment-controller"),
             &[
@@ -174,6 +174,27 @@ async fn components_may_do_their_work_and_not_more() {
         ),
         (controller("service-account-controller"), &["create serviceaccounts ns"], &["delete serviceaccounts ns"]),
         (controller("root-ca-cert-publisher"), &["create configmaps ns", "update configmaps ns"], &["get secrets ns"]),
+        (
+            controller("job-controller"),
+            &["get jobs.batch ns", "update jobs/status.batch ns", "create pods ns", "patch pods ns", "delete pods ns"],
+            &["create jobs.batch ns"],
+        ),
+        (
+            controller("ttl-after-finished-controller"),
+            &["get jobs.batch ns", "delete jobs.batch ns"],
+            &["delete pods ns"],
+        ),
+        (controller("pod-garbage-collector"), &["delete pods ns", "patch pods/status ns"], &["delete nodes"]),
+        (
+            controller("disruption-controller"),
+            &["update poddisruptionbudgets/status.policy ns", "get deployments/scale.apps ns", "patch pods/status ns"],
+            &["delete pods ns"],
+        ),
+        (
+            component("system:kube-proxy"),
+            &["watch services", "list endpointslices.discovery.k8s.io", "get nodes"],
+            &["list secrets", "create services ns"],
+        ),
         (controller("service-lb-controller"), &["patch services/status ns"], &["patch services ns"]),
         (
             controller("generic-garbage-collector"),

@@ -2,13 +2,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use knarr_api::registry::Resource;
-use serde_json::Value;
+use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::{Claims, Reference, TokenError, TokenIssuer};
 use crate::Env;
 use crate::builtin;
-use crate::contract::{Lookup, UserInfo};
+use crate::contract::{Lookup, Stored, UserInfo};
 
 /// How many tokens are remembered as signed by us. Verifying a signature costs 50 us and more, looking it up
 /// under 1 us; times and bindings are checked at every use all the same.
@@ -85,34 +85,51 @@ impl TokenReviewer {
         what: &str,
     ) -> Result<(), TokenError> {
         let gone = |why: &str| TokenError::Gone(format!("the token's {what} {namespace}/{} {why}", wanted.name));
-        let is_it = |object: &Value| object["metadata"]["uid"].as_str() == Some(wanted.uid.as_str());
-        let cached = self.lookup.get(resource, namespace, &wanted.name).map(|stored| stored.value());
-        let object = match cached.filter(is_it) {
-            Some(object) => object,
+        let is_it = |metadata: &Metadata| metadata.uid == wanted.uid;
+        let cached = self.lookup.get(resource, namespace, &wanted.name).map(|stored| Metadata::of(&stored));
+        let metadata = match cached.filter(is_it) {
+            Some(metadata) => metadata,
             // The cache may lag behind a write that was just acknowledged, such as the object's creation.
             None => {
                 let fresh = self.lookup.get_fresh(resource, namespace, &wanted.name).await;
                 let fresh = fresh.map_err(|_| gone("could not be looked up"))?;
-                fresh.ok_or_else(|| gone("does not exist"))?.value()
+                Metadata::of(&*fresh.ok_or_else(|| gone("does not exist"))?)
             }
         };
-        if !is_it(&object) {
+        if !is_it(&metadata) {
             return Err(gone("was replaced by another of the same name"));
         }
-        let metadata = &object["metadata"];
-        if is_past_grace(metadata, &self.env) {
+        if metadata.is_past_grace(&self.env) {
             return Err(gone("has been deleted"));
         }
         Ok(())
     }
 }
 
-/// A deleted object's tokens are good for a minute after its deletion timestamp, as its last words need them.
-fn is_past_grace(metadata: &Value, env: &Env) -> bool {
-    metadata["deletionTimestamp"]
-        .as_str()
-        .and_then(|text| text.parse::<jiff::Timestamp>().ok())
-        .is_some_and(|at| env.now().as_second() > at.as_second() + 60)
+/// The two fields that are asked for; every request with a token reads a Pod for them, which need not become a
+/// whole tree.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Metadata {
+    uid: String,
+    deletion_timestamp: Option<jiff::Timestamp>,
+}
+
+impl Metadata {
+    fn of(stored: &Stored) -> Self {
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct Object {
+            metadata: Metadata,
+        }
+        // Stored bytes are valid; an object without a uid would match no token.
+        serde_json::from_slice::<Object>(&stored.json).unwrap_or_default().metadata
+    }
+
+    /// A deleted object's tokens are good for a minute after its deletion timestamp, as its last words need them.
+    fn is_past_grace(&self, env: &Env) -> bool {
+        self.deletion_timestamp.is_some_and(|at| env.now().as_second() > at.as_second() + 60)
+    }
 }
 
 fn user_of(claims: &Claims) -> UserInfo {
