@@ -3,6 +3,7 @@
 //!
 //! Paths given here are relative to the root of the hierarchy, such as `knarr/burstable/pod1/abc`.
 
+mod devices;
 mod layout;
 mod resources;
 mod usage;

@@ -5,22 +5,6 @@ use std::{fs, io, path::Path};
 use super::{Resources, Usage, Warning, keyed, layout::V1Layout, number, set};
 use crate::error::{Context, OsError, Result};
 
-/// Devices every container may use: the harmless ones, terminals, and making nodes (which alone gives no access).
-const DEFAULT_DEVICES: [&str; 12] = [
-    "c *:* m",
-    "b *:* m",
-    "c 1:3 rwm",
-    "c 1:5 rwm",
-    "c 1:7 rwm",
-    "c 1:8 rwm",
-    "c 1:9 rwm",
-    "c 5:0 rwm",
-    "c 5:1 rwm",
-    "c 5:2 rwm",
-    "c 136:* rwm",
-    "c 10:200 rwm",
-];
-
 pub(super) fn create(layout: &V1Layout, path: &Path, resources: &Resources) -> Result<()> {
     let mut wanted = vec!["cpu", "cpuacct", "memory", "pids", "devices"];
     if !resources.cpuset_cpus.is_empty() || !resources.cpuset_mems.is_empty() {
@@ -97,7 +81,7 @@ pub(super) fn update(layout: &V1Layout, path: &Path, resources: &Resources) -> V
     }
     if let (Some(devices), Some(extra)) = (group("devices"), &resources.devices) {
         set(&devices, "devices.deny", "a", &mut warnings);
-        for rule in DEFAULT_DEVICES.into_iter().chain(extra.iter().map(String::as_str)) {
+        for rule in super::devices::DEFAULT.into_iter().chain(extra.iter().map(String::as_str)) {
             set(&devices, "devices.allow", rule, &mut warnings);
         }
     }

@@ -72,6 +72,11 @@ pub(super) fn update(root: &Path, path: &Path, resources: &Resources) -> Vec<War
             set(&group, file, value, &mut warnings);
         }
     }
+    if let Some(rules) = &resources.devices
+        && let Err(e) = super::devices::attach(&group, rules)
+    {
+        warnings.push(e);
+    }
     warnings
 }
 
