@@ -188,6 +188,17 @@ async fn what_cannot_start_says_why() {
     let status = host.ended(&id).await;
     assert_eq!((status.exit_code, status.reason.as_str()), (128, "StartError"));
     assert!(status.message.contains("no-such-program"));
+    // What fails while the root is being built is told in the words of what failed.
+    let mut config = container("device", "true");
+    config.devices =
+        vec![Device { container_path: "/dev/null/x".into(), host_path: "/dev/zero".into(), permissions: "r".into() }];
+    let error = host.create(&sandbox, config).await.unwrap_err().to_string();
+    assert!(error.contains("/dev/null/x"), "{error}");
+    let mut config = container("mount", "true");
+    let host_path = host.directory.path().display().to_string();
+    config.mounts = vec![Mount { host_path, container_path: "/etc/passwd".into(), ..Default::default() }];
+    let error = host.create(&sandbox, config).await.unwrap_err().to_string();
+    assert!(error.contains("/etc/passwd"), "{error}");
     let mut config = container("image", "");
     config.image = Some(ImageSpec { image: "knarr.test/none:1".into(), ..Default::default() });
     assert!(host.create(&sandbox, config).await.unwrap_err().is_not_found());

@@ -73,14 +73,20 @@ impl Cgroups {
 
     /// Moves the calling process into a group.
     pub fn join(&self, path: &Path) -> Result<()> {
-        let path = relative(path)?;
+        self.move_process(path, 0)
+    }
+
+    /// Moves a process into a group. In version 1 the kernel may take 10 ms to do so (it waits for an RCU grace
+    /// period), which a caller can spend on other things by moving its child instead of having it move itself.
+    pub fn move_process(&self, path: &Path, pid: i32) -> Result<()> {
+        let (path, pid) = (relative(path)?, pid.to_string());
         for directory in self.layout.directories(&path) {
             let file = directory.join("cgroup.procs");
-            fs::write(&file, "0").os("join", file.display())?;
+            fs::write(&file, &pid).os("join", file.display())?;
         }
         for directory in self.layout.trackers(&path) {
             // Membership there only tells service managers apart; without it all still works.
-            let _ = fs::create_dir_all(&directory).and_then(|()| fs::write(directory.join("cgroup.procs"), "0"));
+            let _ = fs::create_dir_all(&directory).and_then(|()| fs::write(directory.join("cgroup.procs"), &pid));
         }
         Ok(())
     }

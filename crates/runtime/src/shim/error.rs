@@ -33,6 +33,9 @@ pub enum SetupError {
     },
     #[error("{what} holds a NUL byte, which no program can be given")]
     Nul { what: &'static str },
+    /// What a child said of its end.
+    #[error("{message}")]
+    Reported { message: String },
     #[error("the runtime has gone before the container was started")]
     Abandoned,
 }

@@ -55,23 +55,51 @@ pub fn container(
     cgroups: &Cgroups,
     namespace: PidNamespace<'_>,
 ) -> Result<Child, SetupError> {
-    spawn(namespace, |socket| {
+    let child = spawn(namespace, |socket| {
         let setup = || -> Result<(program::Prepared, Option<Pty>), SetupError> {
             process::start_session()?;
-            cgroups.join(&spec.cgroup)?;
-            let terminal = rootfs::enter(spec, shm, cgroups)?;
+            let terminal = rootfs::enter(spec, shm, cgroups, &|| wait_for_go(socket))?;
             Ok((program::prepare(&spec.process)?, terminal))
         };
         let (prepared, terminal) = setup()?;
         set_streams(streams, terminal.as_ref(), prepared.identity.uid)?;
         report_ready(socket, &prepared, terminal.as_ref())?;
         drop(terminal);
-        let mut go = [0u8; 1];
-        match fds::receive(socket, &mut go, &mut Vec::new()) {
-            Ok(1) => Err(program::become_program(&spec.process, &prepared)),
-            _ => Err(SetupError::Abandoned),
-        }
-    })
+        wait_for_go(socket)?;
+        Err(program::become_program(&spec.process, &prepared))
+    })?;
+    // Moving takes the kernel as long as building the root takes the child, so both happen at once.
+    let moved = cgroups.move_process(&spec.cgroup, child.pid).map_err(SetupError::from).and_then(|()| go_on(&child));
+    match moved {
+        Ok(()) => Ok(child),
+        Err(e) => Err(end_unstarted(&child, e)),
+    }
+}
+
+/// Ends a child that could not be moved or told to go on. If it had failed itself before, that is the reason.
+fn end_unstarted(child: &Child, error: SetupError) -> SetupError {
+    process::kill(child.pid);
+    let mut buffer = [0u8; 4096];
+    let received = fds::receive(&child.reports, &mut buffer, &mut Vec::new()).unwrap_or(0);
+    match serde_json::from_slice(&buffer[..received]) {
+        Ok(Report::Failed { message }) => SetupError::Reported { message },
+        _ => error,
+    }
+}
+
+/// Lets a child that waits go on to its next step.
+pub fn go_on(child: &Child) -> Result<(), SetupError> {
+    use knarr_os::Context;
+    fds::send(&child.reports, b"G", &[]).os("tell the child of", child.pid)?;
+    Ok(())
+}
+
+/// Waits until the shim says to go on; its end means to give up.
+fn wait_for_go(socket: BorrowedFd<'_>) -> Result<(), SetupError> {
+    match fds::receive(socket, &mut [0u8; 1], &mut Vec::new()) {
+        Ok(1) => Ok(()),
+        _ => Err(SetupError::Abandoned),
+    }
 }
 
 /// Forks a further process into a running container.

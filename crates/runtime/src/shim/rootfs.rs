@@ -35,13 +35,20 @@ struct Source {
 }
 
 /// Builds the root and makes it this process's. With a terminal, opens one in the container's own devpts.
-pub fn enter(spec: &ContainerSpec, shm: Option<&Path>, cgroups: &Cgroups) -> Result<Option<Pty>> {
+///
+/// `in_cgroup` returns once the process is in the container's control group, which is what its cgroup namespace shows.
+pub fn enter(
+    spec: &ContainerSpec,
+    shm: Option<&Path>,
+    cgroups: &Cgroups,
+    in_cgroup: &dyn Fn() -> Result<()>,
+) -> Result<Option<Pty>> {
     let sources = spec.mounts.iter().map(open_source).collect::<Result<Vec<_>>>()?;
     let shm = shm.map(|path| mount::clone_tree(path, false)).transpose()?;
     let null = mount::clone_tree(Path::new("/dev/null"), false)?;
     let privileged = spec.process.privileged;
 
-    namespace::unshare(if privileged { &[Namespace::Mount] } else { &[Namespace::Mount, Namespace::Cgroup] })?;
+    namespace::unshare(&[Namespace::Mount])?;
     mount::set_propagation(Path::new("/"), Propagation::HostToContainer)?;
     let target = &spec.rootfs.mountpoint;
     std::env::set_current_dir(&spec.rootfs.store).map_err(|source| at(&spec.rootfs.store, source))?;
@@ -57,6 +64,10 @@ pub fn enter(spec: &ContainerSpec, shm: Option<&Path>, cgroups: &Cgroups) -> Res
     if !given("/dev") {
         make_dev(&root, spec, shm.as_ref(), &given)?;
         terminal = spec.process.terminal.then(|| open_terminal(&root, target)).transpose()?;
+    }
+    in_cgroup()?;
+    if !privileged {
+        namespace::unshare(&[Namespace::Cgroup])?;
     }
     if !given("/sys") {
         mount::filesystem_at("sysfs", directory(&root, "/sys")?, Flags::KERNEL.readonly(!privileged), "")?;

@@ -106,7 +106,7 @@ pub fn container(inputs: Inputs<'_>) -> Result<ContainerSpec, SpecError> {
     let Inputs { id, config, sandbox, image, mut rootfs, cgroup, exit_path, sandbox_mounts, target_pid } = inputs;
     let linux = config.linux.clone().unwrap_or_default();
     let security = linux.security_context.unwrap_or_default();
-    let namespaces = security.namespace_options.clone().unwrap_or_default();
+    let namespaces = namespaces(&security, sandbox);
     if namespaces.userns_options.as_ref().is_some_and(|u| u.mode() == NamespaceMode::Pod) {
         return Err(SpecError::UserNamespace);
     }
@@ -153,6 +153,14 @@ pub fn container(inputs: Inputs<'_>) -> Result<ContainerSpec, SpecError> {
         log_path: log_path(sandbox, config),
         exit_path,
     })
+}
+
+/// The namespaces a container asks for; one that says nothing gets its sandbox's, and one where neither says anything
+/// a PID namespace of its own.
+pub fn namespaces(security: &v1::LinuxContainerSecurityContext, sandbox: &PodSandboxConfig) -> v1::NamespaceOption {
+    let of_sandbox = || sandbox.linux.as_ref()?.security_context.as_ref()?.namespace_options.clone();
+    let own = v1::NamespaceOption { pid: NamespaceMode::Container.into(), ..v1::NamespaceOption::default() };
+    security.namespace_options.clone().or_else(of_sandbox).unwrap_or(own)
 }
 
 /// Where a container's log goes, if anywhere.
