@@ -6,6 +6,7 @@ use std::{
 };
 
 use k8s_openapi::api::core::v1::{Node, Taint};
+use knarr_api::quantity::Quantity;
 use knarr_client::meta;
 
 use crate::{
@@ -63,8 +64,9 @@ impl NodeInfo {
         self.taints = spec.and_then(|spec| spec.taints.clone()).unwrap_or_default();
         self.unschedulable = spec.and_then(|spec| spec.unschedulable).unwrap_or(false);
         self.allocatable = Resources::of(allocatable);
-        let pods = allocatable.and_then(|list| list.get("pods")).and_then(|pods| pods.0.parse().ok());
-        self.max_pods = pods.unwrap_or(0);
+        // The server may write a thousand as "1k".
+        let pods = allocatable.and_then(|list| list.get("pods")).and_then(|pods| pods.0.parse::<Quantity>().ok());
+        self.max_pods = pods.map_or(0, |pods| pods.value());
         let images = status.iter().flat_map(|status| status.images.iter().flatten());
         let named = images
             .flat_map(|image| image.names.iter().flatten().map(|name| (name.clone(), image.size_bytes.unwrap_or(0))));

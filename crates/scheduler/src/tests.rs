@@ -139,6 +139,12 @@ fn filters() {
 }
 
 #[test]
+fn a_thousand_pods_may_be_written_1k() {
+    let large = [node("n1", json!({"status": {"allocatable": {"pods": "1k"}}}))];
+    assert_eq!(outcome(&large, &[], &pod("new", json!({}))), "n1");
+}
+
+#[test]
 fn several_reasons_are_counted_and_sorted() {
     let nodes = [
         node("n1", json!({"spec": {"unschedulable": true}})),

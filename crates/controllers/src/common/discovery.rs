@@ -112,7 +112,7 @@ pub async fn all(client: &kube::Client) -> Result<Vec<Served>, kube::Error> {
 }
 
 async fn groups(client: &kube::Client, root: &str) -> Result<GroupList, kube::Error> {
-    let accept = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+    let accept = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json";
     let request = Request::get(root).header(http::header::ACCEPT, accept).body(Vec::new());
     client.request(request.map_err(kube::Error::HttpError)?).await
 }
