@@ -39,10 +39,22 @@ impl PodNetwork for FakeNetwork {
 
 /// A runtime of its own; all it made is removed at the end.
 pub struct Host {
-    pub directory: tempfile::TempDir,
+    pub directory: Directory,
     pub network: Arc<FakeNetwork>,
     pub runtime: Arc<EmbeddedRuntime>,
     name: String,
+}
+
+/// A directory, removed with its owner.
+pub struct Directory {
+    path: PathBuf,
+    _owned: Option<tempfile::TempDir>,
+}
+
+impl Directory {
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
 }
 
 /// The name of the test image.
@@ -56,7 +68,8 @@ impl Host {
             return None;
         }
         let busybox = busybox()?;
-        let directory = tempfile::tempdir().unwrap();
+        let owned = tempfile::tempdir().unwrap();
+        let directory = Directory { path: owned.path().to_owned(), _owned: Some(owned) };
         let network = Arc::new(FakeNetwork::default());
         let name = format!("knarr-test-{name}-{}", std::process::id());
         let runtime = EmbeddedRuntime::open(config(directory.path(), &name, &network)).await.unwrap();
@@ -64,6 +77,22 @@ impl Host {
         write_archive(&archive, &busybox);
         assert_eq!(runtime.images().import(&archive).unwrap(), [IMAGE]);
         Some(Self { directory, network, runtime, name })
+    }
+
+    /// A further process's view of a host that another test has made; it cleans nothing up.
+    pub async fn existing(directory: &Path, name: &str) -> Self {
+        let network = Arc::new(FakeNetwork::default());
+        let runtime = EmbeddedRuntime::open(config(directory, name, &network)).await.unwrap();
+        Self {
+            directory: Directory { path: directory.to_owned(), _owned: None },
+            network,
+            runtime,
+            name: name.to_owned(),
+        }
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     pub fn config(&self) -> Config {
