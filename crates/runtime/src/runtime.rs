@@ -7,7 +7,10 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
-use knarr_cri::v1::{ContainerEventResponse, ContainerEventType};
+use knarr_cri::{
+    CriError,
+    v1::{ContainerEventResponse, ContainerEventType},
+};
 use knarr_os::{OsError, cgroup::Cgroups};
 use tokio::sync::broadcast;
 
@@ -109,6 +112,20 @@ impl EmbeddedRuntime {
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does work to its end even if the caller stops waiting for it: a half-made container would be no one's.
+    pub(crate) async fn to_the_end<T, F>(&self, work: impl FnOnce(Arc<Self>) -> F) -> knarr_cri::Result<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = knarr_cri::Result<T>> + Send + 'static,
+    {
+        let Some(this) = self.this.upgrade() else {
+            return Err(CriError::Unavailable { message: "the runtime is shutting down".into() });
+        };
+        tokio::spawn(work(this))
+            .await
+            .unwrap_or_else(|e| Err(CriError::internal("the runtime's work was cut short", e)))
     }
 
     /// Images, for the command line and the node.

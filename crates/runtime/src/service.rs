@@ -1,6 +1,6 @@
 //! CRI's services, on the runtime.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use knarr_cri::{CriError, ImageService, Result, RuntimeService, v1::*};
@@ -62,16 +62,18 @@ impl RuntimeService for EmbeddedRuntime {
             return Err(CriError::InvalidArgument { message });
         }
         let config = required(request.config, "config")?;
-        Ok(RunPodSandboxResponse { pod_sandbox_id: self.run_sandbox(config).await? })
+        Ok(RunPodSandboxResponse {
+            pod_sandbox_id: self.to_the_end(|r| async move { r.run_sandbox(config).await }).await?,
+        })
     }
 
     async fn stop_pod_sandbox(&self, request: StopPodSandboxRequest) -> Result<StopPodSandboxResponse> {
-        self.stop_sandbox(&request.pod_sandbox_id).await?;
+        self.to_the_end(|r| async move { r.stop_sandbox(&request.pod_sandbox_id).await }).await?;
         Ok(StopPodSandboxResponse {})
     }
 
     async fn remove_pod_sandbox(&self, request: RemovePodSandboxRequest) -> Result<RemovePodSandboxResponse> {
-        self.remove_sandbox(&request.pod_sandbox_id).await?;
+        self.to_the_end(|r| async move { r.remove_sandbox(&request.pod_sandbox_id).await }).await?;
         Ok(RemovePodSandboxResponse {})
     }
 
@@ -100,7 +102,9 @@ impl RuntimeService for EmbeddedRuntime {
 
     async fn create_container(&self, request: CreateContainerRequest) -> Result<CreateContainerResponse> {
         let config = required(request.config, "config")?;
-        let container_id = EmbeddedRuntime::create_container(self, &request.pod_sandbox_id, config).await?;
+        let create =
+            |r: Arc<Self>| async move { EmbeddedRuntime::create_container(&r, &request.pod_sandbox_id, config).await };
+        let container_id = self.to_the_end(create).await?;
         Ok(CreateContainerResponse { container_id })
     }
 
@@ -116,7 +120,8 @@ impl RuntimeService for EmbeddedRuntime {
     }
 
     async fn remove_container(&self, request: RemoveContainerRequest) -> Result<RemoveContainerResponse> {
-        EmbeddedRuntime::remove_container(self, &request.container_id).await?;
+        let remove = |r: Arc<Self>| async move { EmbeddedRuntime::remove_container(&r, &request.container_id).await };
+        self.to_the_end(remove).await?;
         Ok(RemoveContainerResponse {})
     }
 

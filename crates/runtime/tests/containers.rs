@@ -364,6 +364,41 @@ async fn the_built_in_image_is_there_at_once() {
 }
 
 #[tokio::test]
+async fn a_flood_of_output_is_logged_whole() {
+    let Some(host) = Host::new("flood").await else { return };
+    let sandbox = host.sandbox().await;
+    let began = Instant::now();
+    let (status, log) = host.script(&sandbox, "flood", "seq 1 300000").await;
+    eprintln!("300,000 lines took {:?}", began.elapsed());
+    let expected: String = (1..=300_000).map(|n| format!("{n}\n")).collect();
+    assert!(status.exit_code == 0 && log == expected, "{} of {} bytes", log.len(), expected.len());
+    host.finish().await;
+}
+
+#[tokio::test]
+async fn limits_change_while_a_container_runs_and_another_may_inspect_it() {
+    let Some(host) = Host::new("update").await else { return };
+    let sandbox = host.sandbox().await;
+    let id = host.run(&sandbox, container("c", "exec /bin/sleep 4711")).await;
+    let linux = LinuxContainerResources { memory_limit_in_bytes: 32 << 20, cpu_shares: 300, ..Default::default() };
+    let request =
+        UpdateContainerResourcesRequest { container_id: id.clone(), linux: Some(linux), ..Default::default() };
+    host.runtime.update_container_resources(request).await.unwrap();
+    let told = host.status(&id).await.resources.unwrap().linux.unwrap();
+    assert_eq!((told.memory_limit_in_bytes, told.cpu_shares), (32 << 20, 300));
+    let seen =
+        host.exec(&id, "cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null").await.1;
+    assert_eq!(seen, "33554432\n", "the container sees its limit");
+    let inspect = with_security(container("debug", "ps -o args | grep -c '^/bin/sleep 4711$'"), |s| {
+        let target = NamespaceOption { pid: NamespaceMode::Target.into(), target_id: id.clone(), ..Default::default() };
+        s.namespace_options = Some(target);
+    });
+    assert_eq!(host.script_of(&sandbox, inspect).await.1, "1\n");
+    assert_eq!(host.status(&id).await.state(), ContainerState::ContainerRunning);
+    host.finish().await;
+}
+
+#[tokio::test]
 async fn pods_may_use_the_hosts_network() {
     let Some(host) = Host::new("hostnet").await else { return };
     let mut config = host.sandbox_config();

@@ -39,6 +39,7 @@ pub(super) async fn pull(store: &Arc<ImageStore>, name: &str, credentials: Optio
     let full = reference::normalise(name)?;
     let parsed: Reference =
         full.parse().map_err(|e| ImageError::Name { name: name.to_owned(), reason: format!("{e}") })?;
+    let began = tokio::time::Instant::now();
     let pull = Pull { client: client(&parsed), reference: parsed, auth: auth(credentials), name: full.clone() };
     let (manifest, digest) = pull.manifest().await?;
     let config = pull.blob(&manifest.config).await?;
@@ -59,6 +60,7 @@ pub(super) async fn pull(store: &Arc<ImageStore>, name: &str, credentials: Optio
     image.digests = [format!("{}@{digest}", reference::repository(&full))].into();
     image.size_bytes = manifest.layers.iter().map(|l| l.size).sum();
     let id = image.id.clone();
+    tracing::info!(image = full, bytes = image.size_bytes, took = ?began.elapsed(), "image pulled");
     let store = store.clone();
     let commit = move || {
         sync(&store.directory);
