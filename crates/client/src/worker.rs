@@ -41,6 +41,9 @@ where
     while workers.join_next().await.is_some() {}
 }
 
+/// So many failures in a row are not worth a warning: with the backoff that is about a second.
+const QUIET_FAILURES: u32 = 8;
+
 async fn one<T, E, F, Fut>(name: &'static str, queue: &WorkQueue<T>, item: &T, reconcile: &F)
 where
     T: Clone + Eq + Hash + Display,
@@ -60,7 +63,7 @@ where
         Ok(Err(error)) => {
             // A conflict is an everyday race with another writer; only what stays wrong deserves a warning.
             let failures = queue.failures(item);
-            if failures < 3 {
+            if failures < QUIET_FAILURES {
                 tracing::debug!(controller = name, %item, error = &error as &dyn std::error::Error, "will be retried");
             } else {
                 tracing::warn!(controller = name, %item, failures, error = &error as &dyn std::error::Error, "still failing");

@@ -30,8 +30,8 @@ pub(super) struct Observed {
 /// What is to be written for it.
 #[derive(Debug, PartialEq)]
 pub(super) struct Correlated {
-    /// The Event object that has counted this until now.
-    pub existing: Option<String>,
+    /// The Event object that counts this.
+    pub name: String,
     pub count: i32,
     pub first: Timestamp,
     pub reason: String,
@@ -46,7 +46,7 @@ pub(super) struct Correlator {
 }
 
 struct Written {
-    name: Option<String>,
+    name: String,
     count: i32,
     first: Timestamp,
     last: Timestamp,
@@ -58,8 +58,8 @@ struct Similar {
 }
 
 impl Correlator {
-    /// `None` where the source is throttled. The key is for [`Correlator::written`].
-    pub fn observe(&mut self, observed: &Observed) -> Option<(String, Correlated)> {
+    /// `None` where the source is throttled.
+    pub fn observe(&mut self, observed: &Observed) -> Option<Correlated> {
         let Observed { kind, reason, message, at, .. } = observed;
         let place = observed.place();
         if !self.take_token(&place, *at) {
@@ -71,25 +71,24 @@ impl Correlator {
         } else {
             (format!("{alike}|{message}"), message.clone())
         };
-        let written =
-            self.written.entry(key.clone()).or_insert(Written { name: None, count: 0, first: *at, last: *at });
+        // The number of those known keeps apart what happens at the same instant.
+        let unique = at.as_nanosecond() + self.written.len() as i128;
+        let new = || {
+            let name = format!("{}.{unique:x}", observed.about.name.as_deref().unwrap_or_default());
+            Written { name, count: 0, first: *at, last: *at }
+        };
+        let written = self.written.entry(key).or_insert_with(new);
         written.count += 1;
         written.last = *at;
         let correlated = Correlated {
-            existing: written.name.clone(),
+            name: written.name.clone(),
             count: written.count,
             first: written.first,
             reason: reason.clone(),
             message,
         };
         forget_half(&mut self.written, |written| written.last);
-        Some((key, correlated))
-    }
-
-    pub fn written(&mut self, key: &str, name: String) {
-        if let Some(written) = self.written.get_mut(key) {
-            written.name = Some(name);
-        }
+        Some(correlated)
     }
 
     fn is_one_of_many(&mut self, alike: &str, message: &str, at: Timestamp) -> bool {
@@ -152,25 +151,24 @@ mod tests {
     #[test]
     fn repetitions_are_counted_on_the_first_event_object() {
         let mut correlator = Correlator::default();
-        let (key, first) = correlator.observe(&observed("m", 10)).unwrap();
-        assert_eq!((first.existing, first.count), (None, 1));
-        correlator.written(&key, "p.1".into());
-        let (_, second) = correlator.observe(&observed("m", 20)).unwrap();
-        assert_eq!((second.existing.as_deref(), second.count), (Some("p.1"), 2));
+        let first = correlator.observe(&observed("m", 10)).unwrap();
+        assert_eq!((first.name.as_str(), first.count), ("p.2540be400", 1));
+        let second = correlator.observe(&observed("m", 20)).unwrap();
+        assert_eq!((second.name.as_str(), second.count), ("p.2540be400", 2));
         assert_eq!(second.first.as_second(), 10);
-        let (_, other) = correlator.observe(&observed("n", 20)).unwrap();
-        assert_eq!((other.existing, other.count), (None, 1));
+        let other = correlator.observe(&observed("n", 20)).unwrap();
+        assert_eq!((other.name.as_str(), other.count), ("p.4a817c801", 1));
     }
 
     #[test]
     fn many_alike_are_combined() {
         let mut correlator = Correlator::default();
         let messages: Vec<_> =
-            (0..12).map(|i| correlator.observe(&observed(&format!("m{i}"), i)).unwrap().1.message).collect();
+            (0..12).map(|i| correlator.observe(&observed(&format!("m{i}"), i)).unwrap().message).collect();
         assert_eq!(messages[8], "m8");
         assert_eq!(messages[9], "(combined from similar events): m9");
         assert_eq!(messages[11], "(combined from similar events): m11");
-        let later = correlator.observe(&observed("m13", 2000)).unwrap().1;
+        let later = correlator.observe(&observed("m13", 2000)).unwrap();
         assert_eq!(later.message, "m13");
     }
 

@@ -13,7 +13,7 @@ use kube::{
     Api, Resource,
     api::{Patch, PatchParams, PostParams},
 };
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{Clock, errors, meta};
@@ -21,6 +21,8 @@ use correlate::{Correlated, Correlator, Observed};
 
 /// Events that wait to be written; more are dropped, with a warning in the log.
 const CHANNEL_CAPACITY: usize = 4096;
+/// Writes under way at once.
+const MAX_WRITES: usize = 32;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EventType {
@@ -105,61 +107,67 @@ pub fn reference<K: Resource<DynamicType = ()>>(object: &K) -> ObjectReference {
     }
 }
 
+/// Each write waits for the disk, so several are under way at once; what an event is counted on is decided before.
 async fn write_all(client: kube::Client, mut receiver: mpsc::Receiver<Observed>, cancel: CancellationToken) {
     let mut correlator = Correlator::default();
+    let mut writes = JoinSet::new();
     loop {
         let observed = tokio::select! {
             observed = receiver.recv() => observed,
             () = cancel.cancelled() => None,
         };
         let Some(observed) = observed else { return };
-        let (key, correlated) = match correlator.observe(&observed) {
-            Some(found) => found,
-            None => continue,
-        };
-        match write(&client, observed, &correlated).await {
-            Ok(name) => correlator.written(&key, name),
-            Err(error) => {
+        let Some(correlated) = correlator.observe(&observed) else { continue };
+        while writes.len() >= MAX_WRITES || writes.try_join_next().is_some() {
+            if writes.len() >= MAX_WRITES {
+                writes.join_next().await;
+            }
+        }
+        let client = client.clone();
+        writes.spawn(async move {
+            if let Err(error) = write(&client, observed, &correlated).await {
                 let cause = &error as &dyn std::error::Error;
                 tracing::debug!(reason = correlated.reason, error = cause, "an event could not be written");
             }
-        }
+        });
     }
 }
 
-/// Patches the count of the Event there is, else creates one. Answers its name.
-async fn write(client: &kube::Client, observed: Observed, correlated: &Correlated) -> Result<String, kube::Error> {
+/// Patches the count of the Event there is, else creates one.
+async fn write(client: &kube::Client, observed: Observed, correlated: &Correlated) -> Result<(), kube::Error> {
     let namespace = observed.about.namespace.clone().filter(|namespace| !namespace.is_empty());
     let namespace = namespace.unwrap_or_else(|| "default".to_owned());
     let events: Api<Event> = Api::namespaced(client.clone(), &namespace);
-    if let Some(name) = &correlated.existing {
+    if correlated.count > 1 {
         let patch = serde_json::json!({
             "count": correlated.count,
             "lastTimestamp": Time(observed.at),
             "message": correlated.message,
         });
-        match events.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await {
-            Ok(_) => return Ok(name.clone()),
-            Err(error) if errors::is_not_found(&error) => {}
-            Err(error) => return Err(error),
+        let patched = events.patch(&correlated.name, &PatchParams::default(), &Patch::Merge(patch)).await;
+        if errors::optional(patched)?.is_some() {
+            return Ok(());
         }
     }
     let event = new_event(observed, correlated, &namespace);
-    let name = event.metadata.name.clone().unwrap_or_default();
     match events.create(&PostParams::default(), &event).await {
-        Ok(_) => Ok(name),
+        Ok(_) => Ok(()),
+        // Its first writing came through meanwhile.
+        Err(error) if errors::is_already_exists(&error) => Ok(()),
         // The namespace is going away, and its events with it.
-        Err(error) if errors::is_namespace_terminating(&error) || errors::is_not_found(&error) => Ok(name),
+        Err(error) if errors::is_namespace_terminating(&error) || errors::is_not_found(&error) => Ok(()),
         Err(error) => Err(error),
     }
 }
 
 fn new_event(observed: Observed, correlated: &Correlated, namespace: &str) -> Event {
     let Observed { about, kind, component, host, at, .. } = observed;
-    let nanoseconds = at.as_nanosecond();
-    let name = format!("{}.{nanoseconds:x}", about.name.as_deref().unwrap_or_default());
     Event {
-        metadata: ObjectMeta { name: Some(name), namespace: Some(namespace.to_owned()), ..Default::default() },
+        metadata: ObjectMeta {
+            name: Some(correlated.name.clone()),
+            namespace: Some(namespace.to_owned()),
+            ..Default::default()
+        },
         involved_object: about,
         reason: Some(correlated.reason.clone()),
         message: Some(correlated.message.clone()),

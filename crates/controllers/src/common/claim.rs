@@ -10,7 +10,7 @@ use knarr_client::{
     errors, meta,
 };
 
-use super::selector;
+use super::{selector, some_or_null};
 use crate::Error;
 
 /// What is to be done with one candidate.
@@ -82,7 +82,7 @@ async fn set_owners<K: Kind>(client: &kube::Client, object: &K, owners: Vec<Owne
     let patch = serde_json::json!({"metadata": {
         "uid": object.meta().uid,
         "resourceVersion": object.meta().resource_version,
-        "ownerReferences": owners,
+        "ownerReferences": some_or_null(owners),
     }});
     let patched = errors::optional(call::merge(client, object, patch).await);
     patched.map(drop).map_err(Error::api("adopting or releasing an object"))

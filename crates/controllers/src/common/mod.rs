@@ -15,3 +15,8 @@ pub mod service;
 pub fn unless_zero(count: i32) -> Option<i32> {
     (count != 0).then_some(count)
 }
+
+/// A list in a merge patch: an empty one takes the field away, as the API leaves empty lists out.
+pub fn some_or_null<T: serde::Serialize>(list: Vec<T>) -> serde_json::Value {
+    if list.is_empty() { serde_json::Value::Null } else { serde_json::json!(list) }
+}

@@ -12,7 +12,10 @@ use super::{
 };
 use crate::{
     Error,
-    common::discovery::{self, Served},
+    common::{
+        discovery::{self, Served},
+        some_or_null,
+    },
 };
 
 const MERGE_PATCH: &str = "application/merge-patch+json";
@@ -212,7 +215,7 @@ impl Collector {
             return Ok(());
         }
         let patch = json!({"metadata": {
-            "uid": live.uid, "resourceVersion": live.resource_version, "ownerReferences": owners,
+            "uid": live.uid, "resourceVersion": live.resource_version, "ownerReferences": some_or_null(owners),
         }});
         self.send(Method::PATCH, served, live, MERGE_PATCH, patch, "freeing an object from its owners").await
     }
@@ -223,7 +226,7 @@ impl Collector {
         }
         let left: Vec<_> = live.finalizers.iter().flatten().filter(|other| *other != finalizer).collect();
         let patch = json!({"metadata": {
-            "uid": live.uid, "resourceVersion": live.resource_version, "finalizers": left,
+            "uid": live.uid, "resourceVersion": live.resource_version, "finalizers": some_or_null(left),
         }});
         self.send(Method::PATCH, served, live, MERGE_PATCH, patch, "removing a finalizer").await
     }

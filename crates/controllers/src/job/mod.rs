@@ -23,7 +23,7 @@ use kube::api::DeleteParams;
 
 use crate::{
     Context, Error,
-    common::{batch, claim, expectations::Expectations, pods, selector},
+    common::{batch, claim, expectations::Expectations, pods, selector, some_or_null},
 };
 use plan::{FINALIZER, NewPod, Plan};
 
@@ -156,7 +156,7 @@ impl Controller {
         }
         let left: Vec<_> = pod.metadata.finalizers.iter().flatten().filter(|other| *other != FINALIZER).collect();
         let patch = serde_json::json!({"metadata": {
-            "uid": pod.metadata.uid, "resourceVersion": pod.metadata.resource_version, "finalizers": left,
+            "uid": pod.metadata.uid, "resourceVersion": pod.metadata.resource_version, "finalizers": some_or_null(left),
         }});
         let patched = errors::optional(call::merge(&self.context.client, pod, patch).await);
         patched.map(drop).map_err(Error::api("removing a pod's finalizer"))

@@ -8,8 +8,11 @@ use crate::{cluster::NodeInfo, pod::PodInfo, terms};
 const UNSCHEDULABLE_TAINT: &str = "node.kubernetes.io/unschedulable";
 
 pub fn unschedulable(pod: &PodInfo, node: &NodeInfo) -> Result<(), Refusal> {
+    if !node.unschedulable {
+        return Ok(());
+    }
     let cordon = Taint { key: UNSCHEDULABLE_TAINT.to_owned(), effect: "NoSchedule".to_owned(), ..Taint::default() };
-    if !node.unschedulable || tolerates(&pod.tolerations, &cordon) {
+    if tolerates(&pod.tolerations, &cordon) {
         return Ok(());
     }
     Err(Refusal::new(Plugin::Unschedulable, "node(s) were unschedulable", false))
