@@ -9,6 +9,7 @@
 mod clients;
 mod container;
 mod error;
+mod execs;
 mod launch;
 mod logs;
 mod process;

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
-    path::{Path, PathBuf},
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -17,32 +17,27 @@ use super::{
     clients::{Client, ClientId, Received},
     container::{self, Container, Ends, Phase},
     error::line,
-    launch::{self, Report, Streams},
+    execs::Exec,
+    launch::{self, Report},
     logs::Stream,
     protocol::{ContainerState, Failure, Reply, Request},
     sandbox::{self, Sandbox},
-    spec::{self, ContainerSpec, Identity, PidMode, ProcessSpec, SandboxSpec},
+    spec::{self, ContainerSpec, Identity, PidMode, SandboxSpec},
 };
-
-/// A process started by `exec`, and who waits for its end.
-struct Exec {
-    client: ClientId,
-    reports: Option<OwnedFd>,
-}
 
 pub struct Server {
     spec: SandboxSpec,
     /// The sandbox, or why it could not be made: told to whoever asks, since no one else would hear it.
     sandbox: Result<Sandbox, String>,
-    cgroups: Cgroups,
+    pub(super) cgroups: Cgroups,
     listener: OwnedFd,
     signals: OwnedFd,
-    clients: BTreeMap<ClientId, Client>,
+    pub(super) clients: BTreeMap<ClientId, Client>,
     next_client: ClientId,
-    containers: BTreeMap<String, Container>,
+    pub(super) containers: BTreeMap<String, Container>,
     /// By PID.
-    execs: BTreeMap<i32, Exec>,
-    scratch: Vec<u8>,
+    pub(super) execs: BTreeMap<i32, Exec>,
+    pub(super) scratch: Vec<u8>,
     finished: bool,
 }
 
@@ -61,7 +56,7 @@ const SETTLED_AFTER: Duration = Duration::from_secs(1);
 
 type Answer = Result<Reply, (Failure, String)>;
 
-fn internal(error: impl ToString) -> (Failure, String) {
+pub(super) fn internal(error: impl ToString) -> (Failure, String) {
     (Failure::Internal, error.to_string())
 }
 
@@ -158,7 +153,7 @@ impl Server {
         }
     }
 
-    fn reply(&self, client: ClientId, reply: &Reply, carried: &[BorrowedFd<'_>]) {
+    pub(super) fn reply(&self, client: ClientId, reply: &Reply, carried: &[BorrowedFd<'_>]) {
         if let Some(client) = self.clients.get(&client) {
             client.send(reply, carried);
         }
@@ -186,14 +181,7 @@ impl Server {
                     Err(e) => Err(e),
                 }
             }
-            Request::KillExec => {
-                let mine = self.execs.iter().filter(|(_, exec)| exec.client == client);
-                mine.for_each(|(pid, _)| {
-                    process::kill_group(*pid);
-                    process::kill(*pid);
-                });
-                return;
-            }
+            Request::KillExec => return self.kill_execs(client),
             Request::Attach { id, stdin, stdout, stderr } => {
                 match self.attach(client, &id, [stdin, stdout, stderr], carried) {
                     Ok(()) => return,
@@ -351,56 +339,6 @@ impl Server {
         self.reply(client, &reply, &[]);
     }
 
-    #[allow(clippy::too_many_arguments)]
-    fn exec(
-        &mut self,
-        client: ClientId,
-        id: &str,
-        spec: &Path,
-        args: Vec<String>,
-        terminal: bool,
-        wanted: [bool; 3],
-        carried: Vec<OwnedFd>,
-    ) -> Result<(), (Failure, String)> {
-        let container = self.containers.get(id).ok_or((Failure::NotFound, format!("container {id:?} is not there")))?;
-        if !matches!(container.phase, Phase::Running) {
-            return Err((Failure::Precondition, format!("container {id:?} is not running")));
-        }
-        let (pid, cgroup) = (container.pid, container.cgroup.clone());
-        let loaded: ContainerSpec =
-            spec::load(spec).map_err(|e| internal(format!("cannot read {}: {e}", spec.display())))?;
-        let process = ProcessSpec { args, terminal, ..loaded.process };
-        let streams = if terminal { None } else { Some(carried_streams(wanted, carried)?) };
-        let child = launch::exec(&process, streams.as_ref(), pid, &cgroup, &self.cgroups)
-            .map_err(|e| (Failure::Precondition, line(&e)))?;
-        self.execs.insert(child.pid, Exec { client, reports: Some(child.reports) });
-        Ok(())
-    }
-
-    fn exec_report(&mut self, pid: i32) {
-        let Some(exec) = self.execs.get_mut(&pid) else { return };
-        let Some(reports) = &exec.reports else { return };
-        let client = exec.client;
-        let mut carried = Vec::new();
-        match read_report(reports, &mut self.scratch, &mut carried) {
-            // The client hears of it once the program runs, but has to have the terminal before.
-            Some(Report::Ready { .. }) => {
-                if let Some(master) = carried.first() {
-                    let fds = [master.as_fd()];
-                    self.reply(client, &Reply::Attached, &fds);
-                }
-            }
-            Some(Report::Failed { message }) => {
-                exec.reports = None;
-                self.reply(client, &Reply::Failed { kind: Failure::Start, message }, &[]);
-            }
-            None => {
-                exec.reports = None;
-                self.reply(client, &Reply::Started { pid }, &[]);
-            }
-        }
-    }
-
     fn attach(
         &mut self,
         client: ClientId,
@@ -468,14 +406,7 @@ impl Server {
     fn reap(&mut self) {
         while fds::read(&self.signals, &mut self.scratch).is_ok_and(|n| n > 0) {}
         while let Some(ended) = process::reap() {
-            if let Some(exec) = self.execs.get(&ended.pid) {
-                let client = exec.client;
-                // Reports may be waiting, and come first; their end is there, since the process is gone.
-                while self.execs.get(&ended.pid).is_some_and(|e| e.reports.is_some()) {
-                    self.exec_report(ended.pid);
-                }
-                self.execs.remove(&ended.pid);
-                self.reply(client, &Reply::ExecExited { code: ended.exit_code }, &[]);
+            if self.exec_ended(ended) {
                 continue;
             }
             let Some(id) = self.containers.iter().find(|(_, c)| c.pid == ended.pid).map(|(id, _)| id.clone()) else {
@@ -514,26 +445,9 @@ fn created(container: &mut Container) -> Reply {
 }
 
 /// One report, or `None` once the child's end has closed.
-fn read_report(reports: &OwnedFd, scratch: &mut [u8], carried: &mut Vec<OwnedFd>) -> Option<Report> {
+pub(super) fn read_report(reports: &OwnedFd, scratch: &mut [u8], carried: &mut Vec<OwnedFd>) -> Option<Report> {
     match fds::receive(reports, scratch, carried) {
         Ok(n) if n > 0 => serde_json::from_slice(&scratch[..n]).ok(),
         _ => None,
     }
-}
-
-/// The streams a client sent, in their places; what it did not send is `/dev/null`.
-fn carried_streams(wanted: [bool; 3], carried: Vec<OwnedFd>) -> Result<Streams, (Failure, String)> {
-    let mut carried = carried.into_iter();
-    let mut next = |wanted: bool| -> Result<OwnedFd, (Failure, String)> {
-        match wanted.then(|| carried.next()).flatten() {
-            Some(fd) => Ok(fd),
-            None => Ok(std::fs::File::options()
-                .read(true)
-                .write(true)
-                .open(PathBuf::from("/dev/null"))
-                .map_err(internal)?
-                .into()),
-        }
-    };
-    Ok(Streams { stdin: next(wanted[0])?, stdout: next(wanted[1])?, stderr: next(wanted[2])? })
 }
