@@ -5,8 +5,7 @@ use std::borrow::Borrow;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use knarr_api::registry::Resource;
-use serde_json::{Value, json};
+use knarr_api::{print, registry::Resource};
 
 use super::{accept::IncludeObject, respond};
 use crate::contract::Stored;
@@ -20,13 +19,7 @@ pub fn of<S: Borrow<Stored>>(
     include: IncludeObject,
     now: Timestamp,
 ) -> Bytes {
-    let columns: Vec<_> = columns(resource)
-        .iter()
-        .map(|column| {
-            json!({"name": column.name, "type": column.kind, "format": column.format,
-                   "description": column.description, "priority": column.priority})
-        })
-        .collect();
+    let columns: Vec<_> = print::columns(resource).iter().map(print::Column::to_value).collect();
     let columns = serde_json::to_string(&columns).unwrap_or_default();
     let mut out = format!(
         r#"{{"kind":"Table","apiVersion":"meta.k8s.io/{version}","metadata":{meta},"columnDefinitions":{columns},"rows":["#
@@ -36,9 +29,14 @@ pub fn of<S: Borrow<Stored>>(
         if at > 0 {
             out.push(',');
         }
-        let cells = row(resource, &stored.value(), now);
+        let object = stored.value();
+        let cells = print::row(resource, &object, now);
         out.push_str(r#"{"cells":"#);
         out.push_str(&serde_json::to_string(&cells).unwrap_or_default());
+        if let Some(conditions) = print::row_conditions(resource, &object) {
+            out.push_str(r#","conditions":"#);
+            out.push_str(&conditions.to_string());
+        }
         out.push_str(r#","object":"#);
         match include {
             IncludeObject::None => out.push_str("null"),
@@ -54,36 +52,4 @@ pub fn of<S: Borrow<Stored>>(
     }
     out.push_str("]}\n");
     out.into()
-}
-
-struct Column {
-    name: &'static str,
-    kind: &'static str,
-    format: &'static str,
-    description: &'static str,
-    priority: i32,
-}
-
-fn columns(_resource: &Resource) -> &'static [Column] {
-    &[
-        Column {
-            name: "Name",
-            kind: "string",
-            format: "name",
-            description: "Name must be unique within a namespace.",
-            priority: 0,
-        },
-        Column {
-            name: "Created At",
-            kind: "date",
-            format: "",
-            description: "When the object was created.",
-            priority: 0,
-        },
-    ]
-}
-
-fn row(_resource: &Resource, object: &Value, _now: Timestamp) -> Vec<Value> {
-    let metadata = &object["metadata"];
-    vec![metadata["name"].clone(), metadata["creationTimestamp"].clone()]
 }

@@ -173,10 +173,9 @@ impl Inner {
         let answer = match path {
             "/metrics" => Some(self.metrics.answer()),
             "" => Some(self.discovery.root()),
-            _ if path.starts_with("/openapi/") => self.openapi.answer(path, request.headers()),
+            _ if path.starts_with("/openapi/") => self.openapi.answer(path, query, request.headers()).await?,
             _ => self.discovery.answer(path, request.headers(), accept),
         };
-        let _ = query;
         Ok(answer.unwrap_or_else(no_such_path))
     }
 }
