@@ -125,7 +125,13 @@ pub async fn serve(context: Context, request: http::Request<Body>) -> Result<Res
     let served = context.subresource.is_empty()
         || context.subresource == "scale"
         || OBJECT_SHAPED.contains(&context.subresource);
-    if !allowed || !served {
+    // What changes one object names it; what creates one in a collection does not.
+    let misplaced = match context.info.verb {
+        "update" | "patch" => context.info.name.is_empty(),
+        "create" => !context.info.name.is_empty(),
+        _ => false,
+    };
+    if !allowed || !served || misplaced {
         return Err(context.not_supported());
     }
     if context.resource.namespaced
