@@ -6,6 +6,7 @@
 
 mod common;
 mod deployment;
+mod disruption;
 mod endpoints;
 mod endpointslice;
 mod garbage;
@@ -58,6 +59,7 @@ pub fn spawn_all(config: Config) -> JoinSet<()> {
     start.controller(replicaset::NAME, replicaset::run);
     start.controller(job::NAME, job::run);
     start.controller(ttl_after_finished::NAME, ttl_after_finished::run);
+    start.controller(disruption::NAME, disruption::run);
     start.controller(pod_gc::NAME, pod_gc::run);
     start.controller(endpointslice::NAME, endpointslice::run);
     start.controller(endpoints::NAME, endpoints::run);

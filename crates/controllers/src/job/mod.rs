@@ -92,6 +92,7 @@ impl Controller {
         if spec.managed_by.as_deref().is_some_and(|manager| manager != "kubernetes.io/job-controller") {
             return Ok(Outcome::Done);
         }
+        self.warn_of_unknown_wishes(&job);
         let uid = meta::uid(&job.metadata);
         let settled = self.expectations.satisfied(uid);
         let owned = self.pods.by_index(CONTROLLER_INDEX, uid);
@@ -105,6 +106,23 @@ impl Controller {
         };
         let plan = plan::plan(&job, &pods, self.context.clock.now());
         self.carry_out(&job, plan, settled).await
+    }
+
+    /// Says, once, what of the Job will not be done, rather than leave it out silently.
+    fn warn_of_unknown_wishes(&self, job: &Job) {
+        let Some(spec) =
+            job.spec.as_ref().filter(|_| job.status.as_ref().is_none_or(|status| status.start_time.is_none()))
+        else {
+            return;
+        };
+        let per_index = spec.backoff_limit_per_index.is_some() || spec.max_failed_indexes.is_some();
+        for (is_asked, field) in [(per_index, "backoffLimitPerIndex"), (spec.success_policy.is_some(), "successPolicy")]
+        {
+            if is_asked {
+                let message = format!("spec.{field} is not supported yet; the Job runs as if it were not set");
+                self.context.recorder.warning(job, "NotSupported", message);
+            }
+        }
     }
 
     async fn carry_out(&self, job: &Arc<Job>, plan: Plan, settled: bool) -> Result<Outcome, Error> {
