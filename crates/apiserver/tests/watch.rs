@@ -102,7 +102,7 @@ async fn initial_events_end_with_a_bookmark() {
 }
 
 #[tokio::test]
-async fn a_forgotten_revision_is_expired_and_time_runs_out() {
+async fn a_watch_ends_when_its_time_runs_out() {
     let server = Server::start().await;
     let mut lines = Lines::open(&server, "&resourceVersion=0&timeoutSeconds=1", "application/json").await;
     assert_eq!(lines.next().await, None);
@@ -117,4 +117,37 @@ async fn tables_are_watched_too() {
     let event = lines.next().await.unwrap();
     assert_eq!((&event["type"], &event["object"]["kind"]), (&json!("ADDED"), &json!("Table")));
     assert_eq!(event["object"]["rows"][0]["cells"][0], "a");
+}
+
+#[tokio::test]
+async fn a_watch_resumes_across_a_restart_and_a_bad_revision_is_told() {
+    let store = std::sync::Arc::new(knarr_store::MemoryStore::default());
+    let before = Server::over(store.clone()).await;
+    let created = before.post(MAPS, &map("a", "red")).await.expect(201);
+    before.delete(&format!("{MAPS}/a")).await.expect(200);
+    drop(before);
+    let after = Server::over(store).await;
+    let revision = created["metadata"]["resourceVersion"].as_str().unwrap();
+    let mut lines = Lines::open(&after, &format!("&resourceVersion={revision}"), "application/json").await;
+    lines.expect("DELETED", "a").await;
+    after.get(&format!("{MAPS}?watch=1&resourceVersion=x")).await.status(422, "Invalid");
+    let ahead = after.get(&format!("{MAPS}?resourceVersion=99999")).await.status(504, "Timeout");
+    assert_eq!(ahead["details"]["causes"][0]["reason"], "ResourceVersionTooLarge");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_revision_that_history_forgot_is_expired() {
+    let server = Server::start().await;
+    let created = server.post(MAPS, &map("a", "red")).await.expect(201);
+    for round in 0..9_000 {
+        server
+            .patch(&format!("{MAPS}/a"), merge_patch(), &json!({"data": {"round": round.to_string()}}))
+            .await
+            .expect(200);
+    }
+    let revision = created["metadata"]["resourceVersion"].as_str().unwrap();
+    let mut lines = Lines::open(&server, &format!("&resourceVersion={revision}"), "application/json").await;
+    let event = lines.next().await.unwrap();
+    assert_eq!((&event["type"], &event["object"]["code"]), (&json!("ERROR"), &json!(410)), "{event}");
+    assert_eq!(lines.next().await, None);
 }

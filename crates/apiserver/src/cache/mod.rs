@@ -69,6 +69,9 @@ impl Caches {
         let stream = feed::load(&caches, &*store).await?;
         let task = tokio::spawn(feed::run(caches.clone(), store, stream));
         *caches.feed.lock().unwrap_or_else(PoisonError::into_inner) = Some(task.abort_handle());
+        // The load may have begun a little in the past; nobody is to see that.
+        let newest = caches.store.revision().await?.0;
+        let _ = caches.applied.subscribe().wait_for(|applied| *applied >= newest).await;
         Ok(caches)
     }
 
@@ -113,15 +116,12 @@ impl Caches {
         }
     }
 
-    /// Tells the feed what is in bytes that a writer is about to commit.
-    pub fn announce(&self, key: &Bytes, value: &Bytes, extract: Extract) {
+    /// Tells the feed what is in bytes that a writer is about to commit. The announcement is taken back when it is
+    /// dropped, as when the write fails or the client goes away in the middle of it.
+    pub fn announce<'a>(&'a self, key: &'a Bytes, value: &Bytes, extract: Extract) -> Announcement<'a> {
         let mut underway = self.underway.lock().unwrap_or_else(PoisonError::into_inner);
         underway.insert(key.clone(), (value.clone(), extract));
-    }
-
-    /// The write did not happen.
-    pub fn retract(&self, key: &Bytes) {
-        self.underway.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+        Announcement { caches: self, key, kept: false }
     }
 
     fn locate<'k>(&self, key: &'k [u8]) -> Option<(&Arc<ResourceCache>, &'k str)> {
@@ -137,6 +137,28 @@ impl Caches {
             _ => Extract::parse(cache.resource, &kv.value),
         };
         Arc::new(extract.stored(key, &kv.value, kv.mod_revision.0))
+    }
+}
+
+/// See [`Caches::announce`].
+pub struct Announcement<'a> {
+    caches: &'a Caches,
+    key: &'a Bytes,
+    kept: bool,
+}
+
+impl Announcement<'_> {
+    /// The write happened: the feed takes the announcement when it meets the event.
+    pub fn keep(mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for Announcement<'_> {
+    fn drop(&mut self) {
+        if !self.kept {
+            self.caches.underway.lock().unwrap_or_else(PoisonError::into_inner).remove(self.key);
+        }
     }
 }
 

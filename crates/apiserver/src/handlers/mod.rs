@@ -131,7 +131,9 @@ pub async fn serve(context: Context, request: http::Request<Body>) -> Result<Res
         "create" => !context.info.name.is_empty(),
         _ => false,
     };
-    if !allowed || !served || misplaced {
+    // What is not kept (a review) is answered by a handler, or not at all.
+    let kept = context.server.caches.of(context.resource).is_some();
+    if !allowed || !served || misplaced || (!kept && context.info.verb == "create") {
         return Err(context.not_supported());
     }
     if context.resource.namespaced

@@ -126,8 +126,9 @@ async fn beginning(context: &Context) -> Result<Beginning, ApiError> {
         (Some(true), None) | (None, None) => {
             caches.fresh().await?;
         }
-        (Some(true), Some(revision)) => caches.at_least(revision).await?,
-        _ => {}
+        // A revision that is not there yet is waited for, so that nothing before it is ever sent.
+        (_, Some(revision)) => caches.at_least(revision).await?,
+        (Some(false), None) => {}
     }
     let start = match (initial, revision) {
         (Some(true), _) | (None, None | Some(0)) => Start::Now { snapshot: true },

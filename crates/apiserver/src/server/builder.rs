@@ -7,7 +7,7 @@ use knarr_api::registry::Resource;
 use knarr_store::{Store, StoreError};
 use tokio_util::sync::CancellationToken;
 
-use super::{Inner, limits::Limits, local::LocalService, lookup::ServerLookup};
+use super::{Inner, compaction, limits::Limits, local::LocalService, lookup::ServerLookup};
 use crate::{
     cache::Caches,
     contract::{
@@ -157,9 +157,11 @@ impl ApiServerBuilder {
             openapi: OpenApi::default(),
             event_leases: Default::default(),
             limits: Limits::default(),
-            shutdown,
+            // A child: a server that is dropped ends its own tasks and nobody else's.
+            shutdown: shutdown.child_token(),
         });
         lookup.attach(&inner);
+        tokio::spawn(compaction::run(inner.store.clone(), inner.shutdown.clone()));
         Ok(ApiServer { inner })
     }
 }
@@ -200,5 +202,6 @@ impl ApiServer {
 impl Drop for Inner {
     fn drop(&mut self) {
         self.caches.stop();
+        self.shutdown.cancel();
     }
 }

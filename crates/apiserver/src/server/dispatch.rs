@@ -1,7 +1,8 @@
 //! The order of work of every request: route, authenticate, authorise, wait for a place, handle, answer.
 
-use std::{sync::Arc, time::Duration};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
+use futures::FutureExt;
 use http::{StatusCode, header};
 use knarr_api::status::ApiError;
 use rustls_pki_types::CertificateDer;
@@ -41,7 +42,7 @@ impl Inner {
         let resolved = if info.is_resource { handlers::resolve(&info) } else { None };
         let label = resolved.map_or("", |(resource, _)| resource.plural);
 
-        let work = self.clone().admit_and_serve(request, origin, info, query, accept, resolved);
+        let work = unwinding(self.clone().admit_and_serve(request, origin, info, query, accept, resolved));
         let outcome = if long_running {
             work.await
         } else {
@@ -178,6 +179,15 @@ impl Inner {
         };
         Ok(answer.unwrap_or_else(no_such_path))
     }
+}
+
+/// A handler that panics costs its own request only, not the connection with all others on it.
+async fn unwinding(work: impl Future<Output = Result<Response, ApiError>>) -> Result<Response, ApiError> {
+    // Nothing outlives the work but what is behind locks, which survive a panic (`PoisonError::into_inner`).
+    AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|_| {
+        tracing::error!("a request handler panicked; this is a bug, and the message above says where");
+        Err(ApiError::internal("the request handler failed unexpectedly"))
+    })
 }
 
 fn no_such_path() -> Response {

@@ -6,7 +6,10 @@ use http_body_util::BodyExt;
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{conn::auto::Builder, graceful::GracefulShutdown},
+    server::{
+        conn::auto::Builder,
+        graceful::{GracefulShutdown, Watcher},
+    },
 };
 use rustls::ServerConfig;
 use rustls_pki_types::CertificateDer;
@@ -44,7 +47,7 @@ impl ApiServer {
         }
         let acceptor = TlsAcceptor::from(Arc::new(tls));
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        let graceful = Arc::new(GracefulShutdown::new());
+        let graceful = GracefulShutdown::new();
         let stop = self.inner.shutdown.clone();
         loop {
             let stream = tokio::select! {
@@ -63,20 +66,18 @@ impl ApiServer {
                 // Closing at once tells a client to come back; waiting would only fill the backlog.
                 continue;
             };
-            let (server, acceptor, graceful) = (self.clone(), acceptor.clone(), graceful.clone());
+            let (server, acceptor, watcher) = (self.clone(), acceptor.clone(), graceful.watcher());
             tokio::spawn(async move {
-                server.connection(stream, acceptor, &graceful).await;
+                server.connection(stream, acceptor, watcher).await;
                 drop(place);
             });
         }
         stop.cancel();
         drop(listener);
-        if let Ok(graceful) = Arc::try_unwrap(graceful) {
-            let _ = tokio::time::timeout(DRAIN, graceful.shutdown()).await;
-        }
+        let _ = tokio::time::timeout(DRAIN, graceful.shutdown()).await;
     }
 
-    async fn connection(&self, stream: TcpStream, acceptor: TlsAcceptor, graceful: &GracefulShutdown) {
+    async fn connection(&self, stream: TcpStream, acceptor: TlsAcceptor, watcher: Watcher) {
         let _ = stream.set_nodelay(true);
         let tls = match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
             Ok(Ok(tls)) => tls,
@@ -109,7 +110,7 @@ impl ApiServer {
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
         let connection = builder.serve_connection_with_upgrades(TokioIo::new(tls), service).into_owned();
-        if let Err(cause) = graceful.watch(connection).await {
+        if let Err(cause) = watcher.watch(connection).await {
             debug!(%cause, "a connection ended early");
         }
     }

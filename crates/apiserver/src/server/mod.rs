@@ -1,6 +1,7 @@
 //! The API server: what it is made of, and how a request goes through it.
 
 mod builder;
+mod compaction;
 mod dispatch;
 mod limits;
 mod listen;

@@ -132,23 +132,16 @@ impl Inner {
     ) -> Result<Commit, ApiError> {
         let value = Bytes::from(splice::encode(object));
         let extract = Extract::of(resource, object);
-        self.caches.announce(key, &value, extract.clone());
         let lease = self.event_leases.for_resource(resource, &*self.store).await?;
+        let announced = self.caches.announce(key, &value, extract.clone());
         let ops = vec![Op::Put { key: key.clone(), value: value.clone(), lease }];
-        let reply = self.store.txn(Txn { compares: vec![compare], ops }).await;
-        match reply {
-            Ok(TxnReply::Committed { revision }) => {
+        match self.store.txn(Txn { compares: vec![compare], ops }).await.map_err(|error| store_error(&error))? {
+            TxnReply::Committed { revision } => {
+                announced.keep();
                 let name = object_key(text(object, "namespace"), text(object, "name"));
                 Ok(Commit::Done(Arc::new(extract.stored(&name, &value, revision.0))))
             }
-            Ok(TxnReply::Conflict { current, .. }) => {
-                self.caches.retract(key);
-                Ok(Commit::Lost(current.into_iter().next().flatten()))
-            }
-            Err(error) => {
-                self.caches.retract(key);
-                Err(store_error(&error))
-            }
+            TxnReply::Conflict { current, .. } => Ok(Commit::Lost(current.into_iter().next().flatten())),
         }
     }
 

@@ -32,7 +32,11 @@ pub fn merge_patch() -> &'static str {
 
 impl Server {
     pub async fn start() -> Self {
-        let server = ApiServer::builder(Arc::new(MemoryStore::default())).start().await.unwrap();
+        Self::over(Arc::new(MemoryStore::default())).await
+    }
+
+    pub async fn over(store: Arc<MemoryStore>) -> Self {
+        let server = ApiServer::builder(store).start().await.unwrap();
         let user = UserInfo { name: "tester".into(), groups: vec!["system:masters".into()], ..UserInfo::default() };
         let service = server.local(user);
         Self { server, service }
