@@ -186,7 +186,8 @@ impl<K: Object> Informer<K> {
     }
 
     /// Calls `handler` for every object there is, as an addition, and then for every change, in order, from the
-    /// task that reads the watch: it has to be quick (put a key into a queue). The cache already has the change.
+    /// task that reads the watch: it has to be quick (put a key into a queue), may read any cache, and must not
+    /// register another handler with this one. The cache already has the change.
     pub fn on_change(&self, handler: impl Fn(&Change<K>) + Send + Sync + 'static) {
         self.cache.on_change(Box::new(move |change| {
             handler(change);

@@ -6,6 +6,7 @@
 //! the uid becomes part of a number. A crash between any two of these counts nothing twice and nothing never.
 
 mod indexes;
+mod making;
 mod plan;
 mod policy;
 #[cfg(test)]
@@ -25,7 +26,8 @@ use crate::{
     Context, Error,
     common::{batch, claim, expectations::Expectations, pods, selector, some_or_null},
 };
-use plan::{FINALIZER, NewPod, Plan};
+use making::NewPod;
+use plan::{FINALIZER, Plan};
 
 pub const NAME: &str = "job-controller";
 const WORKERS: usize = 5;

@@ -1,16 +1,12 @@
 //! What a Job's pods amount to, and what to do next. Pure.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{
     api::{
         batch::v1::{Job, JobCondition, JobSpec, JobStatus, UncountedTerminatedPods},
-        core::v1::{EnvVar, EnvVarSource, ObjectFieldSelector, Pod},
+        core::v1::Pod,
     },
     apimachinery::pkg::apis::meta::v1::Time,
 };
@@ -18,22 +14,17 @@ use knarr_client::meta;
 
 use super::{
     indexes::{self, Indexes},
+    making::{NewPod, new_pod, pause},
     policy::{self, Meaning},
 };
 use crate::common::{pods, rank, unless_zero};
 
 pub const FINALIZER: &str = "batch.kubernetes.io/job-tracking";
-const INDEX: &str = "batch.kubernetes.io/job-completion-index";
-/// After a failure the next pod waits, doubling up to the second.
-const BACKOFF: (SignedDuration, SignedDuration) = (SignedDuration::from_secs(10), SignedDuration::from_secs(600));
+pub const INDEX: &str = "batch.kubernetes.io/job-completion-index";
 /// Pods made in one go, at most.
 const BURST: usize = 500;
 /// Uids that the status holds at once, at most; the rest wait their turn.
 const MAX_UNCOUNTED: usize = 500;
-
-pub struct NewPod {
-    pub pod: Pod,
-}
 
 /// To be carried out in the order of the fields.
 #[derive(Default)]
@@ -327,7 +318,7 @@ fn size(
     if missing == 0 {
         return active.len();
     }
-    if let Some(wait) = backoff(count, owned, now) {
+    if let Some(wait) = pause(count.all_failed(), owned, now) {
         plan.look_again = Some(wait);
         return active.len();
     }
@@ -339,65 +330,6 @@ fn size(
         (0..missing).map(|_| new_pod(job, spec, None)).collect()
     };
     active.len() + plan.create.len()
-}
-
-/// How long until the next pod may be made, after failures since the last success.
-fn backoff(count: &Count<'_>, owned: &[Arc<Pod>], now: Timestamp) -> Option<Duration> {
-    let ended = |pod: &&Arc<Pod>| pods::is_terminal(pod) || pods::is_terminating(pod);
-    let mut ends: Vec<_> =
-        owned.iter().filter(ended).map(|pod| (finished_at(pod, now), pods::phase(pod) == "Succeeded")).collect();
-    ends.sort();
-    let failures = ends.iter().rev().take_while(|(_, succeeded)| !succeeded).count() as u32;
-    // Pods that were deleted after they had failed still count for the pause.
-    let failures =
-        failures.max(if ends.iter().any(|(_, succeeded)| *succeeded) { 0 } else { count.all_failed().max(0) as u32 });
-    let last = ends.iter().rev().find(|(_, succeeded)| !succeeded).map(|(at, _)| *at)?;
-    if failures == 0 {
-        return None;
-    }
-    let pause = BACKOFF.0.checked_mul(1i32.checked_shl(failures - 1).filter(|_| failures < 8).unwrap_or(i32::MAX));
-    let pause = pause.unwrap_or(BACKOFF.1).min(BACKOFF.1);
-    let left = pause - now.duration_since(last);
-    Duration::try_from(left).ok().filter(|left| !left.is_zero())
-}
-
-/// When the last of its containers ended; else the best guess there is.
-fn finished_at(pod: &Pod, now: Timestamp) -> Timestamp {
-    let statuses = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
-    let ends =
-        statuses.filter_map(|status| status.state.as_ref()?.terminated.as_ref()?.finished_at.as_ref().map(|at| at.0));
-    let deleted = pod.metadata.deletion_timestamp.as_ref().map(|at| at.0);
-    let changed = pods::condition(pod, "Ready").and_then(|ready| ready.last_transition_time.as_ref().map(|at| at.0));
-    ends.max().or(changed).or(deleted).unwrap_or(now).min(now)
-}
-
-fn new_pod(job: &Job, spec: &JobSpec, index: Option<i32>) -> NewPod {
-    let name = meta::name(&job.metadata);
-    let prefix = index.map_or_else(|| name.to_owned(), |index| format!("{name}-{index}"));
-    let namespace = meta::namespace(&job.metadata);
-    let mut pod = pods::from_template(&spec.template, &prefix, namespace, meta::controller_reference(job));
-    pod.metadata.finalizers.get_or_insert_default().push(FINALIZER.to_owned());
-    if let Some(index) = index {
-        for map in [&mut pod.metadata.annotations, &mut pod.metadata.labels] {
-            map.get_or_insert_with(BTreeMap::new).insert(INDEX.to_owned(), index.to_string());
-        }
-        if let Some(spec) = &mut pod.spec {
-            spec.hostname.get_or_insert(prefix);
-            let containers = spec.containers.iter_mut().chain(spec.init_containers.iter_mut().flatten());
-            containers.for_each(|container| tell_index(container.env.get_or_insert_default()));
-        }
-    }
-    NewPod { pod }
-}
-
-fn tell_index(env: &mut Vec<EnvVar>) {
-    const NAME: &str = "JOB_COMPLETION_INDEX";
-    if env.iter().any(|variable| variable.name == NAME) {
-        return;
-    }
-    let field = ObjectFieldSelector { field_path: format!("metadata.labels['{INDEX}']"), api_version: None };
-    let source = EnvVarSource { field_ref: Some(field), ..Default::default() };
-    env.push(EnvVar { name: NAME.to_owned(), value_from: Some(source), value: None });
 }
 
 /// First what will be, then, when nothing runs any more, what is.
