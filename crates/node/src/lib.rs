@@ -14,6 +14,8 @@ mod register;
 mod server;
 mod spdy;
 mod static_pods;
+#[cfg(test)]
+mod testing;
 mod volume;
 
 pub use agent::{Agent, AgentError};

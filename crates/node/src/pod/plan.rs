@@ -4,13 +4,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{
     backoff::go_duration,
     containers::{Containers, Entry, Role},
     observe::{Instance, Observed, Phase},
-    track::{ImageState, PostStart, Track},
+    track::{Failure, ImageState, PostStart, Track},
 };
 
 pub struct Input<'a> {
@@ -285,10 +285,7 @@ impl<'a> Planner<'a> {
             ImageState::Failed { failure } => {
                 let left = track.and_then(|track| track.pull.remaining(failure.at, self.input.now));
                 match left {
-                    Some((left, _)) => {
-                        self.wait(&name, failure.reason, &failure.message);
-                        self.wake(self.input.now + left);
-                    }
+                    Some((left, _)) => self.await_image(entry, failure, left),
                     None => self.plan.actions.push(Action::EnsureImage { name }),
                 }
             }
@@ -302,6 +299,21 @@ impl<'a> Planner<'a> {
         }
     }
 
+    /// A failed pull is shown as what it was for a moment, then as the wait for the next one.
+    fn await_image(&mut self, entry: &Entry, failure: &Failure, left: SignedDuration) {
+        let shown_until = failure.at + PULL_FAILURE_SHOWN;
+        if failure.reason == "ErrImagePull" && self.input.now >= shown_until {
+            let message = format!("Back-off pulling image {:?}: ErrImagePull: {}", entry.image(), failure.message);
+            self.wait(entry.name(), "ImagePullBackOff", &message);
+        } else {
+            self.wait(entry.name(), failure.reason, &failure.message);
+            if self.input.now < shown_until {
+                self.wake(shown_until);
+            }
+        }
+        self.wake(self.input.now + left);
+    }
+
     fn wait(&mut self, name: &str, reason: &'static str, message: &str) {
         self.plan.waiting.insert(name.to_owned(), Waiting { reason, message: message.to_owned() });
     }
@@ -313,4 +325,5 @@ impl<'a> Planner<'a> {
 
 /// How long a container that could not be made waits for the next attempt, such as for a missing ConfigMap;
 /// a change of what it refers to wakes the worker earlier.
-pub const START_RETRY: jiff::SignedDuration = jiff::SignedDuration::from_secs(10);
+pub const START_RETRY: SignedDuration = SignedDuration::from_secs(10);
+const PULL_FAILURE_SHOWN: SignedDuration = SignedDuration::from_secs(5);

@@ -1,1 +1,4 @@
+//! The planner's table, and whole lives of pods on a scripted runtime.
 
+mod lives;
+mod plans;

@@ -5,7 +5,7 @@ mod attempt;
 mod grpc;
 pub mod http;
 mod judge;
-mod task;
+pub(crate) mod task;
 
 pub use attempt::{Outcome, Target};
 pub use judge::{Judge, Schedule, Verdict};

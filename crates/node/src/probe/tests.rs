@@ -1,1 +1,193 @@
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
+use tokio::{sync::mpsc, time::Instant};
+
+use super::{Judge, Kind, Outcome, Report, Schedule, Verdict, task};
+
+fn schedule(success: u32, failure: u32) -> Schedule {
+    Schedule {
+        initial_delay: Duration::from_secs(3),
+        period: Duration::from_secs(5),
+        timeout: Duration::from_secs(1),
+        success_threshold: success,
+        failure_threshold: failure,
+    }
+}
+
+/// `+` is a success, `-` a failure, `?` an answer that could not be had; `G` and `B` are changes of the verdict.
+fn outcome(letter: char) -> Outcome {
+    match letter {
+        '+' => Outcome::Success,
+        '-' => Outcome::Failure("no".to_owned()),
+        _ => Outcome::Unknown("who knows".to_owned()),
+    }
+}
+
+#[test]
+fn verdicts_follow_the_thresholds() {
+    for (kind, success, failure, answers, expected) in [
+        (Kind::Readiness, 1, 3, "+", "G"),
+        (Kind::Readiness, 1, 3, "---+", "..BG"),
+        (Kind::Readiness, 1, 3, "--+--", "..G.."),
+        (Kind::Readiness, 2, 1, "+-++", ".B.G"),
+        (Kind::Readiness, 1, 2, "-?-", "..B"),
+        // Alive until proven otherwise, so the first success is no news.
+        (Kind::Liveness, 1, 3, "+---", "...B"),
+        (Kind::Liveness, 1, 3, "--+--", "....."),
+        (Kind::Startup, 1, 2, "--", ".B"),
+        (Kind::Startup, 1, 30, "---+", "...G"),
+    ] {
+        let mut judge = Judge::new(kind, &schedule(success, failure));
+        let heard: String = answers
+            .chars()
+            .map(|letter| match judge.hear(&outcome(letter)) {
+                None => '.',
+                Some(Verdict::Good) => 'G',
+                Some(Verdict::Bad) => 'B',
+            })
+            .collect();
+        assert_eq!(heard, expected, "{kind:?} {answers}");
+    }
+}
+
+/// Runs a probe on scripted answers; yields its reports with the second they came at, and when it asked.
+async fn play(kind: Kind, running_for: u64, answers: &str) -> (Vec<(u64, Verdict)>, Vec<u64>) {
+    let begun = Instant::now();
+    let script: Arc<Mutex<VecDeque<char>>> = Arc::new(Mutex::new(answers.chars().collect()));
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let (sender, mut reports) = mpsc::channel(8);
+    let base = Report { container: "a".to_owned(), container_id: "1".to_owned(), kind, verdict: Verdict::Good };
+    let (script_of, asked_at) = (script.clone(), asked.clone());
+    let ask = move || {
+        let next = script_of.lock().unwrap().pop_front();
+        asked_at.lock().unwrap().push(begun.elapsed().as_secs());
+        async move {
+            match next {
+                Some(letter) => outcome(letter),
+                None => std::future::pending().await,
+            }
+        }
+    };
+    let running_for = Duration::from_secs(running_for);
+    let task = tokio::spawn(task::run(base, schedule(1, 2), running_for, ask, sender, Box::new(|_, _| {})));
+    let mut seen = Vec::new();
+    while let Ok(Some(report)) = tokio::time::timeout(Duration::from_secs(60), reports.recv()).await {
+        seen.push((begun.elapsed().as_secs(), report.verdict));
+    }
+    task.abort();
+    let asked = asked.lock().unwrap().clone();
+    (seen, asked)
+}
+
+#[tokio::test(start_paused = true)]
+async fn probes_keep_their_schedule() {
+    // After the initial delay, then every period; a readiness probe goes on for ever.
+    let (reports, asked) = play(Kind::Readiness, 0, "+--+").await;
+    assert_eq!(asked, [3, 8, 13, 18, 23]);
+    assert_eq!(reports, [(3, Verdict::Good), (13, Verdict::Bad), (18, Verdict::Good)]);
+    // A container that was adopted has waited already.
+    let (reports, asked) = play(Kind::Liveness, 100, "+--").await;
+    assert_eq!((asked, reports), (vec![0, 5, 10], vec![(10, Verdict::Bad)]));
+    // A startup probe ends with its first verdict.
+    let (reports, asked) = play(Kind::Startup, 1, "-+").await;
+    assert_eq!((asked, reports), (vec![2, 7], vec![(7, Verdict::Good)]));
+}
+
+mod network {
+    use k8s_openapi::{api::core::v1::HTTPGetAction, apimachinery::pkg::util::intstr::IntOrString};
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
+
+    use super::super::{grpc, http::Get};
+    use super::*;
+
+    /// Answers every connection with the same bytes, and gives back what it was asked.
+    async fn server(answer: &'static str) -> (u16, mpsc::Receiver<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (asked, requests) = mpsc::channel(8);
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut buffer = vec![0; 4096];
+                let count = stream.read(&mut buffer).await.unwrap();
+                asked.send(String::from_utf8_lossy(&buffer[..count]).into_owned()).await.unwrap();
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+        });
+        (port, requests)
+    }
+
+    #[tokio::test]
+    async fn http_says_who_asks_and_reads_the_status() {
+        let (port, mut requests) = server("HTTP/1.1 503 No\r\ncontent-length: 2\r\n\r\nno").await;
+        let action = HTTPGetAction {
+            path: Some("healthz?x=1".to_owned()),
+            port: IntOrString::Int(port.into()),
+            ..Default::default()
+        };
+        let get = Get::from_action(&action, None, "127.0.0.1", "kube-probe").unwrap();
+        let answer = get.send(Duration::from_secs(5)).await.unwrap();
+        assert_eq!((answer.status, answer.body.as_str()), (503, "no"));
+        let request = requests.recv().await.unwrap();
+        assert!(request.starts_with("GET /healthz?x=1 HTTP/1.1\r\n"), "{request}");
+        assert!(request.contains("user-agent: kube-probe/1.36\r\n"), "{request}");
+        assert!(request.contains(&format!("host: 127.0.0.1:{port}\r\n")), "{request}");
+    }
+
+    #[tokio::test]
+    async fn http_does_not_follow_to_another_host() {
+        let (port, _requests) =
+            server("HTTP/1.1 302 Found\r\nlocation: http://example.invalid/\r\ncontent-length: 0\r\n\r\n").await;
+        let action = HTTPGetAction { port: IntOrString::Int(port.into()), ..Default::default() };
+        let get = Get::from_action(&action, None, "127.0.0.1", "kube-probe").unwrap();
+        let answer = get.send(Duration::from_secs(5)).await.unwrap();
+        assert_eq!(answer.elsewhere.as_deref(), Some("http://example.invalid/"));
+    }
+
+    #[tokio::test]
+    async fn a_refused_connection_reads_as_in_go() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        drop(listener);
+        let action =
+            HTTPGetAction { path: Some("/".to_owned()), port: IntOrString::Int(port.into()), ..Default::default() };
+        let get = Get::from_action(&action, None, "127.0.0.1", "kube-probe").unwrap();
+        let error = get.send(Duration::from_secs(5)).await.unwrap_err();
+        let expected =
+            format!("Get \"http://127.0.0.1:{port}/\": dial tcp 127.0.0.1:{port}: connect: connection refused");
+        assert_eq!(error, expected);
+    }
+
+    #[tokio::test]
+    async fn grpc_health_over_http2() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            // Serving, then not serving.
+            for status in [1_u8, 2] {
+                let (stream, _) = listener.accept().await.unwrap();
+                let mut connection = h2::server::handshake(stream).await.unwrap();
+                while let Some(Ok((request, mut respond))) = connection.accept().await {
+                    assert_eq!(request.uri().path(), "/grpc.health.v1.Health/Check");
+                    let response =
+                        http::Response::builder().header("content-type", "application/grpc").body(()).unwrap();
+                    let mut body = respond.send_response(response, false).unwrap();
+                    body.send_data(bytes::Bytes::from(vec![0, 0, 0, 0, 2, 8, status]), false).unwrap();
+                    let mut trailers = http::HeaderMap::new();
+                    trailers.insert("grpc-status", "0".parse().unwrap());
+                    body.send_trailers(trailers).unwrap();
+                }
+            }
+        });
+        let limit = Duration::from_secs(5);
+        assert_eq!(grpc::check("127.0.0.1", port, "svc", limit).await, Outcome::Success);
+        let bad = grpc::check("127.0.0.1", port, "svc", limit).await;
+        assert_eq!(bad, Outcome::Failure("service unhealthy (responded with \"NOT_SERVING\")".to_owned()));
+    }
+}

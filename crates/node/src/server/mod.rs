@@ -7,7 +7,7 @@ mod exec;
 mod logs;
 mod pages;
 mod portforward;
-mod route;
+pub(crate) mod route;
 mod upgrade;
 
 use std::{convert::Infallible, io, sync::Arc};

@@ -1,1 +1,210 @@
+use std::{
+    collections::BTreeMap,
+    fs,
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    path::Path,
+    sync::Arc,
+};
 
+use k8s_openapi::api::core::v1::Pod;
+use serde_json::{Value, json};
+
+use super::{FileContent, Tokens, atomic, container_mounts, desired, desired::Content};
+use crate::pod::{
+    containers::Containers,
+    downward::{Allocatable, Facts},
+    references::Snapshot,
+};
+
+fn files(list: &[(&str, &str)]) -> BTreeMap<String, FileContent> {
+    let file = |text: &str| FileContent { bytes: text.as_bytes().to_vec(), mode: 0o640, owner: None };
+    list.iter().map(|(path, text)| ((*path).to_owned(), file(text))).collect()
+}
+
+/// What a reader sees, through the links.
+fn content(dir: &Path) -> BTreeMap<String, String> {
+    let mut all = BTreeMap::new();
+    let mut folders = vec![dir.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.strip_prefix(dir).unwrap().to_string_lossy().into_owned();
+            if name.starts_with("..") {
+                continue;
+            }
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                all.insert(name, fs::read_to_string(&path).unwrap());
+            }
+        }
+    }
+    all
+}
+
+#[test]
+fn files_are_replaced_together() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut folders = Vec::new();
+    for (write, new_folder) in [
+        (&[("a", "1"), ("sub/b", "2")][..], true),
+        (&[("a", "1"), ("sub/b", "2")], false),
+        (&[("a", "x"), ("c", "3")], true),
+        (&[], true),
+    ] {
+        atomic::write(dir.path(), &files(write), None).unwrap();
+        let expected: BTreeMap<_, _> =
+            write.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect();
+        assert_eq!(content(dir.path()), expected);
+        let folder = fs::read_link(dir.path().join("..data")).unwrap();
+        assert_eq!(folders.last() != Some(&folder), new_folder, "{write:?}");
+        folders.push(folder);
+        // Nothing of earlier writes is left.
+        let dots = fs::read_dir(dir.path())
+            .unwrap()
+            .filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().starts_with(".."));
+        assert_eq!(dots.count(), 2);
+    }
+}
+
+#[test]
+fn modes_and_groups_are_as_asked() {
+    let dir = tempfile::tempdir().unwrap();
+    atomic::write(dir.path(), &files(&[("a", "1")]), None).unwrap();
+    assert_eq!(fs::metadata(dir.path().join("a")).unwrap().permissions().mode() & 0o777, 0o640);
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("SKIPPED: giving files to a group needs root");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let owned =
+        BTreeMap::from([("t".to_owned(), FileContent { bytes: b"x".to_vec(), mode: 0o600, owner: Some(1234) })]);
+    atomic::write(dir.path(), &owned, Some(2345)).unwrap();
+    let found = fs::metadata(dir.path().join("t")).unwrap();
+    assert_eq!((found.uid(), found.gid(), found.mode() & 0o777), (1234, 2345, 0o660));
+}
+
+fn pod(spec: Value) -> Pod {
+    let meta = json!({"name": "p", "namespace": "d", "uid": "u", "labels": {"app": "web", "q": "say \"hi\"\n"}});
+    serde_json::from_value(json!({"metadata": meta, "spec": spec})).unwrap()
+}
+
+fn snapshot() -> Snapshot {
+    let map = json!({"metadata": {"name": "m"}, "data": {"a": "1", "b": "2"}, "binaryData": {"c": "Aw=="}});
+    let secret = json!({"metadata": {"name": "s"}, "data": {"key": "c2VjcmV0"}});
+    Snapshot {
+        config_maps: [("m".to_owned(), Arc::new(serde_json::from_value(map).unwrap()))].into(),
+        secrets: [("s".to_owned(), Arc::new(serde_json::from_value(secret).unwrap()))].into(),
+    }
+}
+
+/// The files of the one volume, as `path=text(mode)`, or the error.
+fn wanted(volume: Value) -> String {
+    let mut volume = volume;
+    volume["name"] = json!("v");
+    let pod = pod(
+        json!({"volumes": [volume], "containers": [{"name": "a", "resources": {"limits": {"cpu": "1500m", "memory": "64Mi"}}}]}),
+    );
+    let containers = Containers::of(&pod);
+    let ips = ["10.0.0.1".to_owned()];
+    let facts = Facts {
+        pod: &pod,
+        containers: &containers,
+        pod_ips: &ips,
+        host_ips: &ips,
+        allocatable: Allocatable::default(),
+    };
+    match desired::all(facts, &snapshot(), &Tokens::default(), Path::new("/pods/u")) {
+        Err(error) => error.to_string(),
+        Ok(all) => match &all[0].content {
+            Content::Files { files, .. } => {
+                let one = |(path, file): (&String, &FileContent)| {
+                    format!("{path}={}({:o})", String::from_utf8_lossy(&file.bytes).escape_debug(), file.mode)
+                };
+                files.iter().map(one).collect::<Vec<_>>().join(" ")
+            }
+            other => format!("{other:?}"),
+        },
+    }
+}
+
+#[test]
+fn volumes_hold_what_their_sources_say() {
+    let failed = |cause: &str| format!("MountVolume.SetUp failed for volume \"v\" : {cause}");
+    let downward = |field: &str| json!({"downwardAPI": {"items": [{"path": "f", "fieldRef": {"fieldPath": field}}]}});
+    let resource = |resource: &str, divisor: &str| json!({"downwardAPI": {"items": [{"path": "f", "resourceFieldRef": {"containerName": "a", "resource": resource, "divisor": divisor}}]}});
+    for (volume, expected) in [
+        (json!({"configMap": {"name": "m"}}), "a=1(644) b=2(644) c=\\u{3}(644)".to_owned()),
+        (
+            json!({"configMap": {"name": "m", "defaultMode": 0o400, "items": [{"key": "a", "path": "x/y"}, {"key": "b", "path": "z", "mode": 0o755}]}}),
+            "x/y=1(400) z=2(755)".to_owned(),
+        ),
+        (
+            json!({"configMap": {"name": "m", "items": [{"key": "no", "path": "x"}]}}),
+            failed("references non-existent configmap key: no"),
+        ),
+        (json!({"configMap": {"name": "m", "optional": true, "items": [{"key": "no", "path": "x"}]}}), String::new()),
+        (json!({"configMap": {"name": "gone"}}), failed("configmap \"gone\" not found")),
+        (json!({"configMap": {"name": "gone", "optional": true}}), String::new()),
+        (
+            json!({"configMap": {"name": "m", "items": [{"key": "a", "path": "../x"}]}}),
+            failed("invalid path \"../x\": must be relative and may not contain '..'"),
+        ),
+        (json!({"secret": {"secretName": "s"}}), "key=secret(644)".to_owned()),
+        (json!({"secret": {"secretName": "gone"}}), failed("secret \"gone\" not found")),
+        (
+            json!({"projected": {"defaultMode": 0o440, "sources": [{"configMap": {"name": "m", "items": [{"key": "a", "path": "a"}]}}, {"secret": {"name": "s"}}]}}),
+            "a=1(440) key=secret(440)".to_owned(),
+        ),
+        (downward("metadata.name"), "f=p(644)".to_owned()),
+        (downward("metadata.labels['app']"), "f=web(644)".to_owned()),
+        (downward("metadata.labels"), "f=app=\\\"web\\\"\\nq=\\\"say \\\\\\\"hi\\\\\\\"\\\\n\\\"(644)".to_owned()),
+        (downward("spec.nothing"), failed("unsupported fieldPath: spec.nothing")),
+        (resource("limits.cpu", "1"), "f=2(644)".to_owned()),
+        (resource("limits.cpu", "1m"), "f=1500(644)".to_owned()),
+        (resource("limits.memory", "1Mi"), "f=64(644)".to_owned()),
+        (resource("requests.memory", "0"), "f=67108864(644)".to_owned()),
+        (json!({"emptyDir": {"medium": "Memory", "sizeLimit": "1Ki"}}), "Empty { memory: Some(1024) }".to_owned()),
+        (json!({"nfs": {"server": "s", "path": "/"}}), failed("nfs volumes are not supported by this node")),
+    ] {
+        assert_eq!(wanted(volume.clone()), expected, "{volume}");
+    }
+}
+
+#[test]
+fn sub_paths_stay_inside() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("volumes/kubernetes.io~empty-dir/v");
+    fs::create_dir_all(root.join("in")).unwrap();
+    std::os::unix::fs::symlink("/etc", root.join("out")).unwrap();
+    std::os::unix::fs::symlink("in", root.join("link")).unwrap();
+    let mount = |mount: Value| {
+        let mut mount = mount;
+        mount["name"] = json!("v");
+        mount["mountPath"] = json!("/v");
+        let pod = pod(
+            json!({"volumes": [{"name": "v", "emptyDir": {}}], "containers": [{"name": "a", "volumeMounts": [mount]}]}),
+        );
+        let containers = Containers::of(&pod);
+        let env = [("WHO".to_owned(), "me".to_owned())];
+        match container_mounts(&pod, &containers.entries[0], dir.path(), &env) {
+            Ok(mounts) => mounts[0].host_path.strip_prefix(&*root.to_string_lossy()).unwrap_or("elsewhere").to_owned(),
+            Err(error) => error.to_string(),
+        }
+    };
+    for (input, expected) in [
+        (json!({}), ""),
+        (json!({"subPath": "new/deep"}), "/new/deep"),
+        (json!({"subPath": "link"}), "/in"),
+        (json!({"subPath": "out"}), "subPath \"out\" of volume \"v\" leaves the volume"),
+        (json!({"subPath": "out/passwd"}), "subPath \"out/passwd\" of volume \"v\" leaves the volume"),
+        (json!({"subPath": "../x"}), "subPath \"../x\" of volume \"v\" must be relative and may not contain '..'"),
+        (json!({"subPathExpr": "$(WHO)"}), "/me"),
+        (
+            json!({"subPathExpr": "$(NOBODY)"}),
+            "failed to expand subPathExpr \"$(NOBODY)\": it names a variable that is not set",
+        ),
+    ] {
+        assert_eq!(mount(input.clone()), expected, "{input}");
+    }
+}

@@ -1,0 +1,66 @@
+//! Stand-ins for tests: an API that stores what it is sent, and a runtime whose containers do as they are told.
+
+mod api;
+mod runtime;
+
+pub use api::FakeApi;
+pub use runtime::FakeRuntime;
+
+use std::{sync::Arc, time::Duration};
+
+use k8s_openapi::api::core::v1::{Node, Service};
+use knarr_client::{Clock, Informers, Recorder, informer::Scope};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::pod::{context::Context, downward::Allocatable, references::References};
+
+/// A node's context on top of the two stand-ins. What it watches ends with the token.
+pub fn context(
+    api: &FakeApi,
+    runtime: &Arc<FakeRuntime>,
+    dir: &std::path::Path,
+    stop: &CancellationToken,
+) -> (Arc<Context>, Informers) {
+    let client = api.client();
+    let informers = Informers::seeded(client.clone(), stop.clone(), 1);
+    let clock = Clock::starting_at("2026-01-01T00:00:00Z".parse().unwrap());
+    runtime.use_clock(clock);
+    let context = Context {
+        node_name: "n1".to_owned(),
+        node_ips: vec!["192.0.2.1".to_owned()],
+        log_dir: dir.join("logs"),
+        pod_dir: dir.join("pods"),
+        cluster_dns: vec!["10.43.0.10".parse().unwrap()],
+        cluster_domain: "cluster.local".to_owned(),
+        client: client.clone(),
+        runtime: runtime.clone(),
+        images: runtime.clone(),
+        runtime_name: "knarr".to_owned(),
+        recorder: Recorder::new(client, "kubelet", "n1", clock, stop.clone()),
+        references: References::new(informers.clone()),
+        services: informers.of::<Service>(),
+        node: informers.with_params::<Node>(Scope::fields("metadata.name=n1")),
+        allocatable: Allocatable { cpu_milli: 4000, memory_bytes: 8 << 30, ephemeral_bytes: 100 << 30 },
+        memory_capacity: 8 << 30,
+        max_pods: 110,
+        clock,
+        admitted: std::sync::Mutex::default(),
+        pulls: Semaphore::new(5),
+        writes: Semaphore::new(32),
+        owners: std::sync::Mutex::default(),
+        mirrors: std::sync::Mutex::default(),
+    };
+    (Arc::new(context), informers)
+}
+
+/// Waits for a condition, in whatever time the test runs in; panics with `what` after a long while.
+pub async fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    for _ in 0..60_000 {
+        if let Some(found) = look() {
+            return found;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("not seen within ten minutes: {what}");
+}
