@@ -11,6 +11,7 @@ mod ring;
 pub mod splice;
 #[cfg(test)]
 mod tests;
+mod topics;
 mod watcher;
 
 use std::{
@@ -30,6 +31,7 @@ use tokio::{sync::watch, task::AbortHandle};
 pub use event::{CachedEvent, Change, frame};
 pub use extract::Extract;
 pub use resource::{Expired, Listing, ResourceCache, at_revision};
+pub use topics::Topic;
 pub use watcher::{Start, Watcher};
 
 use crate::contract::Stored;

@@ -10,12 +10,12 @@ use std::{
 };
 
 use knarr_api::registry::Resource;
-use tokio::sync::watch;
 
 use super::{
     event::{CachedEvent, Change},
     ring::Ring,
     splice,
+    topics::{Topic, Topics},
     watcher::{Start, Watcher},
 };
 use crate::contract::Stored;
@@ -32,7 +32,7 @@ pub struct ResourceCache {
     pub resource: &'static Resource,
     state: RwLock<State>,
     generation: AtomicU64,
-    changed: watch::Sender<u64>,
+    topics: Topics,
 }
 
 /// What a list saw: objects in key order, and whether more follow.
@@ -45,7 +45,7 @@ pub struct Listing {
 impl ResourceCache {
     pub(super) fn new(resource: &'static Resource) -> Self {
         let state = State { objects: BTreeMap::new(), ring: Ring::new(0), changed_at: 0 };
-        Self { resource, state: RwLock::new(state), generation: AtomicU64::new(0), changed: watch::Sender::new(0) }
+        Self { resource, state: RwLock::new(state), generation: AtomicU64::new(0), topics: Topics::default() }
     }
 
     fn read(&self) -> RwLockReadGuard<'_, State> {
@@ -104,15 +104,23 @@ impl ResourceCache {
         (Listing { items, remaining }, state.changed_at)
     }
 
-    /// A watcher from a revision on; `None` where the events after it are forgotten. `Start::Now` begins with
-    /// what the listing holds, so that nothing falls between.
-    pub fn watch(self: &Arc<Self>, start: Start) -> Result<Watcher, Expired> {
+    /// A watcher from a revision on that is woken by a topic. `Start::Now` comes with the objects that `keep` wants,
+    /// so that nothing falls between.
+    pub fn watch(
+        self: &Arc<Self>,
+        start: Start,
+        topic: Topic,
+        mut keep: impl FnMut(&Stored) -> bool,
+    ) -> Result<Watcher, Expired> {
         // Subscribe before reading the ring: a change in between only wakes the watcher once too often.
-        let changed = self.changed.subscribe();
+        let changed = self.topics.subscribe(topic);
         let state = self.read();
         let (next, objects) = match start {
             Start::Now { snapshot } => {
-                let objects = if snapshot { state.objects.values().cloned().collect() } else { Vec::new() };
+                let objects = match snapshot {
+                    true => state.objects.values().filter(|object| keep(object)).cloned().collect(),
+                    false => Vec::new(),
+                };
                 (state.ring.next(), objects)
             }
             Start::After(revision) => {
@@ -121,8 +129,9 @@ impl ResourceCache {
                 (next, Vec::new())
             }
         };
+        let changed_at = state.changed_at;
         drop(state);
-        Ok(Watcher::new(self.clone(), next, objects, changed))
+        Ok(Watcher::new(self.clone(), next, objects, changed_at, changed))
     }
 
     pub(super) fn read_events(&self, from: u64, limit: usize, into: &mut Vec<Arc<CachedEvent>>) -> Result<(), Expired> {
@@ -138,12 +147,14 @@ impl ResourceCache {
         state.ring.reset(revision);
         state.objects = objects;
         drop(state);
-        self.announce(revision);
+        self.generation.fetch_add(1, Ordering::AcqRel);
+        self.topics.wake_all(revision);
     }
 
     /// Applies the events of one batch, in order. `None` deletes.
     pub(super) fn apply(&self, changes: Vec<(Box<str>, u64, Option<Arc<Stored>>)>) {
         let Some(last) = changes.last().map(|(_, revision, _)| *revision) else { return };
+        let mut concerned: Vec<Arc<Stored>> = Vec::with_capacity(2 * changes.len());
         let mut state = self.write();
         for (key, revision, object) in changes {
             let event = match object {
@@ -158,16 +169,13 @@ impl ResourceCache {
                     CachedEvent::new(revision, Change::Deleted, gone, Some(before))
                 }
             };
+            concerned.extend(event.before.iter().chain([&event.object]).cloned());
             state.ring.push(Arc::new(event));
         }
         state.changed_at = last;
         drop(state);
-        self.announce(last);
-    }
-
-    fn announce(&self, revision: u64) {
         self.generation.fetch_add(1, Ordering::AcqRel);
-        self.changed.send_replace(revision);
+        self.topics.wake(last, concerned.iter().map(|object| &**object));
     }
 
     pub(super) fn age(&self) {

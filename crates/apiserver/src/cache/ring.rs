@@ -5,7 +5,7 @@ use std::{collections::VecDeque, sync::Arc};
 use super::event::CachedEvent;
 
 /// A watcher that lies further back than this is cut off, and resumes or lists again.
-const MAX_EVENTS: usize = 8_192;
+pub const MAX_EVENTS: usize = 8_192;
 const MAX_BYTES: usize = 24 << 20;
 /// So many events are kept however old they are, so that a quiet resource can be resumed for long.
 const KEPT_EVENTS: usize = 256;

@@ -3,11 +3,10 @@
 
 use std::sync::Arc;
 
-use tokio::sync::watch;
-
 use super::{
     event::CachedEvent,
     resource::{Expired, ResourceCache},
+    topics::Subscription,
 };
 use crate::contract::Stored;
 
@@ -26,7 +25,8 @@ pub struct Watcher {
     cache: Arc<ResourceCache>,
     next: u64,
     snapshot: Vec<Arc<Stored>>,
-    changed: watch::Receiver<u64>,
+    changed_at: u64,
+    changed: Subscription,
 }
 
 impl Watcher {
@@ -34,14 +34,20 @@ impl Watcher {
         cache: Arc<ResourceCache>,
         next: u64,
         snapshot: Vec<Arc<Stored>>,
-        changed: watch::Receiver<u64>,
+        changed_at: u64,
+        changed: Subscription,
     ) -> Self {
-        Self { cache, next, snapshot, changed }
+        Self { cache, next, snapshot, changed_at, changed }
     }
 
     /// The objects that were there at the start, in key order.
     pub fn take_snapshot(&mut self) -> Vec<Arc<Stored>> {
         std::mem::take(&mut self.snapshot)
+    }
+
+    /// The revision of the newest change that the snapshot holds.
+    pub fn changed_at(&self) -> u64 {
+        self.changed_at
     }
 
     /// The events that are there already, without waiting.
@@ -59,6 +65,6 @@ impl Watcher {
 
     /// Waits for a change; `false` once the server stops. Safe to cancel.
     pub async fn wait(&mut self) -> bool {
-        self.changed.changed().await.is_ok()
+        self.changed.changed().await
     }
 }

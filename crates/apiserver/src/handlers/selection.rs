@@ -8,7 +8,12 @@ use knarr_api::{
     strategy,
 };
 
-use crate::{contract::Stored, route::Query, write::rules};
+use crate::{
+    cache::{Topic, object_key},
+    contract::Stored,
+    route::Query,
+    write::rules,
+};
 
 #[derive(Clone, Copy, Debug)]
 enum Field {
@@ -50,10 +55,24 @@ impl Selection {
 
     /// The one name that can be selected, where there is only one.
     pub fn name(&self) -> Option<&str> {
-        let by_name = |(field, equal, value): &(Field, bool, String)| {
-            (matches!(field, Field::Name) && *equal).then_some(value.as_str().len()).is_some()
-        };
-        self.fields.iter().find(|field| by_name(field)).map(|(_, _, name)| name.as_str())
+        self.fields.iter().find_map(|(field, equal, name)| match field {
+            Field::Name if *equal => Some(name.as_str()),
+            _ => None,
+        })
+    }
+
+    /// What a watcher of this selection is woken by: the narrowest thing that every match has in common.
+    pub fn topic(&self, resource: &Resource) -> Topic {
+        if let Some(name) = self.name()
+            && (!self.namespace.is_empty() || !resource.namespaced)
+        {
+            return Topic::Key(object_key(&self.namespace, name).into());
+        }
+        let exact = self.fields.iter().find_map(|(field, equal, value)| match field {
+            Field::Extracted(index) if *equal && !value.is_empty() => Some(Topic::Field(*index, value.as_str().into())),
+            _ => None,
+        });
+        exact.unwrap_or(Topic::Everything)
     }
 
     pub fn is_everything(&self) -> bool {

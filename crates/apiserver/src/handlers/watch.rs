@@ -44,6 +44,9 @@ struct Session {
     next_bookmark: Instant,
     caches: Arc<crate::cache::Caches>,
     shutdown: CancellationToken,
+    /// What was there at the start and is still to be sent, and the bookmark that ends it.
+    initial: std::vec::IntoIter<Arc<Stored>>,
+    initial_bookmark: Option<u64>,
     /// What is to be sent before anything else.
     ready: BytesMut,
     events: Vec<Arc<CachedEvent>>,
@@ -65,13 +68,16 @@ pub async fn watch(context: Context) -> Result<Response, ApiError> {
     let cache = caches.of(context.resource).ok_or_else(ApiError::no_such_resource)?;
     // Read before the watcher starts, so that a bookmark never names what was not seen.
     let applied = caches.applied();
-    let watcher = match cache.watch(beginning.start) {
+    let started = cache.watch(beginning.start, selection.topic(context.resource), |object| selection.matches(object));
+    let mut watcher = match started {
         Ok(watcher) => watcher,
         Err(expired) => return Ok(streaming(error_frame(&expired).into())),
     };
     let now = Instant::now();
     let jitter = Duration::from_millis(context.server.env.random() % 5_000);
-    let mut session = Session {
+    let initial = watcher.take_snapshot();
+    let initial_bookmark = beginning.mark_initial.then(|| applied.max(watcher.changed_at()));
+    let session = Session {
         watcher,
         resource: context.resource,
         selection,
@@ -82,11 +88,12 @@ pub async fn watch(context: Context) -> Result<Response, ApiError> {
         next_bookmark: now + BOOKMARK_EVERY + jitter,
         caches: caches.clone(),
         shutdown: context.server.shutdown.clone(),
+        initial: initial.into_iter(),
+        initial_bookmark,
         ready: BytesMut::new(),
         events: Vec::new(),
         ended: false,
     };
-    session.send_snapshot(&beginning, applied);
     let guard = context.server.metrics.watch_started(context.resource);
     let frames = stream::unfold((session, guard), |(mut session, guard)| async move {
         let bytes = session.next().await?;
@@ -158,21 +165,25 @@ fn error_frame(expired: &Expired) -> Vec<u8> {
 }
 
 impl Session {
-    fn send_snapshot(&mut self, beginning: &Beginning, applied: u64) {
-        for object in self.watcher.take_snapshot() {
-            if self.selection.matches(&object) {
-                let bytes = self.encode(Change::Added, &object);
-                self.ready.extend_from_slice(&bytes);
-            }
+    /// Encodes the next of the initial objects, a chunk at a time.
+    fn take_initial(&mut self) {
+        while self.ready.len() < BATCH_BYTES
+            && let Some(object) = self.initial.next()
+        {
+            let bytes = self.encode(Change::Added, &object);
+            self.ready.extend_from_slice(&bytes);
         }
-        if beginning.mark_initial {
-            self.bookmark(applied, true);
+        if self.initial.as_slice().is_empty()
+            && let Some(revision) = self.initial_bookmark.take()
+        {
+            self.bookmark(revision, true);
         }
     }
 
     /// The next piece to send; `None` ends the watch.
     async fn next(&mut self) -> Option<Bytes> {
         loop {
+            self.take_initial();
             if !self.ready.is_empty() {
                 return Some(self.ready.split().freeze());
             }

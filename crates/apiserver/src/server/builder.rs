@@ -19,6 +19,7 @@ use crate::{
     health::{Check, Health},
     metrics::Metrics,
     openapi::OpenApi,
+    security::Security,
 };
 
 /// Answers a path that is no resource, such as `/openid/v1/jwks`.
@@ -81,6 +82,19 @@ impl Authorizer for Plugins {
             }
         }
         Decision::NoOpinion(reasons.join("\n"))
+    }
+}
+
+impl From<Security> for Plugins {
+    fn from(security: Security) -> Self {
+        let Security { authenticator, authorizer, admission, subresources } = security;
+        Self {
+            authenticators: vec![authenticator],
+            authorizers: vec![authorizer],
+            admission,
+            subresources,
+            ..Self::default()
+        }
     }
 }
 

@@ -1,0 +1,119 @@
+//! Who is woken by which change.
+//!
+//! A cluster has a watcher of pods for each node, and each pod concerns one of them. So a watcher that selects one
+//! object, or one value of an indexed field, sleeps through everything else: it is woken by its topic alone. Its
+//! position in the ring falls behind meanwhile, so all are woken before that could cut somebody off.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use tokio::sync::watch;
+
+use super::ring::MAX_EVENTS;
+use crate::contract::Stored;
+
+/// What a watcher wants to hear of.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Topic {
+    Everything,
+    /// One object.
+    Key(Box<str>),
+    /// The objects whose extracted field, by index, has a value.
+    Field(usize, Box<str>),
+}
+
+type Sender = watch::Sender<u64>;
+
+/// Keeps its topic alive, and hears of it.
+pub struct Subscription {
+    _topic: Arc<Sender>,
+    receiver: watch::Receiver<u64>,
+}
+
+impl Subscription {
+    pub async fn changed(&mut self) -> bool {
+        self.receiver.changed().await.is_ok()
+    }
+
+    pub fn mark_changed(&mut self) {
+        self.receiver.mark_changed();
+    }
+
+    pub fn mark_unchanged(&mut self) {
+        self.receiver.mark_unchanged();
+    }
+}
+
+pub struct Topics {
+    everything: Arc<Sender>,
+    narrow: Mutex<HashMap<Topic, Weak<Sender>>>,
+    /// Events since everybody was last woken.
+    unheard: AtomicUsize,
+}
+
+impl Default for Topics {
+    fn default() -> Self {
+        Self { everything: Arc::new(Sender::new(0)), narrow: Mutex::default(), unheard: AtomicUsize::new(0) }
+    }
+}
+
+impl Topics {
+    pub fn subscribe(&self, topic: Topic) -> Subscription {
+        let sender = match topic {
+            Topic::Everything => self.everything.clone(),
+            topic => self.narrow(topic),
+        };
+        Subscription { receiver: sender.subscribe(), _topic: sender }
+    }
+
+    fn narrow(&self, topic: Topic) -> Arc<Sender> {
+        let mut narrow = self.narrow.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(sender) = narrow.get(&topic).and_then(Weak::upgrade) {
+            return sender;
+        }
+        // Watchers come and go; their topics go when the table would grow.
+        if narrow.len() == narrow.capacity() {
+            narrow.retain(|_, sender| sender.strong_count() > 0);
+        }
+        let sender = Arc::new(Sender::new(0));
+        narrow.insert(topic, Arc::downgrade(&sender));
+        sender
+    }
+
+    /// Wakes everybody.
+    pub fn wake_all(&self, revision: u64) {
+        self.unheard.store(0, Ordering::Relaxed);
+        self.everything.send_replace(revision);
+        let narrow = self.narrow.lock().unwrap_or_else(PoisonError::into_inner);
+        narrow.values().filter_map(Weak::upgrade).for_each(|sender| drop(sender.send_replace(revision)));
+    }
+
+    /// Wakes those whom one of the changed objects concerns, as it is or as it was.
+    pub fn wake<'a>(&self, revision: u64, changed: impl ExactSizeIterator<Item = &'a Stored>) {
+        let events = changed.len();
+        if self.unheard.fetch_add(events, Ordering::Relaxed) + events > MAX_EVENTS / 2 {
+            return self.wake_all(revision);
+        }
+        self.everything.send_replace(revision);
+        let narrow = self.narrow.lock().unwrap_or_else(PoisonError::into_inner);
+        if narrow.is_empty() {
+            return;
+        }
+        let wake = |topic: Topic| {
+            if let Some(sender) = narrow.get(&topic).and_then(Weak::upgrade) {
+                sender.send_replace(revision);
+            }
+        };
+        for object in changed {
+            wake(Topic::Key(object.key.clone()));
+            for (index, value) in object.fields.iter().enumerate().filter(|(_, value)| !value.is_empty()) {
+                wake(Topic::Field(index, value.clone()));
+            }
+        }
+    }
+}
