@@ -11,8 +11,9 @@ use crate::authn::{ClientCertificates, Union};
 use crate::authz::{ClusterAuthorizer, Rbac};
 use crate::contract::{Admission, Authenticator, Authorizer, Lookup, SubresourceHandler};
 use crate::proxy::Dialer;
+use crate::server::PathHandler;
 use crate::subresources::{self, Parts};
-use crate::tokens::{TokenIssuer, TokenReviewer};
+use crate::tokens::{IssuerDiscovery, TokenIssuer, TokenReviewer};
 
 /// What the parts are made from.
 pub struct SecurityConfig {
@@ -32,12 +33,14 @@ pub struct Security {
     pub authorizer: Arc<dyn Authorizer>,
     pub admission: Vec<Arc<dyn Admission>>,
     pub subresources: Vec<Arc<dyn SubresourceHandler>>,
+    /// What is served beside resources: how to verify this cluster's tokens.
+    pub paths: Vec<Arc<dyn PathHandler>>,
 }
 
 impl Security {
     pub fn new(config: SecurityConfig, lookup: &Arc<dyn Lookup>) -> Self {
         let SecurityConfig { issuer, node_tls, ranges, further_authenticators, env } = config;
-        let tokens = Arc::new(TokenReviewer::new(issuer, lookup.clone(), env.clone()));
+        let tokens = Arc::new(TokenReviewer::new(issuer.clone(), lookup.clone(), env.clone()));
         let rbac = Arc::new(Rbac::new(lookup.clone()));
         let authorizer: Arc<dyn Authorizer> = Arc::new(ClusterAuthorizer::new(lookup.clone(), rbac.clone()));
 
@@ -54,6 +57,7 @@ impl Security {
             authorizer,
             admission: plugins,
             subresources: subresources::handlers(parts),
+            paths: vec![Arc::new(IssuerDiscovery(issuer))],
         }
     }
 }

@@ -90,7 +90,9 @@ impl Topics {
         self.unheard.store(0, Ordering::Relaxed);
         self.everything.send_replace(revision);
         let narrow = self.narrow.lock().unwrap_or_else(PoisonError::into_inner);
-        narrow.values().filter_map(Weak::upgrade).for_each(|sender| drop(sender.send_replace(revision)));
+        narrow.values().filter_map(Weak::upgrade).for_each(|sender| {
+            sender.send_replace(revision);
+        });
     }
 
     /// Wakes those whom one of the changed objects concerns, as it is or as it was.

@@ -87,12 +87,13 @@ impl Authorizer for Plugins {
 
 impl From<Security> for Plugins {
     fn from(security: Security) -> Self {
-        let Security { authenticator, authorizer, admission, subresources } = security;
+        let Security { authenticator, authorizer, admission, subresources, paths } = security;
         Self {
             authenticators: vec![authenticator],
             authorizers: vec![authorizer],
             admission,
             subresources,
+            paths,
             ..Self::default()
         }
     }

@@ -12,7 +12,7 @@ mod review;
 mod tests;
 
 pub use claims::{Bound, Claims, Reference};
-pub use discovery::{discovery_document, key_set};
+pub use discovery::{IssuerDiscovery, discovery_document, key_set};
 pub use issuer::{TokenError, TokenIssuer, TokenSpec};
 pub use key::{KeyError, SigningKey};
 pub use review::TokenReviewer;

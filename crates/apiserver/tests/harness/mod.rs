@@ -38,6 +38,11 @@ impl Server {
     pub async fn over(store: Arc<MemoryStore>) -> Self {
         let server = ApiServer::builder(store).start().await.unwrap();
         let user = UserInfo { name: "tester".into(), groups: vec!["system:masters".into()], ..UserInfo::default() };
+        Self::of(server, user)
+    }
+
+    /// A running server as one user sees it.
+    pub fn of(server: ApiServer, user: UserInfo) -> Self {
         let service = server.local(user);
         Self { server, service }
     }

@@ -1,0 +1,149 @@
+//! The whole chain with its security: over TLS, as kubectl comes, and in process with rights of one's own.
+
+mod harness;
+
+use std::{net::IpAddr, sync::Arc};
+
+use harness::Server;
+use knarr_apiserver::{
+    ApiServer, Env, Plugins, Security, SecurityConfig,
+    alloc::{AddressRange, PortRange, ServiceRanges},
+    bootstrap::{BootstrapConfig, bootstrap},
+    contract::UserInfo,
+    pki::{self, Pki, ServerNames},
+    tokens::TokenIssuer,
+};
+use knarr_store::MemoryStore;
+use rustls_pki_types::ServerName;
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_util::sync::CancellationToken;
+
+struct Secured {
+    server: ApiServer,
+    pki: Pki,
+    _directory: tempfile::TempDir,
+}
+
+async fn start() -> Secured {
+    let directory = tempfile::tempdir().unwrap();
+    let env = Env::host();
+    let service_address: IpAddr = [10, 96, 0, 1].into();
+    let names = ServerNames {
+        node_name: "n".into(),
+        cluster_domain: "cluster.local".into(),
+        service_address,
+        host_addresses: Vec::new(),
+        extra: Vec::new(),
+    };
+    let pki = Pki::open(directory.path(), &names, env.now()).unwrap();
+    let again = Pki::open(directory.path(), &names, env.now()).unwrap();
+    let config = SecurityConfig {
+        issuer: Arc::new(TokenIssuer::new(again.service_account_key, "https://kubernetes.default.svc", Vec::new())),
+        node_tls: pki::client_config(pki.authority.certificate(), Some(&pki.kubelet_client)).unwrap(),
+        ranges: ServiceRanges {
+            addresses: "10.96.0.0/16".parse::<AddressRange>().unwrap(),
+            node_ports: PortRange::default(),
+        },
+        further_authenticators: Vec::new(),
+        env,
+    };
+    let server = ApiServer::builder(Arc::new(MemoryStore::default()))
+        .plugins(move |lookup| Plugins::from(Security::new(config, &lookup)))
+        .start()
+        .await
+        .unwrap();
+    let first = BootstrapConfig {
+        advertise_address: [192, 0, 2, 7].into(),
+        port: 6443,
+        service_cidr: "10.96.0.0/16".into(),
+        service_address,
+        client_authority: pki.authority.certificate_pem().to_owned(),
+    };
+    bootstrap(&*server.lookup(), &first).await.unwrap();
+    Secured { server, pki, _directory: directory }
+}
+
+fn user(name: &str, group: &str) -> UserInfo {
+    UserInfo { name: name.into(), groups: vec![group.into()], ..UserInfo::default() }
+}
+
+#[tokio::test]
+async fn rights_are_asked_and_refusals_named() {
+    let secured = start().await;
+    let admin = Server::of(secured.server.clone(), user("admin", "system:masters"));
+    let nobody = Server::of(secured.server.clone(), user("nobody", "none"));
+    let maps = "/api/v1/namespaces/default/configmaps";
+    let body = json!({"metadata": {"name": "a"}});
+    assert_eq!(
+        nobody.post(maps, &body).await.status(403, "Forbidden")["message"],
+        "configmaps is forbidden: User \"nobody\" cannot create resource \"configmaps\" in API group \"\" in the \
+         namespace \"default\""
+    );
+    assert_eq!(
+        nobody.get("/metrics").await.status(403, "Forbidden")["message"],
+        "forbidden: User \"nobody\" cannot get path \"/metrics\""
+    );
+    admin.post(maps, &body).await.expect(201);
+    admin.post("/api/v1/namespaces/missing/configmaps", &body).await.status(404, "NotFound");
+    // Whoever may impersonate is somebody else from then on.
+    let headers = [("impersonate-user", "nobody")];
+    admin.send("GET", maps, &headers, Vec::new()).await.status(403, "Forbidden");
+    nobody.send("GET", maps, &headers, Vec::new()).await.status(403, "Forbidden");
+
+    let granted = "/apis/rbac.authorization.k8s.io/v1/namespaces/default/rolebindings";
+    let binding = json!({"metadata": {"name": "b"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"},
+        "subjects": [{"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": "nobody"}]});
+    admin.post(granted, &binding).await.expect(201);
+    nobody.get(&format!("{maps}/a")).await.expect(200);
+    nobody.delete(&format!("{maps}/a")).await.status(403, "Forbidden");
+
+    let review =
+        json!({"spec": {"resourceAttributes": {"verb": "get", "resource": "configmaps", "namespace": "default"}}});
+    let reviewed = nobody.post("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", &review).await.expect(201);
+    assert_eq!(reviewed["status"]["allowed"], true);
+    assert!(admin.get("/openid/v1/jwks").await.expect(200)["keys"][0].is_object());
+}
+
+/// Sends one request over a TLS connection of its own and gives the status line and the rest.
+async fn over_tls(secured: &Secured, port: u16, leaf: Option<&pki::Leaf>, path: &str) -> (u16, String) {
+    let config = pki::client_config(secured.pki.authority.certificate(), leaf).unwrap();
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+    let stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let mut tls = connector.connect(ServerName::try_from("localhost").unwrap(), stream).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    tls.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    // A server that closes without a TLS close is cut here; what it said before is what counts.
+    let _ = tls.read_to_end(&mut answer).await;
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let code = answer.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
+    (code, answer)
+}
+
+#[tokio::test]
+async fn certificates_say_who_comes_over_tls() {
+    let secured = start().await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let tls = pki::server_config(&secured.pki.server, secured.pki.authority.certificate()).unwrap();
+    let shutdown = CancellationToken::new();
+    let (server, stop) = (secured.server.clone(), shutdown.clone());
+    let serving = tokio::spawn(async move { server.serve(listener, tls, stop).await });
+    let admin = Some(&secured.pki.admin);
+    let rows = [
+        (admin, "/api/v1/namespaces", 200, "NamespaceList"),
+        (None, "/api/v1/namespaces", 403, "User \\\"system:anonymous\\\" cannot list resource \\\"namespaces\\\""),
+        (None, "/readyz", 200, "ok"),
+        (None, "/version", 200, "gitVersion"),
+        (admin, "/nowhere", 404, "404 page not found"),
+    ];
+    for (leaf, path, code, part) in rows {
+        let (actual, answer) = over_tls(&secured, port, leaf, path).await;
+        assert_eq!(actual, code, "{path}: {answer}");
+        assert!(answer.contains(part), "{path}: {answer}");
+    }
+    shutdown.cancel();
+    tokio::time::timeout(std::time::Duration::from_secs(10), serving).await.expect("the server drains").unwrap();
+}
