@@ -185,10 +185,7 @@ fn aggregated(kept: &OnceLock<(Bytes, String)>, headers: &HeaderMap, core: bool)
         (body.into(), format!("\"{hash}\""))
     });
     let known = headers.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == etag.as_bytes());
-    let mut response = match known {
-        true => respond::text(StatusCode::NOT_MODIFIED, ""),
-        false => respond::with_type(StatusCode::OK, AGGREGATED, body.clone()),
-    };
+    let mut response = respond::conditional(known, AGGREGATED, body.clone());
     let headers = response.headers_mut();
     if let Ok(etag) = HeaderValue::from_str(etag) {
         headers.insert(header::ETAG, etag);

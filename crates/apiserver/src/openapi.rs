@@ -96,8 +96,7 @@ fn takes_json(headers: &HeaderMap) -> bool {
 fn answer(body: Bytes, hash: &str, headers: &HeaderMap) -> Response {
     let etag = format!("\"{hash}\"");
     let known = headers.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == etag.as_bytes());
-    let mut response =
-        if known { respond::text(StatusCode::NOT_MODIFIED, "") } else { respond::json(StatusCode::OK, body) };
+    let mut response = respond::conditional(known, JSON[0], body);
     if let Ok(etag) = HeaderValue::from_str(&etag) {
         response.headers_mut().insert(header::ETAG, etag);
     }

@@ -387,6 +387,11 @@ async fn discovery_health_and_version() {
         [("accept", "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json")];
     let groups = server.send("GET", "/apis", &aggregated, Vec::new()).await.expect(200);
     assert_eq!(groups["kind"], "APIGroupDiscoveryList");
+    // Whoever has the document is told so, with headers that still describe it.
+    let first = server.send("GET", "/apis", &aggregated, Vec::new()).await;
+    let known = [aggregated[0], ("if-none-match", first.header("etag"))];
+    let again = server.send("GET", "/apis", &known, Vec::new()).await;
+    assert_eq!((again.code(), again.header("content-type")), (304, first.header("content-type")));
     assert!(server.get("/metrics").await.text().contains("apiserver_request_total"));
     assert!(server.get("/openapi/v3").await.expect(200)["paths"]["apis/apps/v1"].is_object());
 }

@@ -32,6 +32,15 @@ pub fn with_type(status: StatusCode, content_type: &'static str, body: impl Into
     response
 }
 
+/// A document, or 304 where the client has it. A 304 names the type too: clients that keep documents (kubectl's
+/// discovery cache does) take over the headers of the 304, and choose a decoder by them.
+pub fn conditional(known: bool, content_type: &'static str, body: Bytes) -> Response {
+    if known {
+        return with_type(StatusCode::NOT_MODIFIED, content_type, Bytes::new());
+    }
+    with_type(StatusCode::OK, content_type, body)
+}
+
 pub fn text(status: StatusCode, body: impl Into<Bytes>) -> Response {
     with_type(status, "text/plain; charset=utf-8", body)
 }

@@ -114,6 +114,16 @@ impl Answer {
         assert_eq!((self.parts.status.as_u16(), self.text().as_str()), (code, text), "{}", self.what);
     }
 
+    pub fn code(&self) -> u16 {
+        self.parts.status.as_u16()
+    }
+
+    #[track_caller]
+    pub fn header(&self, name: &str) -> &str {
+        let value = self.parts.headers.get(name).unwrap_or_else(|| panic!("{}: no header {name}", self.what));
+        value.to_str().unwrap()
+    }
+
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
