@@ -88,6 +88,7 @@ impl StaticPods {
                 _ => {}
             }
         }
+        let mut made_anew = Vec::new();
         for (hash, pod) in statics {
             if present.contains_key(hash) {
                 continue;
@@ -107,13 +108,19 @@ impl StaticPods {
             let api: Api<Pod> =
                 Api::namespaced(self.ctx.client.clone(), mirror.metadata.namespace.as_deref().unwrap_or_default());
             match api.create(&PostParams::default(), &mirror).await {
-                Ok(made) => _ = present.insert(hash.clone(), Arc::new(made)),
+                Ok(made) => {
+                    present.insert(hash.clone(), Arc::new(made));
+                    made_anew.push(hash);
+                }
                 Err(error) if errors::is_already_exists(&error) => {}
                 Err(error) => return Err(error),
             }
         }
         // Workers begin to write as soon as there is something to write to.
         self.ctx.set_mirrors(present);
+        for hash in made_anew {
+            self.manager.wake(hash);
+        }
         Ok(())
     }
 }

@@ -86,6 +86,13 @@ impl Manager {
         }
     }
 
+    /// Has a worker look again.
+    pub fn wake(&self, uid: &str) {
+        if let Some(handle) = self.handles().get(uid) {
+            handle.wake.notify_one();
+        }
+    }
+
     pub fn knows(&self, uid: &str) -> bool {
         self.handles().contains_key(uid)
     }

@@ -424,9 +424,10 @@ impl Worker {
         };
         let status = status::build(&input);
         self.last_status = Some(status.clone());
-        if self.writer.is_none() {
-            // A static pod is written to its mirror, once there is one.
-            let target = if self.is_static() { self.ctx.mirror(&self.uid) } else { Some(self.pod.clone()) };
+        // A static pod is written to its mirror, once there is one; a new mirror gets a writer of its own.
+        let target = if self.is_static() { self.ctx.mirror(&self.uid) } else { Some(self.pod.clone()) };
+        let uid = target.as_ref().and_then(|target| target.metadata.uid.as_deref());
+        if self.writer.as_ref().is_none_or(|writer| uid.is_some_and(|uid| writer.uid() != uid)) {
             self.writer = target.map(|target| Writer::new(self.ctx.clone(), &target));
         }
         if let Some(writer) = &self.writer {

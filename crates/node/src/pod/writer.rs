@@ -15,6 +15,7 @@ const RETRY_LAST: Duration = Duration::from_secs(10);
 
 /// One pod's writer. Dropping it ends it, whatever is not written yet.
 pub struct Writer {
+    uid: String,
     wanted: watch::Sender<(u64, Option<Arc<PodStatus>>)>,
     written: watch::Receiver<u64>,
     task: AbortHandle,
@@ -37,8 +38,14 @@ impl Writer {
             uid: pod.metadata.uid.clone().unwrap_or_default(),
         };
         let known = pod.status.clone().unwrap_or_default();
+        let uid = target.uid.clone();
         let task = tokio::spawn(run(ctx, target, known, wishes, done));
-        Self { wanted, written, task: task.abort_handle() }
+        Self { uid, wanted, written, task: task.abort_handle() }
+    }
+
+    /// Of the object that is written to.
+    pub fn uid(&self) -> &str {
+        &self.uid
     }
 
     /// Replaces what is to be written; nothing happens where it is the same as last time.

@@ -35,6 +35,8 @@ pub enum Channel {
 /// Closes another channel, from `v5` on.
 const CLOSE: u8 = 255;
 const DEPTH: usize = 8;
+/// After the last word, a client gets this long to hang up.
+const FAREWELL: Duration = Duration::from_secs(5);
 /// A connection without a word this long is kept alive by a ping.
 const PING: Duration = Duration::from_secs(30);
 
@@ -170,11 +172,15 @@ where
         }
     };
     let carry = async move {
-        tokio::pin!(writing);
+        tokio::pin!(writing, reading);
         tokio::select! {
-            () = &mut writing => {}
+            () = &mut writing => {
+                // What the client still sends is taken and dropped: closing on unread bytes would reset the
+                // connection, and the client would lose the status with it.
+                let _ = tokio::time::timeout(FAREWELL, reading).await;
+            }
             // The client hung up; dropping the writer tells the session.
-            () = reading => {}
+            () = &mut reading => {}
         }
     };
     (Remote { stdin, resize, out: Out::Socket(messages) }, carry)

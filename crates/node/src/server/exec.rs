@@ -22,7 +22,7 @@ use super::{
 use crate::{pod::observe::Instance, spdy};
 
 const SOCKET_PROTOCOLS: [&str; 2] = ["v5.channel.k8s.io", "v4.channel.k8s.io"];
-const SPDY_PROTOCOLS: [&str; 1] = ["v4.remotecommand.k8s.io"];
+const SPDY_PROTOCOLS: [&str; 2] = ["v5.channel.k8s.io", "v4.channel.k8s.io"];
 /// A process may leave others behind that hold its output open; after its own end they get this long to write.
 const LINGER: Duration = Duration::from_millis(500);
 const STREAMS_LIMIT: Duration = Duration::from_secs(30);
