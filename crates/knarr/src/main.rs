@@ -1,1 +1,67 @@
-fn main() {}
+//! The binary: command line, wiring, supervision. It connects the parts and does nothing of theirs.
+
+mod cli;
+mod commands;
+mod datadir;
+mod demo_app;
+mod kubeconfig;
+mod log;
+mod up;
+mod version;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+
+use cli::{Cli, Command};
+
+fn main() -> ExitCode {
+    // A shim is this program again; it must not start threads, so it is asked for before anything else.
+    if let Some(code) = knarr_runtime::shim::main_if_asked() {
+        return code;
+    }
+    let Cli { command } = Cli::parse();
+    match run(command) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {}", explain(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs a command; `Ok(false)` is a clean answer that is nevertheless a "no".
+fn run(command: Command) -> Result<bool> {
+    match command {
+        Command::Up(args) => up::run(args).map(|()| true),
+        Command::Down(args) => wait_for(commands::down::run(args)).map(|()| true),
+        Command::Status(args) => wait_for(commands::status::run(args)),
+        Command::Reset(args) => wait_for(commands::reset::run(args)),
+        Command::Image(command) => wait_for(commands::image::run(command)).map(|()| true),
+        Command::Check(args) => commands::check::run(args),
+        Command::Version => {
+            version::print();
+            Ok(true)
+        }
+        Command::DemoApp(args) => demo_app::run(args).map(|()| true),
+    }
+}
+
+/// Small commands need one thread.
+fn wait_for<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
+    log::to_stderr();
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(future)
+}
+
+/// An error with its causes, each once: some carry their cause in their own words already.
+fn explain(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}

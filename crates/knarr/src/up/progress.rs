@@ -60,6 +60,10 @@ impl Progress {
         });
     }
 
+    pub fn elapsed(&self) -> Duration {
+        self.with(|steps| steps.started.elapsed())
+    }
+
     /// Keeps the list alive until it is dropped.
     pub async fn animate(&self) {
         let mut ticks = tokio::time::interval(Duration::from_millis(80));
