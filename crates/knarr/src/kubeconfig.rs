@@ -46,10 +46,13 @@ pub fn merge_into(path: &Path, admin: &Admin<'_>) -> Result<()> {
     write_private(path, &merged)
 }
 
-/// Takes the context `knarr` out of the file again, if it is there.
-pub fn remove_from(path: &Path) -> Result<()> {
-    let Ok(text) = fs::read_to_string(path) else { return Ok(()) };
-    let Ok(Value::Mapping(mut config)) = serde_yaml::from_str::<Value>(&text) else { return Ok(()) };
+/// Takes the context `knarr` out of the file again, if it is there and means the cluster that `admin` (the
+/// administrator's own file) belongs to.
+pub fn remove_from(path: &Path, admin: &Path) -> Result<()> {
+    let (Some(Value::Mapping(mut config)), Some(admin)) = (read(path), read(admin)) else { return Ok(()) };
+    if authority(&Value::Mapping(config.clone())) != authority(&admin) {
+        return Ok(());
+    }
     let mut changed = false;
     for section in ["clusters", "users", "contexts"] {
         if let Some(Value::Sequence(entries)) = config.get_mut(section) {
@@ -63,6 +66,16 @@ pub fn remove_from(path: &Path) -> Result<()> {
         changed = true;
     }
     if changed { write_private(path, &Value::Mapping(config)) } else { Ok(()) }
+}
+
+fn read(path: &Path) -> Option<Value> {
+    serde_yaml::from_str(&fs::read_to_string(path).ok()?).ok()
+}
+
+/// The certificate authority of the cluster `knarr`, as the file has it.
+fn authority(config: &Value) -> Option<String> {
+    let cluster = config.get("clusters")?.as_sequence()?.iter().find(|entry| is_ours(entry))?;
+    Some(cluster.get("cluster")?.get("certificate-authority-data")?.as_str()?.to_owned())
 }
 
 /// The user's kubeconfig: the first file of `KUBECONFIG`, else `~/.kube/config`.
@@ -172,7 +185,14 @@ mod tests {
         assert_eq!(config["clusters"][0]["cluster"]["server"], "https://new");
         assert_eq!(config["current-context"], NAME);
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
-        remove_from(&path).unwrap();
+        let own = dir.path().join("admin");
+        let foreign = Admin { ca_pem: "ANOTHER", ..admin("https://new") };
+        write_admin(&own, &foreign).unwrap();
+        remove_from(&path, &own).unwrap();
+        let config: Value = serde_yaml::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+        assert_eq!(config["clusters"].as_sequence().unwrap().len(), 1, "another cluster's context was removed");
+        write_admin(&own, &admin("https://new")).unwrap();
+        remove_from(&path, &own).unwrap();
         let config: Value = serde_yaml::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
         assert_eq!((config["clusters"].as_sequence().unwrap().len(), &config["current-context"]), (0, &"".into()));
     }

@@ -27,7 +27,7 @@ pub async fn run(command: ImageCommand) -> Result<()> {
             Ok(())
         }
         ImageCommand::Ls { data } => {
-            list(&*open(&DataDir::at(&data.data_dir)?)?)
+            list(&open(&DataDir::at(&data.data_dir)?)?)
         }
         ImageCommand::Rm { data, images } => {
             let store = open(&DataDir::at(&data.data_dir)?)?;
@@ -47,4 +47,16 @@ fn open(data: &DataDir) -> Result<Arc<ImageStore>> {
     let dir = data.root().join("runtime");
     std::fs::create_dir_all(&dir)?;
     Ok(Arc::new(ImageStore::open(&dir)?))
+}
+
+fn list(store: &ImageStore) -> Result<()> {
+    println!("{:<48} {:<14} {:>10}", "IMAGE", "ID", "SIZE");
+    for image in store.list()? {
+        let id = image.id.trim_start_matches("sha256:");
+        let names = if image.names.is_empty() { vec!["<none>".to_owned()] } else { image.names.clone() };
+        for name in names {
+            println!("{name:<48} {:<14} {:>7.1} MB", &id[..id.len().min(12)], image.size_bytes as f64 / 1e6);
+        }
+    }
+    Ok(())
 }

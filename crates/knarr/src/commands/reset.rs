@@ -34,7 +34,7 @@ pub async fn run(args: ResetArgs) -> Result<bool> {
     let root = data.root().to_owned();
     tokio::task::spawn_blocking(move || knarr_net::reset(&root)).await?.context("not all of the network could be removed")?;
     if let Some(path) = kubeconfig::default_path() {
-        kubeconfig::remove_from(&path, data.root())?;
+        kubeconfig::remove_from(&path, &data.admin_kubeconfig())?;
     }
     let _ = fs::remove_dir_all(&run_dir);
     // Only where no other cluster of this host has something in it.

@@ -27,7 +27,7 @@ use crate::{
     kubeconfig::{self, Admin},
 };
 
-pub use config::CLUSTER_DOMAIN;
+pub use agent::runtime_config;
 
 const API: &str = "API server";
 const CONTROL: &str = "controllers";
