@@ -53,8 +53,8 @@ fn list(store: &ImageStore) -> Result<()> {
     println!("{:<48} {:<14} {:>10}", "IMAGE", "ID", "SIZE");
     for image in store.list()? {
         let id = image.id.trim_start_matches("sha256:");
-        let names = if image.names.is_empty() { vec!["<none>".to_owned()] } else { image.names.clone() };
-        for name in names {
+        let unnamed = image.names.is_empty().then(|| "<none>".to_owned());
+        for name in image.names.iter().chain(&unnamed) {
             println!("{name:<48} {:<14} {:>7.1} MB", &id[..id.len().min(12)], image.size_bytes as f64 / 1e6);
         }
     }
