@@ -83,7 +83,8 @@ async fn answer(stream: TcpStream, app: Arc<App>) {
 
 fn respond(app: &App, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     let App { version, colour, pod, node } = app;
-    let wants_html = request.headers().get(header::ACCEPT).is_some_and(|accept| accept.as_bytes().starts_with(b"text/html"));
+    let wants_html =
+        request.headers().get(header::ACCEPT).is_some_and(|accept| accept.as_bytes().starts_with(b"text/html"));
     let (status, kind, body) = match request.uri().path() {
         "/healthz" | "/readyz" => (200, "text/plain", "ok\n".to_owned()),
         "/" if wants_html => (

@@ -6,7 +6,8 @@ use tracing_subscriber::EnvFilter;
 const DEFAULT: &str = "warn";
 
 pub fn to_stderr() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT));
+    let wanted = std::env::var("RUST_LOG").unwrap_or_else(|_| DEFAULT.into());
+    let filter = EnvFilter::new(format!("{wanted},{}", knarr_net::LOG_DIRECTIVES));
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let set = match std::env::var("KNARR_LOG_FORMAT").as_deref() {
         Ok("json") => lines.json().try_init(),

@@ -18,8 +18,9 @@ use cli::{Cli, Command};
 
 fn main() -> ExitCode {
     // A shim is this program again; it must not start threads, so it is asked for before anything else.
-    if let Some(code) = knarr_runtime::shim::main_if_asked() {
-        return code;
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(("shim", rest)) = args.split_first().map(|(first, rest)| (first.as_str(), rest)) {
+        return ExitCode::from(u8::try_from(knarr_runtime::shim::main(rest)).unwrap_or(1));
     }
     let Cli { command } = Cli::parse();
     match run(command) {

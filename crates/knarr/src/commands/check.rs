@@ -50,7 +50,12 @@ pub fn run(args: CheckArgs) -> Result<bool> {
         filesystem("overlay", "images cannot be shared between containers"),
         present("network namespaces", "/proc/self/ns/net", Verdict::Missing, "no pod network"),
         present("user namespaces", "/proc/self/ns/user", Verdict::Degraded, "no pods with hostUsers: false"),
-        present("seccomp", "/proc/sys/kernel/seccomp/actions_avail", Verdict::Degraded, "system calls are not filtered"),
+        present(
+            "seccomp",
+            "/proc/sys/kernel/seccomp/actions_avail",
+            Verdict::Degraded,
+            "system calls are not filtered",
+        ),
         nftables(),
         free_port("port of the API server", port),
         free_port("port of the node", 10250),

@@ -1,7 +1,5 @@
 //! `knarr image`: the images of this node. Works beside a running cluster and without one.
 
-use std::sync::Arc;
-
 use anyhow::{Context, Result, bail};
 use knarr_runtime::ImageStore;
 
@@ -26,9 +24,7 @@ pub async fn run(command: ImageCommand) -> Result<()> {
             }
             Ok(())
         }
-        ImageCommand::Ls { data } => {
-            list(&open(&DataDir::at(&data.data_dir)?)?)
-        }
+        ImageCommand::Ls { data } => list(&open(&DataDir::at(&data.data_dir)?)?),
         ImageCommand::Rm { data, images } => {
             let store = open(&DataDir::at(&data.data_dir)?)?;
             for image in &images {
@@ -42,11 +38,11 @@ pub async fn run(command: ImageCommand) -> Result<()> {
     }
 }
 
-fn open(data: &DataDir) -> Result<Arc<ImageStore>> {
+fn open(data: &DataDir) -> Result<ImageStore> {
     data.create()?;
     let dir = data.root().join("runtime");
     std::fs::create_dir_all(&dir)?;
-    Ok(Arc::new(ImageStore::open(&dir)?))
+    Ok(ImageStore::open(&dir)?)
 }
 
 fn list(store: &ImageStore) -> Result<()> {

@@ -30,9 +30,11 @@ pub async fn run(args: ResetArgs) -> Result<bool> {
     let lock = data.lock()?;
     let config = up::runtime_config(data.root(), Arc::new(Detached))?;
     let run_dir = config.run_dir.clone();
-    knarr_runtime::reset(config).await.context("not all containers could be removed")?;
+    knarr_runtime::reset(&config).await.context("not all containers could be removed")?;
     let root = data.root().to_owned();
-    tokio::task::spawn_blocking(move || knarr_net::reset(&root)).await?.context("not all of the network could be removed")?;
+    tokio::task::spawn_blocking(move || knarr_net::reset(&root))
+        .await?
+        .context("not all of the network could be removed")?;
     if let Some(path) = kubeconfig::default_path() {
         kubeconfig::remove_from(&path, &data.admin_kubeconfig())?;
     }

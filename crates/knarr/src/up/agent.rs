@@ -10,8 +10,9 @@ use std::{
 
 use anyhow::{Context, Result, anyhow};
 use jiff::Timestamp;
-use knarr_apiserver::pki::server_config;
-use knarr_client::{Clock, Informers};
+use k8s_openapi::api::core::v1::Pod;
+use knarr_apiserver::pki::{Identity, Purpose, Subject, server_config};
+use knarr_client::{Clock, Informers, informer::Scope};
 use knarr_net::Network;
 use knarr_node::AgentError;
 use knarr_runtime::Runtime;
@@ -20,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     NETWORK, RUNTIME,
-    config::{CLUSTER_DOMAIN, Config},
+    config::{CLUSTER_DNS, CLUSTER_DOMAIN, Config},
     progress::Progress,
     server::Server,
 };
@@ -39,8 +40,10 @@ pub struct Agent {
 pub async fn start(config: &Config, server: &Server, progress: &Progress, stop: &CancellationToken) -> Result<Agent> {
     let proxy = server.client("system:kube-proxy", &[], "knarr-net");
     let network_config = knarr_net::Config::new(config.data.root(), config.node_name.clone(), config.node_ip);
-    let cluster_dns = network_config.cluster_dns;
-    let network = Network::start(network_config, Informers::new(proxy, stop.clone())).await;
+    let user = format!("system:node:{}", config.node_name);
+    let kubelet = Informers::new(server.client(&user, &["system:nodes"], "knarr-node"), stop.clone());
+    let own_pods = kubelet.with_params::<Pod>(Scope::fields(format!("spec.nodeName={}", config.node_name)));
+    let network = Network::start(network_config, Informers::new(proxy, stop.clone()), Some(own_pods)).await;
     let network = network.context("the network of this node cannot be set up")?;
     progress.ready(NETWORK);
 
@@ -49,24 +52,30 @@ pub async fn start(config: &Config, server: &Server, progress: &Progress, stop: 
     import_images(config, &runtime).await?;
     progress.ready(RUNTIME);
 
-    let user = format!("system:node:{}", config.node_name);
-    let kubelet = server.client(&user, &["system:nodes"], "knarr-node");
-    let (_, serving) = server.pki.node(&config.node_name, &[config.node_ip, Ipv4Addr::LOCALHOST.into()], Timestamp::now())?;
+    let serving = server.authority.issue(
+        &Identity {
+            subject: Subject::node(&config.node_name),
+            purpose: Purpose::Serving,
+            dns_names: vec![config.node_name.clone()],
+            addresses: vec![config.node_ip, Ipv4Addr::LOCALHOST.into()],
+        },
+        Timestamp::now(),
+    )?;
     let agent = knarr_node::Agent::new(knarr_node::Config {
         node_name: config.node_name.clone(),
         node_ip: config.node_ip,
         labels: BTreeMap::new(),
         data_dir: config.data.root().join("node"),
         pod_dir: config.data.root().join("pods"),
-        cluster_dns: vec![cluster_dns.into()],
+        cluster_dns: vec![CLUSTER_DNS.into()],
         cluster_domain: CLUSTER_DOMAIN.into(),
         max_pods: MAX_PODS,
-        informers: Informers::new(kubelet, stop.clone()),
+        informers: kubelet,
         runtime: runtime.clone(),
         images: runtime.clone(),
         streams: runtime,
         listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, config.node_port)),
-        tls: Arc::new(server_config(&serving, server.pki.authority.certificate())?),
+        tls: Arc::new(server_config(&serving, server.authority.certificate())?),
         clock: Clock::System,
     });
     let task = tokio::spawn(agent.run(stop.clone()));
@@ -117,7 +126,9 @@ async fn import_images(config: &Config, runtime: &Arc<Runtime>) -> Result<()> {
     for (path, result) in imported {
         match result {
             Ok(names) => tracing::info!(path = %path.display(), ?names, "imported"),
-            Err(error) => tracing::warn!(path = %path.display(), error = %format!("{:#}", anyhow::Error::new(error)), "not imported"),
+            Err(error) => {
+                tracing::warn!(path = %path.display(), error = %format!("{:#}", anyhow::Error::new(error)), "not imported")
+            }
         }
     }
     Ok(())

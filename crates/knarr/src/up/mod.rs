@@ -80,7 +80,12 @@ async fn serve(config: Config, lock: &mut Lock) -> Result<()> {
     Ok(())
 }
 
-async fn start(config: &Config, lock: &mut Lock, progress: &Progress, stop: &CancellationToken) -> Result<agent::Agent> {
+async fn start(
+    config: &Config,
+    lock: &mut Lock,
+    progress: &Progress,
+    stop: &CancellationToken,
+) -> Result<agent::Agent> {
     let listener = preflight::bind(config.port, "--port").await?;
     let server = server::start(config, listener, stop).await?;
     write_kubeconfigs(config, &server)?;
@@ -101,9 +106,9 @@ async fn start(config: &Config, lock: &mut Lock, progress: &Progress, stop: &Can
 fn write_kubeconfigs(config: &Config, server: &server::Server) -> Result<()> {
     let admin = Admin {
         server: config.server_url(),
-        ca_pem: server.pki.authority.certificate_pem(),
-        certificate_pem: &server.pki.admin.certificate_pem,
-        key_pem: &server.pki.admin.key_pem,
+        ca_pem: server.authority.certificate_pem(),
+        certificate_pem: &server.admin.certificate_pem,
+        key_pem: &server.admin.key_pem,
     };
     kubeconfig::write_admin(&config.data.admin_kubeconfig(), &admin)?;
     if let Some(path) = &config.kubeconfig
@@ -136,7 +141,12 @@ async fn wait_for_node(server: &server::Server, name: &str) -> Result<()> {
 /// The lines to type next.
 fn announce(config: &Config, progress: &Progress) {
     let merged = config.kubeconfig.as_deref().filter(|path| path.exists());
-    println!("\ncluster ready in {:.2} s on {} ({})", progress.elapsed().as_secs_f64(), config.node_name, config.node_ip);
+    println!(
+        "\ncluster ready in {:.2} s on {} ({})",
+        progress.elapsed().as_secs_f64(),
+        config.node_name,
+        config.node_ip
+    );
     match merged {
         Some(path) if Some(path) == kubeconfig::default_path().as_deref() => {
             println!("\n  kubectl --context knarr get nodes\n");

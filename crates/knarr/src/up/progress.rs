@@ -35,8 +35,7 @@ impl Progress {
     pub fn new(steps: &[&'static str]) -> Self {
         let list = steps.iter().map(|name| (*name, State::Waiting)).collect();
         let live = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-        let progress =
-            Self(Arc::new(Mutex::new(Steps { list, started: Instant::now(), drawn: false, live, tick: 0 })));
+        let progress = Self(Arc::new(Mutex::new(Steps { list, started: Instant::now(), drawn: false, live, tick: 0 })));
         progress.with(Steps::draw);
         progress
     }

@@ -3,16 +3,14 @@
 use std::{path::Path, sync::Arc};
 
 use anyhow::{Context, Result};
-use async_trait::async_trait;
-use http::{Request, Response, StatusCode, header};
-use http_body_util::{BodyExt, Full};
 use knarr_apiserver::{
-    ApiServer, Env, PathHandler, Plugins, Security, SecurityConfig,
+    ApiServer, Env, Plugins, Security, SecurityConfig,
     alloc::{PortRange, ServiceRanges},
+    authn::{component, controller},
     bootstrap::{BootstrapConfig, bootstrap},
-    contract::{Body, UserInfo},
-    pki::{Pki, ServerNames, client_config, server_config},
-    tokens::{TokenIssuer, discovery_document, key_set},
+    contract::UserInfo,
+    pki::{CertificateAuthority, Leaf, Pki, ServerNames, client_config, server_config},
+    tokens::TokenIssuer,
 };
 use knarr_client::{Clock, Informers};
 use knarr_store::{EmbeddedStore, engine::disk::DiskEngine};
@@ -26,7 +24,9 @@ const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
 
 pub struct Server {
     pub api: ApiServer,
-    pub pki: Pki,
+    pub authority: CertificateAuthority,
+    /// The administrator's client certificate.
+    pub admin: Leaf,
 }
 
 /// Opens the store and answers on the listener; ready for requests when this returns.
@@ -42,10 +42,10 @@ pub async fn start(config: &Config, listener: TcpListener, stop: &CancellationTo
     let pki = Pki::open(&config.data.pki(), &names, env.now())?;
     let engine = DiskEngine::open(&config.data.store(), free_bytes)?;
     let store = EmbeddedStore::open(engine)?;
-    let issuer = Arc::new(TokenIssuer::new(pki.service_account_key.clone(), ISSUER, vec![ISSUER.into()]));
+    let Pki { authority, server: serving_leaf, admin, kubelet_client, service_account_key } = pki;
     let security = SecurityConfig {
-        issuer: issuer.clone(),
-        node_tls: client_config(pki.authority.certificate(), Some(&pki.kubelet_client))?,
+        issuer: Arc::new(TokenIssuer::new(service_account_key, ISSUER, vec![ISSUER.into()])),
+        node_tls: client_config(authority.certificate(), Some(&kubelet_client))?,
         ranges: ServiceRanges { addresses: SERVICE_CIDR.parse()?, node_ports: PortRange::default() },
         further_authenticators: Vec::new(),
         env: env.clone(),
@@ -53,16 +53,7 @@ pub async fn start(config: &Config, listener: TcpListener, stop: &CancellationTo
     let api = ApiServer::builder(Arc::new(store))
         .env(env)
         .shutdown(stop.clone())
-        .plugins(move |lookup| {
-            let Security { authenticator, authorizer, admission, subresources } = Security::new(security, &lookup);
-            let mut plugins = Plugins::default();
-            plugins.authenticators = vec![authenticator];
-            plugins.authorizers = vec![authorizer];
-            plugins.admission = admission;
-            plugins.subresources = subresources;
-            plugins.paths = vec![Arc::new(TokenKeys(issuer))];
-            plugins
-        })
+        .plugins(move |lookup| Plugins::from(Security::new(security, &lookup)))
         .start()
         .await?;
     let objects = BootstrapConfig {
@@ -70,14 +61,14 @@ pub async fn start(config: &Config, listener: TcpListener, stop: &CancellationTo
         port: config.port,
         service_cidr: SERVICE_CIDR.into(),
         service_address: KUBERNETES_SERVICE.into(),
-        client_authority: pki.authority.certificate_pem().to_owned(),
+        client_authority: authority.certificate_pem().to_owned(),
     };
     let report = bootstrap(&*api.lookup(), &objects).await.context("the cluster's first objects cannot be made")?;
     tracing::debug!(?report, "bootstrap objects");
-    let tls = server_config(&pki.server, pki.authority.certificate())?;
+    let tls = server_config(&serving_leaf, authority.certificate())?;
     let (serving, ends) = (api.clone(), stop.clone());
     tokio::spawn(async move { serving.serve(listener, tls, ends).await });
-    Ok(Server { api, pki })
+    Ok(Server { api, authority, admin })
 }
 
 impl Server {
@@ -90,49 +81,22 @@ impl Server {
 
     /// Starts the controllers and the scheduler, which share their informers.
     pub fn start_control(&self, stop: &CancellationToken) {
-        let watcher = self.client("system:kube-controller-manager", &[], "knarr");
+        let watcher = knarr_client::in_process(self.api.local(component("system:kube-controller-manager")), "knarr");
         let informers = Informers::new(watcher, stop.clone());
         let api = self.api.clone();
-        let client_for = move |name: &'static str| {
-            let user = UserInfo {
-                name: format!("system:serviceaccount:kube-system:{name}"),
-                groups: vec!["system:serviceaccounts".into(), "system:serviceaccounts:kube-system".into()],
-                ..UserInfo::default()
-            };
-            knarr_client::in_process(api.local(user), name)
-        };
+        let client_for = move |name: &'static str| knarr_client::in_process(api.local(controller(name)), name);
         let mut controllers = knarr_controllers::spawn_all(knarr_controllers::Config {
             client_for: Arc::new(client_for),
             informers: informers.clone(),
             clock: Clock::System,
             cancel: stop.clone(),
-            root_ca_pem: self.pki.authority.certificate_pem().to_owned(),
+            root_ca_pem: self.authority.certificate_pem().to_owned(),
         });
         tokio::spawn(async move { while controllers.join_next().await.is_some() {} });
         let scheduler = self.client("system:kube-scheduler", &[], "kube-scheduler");
+        let admin = self.client("kubernetes-admin", &["system:masters"], "knarr");
+        tokio::spawn(knarr_net::ensure_dns_service(admin, super::config::CLUSTER_DNS));
         super::scheduler::start(scheduler, informers, stop.clone());
-    }
-}
-
-/// The public half of the key that signs tokens, for those who check them elsewhere.
-struct TokenKeys(Arc<TokenIssuer>);
-
-#[async_trait]
-impl PathHandler for TokenKeys {
-    fn paths(&self) -> &'static [&'static str] {
-        &["/.well-known/openid-configuration", "/openid/v1/jwks"]
-    }
-
-    async fn handle(&self, request: Request<Body>) -> Response<Body> {
-        let (document, kind) = match request.uri().path() {
-            "/openid/v1/jwks" => (key_set(&self.0), "application/jwk-set+json"),
-            _ => (discovery_document(&self.0), "application/json"),
-        };
-        let body = Full::from(document.to_string()).map_err(|never| match never {}).boxed_unsync();
-        let mut response = Response::new(body);
-        *response.status_mut() = StatusCode::OK;
-        response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
-        response
     }
 }
 
