@@ -21,6 +21,7 @@ pub mod observe;
 pub mod plan;
 pub mod qos;
 pub mod references;
+mod resize;
 mod running;
 pub mod security;
 mod start;

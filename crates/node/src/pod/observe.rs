@@ -6,8 +6,9 @@ use jiff::Timestamp;
 use knarr_cri::{
     RuntimeService,
     v1::{
-        Container, ContainerFilter, ContainerState, ContainerStatus, ContainerStatusRequest, ListContainersRequest,
-        ListPodSandboxRequest, PodSandbox, PodSandboxFilter, PodSandboxState, PodSandboxStatusRequest,
+        Container, ContainerFilter, ContainerState, ContainerStatus, ContainerStatusRequest, LinuxContainerResources,
+        ListContainersRequest, ListPodSandboxRequest, PodSandbox, PodSandboxFilter, PodSandboxState,
+        PodSandboxStatusRequest,
     },
 };
 
@@ -32,7 +33,7 @@ pub enum Phase {
 }
 
 /// One run of one container.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Instance {
     pub id: String,
     pub name: String,
@@ -51,6 +52,8 @@ pub struct Instance {
     pub hash: String,
     pub log_path: String,
     pub user: Option<(i64, i64, Vec<i64>)>,
+    /// What the runtime says it may use.
+    pub resources: Option<LinuxContainerResources>,
 }
 
 impl Instance {
@@ -69,7 +72,7 @@ impl Instance {
 }
 
 /// Everything the runtime lists under one pod UID.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Observed {
     pub sandbox: Option<Sandbox>,
     /// Older sandboxes, which are only waiting to be removed.
@@ -188,6 +191,7 @@ fn instance(container: &Container, status: ContainerStatus) -> Instance {
         image_id: first_of(status.image_ref, status.image_id),
         hash: container.annotations.get(labels::HASH).cloned().unwrap_or_default(),
         log_path: status.log_path,
+        resources: status.resources.and_then(|resources| resources.linux),
         user: user.map(|user| (user.uid, user.gid, user.supplemental_groups)),
     }
 }

@@ -46,11 +46,19 @@ pub enum Action {
 /// Why a single container is stopped while its pod goes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kill {
-    Liveness { restart: bool },
-    Startup { restart: bool },
+    Liveness {
+        restart: bool,
+    },
+    Startup {
+        restart: bool,
+    },
     Changed,
     SandboxGone,
-    PostStart { message: String },
+    /// Its resources changed in a way that needs a new start.
+    Resized,
+    PostStart {
+        message: String,
+    },
 }
 
 /// A container that does not run, and why.

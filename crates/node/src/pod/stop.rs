@@ -46,6 +46,7 @@ impl Worker {
                 probe_grace(entry.and_then(|entry| entry.spec.startup_probe.as_ref())),
             ),
             Kill::Changed => (format!("Container {name} definition changed, will be restarted"), spec_grace),
+            Kill::Resized => (format!("Container {name} resize requires restart"), spec_grace),
             Kill::SandboxGone => (format!("Stopping container {name}"), spec_grace),
             Kill::PostStart { message } => (format!("FailedPostStartHook: {message}"), spec_grace),
         };

@@ -2,6 +2,7 @@
 //! restarted agent starts empty and only waits less than it might have.
 
 use jiff::Timestamp;
+use knarr_cri::v1::LinuxContainerResources;
 
 use super::backoff::Backoff;
 
@@ -18,6 +19,8 @@ pub struct Track {
     /// The run that is being stopped.
     pub killing: Option<String>,
     pub post_start: PostStart,
+    /// The run whose resources were changed last, and to what.
+    pub resized: Option<(String, LinuxContainerResources)>,
     pub health: Health,
 }
 

@@ -234,7 +234,7 @@ async fn exec_runs_and_tells_how_it_ended() {
 #[tokio::test]
 async fn exec_carries_input_and_its_end() {
     let host = Host::new().await;
-    let mut socket = host.socket("/exec/d/p/a?command=cat&stdin=true&stdout=true", "v5.channel.k8s.io").await;
+    let socket = host.socket("/exec/d/p/a?command=cat&stdin=true&stdout=true", "v5.channel.k8s.io").await;
     let sent: Vec<u8> = (0..200_000_u32).flat_map(u32::to_le_bytes).collect();
     let (mut sink, stream) = socket.split();
     let sending = {

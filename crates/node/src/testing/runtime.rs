@@ -72,6 +72,16 @@ impl FakeRuntime {
         running.map(|(status, config, _)| (name_of(status), config.clone())).collect()
     }
 
+    /// The memory limit of the running container of this name.
+    pub fn memory_limit(&self, name: &str) -> Option<i64> {
+        let state = self.state();
+        let running = state
+            .containers
+            .values()
+            .find(|(status, _, _)| name_of(status) == name && status.state == ContainerState::ContainerRunning as i32);
+        Some(running?.0.resources.as_ref()?.linux.as_ref()?.memory_limit_in_bytes)
+    }
+
     pub fn count(&self) -> (usize, usize) {
         let state = self.state();
         (state.sandboxes.len(), state.containers.len())
@@ -185,7 +195,9 @@ impl RuntimeService for FakeRuntime {
     }
 
     async fn remove_pod_sandbox(&self, request: RemovePodSandboxRequest) -> Result<RemovePodSandboxResponse> {
-        self.state().sandboxes.remove(&request.pod_sandbox_id);
+        let mut state = self.state();
+        state.sandboxes.remove(&request.pod_sandbox_id);
+        state.containers.retain(|_, (_, _, sandbox)| *sandbox != request.pod_sandbox_id);
         Ok(RemovePodSandboxResponse {})
     }
 
@@ -227,6 +239,10 @@ impl RuntimeService for FakeRuntime {
             image_ref: config.image.clone().unwrap_or_default().image,
             labels: config.labels.clone(),
             annotations: config.annotations.clone(),
+            resources: config
+                .linux
+                .as_ref()
+                .map(|linux| ContainerResources { linux: linux.resources.clone(), windows: None }),
             ..Default::default()
         };
         state.containers.insert(id.clone(), (status, config, request.pod_sandbox_id));
@@ -295,8 +311,13 @@ impl RuntimeService for FakeRuntime {
 
     async fn update_container_resources(
         &self,
-        _: UpdateContainerResourcesRequest,
+        request: UpdateContainerResourcesRequest,
     ) -> Result<UpdateContainerResourcesResponse> {
+        let mut state = self.state();
+        let Some((status, _, _)) = state.containers.get_mut(&request.container_id) else {
+            return missing("container", &request.container_id);
+        };
+        status.resources = Some(ContainerResources { linux: request.linux, windows: None });
         Ok(UpdateContainerResourcesResponse::default())
     }
 

@@ -369,6 +369,8 @@ async fn a_lost_sandbox_is_made_anew() {
         .await;
     assert_eq!(status["podIPs"].as_array().unwrap().len(), 1);
     assert_eq!(status["containerStatuses"][0]["restartCount"], 1);
+    // What is left of the old one is cleared away.
+    eventually("one sandbox", || (cluster.runtime.count().0 == 1).then_some(())).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -381,4 +383,25 @@ async fn a_failing_post_start_hook_restarts_the_container() {
     cluster.runtime.answer_command("hook", 0, "");
     let status = cluster.until_ready().await;
     assert!(status["containerStatuses"][0]["restartCount"].as_i64().unwrap() >= 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn limits_change_in_place_or_by_a_new_start() {
+    for (policy, restarts) in [("NotRequired", 0), ("RestartContainer", 1)] {
+        let cluster = Cluster::new();
+        let limited = |memory: &str| {
+            json!({"containers": [{
+                "name": "a", "image": "app:1",
+                "resources": {"limits": {"memory": memory}},
+                "resizePolicy": [{"resourceName": "memory", "restartPolicy": policy}],
+            }]})
+        };
+        cluster.create(limited("64Mi"));
+        cluster.until_ready().await;
+        assert_eq!(cluster.runtime.memory_limit("a"), Some(64 << 20));
+        cluster.api.change(POD, |pod| pod["spec"]["containers"] = limited("128Mi")["containers"].clone());
+        eventually("the new limit", || (cluster.runtime.memory_limit("a") == Some(128 << 20)).then_some(())).await;
+        let status = cluster.until_ready().await;
+        assert_eq!(status["containerStatuses"][0]["restartCount"], restarts, "{policy}");
+    }
 }

@@ -54,6 +54,7 @@ fn seen(sandbox: bool, runs: &str, pod: &Pod) -> Observed {
             hash: containers.get(name).map(|entry| entry.hash()).unwrap_or_default(),
             log_path: String::new(),
             user: None,
+            resources: None,
         };
         older.insert(0, instance);
     }
@@ -84,6 +85,7 @@ fn short(plan: &Plan) -> String {
                 Kill::Startup { .. } => "startup",
                 Kill::Changed => "changed",
                 Kill::SandboxGone => "sandbox",
+                Kill::Resized => "resize",
                 Kill::PostStart { .. } => "hook",
             }
         ),
