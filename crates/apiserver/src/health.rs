@@ -1,4 +1,4 @@
-//! `/healthz`, `/livez`, `/readyz` and `/version`: what anybody may ask.
+//! `/healthz`, `/livez` and `/readyz`, which anybody may ask, and `/version`.
 //! (<https://kubernetes.io/docs/reference/using-api/health-checks/>)
 
 use http::StatusCode;
@@ -22,10 +22,9 @@ pub const GIT_VERSION: &str = concat!(
 const ENDPOINTS: [&str; 3] = ["/healthz", "/livez", "/readyz"];
 
 pub fn is_public(path: &str) -> bool {
-    matches!(path, "/version" | "/version/")
-        || ENDPOINTS
-            .iter()
-            .any(|endpoint| path.strip_prefix(endpoint).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
+    ENDPOINTS
+        .iter()
+        .any(|endpoint| path.strip_prefix(endpoint).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
 }
 
 /// The body of `/version`.

@@ -20,6 +20,7 @@ mod volume;
 
 pub use agent::{Agent, AgentError};
 pub use config::Config;
+pub use volume::reset;
 
 /// What the node reports as `kubeletVersion`; the API level it implements, then the implementation.
 pub const KUBELET_VERSION: &str = concat!("v1.36.0+knarr", env!("CARGO_PKG_VERSION"));

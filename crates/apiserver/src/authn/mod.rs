@@ -1,6 +1,7 @@
 //! Who is asking. Client certificates name a user and groups by their subject, service account tokens by what
-//! they are bound to, static tokens by a table; several authenticators are asked in turn. Who proves nothing is
-//! `system:anonymous`, which may read health and version and nothing else unless a binding says so.
+//! they are bound to, static tokens by a table; several authenticators are asked in turn. Who proves nothing may read
+//! health and nothing else, as upstream with `anonymous` limited to those paths; where no authenticator is set at all,
+//! everyone is `system:anonymous`.
 
 mod bearer;
 mod certificate;

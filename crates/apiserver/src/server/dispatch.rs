@@ -75,7 +75,7 @@ impl Inner {
         resolved: Option<(&'static knarr_api::registry::Resource, &'static str)>,
     ) -> Result<Response, ApiError> {
         if health::is_public(&info.path) {
-            return Ok(self.public(&info.path, &query));
+            return Ok(self.health.answer(&info.path, &query));
         }
         let counted = matches!(origin, Origin::Remote(_)) && !info.is_long_running();
         let user = self.authenticate(request.headers(), origin).await?;
@@ -118,6 +118,8 @@ impl Inner {
                 tracing::debug!(%error, "unable to authenticate the request");
                 Err(ApiError::unauthorized())
             }
+            // Health was answered before; nothing else is for those who prove nothing.
+            None if !self.plugins.authenticators.is_empty() => Err(ApiError::unauthorized()),
             None => Ok(Arc::new(authn::anonymous())),
         }
     }
@@ -147,15 +149,6 @@ impl Inner {
         }
     }
 
-    fn public(&self, path: &str, query: &Query) -> Response {
-        match path {
-            "/version" | "/version/" => {
-                respond::render(StatusCode::OK, health::version().into(), Accept { pretty: true, ..Accept::JSON })
-            }
-            _ => self.health.answer(path, query),
-        }
-    }
-
     /// Everything that is no resource.
     async fn path(
         &self,
@@ -173,6 +166,10 @@ impl Inner {
         let path = info.path.trim_end_matches('/');
         let answer = match path {
             "/metrics" => Some(self.metrics.answer()),
+            "/version" => {
+                let pretty = Accept { pretty: true, ..Accept::JSON };
+                Some(respond::render(StatusCode::OK, health::version().into(), pretty))
+            }
             "" => Some(self.discovery.root()),
             _ if path.starts_with("/openapi/") => self.openapi.answer(path, query, request.headers()).await?,
             _ => self.discovery.answer(path, request.headers(), accept),

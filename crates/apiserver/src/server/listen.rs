@@ -21,7 +21,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::{ApiServer, dispatch::Origin};
+use super::{ApiServer, dispatch::Origin, incoming::Heard};
 use crate::contract::Body;
 
 const MAX_CONNECTIONS: usize = 16_384;
@@ -91,7 +91,7 @@ impl ApiServer {
         let service = service_fn(move |request: http::Request<Incoming>| {
             let (inner, certificates) = (inner.clone(), certificates.clone());
             async move {
-                let request = request.map(|body| -> Body { body.map_err(Into::into).boxed_unsync() });
+                let request = request.map(|body| -> Body { Heard::new(body).map_err(Into::into).boxed_unsync() });
                 Ok::<_, std::convert::Infallible>(inner.handle(request, Origin::Remote(certificates)).await)
             }
         });

@@ -3,6 +3,7 @@
 mod builder;
 mod compaction;
 mod dispatch;
+mod incoming;
 mod limits;
 mod listen;
 mod local;

@@ -1,5 +1,6 @@
 //! Gives Services of type LoadBalancer an address: that of a Ready node, where the service proxy answers on the
-//! Service's ports. A cluster with a load balancer of its own sets `spec.loadBalancerClass`, and is left alone.
+//! Service's ports. A port of an address belongs to one Service; others that want it wait until it is free. A cluster
+//! with a load balancer of its own sets `spec.loadBalancerClass`, and is left alone.
 
 mod plan;
 
@@ -17,7 +18,15 @@ pub async fn run(context: Context) {
     if !(services.synced().await && nodes.synced().await) {
         return;
     }
-    services.feed_keys(&queue);
+    let all = services.clone();
+    services.feed(&queue, move |change| {
+        let mut keys = vec![ObjectKey::of(&**change.latest())];
+        // What one gives back, and what two hold, is others' business too.
+        if change.old.as_deref().map(plan::claims) != change.new.as_deref().map(plan::claims) {
+            keys.extend(all.list().iter().filter(|other| plan::is_ours(other)).map(|other| ObjectKey::of(&**other)));
+        }
+        keys
+    });
     let all = services.clone();
     nodes.feed(&queue, move |change| {
         let changed = change.old.as_deref().and_then(plan::address) != change.new.as_deref().and_then(plan::address);
@@ -38,7 +47,12 @@ async fn reconcile(
     key: ObjectKey,
 ) -> Result<Outcome, Error> {
     let Some(service) = services.get(&key.namespace, &key.name) else { return Ok(Outcome::Done) };
-    if let Some(ingress) = plan::ingress(&service, &nodes.list()) {
+    let outcome = plan::ingress(&service, &nodes.list(), &services.list());
+    if let Some(taken) = outcome.taken {
+        let message = format!("Error syncing load balancer: failed to ensure load balancer: {taken}");
+        context.recorder.warning(&*service, "SyncLoadBalancerFailed", message);
+    }
+    if let Some(ingress) = outcome.ingress {
         let patch = serde_json::json!({"status": {"loadBalancer": {"ingress": ingress}}});
         let patched = errors::optional(call::merge_subresource(&context.client, &*service, "status", patch).await);
         patched.map_err(Error::api("writing the load balancer's address"))?;

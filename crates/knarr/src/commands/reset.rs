@@ -31,6 +31,7 @@ pub async fn run(args: ResetArgs) -> Result<bool> {
     let config = up::runtime_config(data.root(), Arc::new(Detached))?;
     let run_dir = config.run_dir.clone();
     knarr_runtime::reset(&config).await.context("not all containers could be removed")?;
+    knarr_node::reset(&up::pod_dir(data.root())).context("not all volumes could be removed")?;
     let root = data.root().to_owned();
     tokio::task::spawn_blocking(move || knarr_net::reset(&root))
         .await?

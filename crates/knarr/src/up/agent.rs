@@ -2,8 +2,8 @@
 
 use std::{
     collections::BTreeMap,
-    hash::{DefaultHasher, Hash, Hasher},
     net::{Ipv4Addr, SocketAddr},
+    os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -16,6 +16,7 @@ use knarr_client::{Clock, Informers, informer::Scope};
 use knarr_net::Network;
 use knarr_node::AgentError;
 use knarr_runtime::Runtime;
+use sha2::{Digest, Sha256};
 use tokio::{sync::Mutex, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
@@ -27,8 +28,6 @@ use super::{
 };
 
 const MAX_PODS: u32 = 110;
-/// The control group that all of Knarr's are below.
-pub const CGROUP_ROOT: &str = "knarr";
 
 /// A node that runs.
 pub struct Agent {
@@ -66,7 +65,7 @@ pub async fn start(config: &Config, server: &Server, progress: &Progress, stop: 
         node_ip: config.node_ip,
         labels: BTreeMap::new(),
         data_dir: config.data.root().join("node"),
-        pod_dir: config.data.root().join("pods"),
+        pod_dir: pod_dir(config.data.root()),
         cluster_dns: vec![CLUSTER_DNS.into()],
         cluster_domain: CLUSTER_DOMAIN.into(),
         max_pods: MAX_PODS,
@@ -106,17 +105,26 @@ pub fn runtime_config(data: &Path, network: Arc<dyn knarr_cri::PodNetwork>) -> R
     Ok(knarr_runtime::Config {
         data_dir: data.join("runtime"),
         run_dir: run_dir(data),
-        cgroup_root: CGROUP_ROOT.into(),
+        cgroup_root: format!("knarr-{}", short_name(data)).into(),
         network,
         exe: std::env::current_exe().context("the program's own path is not known")?,
     })
 }
 
+/// Where the pods' volumes are.
+pub fn pod_dir(data: &Path) -> PathBuf {
+    data.join("pods")
+}
+
 /// A short path of its own for each data directory, because a socket's path has 107 bytes at most.
 pub fn run_dir(data: &Path) -> PathBuf {
-    let mut hash = DefaultHasher::new();
-    data.hash(&mut hash);
-    Path::new("/run/knarr").join(format!("{:016x}", hash.finish()))
+    Path::new("/run/knarr").join(short_name(data))
+}
+
+/// Tells the clusters of one host apart; always the same for the same data directory, so that a later version of the
+/// program finds what an earlier one started.
+fn short_name(data: &Path) -> String {
+    Sha256::digest(data.as_os_str().as_bytes()).iter().take(4).map(|byte| format!("{byte:02x}")).collect()
 }
 
 async fn import_images(config: &Config, runtime: &Arc<Runtime>) -> Result<()> {

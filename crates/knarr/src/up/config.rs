@@ -87,7 +87,8 @@ fn default_address() -> Result<IpAddr> {
     let anywhere = SocketAddr::from((Ipv4Addr::new(203, 0, 113, 1), 9));
     match socket.connect(anywhere).and_then(|()| socket.local_addr()) {
         Ok(address) if !address.ip().is_loopback() && !address.ip().is_unspecified() => Ok(address.ip()),
-        _ => bail!("the host has no address that others could reach (no default route); give --node-ip"),
+        // A laptop without a network still has pods, and they reach their node here.
+        _ => Ok(knarr_net::Config::new("", "", Ipv4Addr::UNSPECIFIED.into()).gateway().into()),
     }
 }
 

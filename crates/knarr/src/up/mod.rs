@@ -27,7 +27,7 @@ use crate::{
     kubeconfig::{self, Admin},
 };
 
-pub use agent::runtime_config;
+pub use agent::{pod_dir, runtime_config};
 
 const API: &str = "API server";
 const CONTROL: &str = "controllers";

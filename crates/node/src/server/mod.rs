@@ -10,13 +10,13 @@ mod portforward;
 pub(crate) mod route;
 mod upgrade;
 
-use std::{convert::Infallible, io, sync::Arc};
+use std::{convert::Infallible, io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use hyper::{body::Incoming, service::service_fn};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use knarr_cri::{CriError, StreamService};
 use rustls_pki_types::CertificateDer;
 use tokio::{net::TcpListener, sync::Semaphore};
@@ -26,6 +26,8 @@ use crate::pod::{context::Context, manager::Manager, observe, observe::Observed}
 
 /// Connections at one time; more wait to be accepted.
 const MAX_CONNECTIONS: usize = 1024;
+const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
+const HEADER_DEADLINE: Duration = Duration::from_secs(30);
 
 pub(crate) type Body = UnsyncBoxBody<Bytes, io::Error>;
 
@@ -82,7 +84,10 @@ impl Server {
 
     /// Serves until `stop`; streams that are open then are cut.
     pub async fn serve(&self, listener: TcpListener, tls: Arc<rustls::ServerConfig>, stop: CancellationToken) {
-        let acceptor = tokio_rustls::TlsAcceptor::from(tls);
+        let mut tls = (*tls).clone();
+        // Exec, attach and port-forward are upgrades, which HTTP/2 has not.
+        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(tls));
         let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         loop {
             let Ok(permit) = room.clone().acquire_owned().await else { return };
@@ -92,7 +97,7 @@ impl Server {
                     Err(error) => {
                         // Out of descriptors, most likely: others have to end first.
                         tracing::warn!(%error, "cannot accept a connection to the node");
-                        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                        tokio::time::sleep(Duration::from_millis(100)).await;
                         continue;
                     }
                 },
@@ -112,9 +117,10 @@ impl Server {
 
 async fn connection(server: Arc<Inner>, acceptor: tokio_rustls::TlsAcceptor, stream: tokio::net::TcpStream) {
     let _ = stream.set_nodelay(true);
-    let stream = match acceptor.accept(stream).await {
-        Ok(stream) => stream,
-        Err(error) => return tracing::debug!(%error, "a TLS handshake with the node failed"),
+    let stream = match tokio::time::timeout(HANDSHAKE_DEADLINE, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return tracing::debug!(%error, "a TLS handshake with the node failed"),
+        Err(_) => return tracing::debug!("a TLS handshake with the node took too long"),
     };
     let certificates: Arc<[CertificateDer<'static>]> = stream
         .get_ref()
@@ -126,7 +132,9 @@ async fn connection(server: Arc<Inner>, acceptor: tokio_rustls::TlsAcceptor, str
         let (server, certificates) = (server.clone(), certificates.clone());
         async move { Ok::<_, Infallible>(server.answer(&certificates, request).await) }
     });
-    let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    let mut http = hyper::server::conn::http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEADER_DEADLINE);
+    let connection = http.serve_connection(TokioIo::new(stream), service);
     if let Err(error) = connection.with_upgrades().await {
         tracing::debug!(%error, "a connection to the node broke");
     }

@@ -33,6 +33,11 @@ pub enum VolumeError {
     Disk { volume: String, path: PathBuf, source: io::Error },
 }
 
+/// Unmounts the volumes of all pods, which run no more. Their files go with the directory.
+pub fn reset(pod_dir: &Path) -> io::Result<()> {
+    tmpfs::unmount_below(pod_dir)
+}
+
 /// What is on the disk for one pod.
 pub struct Volumes {
     /// The pod's own folder.

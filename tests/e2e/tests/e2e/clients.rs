@@ -180,7 +180,7 @@ fn helm(cluster: &Cluster) -> Result<()> {
 
 fn bad_input(cluster: &Cluster) -> Result<()> {
     let ns = cluster.namespace("bad")?;
-    let post = |path: &str, kind: &str, body: &str, more: &[&str]| {
+    let post = |path: &str, kind: &str, body: &str, more: &[&str]| -> Result<String> {
         let file = cluster.scratch().join("body");
         fs::write(&file, body)?;
         let config = cluster.get_raw_config()?;
@@ -192,7 +192,9 @@ fn bad_input(cluster: &Cluster) -> Result<()> {
             .arg("--key")
             .arg(&config.key);
         curl.args(["-H", &format!("Content-Type: {kind}"), "--data-binary"]).arg(format!("@{}", file.display()));
-        command::succeed(curl.args(more).arg(format!("{}{path}", config.server)))
+        let answer = command::succeed(curl.args(more).arg(format!("{}{path}", config.server)))?;
+        // Curl gets its answers indented.
+        Ok(serde_json::from_str::<serde_json::Value>(&answer).map_or(answer, |status| status.to_string()))
     };
     let path = format!("/api/v1/namespaces/{ns}/configmaps");
     let rows: [(&str, &str, &str, &str); 9] = [

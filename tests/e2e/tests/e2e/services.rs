@@ -87,7 +87,7 @@ fn deploy_second(cluster: &Cluster, ns: &str, name: &str, labels: &str, replicas
     let yaml = format!(
         "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: {name}}}\nspec:\n  replicas: {replicas}\n  \
          selector: {{matchLabels: {{release: {name}}}}}\n  template:\n    metadata: {{labels: {{release: {name}, {labels}}}}}\n    \
-         spec:\n      containers:\n        - name: web\n          image: knarr.local/demo:v2\n          \
+         spec:\n      containers:\n        - name: web\n          image: knarr.local/demo:v2\n          ports: [{{name: http, containerPort: 8080}}]\n          \
          readinessProbe: {{httpGet: {{path: /readyz, port: 8080}}, periodSeconds: 1}}\n"
     );
     cluster.apply(ns, &yaml)?;
@@ -189,7 +189,7 @@ fn readiness(cluster: &Cluster) -> Result<()> {
     })?;
     eventually_within(Duration::from_secs(5), "nobody answers", || match curl(target) {
         Ok(answer) => bail!("{answer}"),
-        Err(error) if format!("{error:#}").contains("refused") => Ok(()),
+        Err(error) if format!("{error:#}").contains("failed with 7:") => Ok(()),
         Err(error) => Err(error.context("not refused at once")),
     })?;
     cluster.kubectl(&format!("exec shy -n {ns} -- touch /tmp/ready"))?;
