@@ -2,8 +2,14 @@
 
 use anyhow::Result;
 
-use crate::run::{cargo, check};
+use crate::{
+    run::{cargo, check, release_binary},
+    setup,
+};
 
 pub fn run(args: &[String]) -> Result<()> {
-    check(cargo().args(["run", "--release", "--package", "knarr-bench", "--"]).args(args))
+    let (tools, binary) = (setup::everything()?, release_binary()?);
+    let mut bench = cargo();
+    bench.env("KNARR", binary).env("KNARR_TEST_TOOLS", tools.bin);
+    check(bench.args(["run", "--release", "--package", "knarr-bench", "--"]).args(args))
 }

@@ -5,10 +5,13 @@ use std::{
     io::Write,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
+
+const INTRODUCTION: Duration = Duration::from_secs(1);
 
 /// Paths under one data directory.
 #[derive(Clone, Debug)]
@@ -76,7 +79,11 @@ impl DataDir {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
         let file = file.with_context(|| format!("cannot open {}", path.display()))?;
         match file.try_lock() {
-            Ok(()) => Ok(Lock { file }),
+            Ok(()) => {
+                // What a killed process said of itself must not be taken for this one.
+                file.set_len(0).with_context(|| format!("cannot write {}", path.display()))?;
+                Ok(Lock { file })
+            }
             Err(TryLockError::WouldBlock) => match self.running() {
                 Some(running) => bail!(
                     "{} is in use by process {}; stop it with `knarr down --data-dir {0}`, or choose another directory",
@@ -89,12 +96,18 @@ impl DataDir {
         }
     }
 
-    /// The process that uses the directory now, if one does.
+    /// The process that uses the directory now, if one does. One that has only just taken the lock is given a moment
+    /// to say who it is.
     pub fn running(&self) -> Option<Running> {
-        let file = File::open(self.lock_file()).ok()?;
-        match file.try_lock_shared() {
-            Err(TryLockError::WouldBlock) => serde_json::from_slice(&fs::read(self.lock_file()).ok()?).ok(),
-            _ => None,
+        let deadline = Instant::now() + INTRODUCTION;
+        loop {
+            let file = File::open(self.lock_file()).ok()?;
+            let Err(TryLockError::WouldBlock) = file.try_lock_shared() else { return None };
+            let said = serde_json::from_slice(&fs::read(self.lock_file()).ok()?).ok();
+            if said.is_some() || Instant::now() > deadline {
+                return said;
+            }
+            std::thread::yield_now();
         }
     }
 }

@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::Value;
 
 use crate::{
@@ -210,6 +211,13 @@ impl Cluster {
             let found = self.kubectl_args(&args)?;
             if found == wanted { Ok(()) } else { bail!("it is {found:?}") }
         })
+    }
+
+    /// The administrator as a client library.
+    pub async fn client(&self) -> Result<kube::Client> {
+        let config = Kubeconfig::read_from(self.kubeconfig())?;
+        let config = kube::Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await?;
+        Ok(kube::Client::try_from(config)?)
     }
 
     pub fn get_raw_config(&self) -> Result<RawConfig> {

@@ -12,7 +12,8 @@ mod server;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use k8s_openapi::api::core::v1::Node;
+use jiff::Timestamp;
+use k8s_openapi::api::{coordination::v1::Lease, core::v1::Node};
 use kube::Api;
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -23,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use self::{config::Config, progress::Progress};
 use crate::{
     cli::UpArgs,
-    datadir::{Lock, Running},
+    datadir::Running,
     kubeconfig::{self, Admin},
 };
 
@@ -47,18 +48,25 @@ pub fn run(args: UpArgs) -> Result<()> {
     preflight::check(&config)?;
     config.data.create()?;
     let mut lock = config.data.lock()?;
+    lock.describe(&Running {
+        pid: rustix::process::getpid().as_raw_nonzero().get(),
+        port: config.port,
+        node_name: config.node_name.clone(),
+    })?;
     knarr_os::alloc::start_background_thread();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let ended = runtime.block_on(serve(config, &mut lock));
+    let ended = runtime.block_on(serve(config));
+    // Held until nothing of this process uses the directory.
     runtime.shutdown_timeout(Duration::from_secs(5));
+    drop(lock);
     ended
 }
 
-async fn serve(config: Config, lock: &mut Lock) -> Result<()> {
+async fn serve(config: Config) -> Result<()> {
     let stop = CancellationToken::new();
     let progress = Progress::new(&[API, CONTROL, NETWORK, RUNTIME, NODE]);
     let started = {
-        let start = start(&config, lock, &progress, &stop);
+        let start = start(&config, &progress, &stop);
         tokio::select! {
             started = start => started.map(Some),
             () = progress.animate() => Ok(None),
@@ -80,25 +88,16 @@ async fn serve(config: Config, lock: &mut Lock) -> Result<()> {
     Ok(())
 }
 
-async fn start(
-    config: &Config,
-    lock: &mut Lock,
-    progress: &Progress,
-    stop: &CancellationToken,
-) -> Result<agent::Agent> {
+async fn start(config: &Config, progress: &Progress, stop: &CancellationToken) -> Result<agent::Agent> {
+    let begun = Timestamp::now();
     let listener = preflight::bind(config.port, "--port").await?;
     let server = server::start(config, listener, stop).await?;
     write_kubeconfigs(config, &server)?;
-    lock.describe(&Running {
-        pid: rustix::process::getpid().as_raw_nonzero().get(),
-        port: config.port,
-        node_name: config.node_name.clone(),
-    })?;
     progress.ready(API);
     server.start_control(stop);
     progress.ready(CONTROL);
     let agent = agent::start(config, &server, progress, stop).await?;
-    wait_for_node(&server, &config.node_name).await?;
+    wait_for_node(&server, &config.node_name, begun).await?;
     progress.ready(NODE);
     Ok(agent)
 }
@@ -120,15 +119,25 @@ fn write_kubeconfigs(config: &Config, server: &server::Server) -> Result<()> {
     Ok(())
 }
 
-async fn wait_for_node(server: &server::Server, name: &str) -> Result<()> {
-    let nodes: Api<Node> = Api::all(server.client("kubernetes-admin", &["system:masters"], "knarr"));
+/// Waits until the node says that it is ready, and says so since `begun`: a killed process leaves a node that looks it.
+async fn wait_for_node(server: &server::Server, name: &str, begun: Timestamp) -> Result<()> {
+    let client = server.client("kubernetes-admin", &["system:masters"], "knarr");
+    let nodes: Api<Node> = Api::all(client.clone());
+    let leases: Api<Lease> = Api::namespaced(client, "kube-node-lease");
     let deadline = Instant::now() + NODE_PATIENCE;
     let mut why = "it has not registered".to_owned();
     while Instant::now() < deadline {
         if let Some(node) = nodes.get_opt(name).await.context("the API server does not answer")? {
             let conditions = node.status.and_then(|status| status.conditions).unwrap_or_default();
             match conditions.into_iter().find(|condition| condition.type_ == "Ready") {
-                Some(ready) if ready.status == "True" => return Ok(()),
+                Some(ready) if ready.status == "True" => {
+                    let lease = leases.get_opt(name).await.context("the API server does not answer")?;
+                    let renewed = lease.and_then(|lease| lease.spec?.renew_time);
+                    if renewed.is_some_and(|renewed| renewed.0 >= begun) {
+                        return Ok(());
+                    }
+                    why = "it has not renewed its lease".to_owned();
+                }
                 Some(ready) => why = ready.message.unwrap_or_default(),
                 None => {}
             }

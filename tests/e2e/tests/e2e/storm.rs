@@ -16,9 +16,8 @@ use futures::StreamExt;
 use k8s_openapi::api::core::v1::ConfigMap;
 use knarr_e2e::{Cluster, command, image::BUSYBOX};
 use kube::{
-    Api, Client, ResourceExt,
+    Api, ResourceExt,
     api::{ListParams, PostParams, WatchEvent, WatchParams},
-    config::{KubeConfigOptions, Kubeconfig},
 };
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use tokio::time::sleep;
@@ -65,7 +64,7 @@ fn storm() -> Result<()> {
     let runtime = tokio::runtime::Runtime::new()?;
     let seen = Shared::default();
     let stop = Arc::new(AtomicBool::new(false));
-    let client = runtime.block_on(connect(&cluster))?;
+    let client = runtime.block_on(cluster.client())?;
     let maps: Api<ConfigMap> = Api::namespaced(client, &ns);
     let first = runtime.block_on(maps.list(&ListParams::default()))?;
     let from = first.metadata.resource_version.context("no list version")?;
@@ -91,12 +90,6 @@ fn storm() -> Result<()> {
     let pod = cluster.get(&format!("pod/steady -n {ns}"))?;
     ensure!(pod["status"]["containerStatuses"][0]["restartCount"] == 0, "{}", pod["status"]);
     Ok(())
-}
-
-async fn connect(cluster: &Cluster) -> Result<Client> {
-    let config = Kubeconfig::read_from(cluster.kubeconfig())?;
-    let config = kube::Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await?;
-    Ok(Client::try_from(config)?)
 }
 
 fn kill_again_and_again(cluster: &mut Cluster, seed: u64) -> Result<()> {
