@@ -104,7 +104,7 @@ fn report(case: &str, what: &str, times: &mut [Duration]) {
 }
 
 /// Memory and processor time of every process of the cluster; what runs in pods is not Knarr's.
-fn footprint(when: &str, cluster: &Cluster) -> Result<()> {
+pub fn footprint(when: &str, cluster: &Cluster) -> Result<()> {
     std::thread::sleep(SETTLE);
     let processes = processes(cluster)?;
     let before = ticks(&processes)?;

@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods)] // what is measured is a program, and the time between
 
 mod cluster;
+mod load;
 mod store;
 
 use anyhow::{Result, bail};
@@ -13,7 +14,8 @@ fn main() -> Result<()> {
         // First, because it runs this program again in a network of its own.
         "all" => cluster::run().and_then(|()| store::run()),
         "cluster" => cluster::run(),
+        "load" => load::run(),
         "store" => store::run(),
-        other => bail!("there is no benchmark {other:?}; there are: cluster, store"),
+        other => bail!("there is no benchmark {other:?}; there are: cluster, load, store"),
     }
 }

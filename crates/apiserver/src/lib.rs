@@ -35,5 +35,6 @@ pub mod tokens;
 mod write;
 
 pub use env::Env;
+pub use metrics::Reading;
 pub use security::{Security, SecurityConfig};
 pub use server::{ApiServer, ApiServerBuilder, LocalService, PathHandler, Plugins, StartError};

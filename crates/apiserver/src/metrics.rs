@@ -5,8 +5,14 @@ use std::{sync::atomic::AtomicI64, time::Duration};
 use http::StatusCode;
 use knarr_api::registry::Resource;
 use prometheus_client::{
-    encoding::{EncodeLabelSet, text::encode},
-    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, text::encode},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::{ConstGauge, Gauge},
+        histogram::Histogram,
+    },
     registry::Registry,
 };
 
@@ -40,8 +46,9 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    pub fn new() -> Self {
+    pub fn new(readings: Vec<Reading>) -> Self {
         let mut registry = Registry::default();
+        registry.register_collector(Box::new(Readings(readings)));
         let requests = Family::default();
         registry.register("apiserver_request", "Requests by verb, resource and answer", requests.clone());
         let durations: Family<VerbLabels, Histogram, fn() -> Histogram> = Family::new_with_constructor(|| {
@@ -74,6 +81,28 @@ impl Metrics {
             return respond::text(StatusCode::INTERNAL_SERVER_ERROR, "the metrics could not be written\n");
         }
         respond::with_type(StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", text)
+    }
+}
+
+/// A number that is read when somebody asks, such as what the process uses.
+#[derive(Clone, Copy, Debug)]
+pub struct Reading {
+    pub name: &'static str,
+    pub help: &'static str,
+    pub read: fn() -> Option<i64>,
+}
+
+#[derive(Debug)]
+struct Readings(Vec<Reading>);
+
+impl Collector for Readings {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        for Reading { name, help, read } in &self.0 {
+            let Some(value) = read() else { continue };
+            let gauge = ConstGauge::new(value);
+            gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
+        }
+        Ok(())
     }
 }
 

@@ -17,7 +17,7 @@ use crate::{
     discovery::Discovery,
     env::Env,
     health::{Check, Health},
-    metrics::Metrics,
+    metrics::{Metrics, Reading},
     openapi::OpenApi,
     security::Security,
 };
@@ -121,6 +121,7 @@ pub struct ApiServerBuilder {
     env: Env,
     plugins: Option<MakePlugins>,
     checks: Vec<(&'static str, Check)>,
+    readings: Vec<Reading>,
     shutdown: CancellationToken,
 }
 
@@ -144,6 +145,12 @@ impl ApiServerBuilder {
         self
     }
 
+    /// One line of `/metrics` about the process.
+    pub fn reading(mut self, reading: Reading) -> Self {
+        self.readings.push(reading);
+        self
+    }
+
     /// Ends watches and lets connections drain when it is cancelled.
     pub fn shutdown(mut self, shutdown: CancellationToken) -> Self {
         self.shutdown = shutdown;
@@ -152,7 +159,7 @@ impl ApiServerBuilder {
 
     /// Loads the store. After this the server answers, through [`ApiServer::local`] and [`ApiServer::serve`].
     pub async fn start(self) -> Result<ApiServer, StartError> {
-        let Self { store, env, plugins, checks, shutdown } = self;
+        let Self { store, env, plugins, checks, readings, shutdown } = self;
         let caches = Caches::start(store.clone()).await.map_err(StartError::Store)?;
         let lookup = Arc::new(ServerLookup::new(caches.clone()));
         let mut plugins = match plugins {
@@ -166,7 +173,7 @@ impl ApiServerBuilder {
             plugins,
             lookup: lookup.clone(),
             env,
-            metrics: Metrics::new(),
+            metrics: Metrics::new(readings),
             health: Health::new(checks),
             discovery: Discovery::default(),
             openapi: OpenApi::default(),
@@ -194,6 +201,7 @@ impl ApiServer {
             env: Env::host(),
             plugins: None,
             checks: Vec::new(),
+            readings: Vec::new(),
             shutdown: CancellationToken::new(),
         }
     }

@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use anyhow::{Context, Result};
 use knarr_apiserver::{
-    ApiServer, Env, Plugins, Security, SecurityConfig,
+    ApiServer, Env, Plugins, Reading, Security, SecurityConfig,
     alloc::{PortRange, ServiceRanges},
     authn::{component, controller},
     bootstrap::{BootstrapConfig, bootstrap},
@@ -18,6 +18,20 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::config::{CLUSTER_DOMAIN, Config, KUBERNETES_SERVICE, SERVICE_CIDR};
+
+const HEAP: Reading = Reading {
+    name: "knarr_heap_bytes",
+    help: "Memory that the program has asked for",
+    read: || i64::try_from(knarr_os::alloc::usage_bytes()?.0).ok(),
+};
+const RESIDENT: Reading = Reading {
+    name: "process_resident_memory_bytes",
+    help: "Memory that the process has, its program file included",
+    read: || {
+        let pages: i64 = std::fs::read_to_string("/proc/self/statm").ok()?.split(' ').nth(1)?.parse().ok()?;
+        Some(pages * i64::try_from(rustix::param::page_size()).ok()?)
+    },
+};
 
 /// Who issues service account tokens, and whom they are for.
 const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
@@ -53,6 +67,8 @@ pub async fn start(config: &Config, listener: TcpListener, stop: &CancellationTo
     let api = ApiServer::builder(Arc::new(store))
         .env(env)
         .shutdown(stop.clone())
+        .reading(HEAP)
+        .reading(RESIDENT)
         .plugins(move |lookup| Plugins::from(Security::new(security, &lookup)))
         .start()
         .await?;
