@@ -8,6 +8,7 @@ pub mod patch;
 pub mod print;
 pub mod protobuf;
 pub mod quantity;
+pub mod quota;
 pub mod registry;
 pub mod schema;
 pub mod selector;

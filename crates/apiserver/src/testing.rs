@@ -113,6 +113,21 @@ impl Cluster {
 
     /// Sends a request as a user; answers with the code and the body.
     pub(crate) async fn send(&self, user: &UserInfo, method: &str, path: &str, body: Value) -> (u16, Value) {
+        let response = self.open(user, method, path, body).await;
+        let code = response.status().as_u16();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        (code, serde_json::from_slice(&body).unwrap_or_else(|_| String::from_utf8_lossy(&body).into_owned().into()))
+    }
+
+    /// What a write that goes well warns of.
+    pub(crate) async fn warnings(&self, user: &UserInfo, method: &str, path: &str, body: Value) -> Vec<String> {
+        let response = self.open(user, method, path, body).await;
+        assert!(response.status().is_success(), "{method} {path}: {}", response.status());
+        let values = response.headers().get_all("warning").iter();
+        values.map(|value| value.to_str().unwrap().to_owned()).collect()
+    }
+
+    async fn open(&self, user: &UserInfo, method: &str, path: &str, body: Value) -> crate::contract::Response {
         let content_type = match method {
             "PATCH" => "application/merge-patch+json",
             _ => "application/json",
@@ -124,10 +139,7 @@ impl Cluster {
             .header("content-type", content_type)
             .body(Full::new(body))
             .unwrap();
-        let response = self.api.local(user.clone()).oneshot(request).await.unwrap();
-        let code = response.status().as_u16();
-        let body = response.into_body().collect().await.unwrap().to_bytes();
-        (code, serde_json::from_slice(&body).unwrap_or_else(|_| String::from_utf8_lossy(&body).into_owned().into()))
+        self.api.local(user.clone()).oneshot(request).await.unwrap()
     }
 
     pub(crate) async fn get(&self, user: &UserInfo, path: &str) -> (u16, Value) {

@@ -4,6 +4,7 @@
 //! observed objects), `tests.rs` shows. A controller knows the API and nothing else: neither the others, nor the
 //! store, nor the API server. [`spawn_all`] starts them under supervision.
 
+mod certificates;
 mod common;
 mod deployment;
 mod disruption;
@@ -15,6 +16,7 @@ mod namespace;
 mod node_lifecycle;
 mod pod_gc;
 mod replicaset;
+mod resource_quota;
 mod root_ca;
 mod service_lb;
 mod serviceaccount;
@@ -22,6 +24,7 @@ mod ttl_after_finished;
 
 use std::sync::Arc;
 
+pub use certificates::{CertificateAuthority, Requested as RequestedCertificate};
 use knarr_client::{Clock, Informers, Recorder, supervise};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -37,6 +40,8 @@ pub struct Config {
     pub cancel: CancellationToken,
     /// What goes into each namespace's `kube-root-ca.crt`.
     pub root_ca_pem: String,
+    /// Signs the certificate requests that were approved.
+    pub authority: Arc<dyn CertificateAuthority>,
 }
 
 /// What one controller is given.
@@ -53,6 +58,7 @@ pub(crate) struct Context {
 /// Starts all controllers. They end when `cancel` of the configuration is cancelled; the set is done when all have.
 pub fn spawn_all(config: Config) -> JoinSet<()> {
     let root_ca_pem: Arc<str> = config.root_ca_pem.as_str().into();
+    let authority = config.authority.clone();
     let mut tasks = JoinSet::new();
     let mut start = Starter { config: &config, tasks: &mut tasks };
     start.controller(deployment::NAME, deployment::run);
@@ -66,6 +72,8 @@ pub fn spawn_all(config: Config) -> JoinSet<()> {
     start.controller(namespace::NAME, namespace::run);
     start.controller(serviceaccount::NAME, serviceaccount::run);
     start.controller(root_ca::NAME, move |context| root_ca::run(context, root_ca_pem.clone()));
+    start.controller(resource_quota::NAME, resource_quota::run);
+    start.controller(certificates::NAME, move |context| certificates::run(context, authority.clone()));
     start.controller(node_lifecycle::NAME, node_lifecycle::run);
     start.controller(garbage::NAME, garbage::run);
     start.controller(service_lb::NAME, service_lb::run);
@@ -83,7 +91,7 @@ impl Starter<'_> {
         F: Fn(Context) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
-        let Config { client_for, informers, clock, cancel, root_ca_pem: _ } = self.config;
+        let Config { client_for, informers, clock, cancel, root_ca_pem: _, authority: _ } = self.config;
         let client = client_for(name);
         let recorder = Recorder::new(client.clone(), name, "", *clock, cancel.clone());
         let (informers, clock, cancel) = (informers.clone(), *clock, cancel.clone());

@@ -1,12 +1,15 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use base64::{Engine, prelude::BASE64_STANDARD};
+use knarr_api::field::{FieldError, FieldPath};
 use knarr_api::status::ApiError;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{denied, is_of};
 use crate::contract::{Admission, AdmissionRequest, Attributes, Authorizer, Decision, Operation};
-use crate::json::text;
+use crate::json::{name, text};
+use crate::pki::Requested;
 
 const GROUP: &str = "certificates.k8s.io";
 
@@ -34,6 +37,7 @@ impl CertificateRequests {
                 resource: "signers",
                 subresource: "",
                 name,
+                field_selector: "",
                 path: "",
                 is_resource: true,
             };
@@ -71,11 +75,16 @@ impl Admission for CertificateRequests {
     }
 
     async fn validate(&self, request: &AdmissionRequest<'_>) -> Result<(), ApiError> {
-        if request.operation != Operation::Update || !is_of(request, GROUP, "certificatesigningrequests") {
+        if !is_of(request, GROUP, "certificatesigningrequests") {
             return Ok(());
         }
+        match request.operation {
+            Operation::Create => return is_request(&request.object),
+            Operation::Update => {}
+            Operation::Delete | Operation::Connect => return Ok(()),
+        }
         let signer = text(&request.object["spec"]["signerName"]);
-        let status = |value: &serde_json::Value| value["status"]["certificate"].clone();
+        let status = |value: &Value| value["status"]["certificate"].clone();
         let (verb, what) = match request.subresource {
             "approval" => ("approve", "approve"),
             "status" if request.old.map(status) != Some(status(&request.object)) => ("sign", "sign"),
@@ -86,4 +95,13 @@ impl Admission for CertificateRequests {
         }
         Err(denied(request, format!("user not permitted to {what} requests with signerName {signer:?}")))
     }
+}
+
+/// What no signer could read is refused while whoever wrote it is still there.
+fn is_request(object: &Value) -> Result<(), ApiError> {
+    let encoded = &object["spec"]["request"];
+    let pem = BASE64_STANDARD.decode(text(encoded)).unwrap_or_default();
+    let Err(why) = Requested::read(&pem) else { return Ok(()) };
+    let error = FieldError::invalid(&FieldPath::new("spec").child("request"), encoded.clone(), why.to_string());
+    Err(ApiError::invalid("CertificateSigningRequest.certificates.k8s.io", name(object), vec![error]))
 }

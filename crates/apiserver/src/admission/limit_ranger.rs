@@ -2,14 +2,17 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use knarr_api::quantity::Quantity;
+use knarr_api::quota::amounts::{self, Amounts};
 use knarr_api::status::ApiError;
 use serde_json::{Value, json};
 
-use super::amounts::{self, Amounts};
 use super::{denied, is_main};
 use crate::builtin;
 use crate::contract::{Admission, AdmissionRequest, Lookup, Operation};
 use crate::json::{items, items_mut, text};
+
+/// Where a pod says what was filled in.
+const SET_BY: &str = "kubernetes.io/limit-ranger";
 
 /// Fills in and checks requests and limits by the LimitRanges of a namespace
 /// (<https://kubernetes.io/docs/concepts/policy/limit-range/>).
@@ -44,13 +47,24 @@ impl Admission for LimitRanger {
         if request.operation != Operation::Create || !is_main(request, "", "pods") {
             return Ok(());
         }
+        let mut told = Vec::new();
         for limit in self.limits(request).iter().filter(|limit| limit["type"] == "Container") {
-            for list in ["initContainers", "containers"] {
+            for (list, word) in [("containers", "container"), ("initContainers", "init container")] {
                 for container in items_mut(&mut request.object["spec"], list) {
-                    fill_in(container, "limits", &limit["default"]);
-                    fill_in(container, "requests", &limit["defaultRequest"]);
+                    for (which, defaults, what) in
+                        [("requests", "defaultRequest", "request"), ("limits", "default", "limit")]
+                    {
+                        let filled = fill_in(container, which, &limit[defaults]);
+                        if !filled.is_empty() {
+                            told.push(format!("{} {what} for {word} {}", filled.join(", "), text(&container["name"])));
+                        }
+                    }
                 }
             }
+        }
+        if !told.is_empty() {
+            let told = format!("LimitRanger plugin set: {}", told.join("; "));
+            request.object["metadata"]["annotations"][SET_BY] = told.into();
         }
         Ok(())
     }
@@ -92,25 +106,32 @@ impl Admission for LimitRanger {
     }
 }
 
-fn fill_in(container: &mut Value, which: &str, defaults: &Value) {
-    let Some(defaults) = defaults.as_object().filter(|_| container.is_object()) else { return };
+/// The names of the resources that were filled in, sorted.
+fn fill_in(container: &mut Value, which: &str, defaults: &Value) -> Vec<String> {
+    let mut filled = Vec::new();
+    let Some(defaults) = defaults.as_object().filter(|_| container.is_object()) else { return filled };
     let resources = &mut container["resources"];
     if resources.is_null() {
         *resources = json!({});
     }
     if !resources.is_object() {
-        return;
+        return filled;
     }
     if resources[which].is_null() {
         resources[which] = json!({});
     }
-    let Some(target) = resources[which].as_object_mut() else { return };
+    let Some(target) = resources[which].as_object_mut() else { return filled };
     for (name, amount) in defaults {
-        target.entry(name.clone()).or_insert_with(|| amount.clone());
+        target.entry(name.clone()).or_insert_with(|| {
+            filled.push(name.clone());
+            amount.clone()
+        });
     }
     if target.is_empty() {
         resources.as_object_mut().map(|resources| resources.remove(which));
     }
+    filled.sort();
+    filled
 }
 
 fn check(limit: &Value, what: &str, requests: &Amounts, limits: &Amounts, problems: &mut Vec<String>) {

@@ -2,7 +2,6 @@
 //! from upstream (<https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/>), looks at
 //! one thing, and knows the rest of the cluster through the watch cache only.
 
-mod amounts;
 mod certificates;
 mod default_class;
 mod default_tolerations;
@@ -12,8 +11,8 @@ mod node_labels;
 mod node_restriction;
 mod pod_security;
 mod pod_security_checks;
+mod pod_security_labels;
 mod priority;
-mod quota_usage;
 mod rbac_escalation;
 mod resource_quota;
 mod runtime_class;

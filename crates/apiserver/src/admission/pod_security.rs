@@ -1,16 +1,18 @@
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use knarr_api::status::ApiError;
 use serde_json::Value;
 
-use super::pod_security_checks::{Level, violations};
-use super::{denied, is_of};
+use super::pod_security_checks::violations;
+use super::pod_security_labels::{PREFIX, Policy, check_labels};
+use super::{denied, is_main, is_of};
 use crate::builtin;
 use crate::contract::{Admission, AdmissionRequest, Lookup, Operation, Stored};
-use crate::json::text;
 
-const PREFIX: &str = "pod-security.kubernetes.io/";
+/// So many pods of a namespace are looked at when its labels change (upstream's bound).
+const MAX_PODS_LOOKED_AT: usize = 3000;
 
 /// Holds the pods of a namespace to the Pod Security Standard that its labels name: `enforce` refuses, `warn`
 /// tells the client (<https://kubernetes.io/docs/concepts/security/pod-security-admission/>).
@@ -26,6 +28,38 @@ impl PodSecurity {
     fn namespace(&self, name: &str) -> Option<Value> {
         let stored = self.lookup.get(builtin::namespaces(), "", name)?;
         speaks_of_security(&stored).then(|| stored.value())
+    }
+
+    /// A namespace that becomes stricter keeps the pods it has, and whoever made it so is told of them.
+    fn warn_of_pods(&self, request: &AdmissionRequest<'_>) -> Vec<String> {
+        let enforce = Policy::of(&request.object, "enforce");
+        if request.old.is_none_or(|old| Policy::of(old, "enforce") == enforce) {
+            return Vec::new();
+        }
+        let pods = self.lookup.list(builtin::pods(), request.name);
+        // The pods of one Deployment break the same rules, and are told of together.
+        let mut by_reason: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for pod in pods.iter().take(MAX_PODS_LOOKED_AT) {
+            let found = violations(enforce.level, &pod.value()["spec"]);
+            let reasons = found.iter().map(|violation| violation.split(" (").next().unwrap_or_default());
+            let reasons = reasons.collect::<Vec<_>>().join(", ");
+            if !reasons.is_empty() {
+                by_reason.entry(reasons).or_default().push(pod.name().to_owned());
+            }
+        }
+        if by_reason.is_empty() {
+            return Vec::new();
+        }
+        let name = request.name;
+        let head =
+            format!("existing pods in namespace {name:?} violate the new PodSecurity enforce level \"{enforce}\"");
+        let lines = by_reason.iter().map(|(reasons, pods)| match pods.as_slice() {
+            [one] => format!("{one}: {reasons}"),
+            [one, _] => format!("{one} (and 1 other pod): {reasons}"),
+            [one, others @ ..] => format!("{one} (and {} other pods): {reasons}", others.len()),
+            [] => reasons.clone(),
+        });
+        std::iter::once(head).chain(lines).collect()
     }
 
     /// The spec that is to be checked: a pod's, or that of a workload's template, which is only warned about.
@@ -57,15 +91,8 @@ fn speaks_of_security(namespace: &Stored) -> bool {
     namespace.json.windows(needle.len()).any(|window| window == needle)
 }
 
-fn level(namespace: &Value, mode: &str) -> Level {
-    match text(&namespace["metadata"]["labels"][format!("{PREFIX}{mode}")]) {
-        "" => Level::Privileged,
-        word => Level::parse(word),
-    }
-}
-
-fn describe(level: Level, violations: &[String]) -> String {
-    format!("violates PodSecurity \"{}:latest\": {}", level.as_str(), violations.join(", "))
+fn describe(policy: &Policy, violations: &[String]) -> String {
+    format!("violates PodSecurity \"{policy}\": {}", violations.join(", "))
 }
 
 #[async_trait]
@@ -75,22 +102,30 @@ impl Admission for PodSecurity {
     }
 
     async fn mutate(&self, request: &mut AdmissionRequest<'_>) -> Result<(), ApiError> {
+        if is_main(request, "", "namespaces") && request.operation == Operation::Update {
+            let warnings = self.warn_of_pods(request);
+            request.warnings.extend(warnings);
+            return Ok(());
+        }
         let Some(namespace) = self.namespace(request.namespace) else { return Ok(()) };
         let Some((spec, _)) = Self::subject(request) else { return Ok(()) };
-        let warn = level(&namespace, "warn");
-        let found = violations(warn, spec);
+        let warn = Policy::of(&namespace, "warn");
+        let found = violations(warn.level, spec);
         if !found.is_empty() {
-            let warning = format!("would {}", describe(warn, &found).replacen("violates", "violate", 1));
+            let warning = format!("would {}", describe(&warn, &found).replacen("violates", "violate", 1));
             request.warnings.push(warning);
         }
         Ok(())
     }
 
     async fn validate(&self, request: &AdmissionRequest<'_>) -> Result<(), ApiError> {
+        if is_main(request, "", "namespaces") {
+            return check_labels(request);
+        }
         let Some(namespace) = self.namespace(request.namespace) else { return Ok(()) };
         let Some((spec, true)) = Self::subject(request) else { return Ok(()) };
-        let enforce = level(&namespace, "enforce");
-        let found = violations(enforce, spec);
-        if found.is_empty() { Ok(()) } else { Err(denied(request, describe(enforce, &found))) }
+        let enforce = Policy::of(&namespace, "enforce");
+        let found = violations(enforce.level, spec);
+        if found.is_empty() { Ok(()) } else { Err(denied(request, describe(&enforce, &found))) }
     }
 }

@@ -3,14 +3,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use knarr_api::quota::{
+    amounts::{self, Amounts},
+    concerns, in_scope, unspecified, usage,
+};
 use knarr_api::registry::Resource;
 use knarr_api::status::ApiError;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::amounts::{self, Amounts};
 use super::denied;
-use super::quota_usage::{concerns, in_scope, unspecified, usage};
 use crate::builtin;
 use crate::contract::{Admission, AdmissionRequest, Lookup, Operation};
 use crate::json::{name, text};
@@ -26,7 +28,7 @@ struct Pending {
 }
 
 /// Refuses what a namespace's quota has no room for. What is used is counted from the objects themselves, so
-/// it is right after every deletion without a controller; the quota's status is for people to read.
+/// it is right after every deletion; the quota's status, which a controller writes, is for people to read.
 pub struct ResourceQuota {
     lookup: Arc<dyn Lookup>,
     /// By namespace and qualified resource.

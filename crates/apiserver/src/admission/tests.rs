@@ -1,3 +1,4 @@
+use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};
 
 use crate::testing::{Cluster, admin, message, node, pod, user};
@@ -210,6 +211,10 @@ async fn limit_ranges_fill_in_and_refuse() {
         made["spec"]["containers"][0]["resources"],
         json!({ "limits": { "cpu": "500m" }, "requests": { "cpu": "100m" } })
     );
+    assert_eq!(
+        made["metadata"]["annotations"]["kubernetes.io/limit-ranger"],
+        "LimitRanger plugin set: cpu request for container main; cpu limit for container main"
+    );
     let container =
         json!([{ "name": "c", "image": "x", "resources": { "limits": { "cpu": "2" }, "requests": { "cpu": "10m" } } }]);
     let (code, answer) = cluster.post(&admin(), PODS, pod("b", json!({ "containers": container }))).await;
@@ -285,7 +290,6 @@ async fn token_secrets_are_filled_in() {
         "type": "kubernetes.io/service-account-token",
     });
     let made = cluster.make("/api/v1/namespaces/team/secrets", secret).await;
-    use base64::{Engine, prelude::BASE64_STANDARD};
     let part =
         |key: &str| String::from_utf8(BASE64_STANDARD.decode(made["data"][key].as_str().unwrap()).unwrap()).unwrap();
     assert_eq!(part("namespace"), "team");
@@ -308,4 +312,51 @@ async fn a_namespace_may_hold_its_pods_to_a_standard() {
         (code, message(&answer)),
         (403, r#"pods "b" is forbidden: violates PodSecurity "baseline:latest": host namespaces (hostNetwork=true)"#)
     );
+}
+
+#[tokio::test]
+async fn a_namespace_that_becomes_stricter_says_which_pods_are_not() {
+    let cluster = cluster().await;
+    cluster.make(PODS, pod("a", json!({ "hostNetwork": true }))).await;
+    cluster.make(PODS, pod("b", json!({ "hostNetwork": true }))).await;
+    let label = |value: &str| json!({ "metadata": { "labels": { "pod-security.kubernetes.io/enforce": value } } });
+    let (code, answer) = cluster.send(&admin(), "PATCH", "/api/v1/namespaces/team", label("bogus")).await;
+    assert_eq!(
+        (code, message(&answer)),
+        (
+            422,
+            "Namespace \"team\" is invalid: metadata.labels[pod-security.kubernetes.io/enforce]: Invalid value: \"bogus\": \
+             must be one of privileged, baseline, restricted"
+        )
+    );
+    let warnings = cluster.warnings(&admin(), "PATCH", "/api/v1/namespaces/team", label("baseline")).await;
+    assert_eq!(
+        warnings,
+        [
+            "299 - \"existing pods in namespace \\\"team\\\" violate the new PodSecurity enforce level \\\"baseline:latest\\\"\"",
+            "299 - \"a (and 1 other pod): host namespaces\"",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_certificate_request_is_one() {
+    let cluster = cluster().await;
+    let request = |pem: &str| {
+        json!({
+            "metadata": { "name": "r" },
+            "spec": {
+                "request": BASE64_STANDARD.encode(pem), "usages": ["client auth"],
+                "signerName": "kubernetes.io/kube-apiserver-client",
+            },
+        })
+    };
+    let path = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
+    let (code, answer) = cluster.post(&admin(), path, request("nonsense")).await;
+    assert_eq!(code, 422, "{answer}");
+    assert!(message(&answer).ends_with("PEM block type must be CERTIFICATE REQUEST"), "{answer}");
+    let key = rcgen::KeyPair::generate().unwrap();
+    let good = rcgen::CertificateParams::default().serialize_request(&key).unwrap().pem().unwrap();
+    let made = cluster.make(path, request(&good)).await;
+    assert_eq!(made["spec"]["username"], "kubernetes-admin");
 }

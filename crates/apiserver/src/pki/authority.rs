@@ -111,6 +111,10 @@ impl CertificateAuthority {
         &self.certificate
     }
 
+    pub(super) fn issuer(&self) -> &Issuer<'static, KeyPair> {
+        &self.issuer
+    }
+
     pub(super) fn key_pem(&self) -> &str {
         &self.key_pem
     }
@@ -148,7 +152,7 @@ fn distinguished_name(subject: &Subject) -> DistinguishedName {
     name
 }
 
-fn set_validity(params: &mut CertificateParams, now: Timestamp, lifetime: Duration) {
+pub(super) fn set_validity(params: &mut CertificateParams, now: Timestamp, lifetime: Duration) {
     let since_epoch = Duration::from_secs(u64::try_from(now.as_second()).unwrap_or(0)).max(DAY);
     let epoch = rcgen::date_time_ymd(1970, 1, 1);
     params.not_before = epoch + (since_epoch - BACKDATE);

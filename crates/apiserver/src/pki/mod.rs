@@ -10,6 +10,7 @@ mod cluster;
 mod files;
 mod inspect;
 mod kubeconfig;
+mod request;
 mod tls;
 
 #[cfg(test)]
@@ -19,6 +20,7 @@ pub use authority::{CertificateAuthority, Identity, Leaf, Purpose, Subject};
 pub use cluster::{KUBELET_CLIENT_GROUP, KUBELET_CLIENT_NAME, Pki, ServerNames};
 pub use inspect::{PeerIdentity, peer_identity};
 pub use kubeconfig::kubeconfig;
+pub use request::{RequestError, Requested};
 pub use tls::{client_config, server_config};
 
 use std::path::PathBuf;

@@ -10,6 +10,8 @@ pub mod pods;
 pub mod rank;
 pub mod selector;
 pub mod service;
+pub mod trace;
+pub mod written;
 
 /// Counts that the API leaves out where they are zero.
 pub fn unless_zero(count: i32) -> Option<i32> {

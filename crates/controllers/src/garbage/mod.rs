@@ -10,7 +10,6 @@ mod graph;
 mod monitor;
 #[cfg(test)]
 mod tests;
-mod trace;
 
 use std::{
     collections::HashMap,

@@ -8,8 +8,11 @@ use std::{
 use knarr_client::{Informer, errors, informer::Scope};
 use tokio_util::sync::CancellationToken;
 
-use super::{Collector, graph::Seen, trace::Trace};
-use crate::common::discovery::{self, Served};
+use super::{Collector, graph::Seen};
+use crate::common::{
+    discovery::{self, Served},
+    trace::Trace,
+};
 
 /// Nobody owns by these, and they change all the time.
 const IGNORED: [(&str, &str); 3] = [("", "events"), ("events.k8s.io", "events"), ("coordination.k8s.io", "leases")];

@@ -12,7 +12,7 @@ mod policy;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
 use knarr_client::{
@@ -24,28 +24,34 @@ use kube::api::DeleteParams;
 
 use crate::{
     Context, Error,
-    common::{batch, claim, expectations::Expectations, pods, selector, some_or_null},
+    common::{batch, claim, expectations::Expectations, pods, selector, some_or_null, written::Written},
 };
 use making::NewPod;
 use plan::{FINALIZER, Plan};
 
 pub const NAME: &str = "job-controller";
 const WORKERS: usize = 5;
+/// Upstream's backoff of a Job whose pods the API server refuses.
+const FIRST_BACKOFF: Duration = Duration::from_secs(1);
+const LAST_BACKOFF: Duration = Duration::from_secs(60);
 
 struct Controller {
     context: Context,
     jobs: Informer<Job>,
     pods: Informer<Pod>,
     expectations: Expectations,
+    written: Written,
     queue: WorkQueue<ObjectKey>,
 }
 
 pub async fn run(context: Context) {
-    let queue = WorkQueue::new(context.cancel.clone());
+    // A pod that is refused (by a quota, mostly) is refused again a moment later, and each time is an event.
+    let queue = WorkQueue::with_backoff(context.cancel.clone(), FIRST_BACKOFF, LAST_BACKOFF);
     let controller = Arc::new(Controller {
         jobs: context.informers.of(),
         pods: context.informers.of(),
         expectations: Expectations::default(),
+        written: Written::default(),
         queue: queue.clone(),
         context,
     });
@@ -58,6 +64,7 @@ pub async fn run(context: Context) {
         if let Some(controller) = watcher.upgrade() {
             if change.is_deletion() {
                 controller.expectations.forget(meta::uid(&change.latest().metadata));
+                controller.written.forget(meta::uid(&change.latest().metadata));
             }
             controller.queue.add(ObjectKey::of(&**change.latest()));
         }
@@ -92,6 +99,10 @@ impl Controller {
         let Some(job) = self.jobs.get(&key.namespace, &key.name) else { return self.free_pods_of_none(&key).await };
         let spec = job.spec.clone().unwrap_or_default();
         if spec.managed_by.as_deref().is_some_and(|manager| manager != "kubernetes.io/job-controller") {
+            return Ok(Outcome::Done);
+        }
+        if self.written.is_outdated(&job.metadata) {
+            // The change that is on the way brings the Job back here.
             return Ok(Outcome::Done);
         }
         self.warn_of_unknown_wishes(&job);
@@ -134,8 +145,9 @@ impl Controller {
         if let Some(status) = status {
             let changed = Job { status: Some(*status), ..(**job).clone() };
             let written = errors::optional(call::replace_status(client, &changed).await);
-            if written.map_err(Error::api("writing the status"))?.is_none() {
-                return Ok(Outcome::Done);
+            match written.map_err(Error::api("writing the status"))? {
+                Some(written) => self.written.note(&written.metadata),
+                None => return Ok(Outcome::Done),
             }
             for (is_warning, reason, message) in events {
                 if is_warning {

@@ -25,7 +25,10 @@ use knarr_client::{
 use kube::api::DeleteParams;
 use tokio::time::Instant;
 
-use crate::{Context, Error, common::pods};
+use crate::{
+    Context, Error,
+    common::{pods, some_or_null},
+};
 use plan::Silence;
 
 pub const NAME: &str = "node-controller";
@@ -101,7 +104,7 @@ impl Controller {
         if let Some(taints) = plan::taints(&node, others_ready, now) {
             let patch = serde_json::json!({
                 "metadata": {"resourceVersion": node.metadata.resource_version},
-                "spec": {"taints": taints},
+                "spec": {"taints": some_or_null(taints)},
             });
             let patched = errors::optional(call::merge(&self.context.client, &node, patch).await);
             match patched.map_err(Error::api("tainting a node"))? {

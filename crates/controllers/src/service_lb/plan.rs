@@ -174,7 +174,7 @@ mod tests {
 
         // However old, who comes second waits; where another node is free, it gets that one's address.
         let second = balanced("second", 80, early, None);
-        let waits = super::ingress(&second, &[a.clone()], &[holder.clone(), second.clone()]);
+        let waits = super::ingress(&second, std::slice::from_ref(&a), &[holder.clone(), second.clone()]);
         assert_eq!(waits.ingress, None);
         let message = "port 80/TCP of 10.0.0.1 is taken by the Service n/holder";
         assert_eq!(waits.taken.unwrap().to_string(), message);
@@ -183,12 +183,15 @@ mod tests {
 
         // Another port is free.
         let other = balanced("other", 81, late, None);
-        assert_eq!(ips(&super::ingress(&other, &[a.clone()], &[holder.clone()])), Some(vec!["10.0.0.1".into()]));
+        assert_eq!(
+            ips(&super::ingress(&other, std::slice::from_ref(&a), std::slice::from_ref(&holder))),
+            Some(vec!["10.0.0.1".into()])
+        );
 
         // Of two that hold it, the younger one gives it up.
         let older = balanced("older", 80, early, Some("10.0.0.1"));
         let both = [holder.clone(), older.clone()];
-        assert_eq!(super::ingress(&older, &[a.clone()], &both), Outcome::default());
+        assert_eq!(super::ingress(&older, std::slice::from_ref(&a), &both), Outcome::default());
         assert_eq!(ips(&super::ingress(&holder, &[a], &both)), Some(vec![]));
     }
 }

@@ -13,6 +13,7 @@ use knarr_apiserver::{
     tokens::TokenIssuer,
 };
 use knarr_client::{Clock, Informers, call, meta};
+use knarr_controllers::RequestedCertificate;
 use knarr_store::{MemoryStore, Store};
 use kube::api::DeleteParams;
 use serde_json::json;
@@ -28,6 +29,21 @@ pub struct Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         self.cancel.cancel();
+    }
+}
+
+/// As the binary hands it in.
+struct Authority(pki::CertificateAuthority);
+
+impl knarr_controllers::CertificateAuthority for Authority {
+    fn read(&self, request: &[u8]) -> Result<RequestedCertificate, String> {
+        let read = pki::Requested::read(request).map_err(|error| error.to_string())?;
+        let pki::Requested { common_name, organizations, dns_names, addresses, other_names } = read;
+        Ok(RequestedCertificate { common_name, organizations, dns_names, addresses, other_names })
+    }
+
+    fn sign(&self, request: &[u8], usages: &[String], lifetime: Duration) -> Result<String, String> {
+        self.0.sign_request(request, usages, lifetime, jiff::Timestamp::now()).map_err(|error| error.to_string())
     }
 }
 
@@ -60,8 +76,9 @@ pub async fn start(nodes: usize) -> Cluster {
         extra: vec![],
     };
     let pki = Pki::open(directory.path(), &names, jiff::Timestamp::now()).unwrap();
-    let node_tls = pki::client_config(pki.authority.certificate(), Some(&pki.kubelet_client)).unwrap();
-    let root_ca_pem = pki.authority.certificate_pem().to_owned();
+    let authority = Arc::new(Authority(pki.authority));
+    let node_tls = pki::client_config(authority.0.certificate(), Some(&pki.kubelet_client)).unwrap();
+    let root_ca_pem = authority.0.certificate_pem().to_owned();
     let issuer = Arc::new(TokenIssuer::new(pki.service_account_key, "https://kubernetes.default.svc", vec![]));
     let ranges =
         ServiceRanges { addresses: "10.96.0.0/16".parse::<AddressRange>().unwrap(), node_ports: PortRange::default() };
@@ -105,6 +122,7 @@ pub async fn start(nodes: usize) -> Cluster {
         clock: Clock::System,
         cancel: cancel.clone(),
         root_ca_pem,
+        authority,
     });
     tokio::spawn(async move { while controllers.join_next().await.is_some() {} });
     tokio::spawn(knarr_scheduler::run(knarr_scheduler::Config {

@@ -5,12 +5,15 @@ mod harness;
 use std::time::Instant;
 
 use harness::{Cluster, start};
+use k8s_openapi::ByteString;
 use k8s_openapi::api::{
     apps::v1::{Deployment, ReplicaSet},
     batch::v1::Job,
-    core::v1::{ConfigMap, Endpoints, Event, Namespace, Node, Pod, Service},
+    certificates::v1::{CertificateSigningRequest, CertificateSigningRequestSpec},
+    core::v1::{ConfigMap, Endpoints, Event, Namespace, Node, Pod, ResourceQuota, Service},
     discovery::v1::EndpointSlice,
 };
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use knarr_client::{call, meta};
 use kube::{Api, api::DeleteParams};
 use serde_json::{Value, json};
@@ -61,6 +64,7 @@ async fn a_deployment_is_rolled_out_updated_and_undone() {
             let deployment = get::<Deployment>(cluster, "web").await.unwrap();
             let status = deployment.status.clone().unwrap_or_default();
             meta::annotation(&deployment.metadata, "deployment.kubernetes.io/revision") == Some(revision)
+                && status.observed_generation == deployment.metadata.generation
                 && status.updated_replicas == Some(6)
                 && status.replicas == Some(6)
                 && status.available_replicas == Some(6)
@@ -253,4 +257,66 @@ async fn five_hundred_pods_and_not_one_more() {
     call::merge(&cluster.client, &there, json!({"spec": {"replicas": 20}})).await.unwrap();
     cluster.eventually("20 pods", || async { cluster.pods("default").await.len() == 20 }).await;
     println!("scaled to 20 after {:?}", begun.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_quota_tells_what_is_used() {
+    let cluster = start(1).await;
+    cluster
+        .create(json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "q", "namespace": "default"},
+        "spec": {"hard": {"pods": "5", "count/deployments.apps": "3", "configmaps": "9"}}}))
+        .await;
+    cluster.create(deployment("web", 2, "v1")).await;
+    let used = || async {
+        let quota = get::<ResourceQuota>(&cluster, "q").await.unwrap();
+        serde_json::to_value(quota.status.unwrap_or_default().used).unwrap()
+    };
+    // The root CA's ConfigMap is one of the namespace's own.
+    let full = json!({"pods": "2", "count/deployments.apps": "1", "configmaps": "1"});
+    cluster.eventually("two pods used", || async { used().await == full }).await;
+    let there = get::<Deployment>(&cluster, "web").await.unwrap();
+    call::delete(&cluster.client, &there, DeleteParams::background()).await.unwrap();
+    let empty = json!({"pods": "0", "count/deployments.apps": "0", "configmaps": "1"});
+    cluster.eventually("nothing used", || async { used().await == empty }).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_approved_request_is_signed() {
+    let cluster = start(0).await;
+    let mut params = rcgen::CertificateParams::default();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(rcgen::DnType::CommonName, "jane");
+    let pem = params.serialize_request(&rcgen::KeyPair::generate().unwrap()).unwrap().pem().unwrap();
+    for (name, usage) in [("good", "client auth"), ("bad", "server auth")] {
+        let object = CertificateSigningRequest {
+            metadata: ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() },
+            spec: CertificateSigningRequestSpec {
+                request: ByteString(pem.clone().into_bytes()),
+                signer_name: "kubernetes.io/kube-apiserver-client".to_owned(),
+                usages: Some(vec![usage.to_owned()]),
+                ..CertificateSigningRequestSpec::default()
+            },
+            status: None,
+        };
+        let made = call::create(&cluster.client, &object).await.unwrap();
+        let approved = json!({"status": {"conditions": [{"type": "Approved", "status": "True", "reason": "Test"}]}});
+        call::merge_subresource(&cluster.client, &made, "approval", approved).await.unwrap();
+    }
+    let status = |name: &'static str| {
+        let client = cluster.client.clone();
+        async move {
+            let found = call::get::<CertificateSigningRequest>(&client, "", name).await.unwrap().unwrap();
+            found.status.unwrap_or_default()
+        }
+    };
+    cluster.eventually("the certificate", || async { status("good").await.certificate.is_some() }).await;
+    cluster
+        .eventually("the refusal", || async {
+            let conditions = status("bad").await.conditions.unwrap_or_default();
+            conditions
+                .iter()
+                .any(|c| c.type_ == "Failed" && c.message.as_deref() == Some("usages did not contain client auth"))
+        })
+        .await;
+    assert!(status("bad").await.certificate.is_none());
 }

@@ -1,6 +1,6 @@
 //! The server half: store, certificates, API server, controllers, scheduler.
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
 use knarr_apiserver::{
@@ -9,10 +9,11 @@ use knarr_apiserver::{
     authn::{component, controller},
     bootstrap::{BootstrapConfig, bootstrap},
     contract::UserInfo,
-    pki::{CertificateAuthority, Leaf, Pki, ServerNames, client_config, server_config},
+    pki::{CertificateAuthority, Leaf, Pki, Requested, ServerNames, client_config, server_config},
     tokens::TokenIssuer,
 };
 use knarr_client::{Clock, Informers};
+use knarr_controllers::RequestedCertificate;
 use knarr_store::{EmbeddedStore, engine::disk::DiskEngine};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -38,7 +39,7 @@ const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
 
 pub struct Server {
     pub api: ApiServer,
-    pub authority: CertificateAuthority,
+    pub authority: Arc<CertificateAuthority>,
     /// The administrator's client certificate.
     pub admin: Leaf,
 }
@@ -84,7 +85,7 @@ pub async fn start(config: &Config, listener: TcpListener, stop: &CancellationTo
     let tls = server_config(&serving_leaf, authority.certificate())?;
     let (serving, ends) = (api.clone(), stop.clone());
     tokio::spawn(async move { serving.serve(listener, tls, ends).await });
-    Ok(Server { api, authority, admin })
+    Ok(Server { api, authority: Arc::new(authority), admin })
 }
 
 impl Server {
@@ -107,12 +108,28 @@ impl Server {
             clock: Clock::System,
             cancel: stop.clone(),
             root_ca_pem: self.authority.certificate_pem().to_owned(),
+            authority: Arc::new(Authority(self.authority.clone())),
         });
         tokio::spawn(async move { while controllers.join_next().await.is_some() {} });
         let scheduler = self.client("system:kube-scheduler", &[], "kube-scheduler");
         let admin = self.client("kubernetes-admin", &["system:masters"], "knarr");
         tokio::spawn(knarr_net::ensure_dns_service(admin, super::config::CLUSTER_DNS));
         super::scheduler::start(scheduler, informers, stop.clone());
+    }
+}
+
+/// The cluster's authority as the controllers know it.
+struct Authority(Arc<CertificateAuthority>);
+
+impl knarr_controllers::CertificateAuthority for Authority {
+    fn read(&self, request: &[u8]) -> Result<RequestedCertificate, String> {
+        let Requested { common_name, organizations, dns_names, addresses, other_names } =
+            Requested::read(request).map_err(|error| error.to_string())?;
+        Ok(RequestedCertificate { common_name, organizations, dns_names, addresses, other_names })
+    }
+
+    fn sign(&self, request: &[u8], usages: &[String], lifetime: Duration) -> Result<String, String> {
+        self.0.sign_request(request, usages, lifetime, Env::host().now()).map_err(|error| error.to_string())
     }
 }
 

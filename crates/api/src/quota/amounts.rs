@@ -2,19 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use knarr_api::quantity::Quantity;
 use serde_json::Value;
 
-use crate::json::items;
+use crate::{quantity::Quantity, value::items};
 
-pub(super) type Amounts = BTreeMap<String, Quantity>;
+pub type Amounts = BTreeMap<String, Quantity>;
 
-pub(super) fn read(list: &Value) -> Amounts {
+pub fn read(list: &Value) -> Amounts {
     let entries = list.as_object().into_iter().flatten();
     entries.filter_map(|(name, value)| Some((name.clone(), Quantity::from_value(value).ok()?))).collect()
 }
 
-pub(super) fn add(to: &mut Amounts, more: &Amounts) {
+pub fn add(to: &mut Amounts, more: &Amounts) {
     for (name, amount) in more {
         let sum = to.get(name).map_or(*amount, |have| *have + *amount);
         to.insert(name.clone(), sum);
@@ -31,7 +30,7 @@ fn raise(to: &mut Amounts, other: &Amounts) {
 
 /// `requests` or `limits` of a whole pod: what runs together adds up, what runs before takes the largest, and
 /// sidecars count from where they start (KEP-753). What the pod itself says comes before its containers.
-pub(super) fn of_pod(pod: &Value, which: &str) -> Amounts {
+pub fn of_pod(pod: &Value, which: &str) -> Amounts {
     let spec = &pod["spec"];
     let mut total = Amounts::new();
     for container in items(&spec["containers"]) {

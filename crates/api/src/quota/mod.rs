@@ -1,11 +1,15 @@
 //! What an object takes out of a ResourceQuota (<https://kubernetes.io/docs/concepts/policy/resource-quotas/>).
 
-use knarr_api::quantity::{Format, Quantity};
-use knarr_api::registry::Resource;
+pub mod amounts;
+
 use serde_json::Value;
 
-use super::amounts::{self, Amounts};
-use crate::json::{items, text};
+use crate::{
+    quantity::{Format, Quantity},
+    registry::Resource,
+    value::{items, text},
+};
+use amounts::Amounts;
 
 /// Resources of the core group that quotas know by their bare name.
 const COUNTED: [&str; 7] =
@@ -17,7 +21,7 @@ fn count(number: usize) -> Quantity {
 }
 
 /// True where quotas may speak of the resource under this name.
-pub(super) fn concerns(resource: &Resource, name: &str) -> bool {
+pub fn concerns(resource: &Resource, name: &str) -> bool {
     if name == format!("count/{}", resource.qualified_name()) {
         return true;
     }
@@ -42,7 +46,7 @@ pub(super) fn concerns(resource: &Resource, name: &str) -> bool {
 }
 
 /// Everything that an object uses.
-pub(super) fn usage(resource: &Resource, object: &Value) -> Amounts {
+pub fn usage(resource: &Resource, object: &Value) -> Amounts {
     let mut used = Amounts::from([(format!("count/{}", resource.qualified_name()), count(1))]);
     if !resource.group.is_empty() {
         return used;
@@ -106,7 +110,7 @@ fn claim_usage(claim: &Value, used: &mut Amounts) {
 }
 
 /// True where a quota's scopes hold for a pod; other objects are in no scope.
-pub(super) fn in_scope(quota: &Value, resource: &Resource, object: &Value) -> bool {
+pub fn in_scope(quota: &Value, resource: &Resource, object: &Value) -> bool {
     let spec = &quota["spec"];
     let plain = items(&spec["scopes"]).iter().map(|scope| (text(scope), "Exists", [].as_slice()));
     let expressions = items(&spec["scopeSelector"]["matchExpressions"]);
@@ -149,7 +153,7 @@ fn scope_holds(scope: &str, operator: &str, values: &[Value], pod: &Value) -> bo
 }
 
 /// Containers that say nothing about a compute resource that a quota limits, as `cpu for: a,b`.
-pub(super) fn unspecified(hard: &Amounts, resource: &Resource, object: &Value) -> Vec<String> {
+pub fn unspecified(hard: &Amounts, resource: &Resource, object: &Value) -> Vec<String> {
     if resource.plural != "pods" || !resource.group.is_empty() {
         return Vec::new();
     }

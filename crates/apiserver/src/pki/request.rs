@@ -1,0 +1,168 @@
+//! Certificates for keys that others made: a signing request (PKCS #10) read, and signed.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rcgen::{CertificateParams, CertificateSigningRequestParams, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose};
+use rustls_pki_types::CertificateSigningRequestDer;
+use x509_parser::prelude::{FromDer, GeneralName, ParsedExtension, X509CertificationRequest};
+
+use super::{CertificateAuthority, authority::set_validity};
+
+const LABEL: &str = "CERTIFICATE REQUEST";
+
+/// Why a signing request cannot be read or signed. The words go into the status of the request's object.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestError {
+    #[error("PEM block type must be {LABEL}")]
+    NotPem,
+    #[error("asn1: the request cannot be parsed: {0}")]
+    Malformed(String),
+    #[error("usage {0:?} is not one that certificates can be signed for here")]
+    Usage(String),
+    #[error("signing failed")]
+    Sign(#[source] rcgen::Error),
+}
+
+/// What a signing request asks to be called.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Requested {
+    pub common_name: String,
+    pub organizations: Vec<String>,
+    pub dns_names: usize,
+    pub addresses: usize,
+    /// Names of every other sort: mail addresses, URIs.
+    pub other_names: usize,
+}
+
+impl Requested {
+    /// Reads the PEM of a request.
+    pub fn read(pem: &[u8]) -> Result<Self, RequestError> {
+        let der = der_of(pem)?;
+        let (_, request) =
+            X509CertificationRequest::from_der(&der).map_err(|cause| RequestError::Malformed(cause.to_string()))?;
+        let subject = &request.certification_request_info.subject;
+        let text = |attribute: &x509_parser::x509::AttributeTypeAndValue<'_>| {
+            attribute.as_str().map(str::to_owned).unwrap_or_default()
+        };
+        let mut requested = Self {
+            common_name: subject.iter_common_name().next().map(text).unwrap_or_default(),
+            organizations: subject.iter_organization().map(text).collect(),
+            ..Self::default()
+        };
+        for extension in request.requested_extensions().into_iter().flatten() {
+            let ParsedExtension::SubjectAlternativeName(names) = extension else { continue };
+            for name in &names.general_names {
+                match name {
+                    GeneralName::DNSName(_) => requested.dns_names += 1,
+                    GeneralName::IPAddress(_) => requested.addresses += 1,
+                    _ => requested.other_names += 1,
+                }
+            }
+        }
+        Ok(requested)
+    }
+}
+
+fn der_of(pem: &[u8]) -> Result<Vec<u8>, RequestError> {
+    let (_, block) = x509_parser::pem::parse_x509_pem(pem).map_err(|_| RequestError::NotPem)?;
+    if block.label == LABEL { Ok(block.contents) } else { Err(RequestError::NotPem) }
+}
+
+impl CertificateAuthority {
+    /// Signs a request, whose own signature is verified first. Only its names and its key are taken over; what the
+    /// certificate is good for, `usages` says in the terms of `certificates.k8s.io`.
+    pub fn sign_request(
+        &self,
+        pem: &[u8],
+        usages: &[String],
+        lifetime: Duration,
+        now: Timestamp,
+    ) -> Result<String, RequestError> {
+        let der = CertificateSigningRequestDer::from(der_of(pem)?);
+        let read = CertificateSigningRequestParams::from_der(&der)
+            .map_err(|cause| RequestError::Malformed(cause.to_string()))?;
+        let mut params = CertificateParams::default();
+        params.distinguished_name = read.params.distinguished_name;
+        params.subject_alt_names = read.params.subject_alt_names;
+        params.is_ca = IsCa::ExplicitNoCa;
+        params.use_authority_key_identifier_extension = true;
+        for usage in usages {
+            match usage.as_str() {
+                "signing" | "digital signature" => params.key_usages.push(KeyUsagePurpose::DigitalSignature),
+                "key encipherment" => params.key_usages.push(KeyUsagePurpose::KeyEncipherment),
+                "client auth" => params.extended_key_usages.push(ExtendedKeyUsagePurpose::ClientAuth),
+                "server auth" => params.extended_key_usages.push(ExtendedKeyUsagePurpose::ServerAuth),
+                other => return Err(RequestError::Usage(other.to_owned())),
+            }
+        }
+        set_validity(&mut params, now, lifetime);
+        let request = CertificateSigningRequestParams { params, public_key: read.public_key };
+        Ok(request.signed_by(self.issuer()).map_err(RequestError::Sign)?.pem())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{DnType, KeyPair};
+
+    use super::*;
+    use crate::pki::peer_identity;
+
+    fn request() -> String {
+        let mut params = CertificateParams::new(vec!["jane.example.org".to_owned()]).unwrap();
+        params.distinguished_name.push(DnType::CommonName, "jane");
+        params.distinguished_name.push(DnType::OrganizationName, "dev");
+        // A request cannot make itself an authority.
+        params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        params.serialize_request(&KeyPair::generate().unwrap()).unwrap().pem().unwrap()
+    }
+
+    #[test]
+    fn a_request_is_read_and_signed() {
+        let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let authority = CertificateAuthority::generate("test", now).unwrap();
+        let pem = request();
+        let expected = Requested {
+            common_name: "jane".into(),
+            organizations: vec!["dev".into()],
+            dns_names: 1,
+            ..Requested::default()
+        };
+        assert_eq!(Requested::read(pem.as_bytes()).unwrap(), expected);
+        let usages = ["client auth".to_owned()];
+        let signed =
+            authority.sign_request(pem.as_bytes(), &usages, Duration::from_secs(3600), now).expect("a good request");
+        let (_, block) = x509_parser::pem::parse_x509_pem(signed.as_bytes()).unwrap();
+        let identity = peer_identity(&rustls_pki_types::CertificateDer::from(block.contents.clone())).unwrap();
+        assert_eq!(
+            (identity.common_name.as_str(), identity.organizations.as_slice()),
+            ("jane", &["dev".to_owned()][..])
+        );
+        assert_eq!(identity.not_after, now.as_second() + 3600);
+        let certificate = block.parse_x509().unwrap();
+        assert!(!certificate.is_ca());
+        let (_, issuer) = x509_parser::parse_x509_certificate(authority.certificate()).unwrap();
+        certificate.verify_signature(Some(issuer.public_key())).expect("the authority signed it");
+    }
+
+    #[test]
+    fn what_is_no_request_is_refused() {
+        let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let authority = CertificateAuthority::generate("test", now).unwrap();
+        let other_block = authority.certificate_pem();
+        for (pem, expected) in [
+            ("", "PEM block type must be CERTIFICATE REQUEST"),
+            ("nonsense", "PEM block type must be CERTIFICATE REQUEST"),
+            (other_block, "PEM block type must be CERTIFICATE REQUEST"),
+        ] {
+            assert_eq!(Requested::read(pem.as_bytes()).unwrap_err().to_string(), expected);
+        }
+        let usages = ["code signing".to_owned()];
+        let refused = authority.sign_request(request().as_bytes(), &usages, Duration::from_secs(600), now);
+        assert_eq!(
+            refused.unwrap_err().to_string(),
+            "usage \"code signing\" is not one that certificates can be signed for here"
+        );
+    }
+}
