@@ -96,6 +96,8 @@ struct Inner {
     reason: Reason,
     message: String,
     details: Option<Details>,
+    /// `metadata.continue`: where to go on after an expired page.
+    continue_token: String,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -125,11 +127,18 @@ impl Details {
 /// `Deployment.apps`.
 impl ApiError {
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Self(Box::new(Inner { code: reason.code(), reason, message: message.into(), details: None }))
+        Self(Box::new(Inner {
+            code: reason.code(),
+            reason,
+            message: message.into(),
+            details: None,
+            continue_token: String::new(),
+        }))
     }
 
     fn with(reason: Reason, message: String, details: Details) -> Self {
-        Self(Box::new(Inner { code: reason.code(), reason, message, details: Some(details) }))
+        let details = Some(details);
+        Self(Box::new(Inner { code: reason.code(), reason, message, details, continue_token: String::new() }))
     }
 
     pub fn not_found(resource: &str, name: &str) -> Self {
@@ -284,9 +293,24 @@ impl ApiError {
         self
     }
 
+    /// Names what the error is about where its constructor does not.
+    #[must_use]
+    pub fn about(mut self, qualified: &str, name: &str) -> Self {
+        let causes = self.0.details.take().unwrap_or_default().causes;
+        self.0.details = Some(Details { causes, ..Details::of(qualified, name) });
+        self
+    }
+
     #[must_use]
     pub fn with_uid(mut self, uid: &str) -> Self {
         self.0.details.get_or_insert_default().uid = uid.into();
+        self
+    }
+
+    /// Says where a list can be gone on with, at the price of consistency.
+    #[must_use]
+    pub fn with_continue(mut self, token: String) -> Self {
+        self.0.continue_token = token;
         self
     }
 
@@ -334,6 +358,9 @@ impl ApiError {
         });
         if self.0.reason != Reason::Unknown {
             status["reason"] = self.0.reason.as_str().into();
+        }
+        if !self.0.continue_token.is_empty() {
+            status["metadata"]["continue"] = self.0.continue_token.as_str().into();
         }
         if let Some(details) = &self.0.details {
             status["details"] = details.to_value();

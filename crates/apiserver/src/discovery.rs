@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, sync::OnceLock};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use knarr_api::registry::{Resource, Subresource, Verb, builtins};
+use knarr_api::{
+    registry::{Resource, Subresource, Verb, builtins},
+    status::ApiError,
+};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -71,32 +74,24 @@ fn group_version(group: &str, version: &str) -> String {
 }
 
 impl Discovery {
-    /// Answers below `/api` and `/apis`; `None` where there is no such path.
-    pub fn answer(&self, path: &str, headers: &HeaderMap, accept: Accept) -> Option<Response> {
+    /// Answers below `/api` and `/apis`; `None` where there is no such path. The aggregated form is one that only
+    /// these paths know, so whoever accepts nothing else is still served.
+    pub fn answer(
+        &self,
+        path: &str,
+        headers: &HeaderMap,
+        accept: Result<Accept, ApiError>,
+    ) -> Result<Option<Response>, ApiError> {
         let segments: Vec<&str> = path.trim_start_matches('/').split('/').collect();
         let value = match segments.as_slice() {
-            ["api"] if wants_aggregated(headers) => return Some(aggregated(&self.core, headers, true)),
-            ["apis"] if wants_aggregated(headers) => return Some(aggregated(&self.named, headers, false)),
-            ["api"] => {
-                json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []})
-            }
-            ["apis"] => {
-                let groups: Vec<Value> =
-                    groups().iter().filter(|group| !group.name.is_empty()).map(api_group).collect();
-                json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
-            }
-            ["apis", name] => {
-                let groups = groups();
-                let mut group = api_group(groups.iter().find(|group| group.name == *name && !name.is_empty())?);
-                group["kind"] = "APIGroup".into();
-                group["apiVersion"] = "v1".into();
-                group
-            }
-            ["api", version] => resource_list("", version)?,
-            ["apis", group, version] if !group.is_empty() => resource_list(group, version)?,
-            _ => return None,
+            ["api"] if wants_aggregated(headers) => return Ok(Some(aggregated(&self.core, headers, true))),
+            ["apis"] if wants_aggregated(headers) => return Ok(Some(aggregated(&self.named, headers, false))),
+            _ => match plain(&segments) {
+                Some(value) => value,
+                None => return Ok(None),
+            },
         };
-        Some(respond::render(StatusCode::OK, value.to_string().into(), accept))
+        Ok(Some(respond::render(StatusCode::OK, value.to_string().into(), accept?)))
     }
 
     /// `/`: the paths that there are.
@@ -111,6 +106,27 @@ impl Discovery {
         );
         let body = json!({"paths": paths});
         respond::render(StatusCode::OK, body.to_string().into(), Accept { pretty: true, ..Accept::JSON })
+    }
+}
+
+/// The documents of the time before the aggregated form.
+fn plain(path: &[&str]) -> Option<Value> {
+    match path {
+        ["api"] => Some(json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []})),
+        ["apis"] => {
+            let groups: Vec<Value> = groups().iter().filter(|group| !group.name.is_empty()).map(api_group).collect();
+            Some(json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}))
+        }
+        ["apis", name] => {
+            let groups = groups();
+            let mut group = api_group(groups.iter().find(|group| group.name == *name && !name.is_empty())?);
+            group["kind"] = "APIGroup".into();
+            group["apiVersion"] = "v1".into();
+            Some(group)
+        }
+        ["api", version] => resource_list("", version),
+        ["apis", group, version] if !group.is_empty() => resource_list(group, version),
+        _ => None,
     }
 }
 

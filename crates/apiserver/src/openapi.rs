@@ -15,36 +15,73 @@ use crate::{codec::respond, contract::Response, route::Query};
 
 /// Documents are up to some megabytes long, and clients keep them themselves.
 const KEPT: Duration = Duration::from_secs(60);
-const JSON: [&str; 1] = ["application/json"];
+const JSON: &str = "application/json";
+/// What the protobuf form is answered as. Clients ask for it with an `@` before the version, too, which cannot stand in
+/// a media type that is parsed.
+const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+const PROTOBUF_ASKED: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+
+/// A document that can be asked for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Document {
+    V2,
+    V2Protobuf,
+    /// Of one group version, by its path: `apis/apps/v1`.
+    V3(String),
+}
+
+impl Document {
+    fn write(&self) -> Option<Vec<u8>> {
+        match self {
+            Self::V2 => Some(openapi::v2()),
+            Self::V2Protobuf => Some(openapi::v2_protobuf()),
+            Self::V3(name) => openapi::v3_document(name),
+        }
+    }
+
+    fn media_type(&self) -> &'static str {
+        match self {
+            Self::V2Protobuf => PROTOBUF,
+            Self::V2 | Self::V3(_) => JSON,
+        }
+    }
+}
 
 #[derive(Clone, Default)]
 pub struct OpenApi {
-    kept: Arc<Mutex<BTreeMap<String, Bytes>>>,
+    kept: Arc<Mutex<BTreeMap<Document, Bytes>>>,
 }
 
 impl OpenApi {
     /// Answers below `/openapi/`; `None` where there is no such document.
     pub async fn answer(&self, path: &str, query: &Query, headers: &HeaderMap) -> Result<Option<Response>, ApiError> {
-        if !takes_json(headers) {
-            return Err(ApiError::not_acceptable(&JSON));
-        }
         let name = match path.strip_prefix("/openapi/") {
             Some("v2") => {
-                return Ok(self.document("v2").await.map(|body| answer(body, &openapi::v3_hash("v2"), headers)));
+                let document = v2_form(headers)?;
+                // Two forms are two entities, and must not pass for each other in a cache.
+                let form = if document == Document::V2Protobuf { "-PROTOBUF" } else { "" };
+                let hash = openapi::v3_hash("v2") + form;
+                return Ok(self.document(document, &hash, headers).await);
             }
-            Some("v3") => return Ok(Some(respond::json(StatusCode::OK, openapi::v3_index()))),
-            Some(name) => name.strip_prefix("v3/").unwrap_or_default(),
+            Some(name) => name,
             None => return Ok(None),
         };
+        if !accepted(headers).any(is_json) {
+            return Err(ApiError::not_acceptable(&[JSON]));
+        }
+        if name == "v3" {
+            return Ok(Some(respond::json(StatusCode::OK, openapi::v3_index())));
+        }
+        let name = name.strip_prefix("v3/").unwrap_or_default();
         if !openapi::group_versions().contains(name) {
             return Ok(None);
         }
         let hash = openapi::v3_hash(name);
+        let document = Document::V3(name.to_owned());
         match query.find("hash") {
             // What the index named is forever; an old name leads to the new one.
             Some(asked) if asked == hash => {
-                let Some(body) = self.document(name).await else { return Ok(None) };
-                let mut response = answer(body, &hash, headers);
+                let Some(mut response) = self.document(document, &hash, headers).await else { return Ok(None) };
                 let forever = HeaderValue::from_static("public, max-age=31536000, immutable");
                 response.headers_mut().insert(header::CACHE_CONTROL, forever);
                 Ok(Some(response))
@@ -56,49 +93,60 @@ impl OpenApi {
                 }
                 Ok(Some(response))
             }
-            None => Ok(self.document(name).await.map(|body| answer(body, &hash, headers))),
+            None => Ok(self.document(document, &hash, headers).await),
         }
     }
 
-    async fn document(&self, name: &str) -> Option<Bytes> {
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
+    async fn document(&self, document: Document, hash: &str, headers: &HeaderMap) -> Option<Response> {
+        let media_type = document.media_type();
+        let body = self.bytes(document).await?;
+        let etag = format!("\"{hash}\"");
+        let known = headers.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == etag.as_bytes());
+        let mut response = respond::conditional(known, media_type, body);
+        if let Ok(etag) = HeaderValue::from_str(&etag) {
+            response.headers_mut().insert(header::ETAG, etag);
+        }
+        response.headers_mut().append(header::VARY, HeaderValue::from_static("Accept"));
+        Some(response)
+    }
+
+    async fn bytes(&self, document: Document) -> Option<Bytes> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).get(&document).cloned();
         if kept.is_some() {
             return kept;
         }
-        let owned = name.to_owned();
-        let made = tokio::task::spawn_blocking(move || match owned.as_str() {
-            "v2" => Some(openapi::v2()),
-            name => openapi::v3_document(name),
-        });
+        let wanted = document.clone();
+        let made = tokio::task::spawn_blocking(move || wanted.write());
         let body = Bytes::from(made.await.ok().flatten()?);
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), body.clone());
-        let (kept, name) = (Arc::downgrade(&self.kept), name.to_owned());
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).insert(document.clone(), body.clone());
+        let kept = Arc::downgrade(&self.kept);
         tokio::spawn(async move {
             tokio::time::sleep(KEPT).await;
             if let Some(kept) = kept.upgrade() {
-                kept.lock().unwrap_or_else(PoisonError::into_inner).remove(&name);
+                kept.lock().unwrap_or_else(PoisonError::into_inner).remove(&document);
             }
         });
         Some(body)
     }
 }
 
-fn takes_json(headers: &HeaderMap) -> bool {
-    let mut accepts = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).peekable();
-    if accepts.peek().is_none() {
-        return true;
-    }
-    accepts.flat_map(|value| value.split(',')).any(|clause| {
-        matches!(clause.split(';').next().unwrap_or_default().trim(), "*/*" | "application/*" | "application/json")
-    })
+/// The first form of `/openapi/v2` that the client lists and that there is.
+fn v2_form(headers: &HeaderMap) -> Result<Document, ApiError> {
+    let form = |media_type: &str| match media_type {
+        PROTOBUF | PROTOBUF_ASKED => Some(Document::V2Protobuf),
+        other => is_json(other).then_some(Document::V2),
+    };
+    accepted(headers).find_map(form).ok_or_else(|| ApiError::not_acceptable(&[JSON, PROTOBUF]))
 }
 
-fn answer(body: Bytes, hash: &str, headers: &HeaderMap) -> Response {
-    let etag = format!("\"{hash}\"");
-    let known = headers.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == etag.as_bytes());
-    let mut response = respond::conditional(known, JSON[0], body);
-    if let Ok(etag) = HeaderValue::from_str(&etag) {
-        response.headers_mut().insert(header::ETAG, etag);
-    }
-    response
+fn is_json(media_type: &str) -> bool {
+    matches!(media_type, "*/*" | "application/*" | JSON)
+}
+
+/// The media types that a client accepts, without their parameters; anything where it does not say.
+fn accepted(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let said = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let silent = !headers.contains_key(header::ACCEPT);
+    let clauses = said.flat_map(|value| value.split(',')).chain(silent.then_some("*/*"));
+    clauses.map(|clause| clause.split(';').next().unwrap_or_default().trim())
 }

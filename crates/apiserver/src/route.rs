@@ -45,6 +45,8 @@ pub struct RequestInfo {
     pub resource: String,
     pub subresource: String,
     pub name: String,
+    /// Of a list or watch; empty where there is none.
+    pub field_selector: String,
     /// What follows the subresource, with its slash.
     pub rest: String,
 }
@@ -118,8 +120,9 @@ impl RequestInfo {
         if self.verb == "get" && (self.name.is_empty() || old_watch) {
             let watch = old_watch || query.flag("watch");
             self.verb = if watch { "watch" } else { "list" };
+            self.field_selector = query.get("fieldSelector").to_owned();
             // A list of one name is authorised as that name.
-            let by_name = query.get("fieldSelector").split(',').find_map(|term| term.strip_prefix("metadata.name="));
+            let by_name = self.field_selector.split(',').find_map(|term| term.strip_prefix("metadata.name="));
             if let (true, Some(name)) = (self.name.is_empty(), by_name) {
                 self.name = name.trim_start_matches('=').to_owned();
             }

@@ -2,7 +2,10 @@
 
 mod harness;
 
+use std::sync::Arc;
+
 use harness::{Server, json_patch, merge_patch};
+use knarr_store::{MemoryStore, Revision, Store};
 use serde_json::{Value, json};
 
 fn config_map(name: &str) -> Value {
@@ -204,6 +207,50 @@ async fn lists_select_and_page_over_one_state() {
     assert_eq!(past["items"].as_array().unwrap().len(), 7);
     server.get(&format!("{MAPS}?resourceVersionMatch=Exact")).await.status(422, "Invalid");
     server.get(&format!("{MAPS}?continue=nonsense")).await.status(400, "BadRequest");
+    let refused = server.get(&format!("{MAPS}?resourceVersionMatch=Exact")).await.status(422, "Invalid");
+    assert_eq!(refused["details"], json!({"group": "meta.k8s.io", "kind": "ListOptions"}));
+}
+
+#[tokio::test]
+async fn a_page_that_compaction_overtook_can_be_gone_on_with() {
+    let store = Arc::new(MemoryStore::default());
+    let server = Server::over(store.clone()).await;
+    for name in ["a", "b", "c"] {
+        server.post(MAPS, &json!({"metadata": {"name": name}})).await.expect(201);
+    }
+    let first = server.get(&format!("{MAPS}?limit=1")).await.expect(200);
+    // What was listed changes, and its past goes.
+    server.patch(&format!("{MAPS}/c"), merge_patch(), &json!({"data": {"k": "v"}})).await.expect(200);
+    let now = server.get(MAPS).await.expect(200)["metadata"]["resourceVersion"].as_str().unwrap().parse().unwrap();
+    store.compact(Revision(now)).await.unwrap();
+    let token = first["metadata"]["continue"].as_str().unwrap();
+    let expired = server.get(&format!("{MAPS}?limit=1&continue={token}")).await.status(410, "Expired");
+    let token = expired["metadata"]["continue"].as_str().expect("a token for the rest as it is now");
+    let rest = server.get(&format!("{MAPS}?limit=5&continue={token}")).await.expect(200);
+    let names: Vec<_> = rest["items"].as_array().unwrap().iter().map(|item| &item["metadata"]["name"]).collect();
+    assert_eq!(names, ["b", "c"]);
+}
+
+#[tokio::test]
+async fn what_scale_writes_is_owned_through_scale() {
+    let server = Server::start().await;
+    let path = "/apis/apps/v1/namespaces/default/deployments/d";
+    let config = |replicas: i32| {
+        json!({
+            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"},
+            "spec": {"replicas": replicas, "selector": {"matchLabels": {"a": "b"}}, "template": {
+                "metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}},
+        })
+    };
+    let apply = "application/apply-patch+yaml";
+    server.patch(&format!("{path}?fieldManager=author"), apply, &config(1)).await.expect(201);
+    let scale = json!({"spec": {"replicas": 3}});
+    server.patch(&format!("{path}/scale?fieldManager=scaler"), merge_patch(), &scale).await.expect(200);
+    let refused = server.patch(&format!("{path}?fieldManager=author"), apply, &config(1)).await.status(409, "Conflict");
+    assert_eq!(
+        refused["message"],
+        "Apply failed with 1 conflict: conflict with \"scaler\" with subresource \"scale\" using apps/v1: .spec.replicas"
+    );
 }
 
 #[tokio::test]
@@ -387,6 +434,11 @@ async fn discovery_health_and_version() {
         [("accept", "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json")];
     let groups = server.send("GET", "/apis", &aggregated, Vec::new()).await.expect(200);
     assert_eq!(groups["kind"], "APIGroupDiscoveryList");
+    // Also where that is all that a client accepts; what nobody can answer is refused.
+    let only = [("accept", "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList")];
+    assert_eq!(server.send("GET", "/api", &only, Vec::new()).await.expect(200)["kind"], "APIGroupDiscoveryList");
+    let unknown = [("accept", "application/json;g=apidiscovery.k8s.io;v=v9;as=APIGroupDiscoveryList")];
+    server.send("GET", "/api", &unknown, Vec::new()).await.status(406, "NotAcceptable");
     // Whoever has the document is told so, with headers that still describe it.
     let first = server.send("GET", "/apis", &aggregated, Vec::new()).await;
     let known = [aggregated[0], ("if-none-match", first.header("etag"))];
@@ -394,4 +446,20 @@ async fn discovery_health_and_version() {
     assert_eq!((again.code(), again.header("content-type")), (304, first.header("content-type")));
     assert!(server.get("/metrics").await.text().contains("apiserver_request_total"));
     assert!(server.get("/openapi/v3").await.expect(200)["paths"]["apis/apps/v1"].is_object());
+    for (accept, expected) in [
+        (
+            "application/com.github.proto-openapi.spec.v2@v1.0+protobuf",
+            "application/com.github.proto-openapi.spec.v2.v1.0+protobuf",
+        ),
+        (
+            "application/com.github.proto-openapi.spec.v2.v1.0+protobuf",
+            "application/com.github.proto-openapi.spec.v2.v1.0+protobuf",
+        ),
+        ("application/json", "application/json"),
+        ("*/*", "application/json"),
+    ] {
+        let document = server.send("GET", "/openapi/v2", &[("accept", accept)], Vec::new()).await;
+        assert_eq!((document.code(), document.header("content-type")), (200, expected), "{accept}");
+    }
+    server.send("GET", "/openapi/v2", &[("accept", "text/html")], Vec::new()).await.status(406, "NotAcceptable");
 }

@@ -57,14 +57,15 @@ pub fn strict_message(errors: &[SchemaError]) -> Option<String> {
     (!unknown.is_empty()).then(|| format!("strict decoding error: {}", unknown.join(", ")))
 }
 
-/// Drops what the types do not know, and nulls: what upstream keeps of an object after decoding it.
+/// Drops what the types do not know, nulls, and of the built-ins' optional lists and maps those that are empty: what
+/// upstream keeps of an object after decoding it.
 pub fn prune(ty: TypeRef<'_>, value: &mut Value) {
     match (ty.kind(), value) {
         (Kind::Struct, Value::Object(map)) => map.retain(|name, value| match ty.field(name) {
             Some(field) if value.is_null() => field.is_nullable(),
             Some(field) => {
                 prune(field.ty(), value);
-                true
+                !ty.is_builtin() || field.is_required() || !is_left_out(field.ty(), value)
             }
             None => ty.is_open(),
         }),
@@ -77,6 +78,15 @@ pub fn prune(ty: TypeRef<'_>, value: &mut Value) {
             items.iter_mut().for_each(|value| nothing_is_zero(element, value));
         }
         _ => {}
+    }
+}
+
+/// Go's encoder leaves out lists and maps that are empty. (A struct without members is a pointer that is set.)
+fn is_left_out(ty: TypeRef<'_>, value: &Value) -> bool {
+    match (ty.kind(), value) {
+        (Kind::List, Value::Array(items)) => items.is_empty(),
+        (Kind::Map, Value::Object(map)) => map.is_empty(),
+        _ => false,
     }
 }
 

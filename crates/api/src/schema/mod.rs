@@ -119,6 +119,12 @@ impl<'a> TypeRef<'a> {
         }
     }
 
+    /// True for the types of the API itself; false for those of custom resources, whose authors' wishes are kept as they
+    /// were written.
+    pub fn is_builtin(&self) -> bool {
+        std::ptr::eq(self.table, &raw const generated::BUILTIN)
+    }
+
     /// True for a struct that keeps fields which its type does not list.
     pub fn is_open(&self) -> bool {
         self.row().open

@@ -157,6 +157,13 @@ fn pruning_keeps_what_the_types_know() {
         object,
         json!({"metadata": {"name": "a", "labels": {"x": ""}}, "spec": {"containers": [{"name": "a"}, {}]}})
     );
+    let mut empty = json!({
+        "metadata": {"labels": {}, "finalizers": []},
+        "spec": {"taints": [], "containers": [], "volumes": [{"name": "v", "emptyDir": {}}]},
+    });
+    prune(of("", "v1", "Pod").unwrap(), &mut empty);
+    let expected = json!({"metadata": {}, "spec": {"containers": [], "volumes": [{"name": "v", "emptyDir": {}}]}});
+    assert_eq!(empty, expected, "Go leaves empty lists and maps out, but not what is required or a struct");
     let mut event = json!({"apiVersion": "apps/v1", "data": {"any": {"thing": null}}});
     let before = event.clone();
     prune(of("apps", "v1", "ControllerRevision").unwrap(), &mut event);

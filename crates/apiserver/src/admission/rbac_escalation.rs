@@ -34,6 +34,7 @@ impl RbacEscalation {
             resource,
             subresource: "",
             name,
+            field_selector: "",
             path: "",
             is_resource: true,
         };

@@ -123,6 +123,7 @@ impl Check<'_> {
             resource,
             subresource,
             name,
+            field_selector: "",
             path: "",
             is_resource: true,
         };

@@ -1,5 +1,7 @@
 use std::sync::{Arc, LazyLock};
 
+use knarr_api::selector::FieldSelector;
+
 use super::Rule;
 use super::node_graph::{NodeGraph, Referent};
 use crate::bootstrap::node_rules;
@@ -31,6 +33,8 @@ impl NodeAuthorizer {
             return self.by_rules(asked);
         }
         match (asked.group, asked.resource) {
+            ("", "pods") if READ.contains(&asked.verb) => self.pods(node, asked),
+            ("", "nodes") if READ.contains(&asked.verb) => own_node(node, asked),
             ("", "secrets") => self.read(node, asked, Referent::Secret),
             ("", "configmaps") => self.read(node, asked, Referent::ConfigMap),
             ("", "persistentvolumeclaims") if asked.subresource == "status" => match asked.verb {
@@ -66,6 +70,21 @@ impl NodeAuthorizer {
         match RULES.iter().any(|rule| rule.allows(asked)) {
             true => Decision::Allow,
             false => Decision::NoOpinion(String::new()),
+        }
+    }
+
+    /// The pods bound to the node, and no others (upstream: AuthorizeNodeWithSelectors).
+    fn pods(&self, node: &str, asked: &Attributes<'_>) -> Decision {
+        if !asked.subresource.is_empty() {
+            return no("cannot read subresource");
+        }
+        if asked.verb == "get" {
+            return relation(node, self.graph.is_bound(node, asked.namespace, asked.name));
+        }
+        let selector = FieldSelector::parse(asked.field_selector).unwrap_or_default();
+        match selector.exact("spec.nodeName") == Some(node) {
+            true => Decision::Allow,
+            false => no("can only list/watch pods with spec.nodeName field selector"),
         }
     }
 
@@ -121,6 +140,15 @@ fn only_get(asked: &Attributes<'_>) -> Option<Decision> {
         return Some(no("can only get individual resources of this type"));
     }
     (!asked.subresource.is_empty()).then(|| no("cannot get subresource"))
+}
+
+/// List and watch are of one node by a field selector on `metadata.name`.
+fn own_node(node: &str, asked: &Attributes<'_>) -> Decision {
+    match (asked.subresource, asked.name == node) {
+        ("", true) => Decision::Allow,
+        ("", false) => Decision::NoOpinion(format!("node '{node}' cannot read all nodes, only its own Node object")),
+        _ => no("cannot read subresource"),
+    }
 }
 
 fn lease(node: &str, asked: &Attributes<'_>) -> Decision {

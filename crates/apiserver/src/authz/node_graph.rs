@@ -51,6 +51,12 @@ impl NodeGraph {
         pods.iter().any(|pod| pod.node == node && pod.names.contains(&wanted))
     }
 
+    /// True where the pod is bound to the node.
+    pub(super) fn is_bound(&self, node: &str, namespace: &str, pod: &str) -> bool {
+        let found = self.lookup.get(builtin::pods(), namespace, pod);
+        found.is_some_and(|stored| stored.value()["spec"]["nodeName"] == node)
+    }
+
     /// True where a pod on the node uses the claim that the volume is bound to.
     pub(super) fn refers_to_volume(&self, node: &str, name: &str) -> bool {
         let Some(volume) = self.lookup.get(builtin::persistent_volumes(), "", name) else { return false };

@@ -4,17 +4,29 @@ use crate::contract::{Attributes, Decision};
 use crate::testing::{Cluster, admin, node, pod};
 
 async fn may(cluster: &Cluster, who: &str, verb: &str, resource: &str, name: &str) -> bool {
+    may_select(cluster, who, verb, resource, name, "").await
+}
+
+async fn may_select(
+    cluster: &Cluster,
+    who: &str,
+    verb: &str,
+    resource: &str,
+    name: &str,
+    field_selector: &str,
+) -> bool {
     let user = node(who);
     let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
     let attributes = Attributes {
         user: &user,
         verb,
-        namespace: if resource == "persistentvolumes" { "" } else { "team" },
+        namespace: if matches!(resource, "persistentvolumes" | "nodes") { "" } else { "team" },
         group: "",
         version: "v1",
         resource,
         subresource,
         name,
+        field_selector,
         path: "",
         is_resource: true,
     };
@@ -94,6 +106,36 @@ async fn a_node_reads_what_its_pods_use_and_nothing_else() {
     assert_eq!(code, 200);
     cluster.settle().await;
     assert!(!may(&cluster, "n1", "get", "secrets", "pull").await, "the pod is gone");
+}
+
+#[tokio::test]
+async fn a_node_sees_itself_and_its_own_pods_only() {
+    let cluster = Cluster::start().await;
+    cluster.namespace("team").await;
+    cluster.make("/api/v1/namespaces/team/pods", pod("mine", json!({}))).await;
+    bind(&cluster, "mine", "n1").await;
+    for (verb, resource, name, selector, expected) in [
+        ("list", "pods", "", "spec.nodeName=n1", true),
+        ("watch", "pods", "", "spec.nodeName=n1,status.phase!=Failed", true),
+        ("list", "pods", "", "", false),
+        ("list", "pods", "", "spec.nodeName=n2", false),
+        ("list", "pods", "", "spec.nodeName!=n1", false),
+        ("get", "pods", "mine", "", true),
+        ("get", "pods", "other", "", false),
+        ("get", "pods/log", "mine", "", false),
+        ("patch", "pods/status", "mine", "", true),
+        ("get", "nodes", "n1", "", true),
+        ("watch", "nodes", "n1", "metadata.name=n1", true),
+        ("list", "nodes", "", "", false),
+        ("get", "nodes", "n2", "", false),
+        ("patch", "nodes/status", "n1", "", true),
+    ] {
+        let allowed = may_select(&cluster, "n1", verb, resource, name, selector).await;
+        assert_eq!(allowed, expected, "{verb} {resource} {name} {selector}");
+    }
+    // Nor by a role: what every agent is given says nothing of pods and nodes.
+    assert_eq!(cluster.get(&node("n1"), "/api/v1/pods").await.0, 403);
+    assert_eq!(cluster.get(&node("n1"), "/api/v1/pods?fieldSelector=spec.nodeName%3Dn1").await.0, 200);
 }
 
 #[tokio::test]

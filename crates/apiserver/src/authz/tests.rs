@@ -64,6 +64,7 @@ fn names_narrow_a_rule() {
         resource: "secrets",
         subresource: "",
         name,
+        field_selector: "",
         path: "",
         is_resource: true,
     };
@@ -117,6 +118,7 @@ fn refusals_read_as_upstream_words_them() {
         resource: "pods",
         subresource: "",
         name: "",
+        field_selector: "",
         path: "",
         is_resource: true,
     };

@@ -148,10 +148,11 @@ pub(super) const CLUSTER_ROLES: &[RoleRow] = &[
         ],
     ),
     (
-        // Knarr's agent runs the service proxy, DNS and network policy under its node's own name.
+        // Knarr's agent runs the service proxy, DNS and network policy under its node's own name. Pods and nodes
+        // other than its own are not for it to see.
         "knarr:agent",
         &[
-            rule("list watch", "core", "services endpoints namespaces pods nodes"),
+            rule("list watch", "core", "services endpoints namespaces"),
             rule("list watch", "discovery.k8s.io", "endpointslices"),
             rule("list watch", "networking.k8s.io", "servicecidrs networkpolicies ingresses ingressclasses"),
         ],

@@ -109,6 +109,7 @@ async fn may(cluster: &Cluster, user: &UserInfo, asked: &str) -> bool {
         resource,
         subresource,
         name: "x",
+        field_selector: "",
         path: "",
         is_resource: true,
     };
@@ -236,7 +237,6 @@ async fn components_may_do_their_work_and_not_more() {
     for asked in [
         "create nodes",
         "patch nodes/status",
-        "list pods",
         "watch services",
         "watch endpointslices.discovery.k8s.io",
         "watch networkpolicies.networking.k8s.io",
@@ -248,9 +248,14 @@ async fn components_may_do_their_work_and_not_more() {
     ] {
         assert!(may(&cluster, &agent, asked).await, "a node must be allowed to {asked}");
     }
-    for asked in
-        ["get secrets ns", "create leases.coordination.k8s.io ns", "create services ns", "get serviceaccounts ns"]
-    {
+    for asked in [
+        "list pods",
+        "list nodes",
+        "get secrets ns",
+        "create leases.coordination.k8s.io ns",
+        "create services ns",
+        "get serviceaccounts ns",
+    ] {
         assert!(!may(&cluster, &agent, asked).await, "a node must not be allowed to {asked}");
     }
 }

@@ -1,11 +1,13 @@
 //! Bodies in and out: which form a client asks for, and what it sent.
 
 mod accept;
+mod compress;
 mod decode;
 mod json;
 pub mod respond;
 mod table;
 
 pub use accept::{Accept, Form};
+pub use compress::negotiated as compressed;
 pub use decode::{check_fields, decode_object, decode_options, media_type, parse_document, read_body, set_type};
 pub use table::of as table_of;

@@ -47,6 +47,8 @@ pub struct Attributes<'a> {
     pub resource: &'a str,
     pub subresource: &'a str,
     pub name: &'a str,
+    /// What a list, watch or deletion of a collection is narrowed to; empty where it is not, or by nothing that parses.
+    pub field_selector: &'a str,
     pub path: &'a str,
     pub is_resource: bool,
 }

@@ -22,14 +22,23 @@ use crate::{
 #[derive(Debug, Serialize, Deserialize)]
 struct Token {
     v: String,
-    rv: u64,
+    /// [`Token::LATEST`], or a revision.
+    rv: i64,
     start: String,
 }
 
 impl Token {
-    fn encode(revision: u64, last_key: &str) -> String {
+    /// The rest of a list whose revision is gone, as it is now.
+    const LATEST: i64 = -1;
+
+    fn encode(revision: i64, last_key: &str) -> String {
         let token = Self { v: "meta.k8s.io/v1".into(), rv: revision, start: last_key.to_owned() };
         URL_SAFE_NO_PAD.encode(serde_json::to_vec(&token).unwrap_or_default())
+    }
+
+    /// `None` where it is for whatever there is now.
+    fn revision(&self) -> Option<u64> {
+        u64::try_from(self.rv).ok()
     }
 
     fn decode(text: &str) -> Result<Self, ApiError> {
@@ -48,8 +57,8 @@ pub async fn list(context: &Context) -> Result<Response, ApiError> {
     if listing.remaining > 0 {
         // Filtered lists do not say how much is left, as upstream's do not.
         meta.remaining = selection.is_everything().then_some(listing.remaining);
-        meta.continue_token =
-            listing.items.last().map_or_else(String::new, |last| Token::encode(meta.revision, &last.key));
+        let revision = i64::try_from(meta.revision).unwrap_or(i64::MAX);
+        meta.continue_token = listing.items.last().map_or_else(String::new, |last| Token::encode(revision, &last.key));
     }
     let items = listing.items.into_iter().map(|item| context.server.in_version(context.resource, item)).collect();
     Ok(respond::list(context.resource, items, &meta, context.accept, context.server.env.now()))
@@ -79,7 +88,11 @@ pub async fn select(context: &Context, selection: &Selection, limit: usize) -> R
         }
     };
     let exactly = match (&token, freshness) {
-        (Some(token), _) => Some(token.rv),
+        (Some(token), _) if token.revision().is_some() => token.revision(),
+        (Some(_), _) => {
+            caches.fresh().await?;
+            None
+        }
         (None, Freshness::Exact(revision)) => Some(revision),
         (None, Freshness::NotOlderThan(revision)) => {
             caches.at_least(revision).await?;
@@ -148,7 +161,7 @@ async fn from_store(
     let end = format!("{}0", &prefix[..prefix.len() - 1]);
     let request =
         RangeRequest { start: Bytes::from(start), end: Bytes::from(end), revision: Some(Revision(revision)), limit: 0 };
-    let reply = context.server.store.range(request).await.map_err(|error| expired_page(&error, after.is_some()))?;
+    let reply = context.server.store.range(request).await.map_err(|error| expired_page(&error, after))?;
     let mut items: Vec<Arc<Stored>> = Vec::new();
     let mut remaining = 0;
     for kv in &reply.kvs {
@@ -166,16 +179,20 @@ async fn from_store(
     Ok(Listing { items, remaining })
 }
 
-fn expired_page(error: &StoreError, is_page: bool) -> ApiError {
-    match error {
-        StoreError::Compacted { .. } if is_page => ApiError::new(
+fn expired_page(error: &StoreError, after: Option<&str>) -> ApiError {
+    match (error, after) {
+        (StoreError::Compacted { .. }, Some(last_key)) => ApiError::new(
             Reason::Expired,
             "The provided continue parameter is too old to display a consistent list result. You can start a new list \
-             without the continue parameter.",
-        ),
-        StoreError::Compacted { requested, compacted } => ApiError::expired(format!(
+             without the continue parameter, or use the continue token in this response to retrieve the remainder of \
+             the results. Continuing with the provided token results in an inconsistent list - objects that were \
+             created, modified, or deleted between the time the first chunk was returned and now may show up in the \
+             list.",
+        )
+        .with_continue(Token::encode(Token::LATEST, last_key)),
+        (StoreError::Compacted { requested, compacted }, None) => ApiError::expired(format!(
             "The resourceVersion for the provided list is too old: {requested} ({compacted})."
         )),
-        other => store_error(other),
+        (other, _) => store_error(other),
     }
 }

@@ -23,7 +23,8 @@ pub fn dry_run(query: &Query) -> Result<bool, ApiError> {
 }
 
 pub fn invalid(kind: &str, why: impl std::fmt::Display) -> ApiError {
-    ApiError::new(Reason::Invalid, format!("{kind}.meta.k8s.io \"\" is invalid: {why}"))
+    let message = format!("{kind}.meta.k8s.io \"\" is invalid: {why}");
+    ApiError::new(Reason::Invalid, message).about(&format!("{kind}.meta.k8s.io"), "")
 }
 
 /// What CreateOptions, UpdateOptions and PatchOptions share.

@@ -9,7 +9,7 @@ use super::{Context, add_warnings, options};
 use crate::{
     codec::{decode_object, read_body, respond},
     contract::{Body, Response},
-    write::{Change, WriteOptions, Written, text},
+    write::{Change, Tracking, WriteOptions, Written, text},
 };
 
 pub const SCALE: (&str, &str, &str) = ("autoscaling", "v1", "Scale");
@@ -53,7 +53,8 @@ pub async fn write(
         let mut changed = workload.clone();
         scale::write(&scale, &mut changed);
         let seen = !text(&scale, "resourceVersion").is_empty();
-        Ok(if seen { Change::update(changed) } else { Change::of_current(changed) })
+        let change = if seen { Change::update(changed) } else { Change::of_current(changed) };
+        Ok(Change { tracking: Tracking::Scale, ..change })
     };
     // To the workload's own rules this is a change of its spec.
     let call = crate::write::Call { subresource: "", ..context.call(options) };

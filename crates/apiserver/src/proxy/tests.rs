@@ -187,7 +187,7 @@ async fn upgraded_connections_are_joined() {
             .unwrap()
     };
     let refused = dial(None).await.send_request(request()).await.unwrap();
-    assert_eq!(refused.status(), 403, "nobody in particular may not exec");
+    assert_eq!(refused.status(), 401, "nobody in particular may not exec");
 
     let mut answer = dial(Some(&cluster.pki.admin)).await.send_request(request()).await.unwrap();
     assert_eq!(answer.status(), 101);

@@ -3,7 +3,7 @@
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures::FutureExt;
-use http::{StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use knarr_api::status::ApiError;
 use rustls_pki_types::CertificateDer;
 use tokio::time::Instant;
@@ -12,7 +12,7 @@ use super::Inner;
 use crate::{
     authn,
     authz::forbidden,
-    codec::{Accept, respond},
+    codec::{Accept, compressed, respond},
     contract::{Attributes, Authorizer, Body, Credentials, Decision, Response, UserInfo},
     handlers::{self, Context},
     health,
@@ -21,6 +21,10 @@ use crate::{
 
 /// How long a request may take that is not meant to last.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
+/// Longer names than this are replaced, as upstream cuts them.
+const MAX_AUDIT_ID_BYTES: usize = 64;
 
 /// Where a request comes from.
 pub enum Origin {
@@ -41,6 +45,11 @@ impl Inner {
         let errors_as = accept.as_ref().copied().unwrap_or(Accept::JSON);
         let resolved = if info.is_resource { handlers::resolve(&info) } else { None };
         let label = resolved.map_or("", |(resource, _)| resource.plural);
+        let audit_id = matches!(origin, Origin::Remote(_)).then(|| self.audit_id(request.headers()));
+        // What a subresource streams (logs, proxies) is its own, and passes as it comes.
+        let is_ours = resolved.is_none_or(|(resource, sub)| self.plugins.handler(resource, sub).is_none());
+        let compressible = is_ours && !long_running && matches!(verb, "get" | "list") && audit_id.is_some();
+        let encodings = compressible.then(|| request.headers().clone());
 
         let work = unwinding(self.clone().admit_and_serve(request, origin, info, query, accept, resolved));
         let outcome = if long_running {
@@ -61,8 +70,20 @@ impl Inner {
         self.metrics.request(verb, label, response.status().as_u16(), started.elapsed(), long_running);
         if head {
             *response.body_mut() = respond::full("");
+        } else if let Some(encodings) = encodings {
+            response = compressed(&encodings, response);
+        }
+        if let Some(audit_id) = audit_id {
+            response.headers_mut().insert(AUDIT_ID, audit_id);
         }
         response
+    }
+
+    /// What a request is found by in logs: the name that the client gave it, or a new one.
+    fn audit_id(&self, headers: &HeaderMap) -> HeaderValue {
+        let given = headers.get(AUDIT_ID).filter(|id| !id.is_empty() && id.len() <= MAX_AUDIT_ID_BYTES);
+        let made = || HeaderValue::from_str(&self.env.uid().to_string()).ok();
+        given.cloned().or_else(made).unwrap_or(HeaderValue::from_static("unknown"))
     }
 
     async fn admit_and_serve(
@@ -83,7 +104,7 @@ impl Inner {
         self.authorize(&user, &info).await?;
         let _place = if counted { Some(self.limits.enter(info.is_mutating()).await?) } else { None };
         let Some((resource, subresource)) = resolved else {
-            return self.path(request, &info, &query, accept?).await;
+            return self.path(request, &info, &query, accept).await;
         };
         // What streams bytes decides about forms itself; everything else must be able to answer.
         let raw = self.plugins.handler(resource, subresource).is_some();
@@ -140,6 +161,7 @@ impl Inner {
             resource: &info.resource,
             subresource: &info.subresource,
             name: &info.name,
+            field_selector: &info.field_selector,
             path: &info.path,
             is_resource: info.is_resource,
         };
@@ -155,7 +177,7 @@ impl Inner {
         request: http::Request<Body>,
         info: &RequestInfo,
         query: &Query,
-        accept: Accept,
+        accept: Result<Accept, ApiError>,
     ) -> Result<Response, ApiError> {
         if let Some(handler) = self.plugins.paths.iter().find(|handler| handler.paths().contains(&&*info.path)) {
             return Ok(handler.handle(request).await);
@@ -172,7 +194,7 @@ impl Inner {
             }
             "" => Some(self.discovery.root()),
             _ if path.starts_with("/openapi/") => self.openapi.answer(path, query, request.headers()).await?,
-            _ => self.discovery.answer(path, request.headers(), accept),
+            _ => self.discovery.answer(path, request.headers(), accept)?,
         };
         Ok(answer.unwrap_or_else(no_such_path))
     }

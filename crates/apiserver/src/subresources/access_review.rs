@@ -58,6 +58,7 @@ fn attributes<'a>(user: &'a UserInfo, spec: &'a Value) -> Attributes<'a> {
             resource: "",
             subresource: "",
             name: "",
+            field_selector: "",
             path: text(&path["path"]),
             is_resource: false,
         };
@@ -72,6 +73,7 @@ fn attributes<'a>(user: &'a UserInfo, spec: &'a Value) -> Attributes<'a> {
         resource: text(&resource["resource"]),
         subresource: text(&resource["subresource"]),
         name: text(&resource["name"]),
+        field_selector: text(&resource["fieldSelector"]["rawSelector"]),
         path: "",
         is_resource: true,
     }

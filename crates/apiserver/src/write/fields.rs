@@ -15,6 +15,8 @@ use super::Call;
 pub enum Tracking {
     /// The fields that differ belong to the writer from now on.
     Update,
+    /// As `Update`, through the `scale` subresource: the number has an owner of its own, as upstream has it.
+    Scale,
     /// Server-side apply has written them already.
     Applied,
 }
@@ -34,8 +36,11 @@ pub fn writer<'a>(resource: &'static Resource, subresource: &'a str, manager: &'
 
 /// Brings `managedFields` of a new or changed object up to date.
 pub fn track(object: &mut Value, old: Option<&Value>, call: &Call<'_>, tracking: Tracking, now: Timestamp) {
-    if tracking == Tracking::Update {
-        let writer = writer(call.stored_resource(), call.subresource, &call.options.manager, now);
-        apply::track_update(writer, old, object);
-    }
+    let subresource = match tracking {
+        Tracking::Update => call.subresource,
+        Tracking::Scale => "scale",
+        Tracking::Applied => return,
+    };
+    let writer = writer(call.stored_resource(), subresource, &call.options.manager, now);
+    apply::track_update(writer, old, object);
 }
