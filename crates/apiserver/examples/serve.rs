@@ -9,7 +9,7 @@ use knarr_apiserver::{
     ApiServer, Env, Plugins, Security, SecurityConfig,
     alloc::{AddressRange, PortRange, ServiceRanges},
     bootstrap::{BootstrapConfig, bootstrap},
-    pki::{self, Pki, ServerNames, kubeconfig, server_config},
+    pki::{self, ApiTls, Pki, ServerNames, kubeconfig},
     tokens::TokenIssuer,
 };
 use knarr_store::{EmbeddedStore, engine::disk::DiskEngine};
@@ -54,7 +54,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let config = kubeconfig("knarr", &url, pki.authority.certificate_pem(), &pki.admin);
     std::fs::write(directory.join("kubeconfig"), config.to_string())?;
     println!("serving on {url}");
-    let tls = server_config(&pki.server, pki.authority.certificate())?;
+    let tls = ApiTls::new(&pki.server, pki.authority.certificate())?;
     let shutdown = CancellationToken::new();
     let stop = shutdown.clone();
     tokio::spawn(async move {

@@ -127,12 +127,19 @@ async fn certificates_say_who_comes_over_tls() {
     let secured = start().await;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let tls = pki::server_config(&secured.pki.server, secured.pki.authority.certificate()).unwrap();
+    let tls = pki::ApiTls::new(&secured.pki.server, secured.pki.authority.certificate()).unwrap();
     let shutdown = CancellationToken::new();
     let (server, stop) = (secured.server.clone(), shutdown.clone());
     let serving = tokio::spawn(async move { server.serve(listener, tls, stop).await });
     let admin = Some(&secured.pki.admin);
+    let now = jiff::Timestamp::now();
+    let masters = pki::Identity::client(pki::Subject::new("admin", Some("system:masters")));
+    let foreign = pki::CertificateAuthority::generate("kubernetes", now).unwrap().issue(&masters, now).unwrap();
+    let long_ago = now - jiff::SignedDuration::from_hours(24 * 400);
+    let expired = secured.pki.authority.issue(&masters, long_ago).unwrap();
     let rows = [
+        (Some(&foreign), "/api/v1/namespaces", 401, "Unauthorized"),
+        (Some(&expired), "/api/v1/namespaces", 401, "Unauthorized"),
         (admin, "/api/v1/namespaces", 200, "NamespaceList"),
         (None, "/api/v1/namespaces", 401, "Unauthorized"),
         (None, "/readyz", 200, "ok"),

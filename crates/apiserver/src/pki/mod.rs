@@ -21,7 +21,7 @@ pub use cluster::{KUBELET_CLIENT_GROUP, KUBELET_CLIENT_NAME, Pki, ServerNames};
 pub use inspect::{PeerIdentity, peer_identity};
 pub use kubeconfig::kubeconfig;
 pub use request::{RequestError, Requested};
-pub use tls::{client_config, server_config};
+pub use tls::{ApiTls, client_config, server_config};
 
 use std::path::PathBuf;
 

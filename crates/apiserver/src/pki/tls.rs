@@ -1,21 +1,104 @@
 use std::sync::Arc;
+use std::time::Duration;
 
+use jiff::Timestamp;
+use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::ring::default_provider;
 use rustls::server::WebPkiClientVerifier;
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{ClientConfig, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime, pem::PemObject};
 
 use super::{Leaf, PkiError};
 
+/// What the API server serves with: every client certificate gets through the handshake, so that the answer to one that
+/// is foreign or expired is a Status and no broken connection; which are good, [`ApiTls::vouches_for`] says.
+#[derive(Clone)]
+pub struct ApiTls {
+    pub(crate) config: Arc<ServerConfig>,
+    verifier: Arc<dyn ClientCertVerifier>,
+}
+
+impl ApiTls {
+    pub fn new(leaf: &Leaf, client_authority: &CertificateDer<'static>) -> Result<Self, PkiError> {
+        let verifier = verifier(client_authority)?;
+        let config = server_config_with(leaf, Arc::new(Later(verifier.clone())))?;
+        Ok(Self { config: Arc::new(config), verifier })
+    }
+
+    /// True for a chain that leads to the authority and holds now. None at all needs nobody to vouch for it.
+    pub fn vouches_for(&self, chain: &[CertificateDer<'_>], now: Timestamp) -> bool {
+        let Some((leaf, intermediates)) = chain.split_first() else { return true };
+        let since_epoch = Duration::from_secs(u64::try_from(now.as_second()).unwrap_or(0));
+        self.verifier.verify_client_cert(leaf, intermediates, UnixTime::since_unix_epoch(since_epoch)).is_ok()
+    }
+}
+
+/// Checks in the handshake that the client has its certificate's key, and leaves the certificate for later.
+#[derive(Debug)]
+struct Later(Arc<dyn ClientCertVerifier>);
+
+impl ClientCertVerifier for Later {
+    fn offer_client_auth(&self) -> bool {
+        self.0.offer_client_auth()
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        self.0.client_auth_mandatory()
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.0.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
+    }
+}
+
 /// Serves with `leaf`. A client may show a certificate; if it does, the authority must have signed it.
 pub fn server_config(leaf: &Leaf, client_authority: &CertificateDer<'static>) -> Result<ServerConfig, PkiError> {
-    let provider = Arc::new(default_provider());
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(client_authority)?), provider.clone())
+    server_config_with(leaf, verifier(client_authority)?)
+}
+
+fn verifier(client_authority: &CertificateDer<'static>) -> Result<Arc<dyn ClientCertVerifier>, PkiError> {
+    let roots = Arc::new(roots(client_authority)?);
+    WebPkiClientVerifier::builder_with_provider(roots, Arc::new(default_provider()))
         .allow_unauthenticated()
         .build()
-        .map_err(PkiError::Verifier)?;
+        .map_err(PkiError::Verifier)
+}
+
+fn server_config_with(leaf: &Leaf, verifier: Arc<dyn ClientCertVerifier>) -> Result<ServerConfig, PkiError> {
     let (chain, key) = parse(leaf)?;
-    let mut config = ServerConfig::builder_with_provider(provider)
+    let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(PkiError::Tls)?
         .with_client_cert_verifier(verifier)

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Dialer, NodeAddress, node_address, split_name};
 use crate::contract::Body;
-use crate::pki::{KUBELET_CLIENT_NAME, client_config, peer_identity, server_config};
+use crate::pki::{ApiTls, KUBELET_CLIENT_NAME, client_config, peer_identity, server_config};
 use crate::testing::{Cluster, message, pod};
 
 #[test]
@@ -168,7 +168,7 @@ async fn upgraded_connections_are_joined() {
     let (cluster, _) = cluster_with_node().await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let tls = server_config(&cluster.pki.server, cluster.pki.authority.certificate()).unwrap();
+    let tls = ApiTls::new(&cluster.pki.server, cluster.pki.authority.certificate()).unwrap();
     let (api, shutdown) = (cluster.api.clone(), CancellationToken::new());
     let stop = shutdown.clone();
     tokio::spawn(async move { api.serve(listener, tls, stop).await });

@@ -32,6 +32,9 @@ pub enum Origin {
     Local(Arc<UserInfo>),
     /// A TLS connection, with the certificates that its handshake verified.
     Remote(Arc<Vec<CertificateDer<'static>>>),
+    /// A TLS connection with a certificate that the authority does not stand for, or not any more. Whoever shows one
+    /// is refused, whatever else they bring.
+    Stranger,
 }
 
 impl Inner {
@@ -45,7 +48,7 @@ impl Inner {
         let errors_as = accept.as_ref().copied().unwrap_or(Accept::JSON);
         let resolved = if info.is_resource { handlers::resolve(&info) } else { None };
         let label = resolved.map_or("", |(resource, _)| resource.plural);
-        let audit_id = matches!(origin, Origin::Remote(_)).then(|| self.audit_id(request.headers()));
+        let audit_id = (!matches!(origin, Origin::Local(_))).then(|| self.audit_id(request.headers()));
         // What a subresource streams (logs, proxies) is its own, and passes as it comes.
         let is_ours = resolved.is_none_or(|(resource, sub)| self.plugins.handler(resource, sub).is_none());
         let compressible = is_ours && !long_running && matches!(verb, "get" | "list") && audit_id.is_some();
@@ -98,7 +101,7 @@ impl Inner {
         if health::is_public(&info.path) {
             return Ok(self.health.answer(&info.path, &query));
         }
-        let counted = matches!(origin, Origin::Remote(_)) && !info.is_long_running();
+        let counted = !matches!(origin, Origin::Local(_)) && !info.is_long_running();
         let user = self.authenticate(request.headers(), origin).await?;
         let user = self.impersonate(request.headers(), user).await?;
         self.authorize(&user, &info).await?;
@@ -118,6 +121,10 @@ impl Inner {
         let certificates = match origin {
             Origin::Local(user) => return Ok(user),
             Origin::Remote(certificates) => certificates,
+            Origin::Stranger => {
+                tracing::debug!("the client certificate is foreign or has expired");
+                return Err(ApiError::unauthorized());
+            }
         };
         let credentials = Credentials { headers, peer_certificates: &certificates };
         let mut rejected = None;

@@ -11,7 +11,6 @@ use hyper_util::{
         graceful::{GracefulShutdown, Watcher},
     },
 };
-use rustls::ServerConfig;
 use rustls_pki_types::CertificateDer;
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -22,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::{ApiServer, dispatch::Origin, incoming::Heard};
-use crate::contract::Body;
+use crate::{contract::Body, pki::ApiTls};
 
 const MAX_CONNECTIONS: usize = 16_384;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -41,11 +40,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 impl ApiServer {
     /// Serves HTTP/1.1 and HTTP/2 over TLS until `shutdown`, then lets what runs come to its end for a few seconds.
-    pub async fn serve(&self, listener: TcpListener, mut tls: ServerConfig, shutdown: CancellationToken) {
-        if tls.alpn_protocols.is_empty() {
-            tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        }
-        let acceptor = TlsAcceptor::from(Arc::new(tls));
+    pub async fn serve(&self, listener: TcpListener, tls: ApiTls, shutdown: CancellationToken) {
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let graceful = GracefulShutdown::new();
         let stop = self.inner.shutdown.clone();
@@ -66,9 +61,9 @@ impl ApiServer {
                 // Closing at once tells a client to come back; waiting would only fill the backlog.
                 continue;
             };
-            let (server, acceptor, watcher) = (self.clone(), acceptor.clone(), graceful.watcher());
+            let (server, tls, watcher) = (self.clone(), tls.clone(), graceful.watcher());
             tokio::spawn(async move {
-                server.connection(stream, acceptor, watcher).await;
+                server.connection(stream, tls, watcher).await;
                 drop(place);
             });
         }
@@ -77,8 +72,9 @@ impl ApiServer {
         let _ = tokio::time::timeout(DRAIN, graceful.shutdown()).await;
     }
 
-    async fn connection(&self, stream: TcpStream, acceptor: TlsAcceptor, watcher: Watcher) {
+    async fn connection(&self, stream: TcpStream, api_tls: ApiTls, watcher: Watcher) {
         let _ = stream.set_nodelay(true);
+        let acceptor = TlsAcceptor::from(api_tls.config.clone());
         let tls = match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
             Ok(Ok(tls)) => tls,
             Ok(Err(cause)) => return debug!(%cause, "TLS handshake failed"),
@@ -87,12 +83,15 @@ impl ApiServer {
         let certificates = tls.get_ref().1.peer_certificates().unwrap_or_default();
         let certificates: Arc<Vec<CertificateDer<'static>>> =
             Arc::new(certificates.iter().map(|certificate| certificate.clone().into_owned()).collect());
+        // Once for the connection: the end of a certificate's life is looked at with every request.
+        let is_known = api_tls.vouches_for(&certificates, self.inner.env.now());
         let inner = self.inner.clone();
         let service = service_fn(move |request: http::Request<Incoming>| {
             let (inner, certificates) = (inner.clone(), certificates.clone());
             async move {
                 let request = request.map(|body| -> Body { Heard::new(body).map_err(Into::into).boxed_unsync() });
-                Ok::<_, std::convert::Infallible>(inner.handle(request, Origin::Remote(certificates)).await)
+                let origin = if is_known { Origin::Remote(certificates) } else { Origin::Stranger };
+                Ok::<_, std::convert::Infallible>(inner.handle(request, origin).await)
             }
         });
         let mut builder = Builder::new(TokioExecutor::new());

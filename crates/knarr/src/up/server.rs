@@ -9,7 +9,7 @@ use knarr_apiserver::{
     authn::{component, controller},
     bootstrap::{BootstrapConfig, bootstrap},
     contract::UserInfo,
-    pki::{CertificateAuthority, Leaf, Pki, Requested, ServerNames, client_config, server_config},
+    pki::{ApiTls, CertificateAuthority, Leaf, Pki, Requested, ServerNames, client_config},
     tokens::TokenIssuer,
 };
 use knarr_client::{Clock, Informers};
@@ -82,7 +82,7 @@ pub async fn start(config: &Config, listener: TcpListener, stop: &CancellationTo
     };
     let report = bootstrap(&*api.lookup(), &objects).await.context("the cluster's first objects cannot be made")?;
     tracing::debug!(?report, "bootstrap objects");
-    let tls = server_config(&serving_leaf, authority.certificate())?;
+    let tls = ApiTls::new(&serving_leaf, authority.certificate())?;
     let (serving, ends) = (api.clone(), stop.clone());
     tokio::spawn(async move { serving.serve(listener, tls, ends).await });
     Ok(Server { api, authority: Arc::new(authority), admin })

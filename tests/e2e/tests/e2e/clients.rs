@@ -283,7 +283,8 @@ fn credentials(cluster: &Cluster) -> Result<()> {
     command::succeed(std::process::Command::new("openssl").args(line.split(' ')))?;
     let (certificate, key) = (format!("{}.crt", foreign.display()), format!("{}.key", foreign.display()));
     let said = curl(&["--cert", &certificate, "--key", &key], "/api/v1/secrets")?;
-    ensure!(!said.stdout.contains("items") && !said.stdout.ends_with(" 200"), "a foreign certificate: {}", said.all());
+    let is_status = said.stdout.contains("\"kind\": \"Status\"") && said.stdout.ends_with(" 401");
+    ensure!(is_status, "a foreign certificate: {}", said.all());
     let said = command::run(std::process::Command::new("curl").args([
         "-sS",
         "-k",
