@@ -57,10 +57,15 @@ pub(crate) struct Context {
 
 /// Starts all controllers. They end when `cancel` of the configuration is cancelled; the set is done when all have.
 pub fn spawn_all(config: Config) -> JoinSet<()> {
+    spawn(config, |_| true)
+}
+
+/// Starts those controllers whose names are wanted; each is asked about once.
+pub fn spawn(config: Config, wanted: impl FnMut(&'static str) -> bool) -> JoinSet<()> {
     let root_ca_pem: Arc<str> = config.root_ca_pem.as_str().into();
     let authority = config.authority.clone();
     let mut tasks = JoinSet::new();
-    let mut start = Starter { config: &config, tasks: &mut tasks };
+    let mut start = Starter { config: &config, wanted, tasks: &mut tasks };
     start.controller(deployment::NAME, deployment::run);
     start.controller(replicaset::NAME, replicaset::run);
     start.controller(job::NAME, job::run);
@@ -80,17 +85,21 @@ pub fn spawn_all(config: Config) -> JoinSet<()> {
     tasks
 }
 
-struct Starter<'a> {
+struct Starter<'a, W> {
     config: &'a Config,
+    wanted: W,
     tasks: &'a mut JoinSet<()>,
 }
 
-impl Starter<'_> {
+impl<W: FnMut(&'static str) -> bool> Starter<'_, W> {
     fn controller<F, Fut>(&mut self, name: &'static str, run: F)
     where
         F: Fn(Context) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
+        if !(self.wanted)(name) {
+            return;
+        }
         let Config { client_for, informers, clock, cancel, root_ca_pem: _, authority: _ } = self.config;
         let client = client_for(name);
         let recorder = Recorder::new(client.clone(), name, "", *clock, cancel.clone());

@@ -6,6 +6,7 @@
 pub mod alloc;
 pub mod caps;
 pub mod cgroup;
+mod entropy;
 mod error;
 pub mod fds;
 pub mod mount;

@@ -66,6 +66,8 @@ enum Place {
         refused_by: Vec<Plugin>,
         since: Instant,
     },
+    /// Left when the time has come, never earlier: the API server could not be asked, or would not have it.
+    Failed { until: Instant },
     /// Being decided about or bound.
     Taken,
 }
@@ -76,6 +78,7 @@ pub struct Queue {
     active: BTreeSet<Order>,
     backoff: BTreeSet<Order>,
     aside: BTreeSet<Uid>,
+    failed: BTreeSet<(Instant, Uid)>,
     sequence: u64,
 }
 
@@ -100,7 +103,7 @@ impl Queue {
     pub fn remove(&mut self, uid: &str) {
         if let Some(waiting) = self.pods.remove(uid) {
             self.aside.remove(&waiting.pod.uid);
-            self.unlist(&waiting.place);
+            self.unlist(&waiting.pod.uid, &waiting.place);
         }
     }
 
@@ -108,6 +111,10 @@ impl Queue {
     pub fn take(&mut self, now: Instant) -> Option<Arc<PodInfo>> {
         let over = self.backoff.iter().filter(|order| self.is_over(order, now)).cloned().collect::<Vec<_>>();
         over.into_iter().for_each(|(_, _, uid)| self.activate(&uid));
+        while self.failed.first().is_some_and(|(until, _)| *until <= now) {
+            let Some((_, uid)) = self.failed.pop_first() else { break };
+            self.activate(&uid);
+        }
         // Rather than be idle, try one whose backoff is not over.
         let order = self.active.pop_first().or_else(|| self.backoff.pop_first())?;
         let waiting = self.pods.get_mut(&order.2)?;
@@ -124,11 +131,20 @@ impl Queue {
         }
     }
 
-    /// Deciding or binding failed in a way that trying again may mend.
+    /// Binding failed in a way that trying again may mend, after a while: whoever cannot be reached now is not
+    /// reached sooner by being asked all the time.
     pub fn retry(&mut self, uid: &str, now: Instant) {
-        if self.pods.get(uid).is_some_and(|waiting| matches!(waiting.place, Place::Taken)) {
-            self.back_off(uid, now);
-        }
+        let Some(waiting) = self.pods.get_mut(uid).filter(|waiting| matches!(waiting.place, Place::Taken)) else {
+            return;
+        };
+        let until = now + backoff(waiting.attempts);
+        waiting.place = Place::Failed { until };
+        self.failed.insert((until, waiting.pod.uid.clone()));
+    }
+
+    /// When the next of those whose binding failed is to be tried again.
+    pub fn next_retry(&self) -> Option<Instant> {
+        self.failed.first().map(|(until, _)| *until)
     }
 
     pub fn notice(&mut self, happening: Happening, now: Instant) {
@@ -174,9 +190,7 @@ impl Queue {
         let Some(waiting) = self.pods.get_mut(uid) else { return };
         self.aside.remove(&waiting.pod.uid);
         let order = (Reverse(waiting.pod.priority), sequence, waiting.pod.uid.clone());
-        let doublings = waiting.attempts.saturating_sub(1).min(8);
-        let until = now + (FIRST_BACKOFF * 2u32.pow(doublings)).min(LAST_BACKOFF);
-        waiting.place = Place::Backoff(order.clone(), until);
+        waiting.place = Place::Backoff(order.clone(), now + backoff(waiting.attempts));
         self.backoff.insert(order);
     }
 
@@ -184,13 +198,18 @@ impl Queue {
         self.pods.get(&order.2).is_some_and(|w| matches!(w.place, Place::Backoff(_, until) if until <= now))
     }
 
-    fn unlist(&mut self, place: &Place) {
+    fn unlist(&mut self, uid: &Uid, place: &Place) {
         match place {
+            Place::Failed { until } => drop(self.failed.remove(&(*until, uid.clone()))),
             Place::Active(order) => drop(self.active.remove(order)),
             Place::Backoff(order, _) => drop(self.backoff.remove(order)),
             Place::Aside { .. } | Place::Taken => {}
         }
     }
+}
+
+fn backoff(attempts: u32) -> Duration {
+    (FIRST_BACKOFF * 2u32.pow(attempts.saturating_sub(1).min(8))).min(LAST_BACKOFF)
 }
 
 #[cfg(test)]
@@ -240,15 +259,20 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn in_backoff_it_lets_others_go_first() {
+    async fn what_failed_waits_for_its_time_also_when_there_is_nothing_else_to_do() {
         let (mut queue, now) = (Queue::default(), Instant::now());
         queue.set(pod("a", 9), now);
         take(&mut queue, now);
         queue.retry("a", now);
+        assert_eq!((take(&mut queue, now), queue.has_work()), (None, false));
+        assert_eq!(queue.next_retry(), Some(now + FIRST_BACKOFF));
         queue.set(pod("b", 0), now);
         assert_eq!(take(&mut queue, now).as_deref(), Some("b"));
         queue.set(pod("c", 0), now);
         assert_eq!(take(&mut queue, now + FIRST_BACKOFF).as_deref(), Some("a"), "it is over");
         assert_eq!(take(&mut queue, now).as_deref(), Some("c"));
+        queue.retry("a", now);
+        queue.remove("a");
+        assert_eq!(queue.next_retry(), None);
     }
 }

@@ -7,7 +7,8 @@ use knarr_client::{Change, Clock, Informer, Informers, Recorder, call, errors, m
 use kube::api::DeleteParams;
 use rand::{SeedableRng as _, rngs::SmallRng};
 use tokio::{
-    sync::{Notify, OwnedSemaphorePermit, Semaphore},
+    sync::Notify,
+    task::JoinSet,
     time::{Duration, Instant},
 };
 use tokio_util::sync::CancellationToken;
@@ -57,6 +58,9 @@ struct State {
 /// Runs until cancelled.
 pub async fn run(config: Config) {
     let Config { client, informers, clock, cancel, seed } = config;
+    // Whatever ends a run, its handlers end with it.
+    let cancel = cancel.child_token();
+    let _ends = cancel.clone().drop_guard();
     let random = SmallRng::seed_from_u64(seed);
     let scheduler = Arc::new(Scheduler {
         recorder: Recorder::new(client.clone(), NAME, "", clock, cancel.clone()),
@@ -74,15 +78,25 @@ pub async fn run(config: Config) {
     nodes.on_change_until(&cancel, move |change| watcher.node_changed(change));
     let watcher = scheduler.clone();
     pods.on_change_until(&cancel, move |change| watcher.pod_changed(change));
-    let writes = Arc::new(Semaphore::new(MAX_WRITES));
+    // Dropped with the run, and what is under way with it: the next run must not be surprised by it.
+    let mut writes = JoinSet::new();
+    let mut tick = tokio::time::interval(TICK);
     loop {
         tokio::select! {
-            () = scheduler.clone().work(&writes) => {}
+            () = scheduler.clone().work(&mut writes) => {}
             () = cancel.cancelled() => return,
         }
+        let next_retry = scheduler.state().queue.next_retry();
+        let retry = async {
+            match next_retry {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             () = scheduler.wake.notified() => {}
-            () = tokio::time::sleep(TICK) => scheduler.state().queue.wake_overdue(Instant::now()),
+            () = retry => {}
+            _ = tick.tick() => scheduler.state().queue.wake_overdue(Instant::now()),
             () = cancel.cancelled() => return,
         }
     }
@@ -90,13 +104,16 @@ pub async fn run(config: Config) {
 
 impl Scheduler {
     /// Decides about pods until none is left to try.
-    async fn work(self: Arc<Self>, writes: &Arc<Semaphore>) {
+    async fn work(self: Arc<Self>, writes: &mut JoinSet<()>) {
         loop {
-            // A permit before a pod: what is taken from the queue is decided and written without a wait between.
-            let Ok(permit) = writes.clone().acquire_owned().await else { return };
+            // Room before a pod: what is taken from the queue is decided and written without a wait between.
+            while writes.try_join_next().is_some() {}
+            while writes.len() >= MAX_WRITES {
+                writes.join_next().await;
+            }
             let Some((pod, outcome)) = self.next() else { return };
             let this = self.clone();
-            tokio::spawn(async move { this.write(pod, outcome, permit).await });
+            writes.spawn(async move { this.write(pod, outcome).await });
             tokio::task::yield_now().await;
         }
     }
@@ -122,7 +139,7 @@ impl Scheduler {
         }
     }
 
-    async fn write(&self, pod: Arc<PodInfo>, outcome: Outcome, _permit: OwnedSemaphorePermit) {
+    async fn write(&self, pod: Arc<PodInfo>, outcome: Outcome) {
         match outcome {
             Outcome::Bind(node_name) => self.bind(&pod, &node_name).await,
             Outcome::Explain(nowhere) => self.explain(&pod, &nowhere).await,

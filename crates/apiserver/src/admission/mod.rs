@@ -58,7 +58,7 @@ pub fn plugins(
 ) -> Vec<Arc<dyn Admission>> {
     vec![
         Arc::new(NamespaceLifecycle::new(lookup.clone())),
-        Arc::new(ServiceAccount::new(lookup.clone())),
+        Arc::new(ServiceAccount::new(lookup.clone(), env.clone())),
         Arc::new(NodeRestriction::new(lookup.clone())),
         Arc::new(TaintNodesByCondition),
         Arc::new(Priority::new(lookup.clone())),

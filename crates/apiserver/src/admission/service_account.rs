@@ -6,6 +6,7 @@ use knarr_api::status::ApiError;
 use serde_json::{Value, json};
 
 use super::{denied, is_pod_creation};
+use crate::Env;
 use crate::builtin;
 use crate::contract::{Admission, AdmissionRequest, Lookup};
 use crate::json::{is_mirror_pod, items, items_mut, list_mut, text};
@@ -21,11 +22,12 @@ const RETRY_DELAY: Duration = Duration::from_millis(50);
 /// Gives every pod a service account, and mounts its token, unless the pod or the account says otherwise.
 pub struct ServiceAccount {
     lookup: Arc<dyn Lookup>,
+    env: Env,
 }
 
 impl ServiceAccount {
-    pub fn new(lookup: Arc<dyn Lookup>) -> Self {
-        Self { lookup }
+    pub fn new(lookup: Arc<dyn Lookup>, env: Env) -> Self {
+        Self { lookup, env }
     }
 
     async fn account(&self, namespace: &str, account: &str) -> Result<Option<Value>, ApiError> {
@@ -77,7 +79,7 @@ impl Admission for ServiceAccount {
         let spec = &mut request.object["spec"];
         let automount = |value: &Value| value["automountServiceAccountToken"].as_bool();
         if automount(spec).or_else(|| automount(&account)).unwrap_or(true) {
-            mount_token(spec);
+            mount_token(spec, &self.env);
         }
         if items(&spec["imagePullSecrets"]).is_empty() && !items(&account["imagePullSecrets"]).is_empty() {
             spec["imagePullSecrets"] = account["imagePullSecrets"].clone();
@@ -104,12 +106,12 @@ impl Admission for ServiceAccount {
 }
 
 /// Mounts the token where a container has nothing at its path yet.
-fn mount_token(spec: &mut Value) {
+fn mount_token(spec: &mut Value, env: &Env) {
     let existing = items(&spec["volumes"]).iter().map(|volume| text(&volume["name"]));
     let existing: Vec<String> = existing.map(str::to_owned).collect();
     let own = existing.iter().find(|volume| volume.starts_with(VOLUME_PREFIX)).cloned();
     let is_new = own.is_none();
-    let volume = own.unwrap_or_else(|| fresh_name(&existing));
+    let volume = own.unwrap_or_else(|| fresh_name(&existing, env));
 
     let mut is_used = false;
     for list in ["initContainers", "containers"] {
@@ -127,9 +129,9 @@ fn mount_token(spec: &mut Value) {
     }
 }
 
-fn fresh_name(existing: &[String]) -> String {
+fn fresh_name(existing: &[String], env: &Env) -> String {
     loop {
-        let candidate = knarr_api::meta::names::generate_name(VOLUME_PREFIX, rand::random());
+        let candidate = knarr_api::meta::names::generate_name(VOLUME_PREFIX, env.random());
         if !existing.contains(&candidate) {
             return candidate;
         }

@@ -159,6 +159,7 @@ pub(super) fn set_validity(params: &mut CertificateParams, now: Timestamp, lifet
     params.not_after = epoch + (since_epoch + lifetime);
     // RFC 5280: positive, at most 20 octets, hard to guess.
     let mut serial = [0u8; 16];
+    #[allow(clippy::disallowed_methods)] // a serial number has to be one that nobody can guess
     rand::rng().fill_bytes(&mut serial);
     serial[0] = (serial[0] & 0x7f) | 0x40;
     params.serial_number = Some(SerialNumber::from_slice(&serial));

@@ -51,9 +51,9 @@ pub fn handlers(parts: Parts) -> Vec<Arc<dyn SubresourceHandler>> {
         Arc::new(TokenReviews::new(tokens.clone())),
         Arc::new(TokenRequests::new(tokens, env.clone())),
         Arc::new(Binding::new(env.clone())),
-        Arc::new(Eviction::new(env)),
+        Arc::new(Eviction::new(env.clone())),
         Arc::new(PodStreams::new(dialer.clone())),
         Arc::new(NodeProxy::new(dialer.clone())),
-        Arc::new(EndpointProxy::new(dialer)),
+        Arc::new(EndpointProxy::new(dialer, env)),
     ]
 }

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use knarr_api::status::ApiError;
 use serde_json::Value;
 
+use crate::Env;
 use crate::builtin;
 use crate::contract::{Lookup, Response, SubresourceHandler, SubresourceRequest};
 use crate::json::{items, text};
@@ -12,11 +13,12 @@ use crate::proxy::{Dialer, Forward, forward, split_name};
 /// HTTP to a pod or to one of a Service's endpoints: `pods/proxy` and `services/proxy`.
 pub struct EndpointProxy {
     dialer: Dialer,
+    env: Env,
 }
 
 impl EndpointProxy {
-    pub fn new(dialer: Dialer) -> Self {
-        Self { dialer }
+    pub fn new(dialer: Dialer, env: Env) -> Self {
+        Self { dialer, env }
     }
 }
 
@@ -52,6 +54,7 @@ fn service_endpoint(
     namespace: &str,
     service: &Value,
     port: &str,
+    env: &Env,
 ) -> Result<(String, u16), ApiError> {
     let name = crate::json::name(service);
     let ports = items(&service["spec"]["ports"]);
@@ -82,7 +85,7 @@ fn service_endpoint(
     if candidates.is_empty() {
         return Err(ApiError::service_unavailable(format!("no endpoints available for service {name:?}")));
     }
-    Ok(candidates.swap_remove(rand::random_range(0..candidates.len())))
+    Ok(candidates.swap_remove(env.random() as usize % candidates.len()))
 }
 
 #[async_trait]
@@ -99,7 +102,7 @@ impl SubresourceHandler for EndpointProxy {
         let object = found.ok_or_else(|| ApiError::not_found(resource.plural, name))?.value();
         let (address, port) = match resource.plural {
             "pods" => pod_endpoint(&object, port)?,
-            _ => service_endpoint(&*lookup, &namespace, &object, port)?,
+            _ => service_endpoint(&*lookup, &namespace, &object, port, &self.env)?,
         };
         let sender = self
             .dialer

@@ -45,6 +45,7 @@ struct Shared {
 
 impl Informers {
     /// Informers that watch through `client` until `cancel` is cancelled. Retries are spread by the host's randomness.
+    #[allow(clippy::disallowed_methods)] // `seeded` is for those who hand it in
     pub fn new(client: kube::Client, cancel: CancellationToken) -> Self {
         Self::seeded(client, cancel, rand::rng().random())
     }

@@ -38,6 +38,18 @@ impl MemoryEngine {
         *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = fault;
     }
 
+    /// The same disk in the hands of the next process. This engine and its clones are those of a process that was
+    /// killed: nothing of theirs reaches the disk any more.
+    pub fn reboot(&self) -> Self {
+        self.set_fault(Some(Fault::CrashBefore));
+        Self { disk: self.disk.clone(), fault: Arc::default() }
+    }
+
+    /// Another disk with the same content.
+    pub fn copy(&self) -> Self {
+        Self { disk: Arc::new(Mutex::new(self.disk().clone())), fault: Arc::default() }
+    }
+
     fn disk(&self) -> std::sync::MutexGuard<'_, Disk> {
         self.disk.lock().unwrap_or_else(PoisonError::into_inner)
     }
