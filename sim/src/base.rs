@@ -29,7 +29,7 @@ impl Base {
         let config = SecurityConfig {
             issuer: self.issuer.clone(),
             node_tls: self.node_tls.clone(),
-            ranges: self.ranges.clone(),
+            ranges: self.ranges,
             further_authenticators: Vec::new(),
             env,
         };

@@ -18,8 +18,8 @@ mod node;
 mod settled;
 mod simulator;
 mod site;
-mod storm;
 mod store;
+mod storm;
 mod truth;
 mod user;
 mod writers;
@@ -29,20 +29,29 @@ use std::{sync::Arc, time::Duration};
 use jiff::Timestamp;
 use knarr_apiserver::contract::UserInfo;
 use knarr_client::Clock;
-use tokio::time::Instant;
+use tokio::{task::JoinSet, time::Instant};
 
+use audience::Watcher;
 use base::Base;
 use chance::Chance;
 pub use chance::fill_entropy;
-pub use simulator::Simulator;
 use link::{Link, Way};
+pub use simulator::Simulator;
 use site::Site;
 use storm::Parts;
 use truth::Truth;
+use user::User;
+use writers::Counter;
 
 /// How long things break, at most and at least.
 const STORM: Duration = Duration::from_secs(120);
 const SHORT_STORM: Duration = Duration::from_secs(30);
+/// What is watched through the API, and where it lies in the store.
+const WATCHED: [(&str, &str); 3] = [
+    ("/api/v1/pods", "pods/"),
+    ("/api/v1/configmaps", "configmaps/"),
+    ("/apis/apps/v1/replicasets", "replicasets.apps/"),
+];
 const ACTIONS: usize = 24;
 const COUNTERS: usize = 3;
 /// The longest that everything may take to become as it should be: pods leave silent nodes within minutes, and
@@ -68,35 +77,43 @@ fn start_of_time() -> Timestamp {
 }
 
 async fn simulate(base: Arc<Base>, seed: u64) -> Report {
-    let (chance, clock) = (Chance::new(seed), Clock::starting_at(start_of_time()));
-    let truth = Arc::new(Truth::default());
-    let site = Arc::new(Site::new(base, &chance, clock, truth.clone()));
-    site.start().await;
-    let mut parts = Parts::start(&chance, clock, &site);
-    let link = |name: &str, way: Way| {
-        let user = UserInfo { name: name.into(), groups: vec!["system:masters".into()], ..UserInfo::default() };
-        Link { site: site.clone(), user, way }
+    let chance = Chance::new(seed);
+    let truth = Arc::new(Truth::new(chance.is_gentle()));
+    let (settled_after, mut complaints) = tokio::select! {
+        biased;
+        () = truth.flooded() => (Duration::ZERO, Vec::new()),
+        settled = storm_and_calm(base, &chance, &truth) => settled,
     };
-    let rough = |name: &str| link(name, Way::rough(chance.dice(name)));
+    complaints.extend(truth.violations());
+    Report { seed, history: truth.lines(), settled_after, complaints }
+}
 
-    let counter = Arc::new(writers::Counter::default());
-    let mut counting = tokio::task::JoinSet::new();
+/// Says how long it took to settle, and what is not as it should be.
+async fn storm_and_calm(base: Arc<Base>, chance: &Chance, truth: &Arc<Truth>) -> (Duration, Vec<String>) {
+    let clock = Clock::starting_at(start_of_time());
+    let site = Arc::new(Site::new(base, chance, clock, truth.clone()));
+    site.start().await;
+    let mut parts = Parts::start(chance, clock, &site);
+    let rough = |name: &str| {
+        let user = UserInfo { name: name.into(), groups: vec!["system:masters".into()], ..UserInfo::default() };
+        Link { site: site.clone(), user, way: Way::rough(chance.dice(name)) }
+    };
+    let counter = Arc::new(Counter::default());
+    let mut counting = JoinSet::new();
     for index in 0..COUNTERS {
         let name = format!("writer {index}");
         counting.spawn(counter.clone().count(rough(&name).client("writer"), truth.clone(), chance.dice(&name)));
     }
-    let watched = [("/api/v1/pods", "pods/"), ("/api/v1/configmaps", "configmaps/"), ("/apis/apps/v1/replicasets", "replicasets.apps/")];
-    let watchers = watched.map(|(path, prefix)| Arc::new(audience::Watcher::new(path, prefix)));
-    for (watcher, (path, _)) in watchers.iter().zip(watched) {
+    let watchers = WATCHED.map(|(path, prefix)| Arc::new(Watcher::new(path, prefix)));
+    for (watcher, (path, _)) in watchers.iter().zip(WATCHED) {
         tokio::spawn(watcher.clone().run(rough(path)));
     }
-    let user = Arc::new(user::User { link: rough("user"), dice: chance.dice("user's wishes") });
+    let user = User { link: rough("user"), dice: chance.dice("user's wishes") };
     let storm = chance.dice("storm");
-    let lasts = SHORT_STORM + storm.time(STORM - SHORT_STORM);
     tokio::select! {
         biased;
-        () = tokio::time::sleep(lasts) => {}
-        () = async { tokio::join!(user.clone().act(ACTIONS), parts.rage(&storm)); } => {}
+        () = tokio::time::sleep(SHORT_STORM + storm.time(STORM - SHORT_STORM)) => {}
+        () = async { tokio::join!(user.act(ACTIONS), parts.rage(&storm, chance.is_gentle())); } => {}
     }
 
     chance.calm();
@@ -106,14 +123,13 @@ async fn simulate(base: Arc<Base>, seed: u64) -> Report {
     let mut complaints = loop {
         user.tidy().await;
         tokio::time::sleep(LOOK_EVERY).await;
-        let complaints = settled::complaints(&truth);
-        let all_told = watchers.iter().all(|watcher| watcher.is_current(&truth));
+        let complaints = settled::complaints(truth);
+        let all_told = watchers.iter().all(|watcher| watcher.is_current(truth));
         if (complaints.is_empty() && all_told) || began.elapsed() > PATIENCE {
             break complaints;
         }
     };
-    complaints.extend(truth.violations());
-    complaints.extend(counter.judge(&truth));
-    complaints.extend(watchers.iter().flat_map(|watcher| watcher.judge(&truth)));
-    Report { seed, history: truth.lines(), settled_after: began.elapsed(), complaints }
+    complaints.extend(counter.judge(truth));
+    complaints.extend(watchers.iter().flat_map(|watcher| watcher.judge(truth)));
+    (began.elapsed(), complaints)
 }

@@ -23,7 +23,11 @@ use crate::{
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 type Body = UnsyncBoxBody<Bytes, BoxError>;
 
+/// What every request takes, also when all is calm: without it things could go round for ever while no time passes.
+const TRAVEL: Duration = Duration::from_millis(1);
 const LAG: Duration = Duration::from_millis(60);
+/// How late a piece of a stream may be: watches of two resources are seldom equally far.
+const STREAM_LAG: Duration = Duration::from_millis(1_500);
 /// How often a request never arrives, and how often an answer does not.
 const LOST: usize = 60;
 /// After how many frames a body breaks off, on average. Small answers are one frame.
@@ -82,6 +86,7 @@ impl Link {
     }
 
     async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Response<Body>, BoxError> {
+        tokio::time::sleep(TRAVEL).await;
         self.way.dice.lag(LAG).await;
         if self.way.dice.breaks(LOST) {
             return Err("the request was lost".into());
@@ -115,7 +120,7 @@ fn carry(body: Body, way: Way, gone: tokio_util::sync::CancellationToken) -> Bod
             () = way.broken() => Some(Err("no route to host".into())),
             frame = body.frame() => frame,
         };
-        way.dice.lag(LAG).await;
+        way.dice.lag(STREAM_LAG).await;
         if way.dice.breaks(BREAKS) {
             return Some((Err("the connection broke".into()), None));
         }

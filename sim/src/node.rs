@@ -12,7 +12,9 @@ use std::{
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod};
-use knarr_client::{Clock, Informer, Informers, ObjectKey, Outcome, WorkQueue, call, errors, informer::Scope, meta, worker};
+use knarr_client::{
+    Clock, Informer, Informers, ObjectKey, Outcome, WorkQueue, call, errors, informer::Scope, meta, worker,
+};
 use kube::api::DeleteParams;
 use serde_json::{Value, json};
 use tokio::time::Instant;

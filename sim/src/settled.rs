@@ -4,7 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::{laws::has_ended, node::CPU_MILLI, truth::Truth, user::NAMESPACES};
+use crate::{
+    laws::{cpu_milli, has_ended},
+    node::CPU_MILLI,
+    truth::Truth,
+    user::NAMESPACES,
+};
 
 /// Says what is not yet, or not, as it should be.
 pub fn complaints(truth: &Truth) -> Vec<String> {
@@ -73,7 +78,11 @@ fn job(truth: &Truth, object: &Value) -> Option<String> {
     let active = controlled(truth, object).iter().filter(|pod| !has_ended(pod)).count();
     let wanted = number(&object["spec"]["completions"]);
     let right = match (condition("Complete"), condition("Failed")) {
-        (true, false) => number(&object["status"]["succeeded"]) == wanted,
+        // An index succeeds once. Without indexes, a pod that was made while the answer about another was lost counts.
+        (true, false) if object["spec"]["completionMode"] == "Indexed" => {
+            number(&object["status"]["succeeded"]) == wanted
+        }
+        (true, false) => number(&object["status"]["succeeded"]) >= wanted,
         (false, true) => number(&object["status"]["failed"]) > number(&object["spec"]["backoffLimit"]),
         _ => false,
     };
@@ -93,8 +102,9 @@ fn service(truth: &Truth, key: &str, object: &Value) -> Option<String> {
     let selector = object["spec"]["selector"].as_object()?;
     let (_, path) = key.split_once('/')?;
     let (namespace, name) = path.split_once('/')?;
-    let is_ready =
-        |pod: &Value| list(&pod["status"]["conditions"]).iter().any(|one| one["type"] == "Ready" && one["status"] == "True");
+    let is_ready = |pod: &Value| {
+        list(&pod["status"]["conditions"]).iter().any(|one| one["type"] == "Ready" && one["status"] == "True")
+    };
     let is_meant = |pod: &Value| selector.iter().all(|(label, value)| &pod["metadata"]["labels"][label] == value);
     let wanted: BTreeSet<String> = truth
         .list(&format!("pods/{namespace}/"))
@@ -107,7 +117,9 @@ fn service(truth: &Truth, key: &str, object: &Value) -> Option<String> {
     let ready = mine.flat_map(|(_, slice)| list(&slice["endpoints"]).to_vec());
     let ready = ready.filter(|endpoint| endpoint["conditions"]["ready"] == true);
     let named: BTreeSet<String> = ready
-        .flat_map(|endpoint| list(&endpoint["addresses"]).iter().filter_map(|one| Some(one.as_str()?.to_owned())).collect::<Vec<_>>())
+        .flat_map(|endpoint| {
+            list(&endpoint["addresses"]).iter().filter_map(|one| Some(one.as_str()?.to_owned())).collect::<Vec<_>>()
+        })
         .collect();
     (named != wanted).then(|| format!("sends to {named:?} where {wanted:?} are ready"))
 }
@@ -137,13 +149,12 @@ fn nodes(truth: &Truth) -> Vec<String> {
     let mut requested: BTreeMap<String, i64> = BTreeMap::new();
     for (_, pod) in truth.list("pods/").iter().filter(|(_, pod)| !has_ended(pod)) {
         let node = pod["spec"]["nodeName"].as_str().unwrap_or_default().to_owned();
-        let containers = list(&pod["spec"]["containers"]).iter();
-        let cpu = containers.filter_map(|one| one["resources"]["requests"]["cpu"].as_str()?.strip_suffix('m')?.parse::<i64>().ok());
-        *requested.entry(node).or_default() += cpu.sum::<i64>();
+        *requested.entry(node).or_default() += cpu_milli(pod);
     }
     let mut complaints = Vec::new();
     for (key, node) in truth.list("nodes/") {
-        let ready = list(&node["status"]["conditions"]).iter().any(|one| one["type"] == "Ready" && one["status"] == "True");
+        let ready =
+            list(&node["status"]["conditions"]).iter().any(|one| one["type"] == "Ready" && one["status"] == "True");
         let taints = list(&node["spec"]["taints"]);
         if !ready || !taints.is_empty() {
             complaints.push(format!("{key} has taints {taints:?}"));

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use knarr_apiserver::{authn, contract::UserInfo};
 use knarr_client::{Clock, Informers};
+use knarr_controllers::{CertificateAuthority, RequestedCertificate};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -31,6 +32,19 @@ struct Part {
 struct Life {
     cancel: CancellationToken,
     task: AbortHandle,
+}
+
+/// Certificates are no part of a simulation; nobody asks for one.
+struct Nobody;
+
+impl CertificateAuthority for Nobody {
+    fn read(&self, _: &[u8]) -> Result<RequestedCertificate, String> {
+        Err("there is no authority in a simulation".into())
+    }
+
+    fn sign(&self, _: &[u8], _: &[String], _: Duration) -> Result<String, String> {
+        Err("there is no authority in a simulation".into())
+    }
 }
 
 /// Everything of a cluster but the server.
@@ -82,6 +96,7 @@ impl Parts {
             clock: self.clock,
             cancel,
             root_ca_pem: "the root of all trust".into(),
+            authority: Arc::new(Nobody),
         }
     }
 
@@ -102,7 +117,13 @@ impl Parts {
         let user = authn::component("system:kube-scheduler");
         let dice = self.chance.dice("scheduler");
         let client = Link { site: self.site.clone(), user, way: Way::rough(dice.clone()) }.client("scheduler");
-        knarr_scheduler::Config { client, informers: self.informers.clone(), clock: self.clock, cancel, seed: dice.seed() }
+        knarr_scheduler::Config {
+            client,
+            informers: self.informers.clone(),
+            clock: self.clock,
+            cancel,
+            seed: dice.seed(),
+        }
     }
 
     /// As a panic does: what was under way is dropped wherever it stood.
@@ -113,8 +134,11 @@ impl Parts {
         }
     }
 
-    /// One misfortune after the other, until dropped.
-    pub async fn rage(&mut self, dice: &Dice) {
+    /// One misfortune after the other, until dropped; none in a gentle run.
+    pub async fn rage(&mut self, dice: &Dice, is_gentle: bool) {
+        if is_gentle {
+            return std::future::pending().await;
+        }
         loop {
             tokio::time::sleep(dice.time(BETWEEN)).await;
             match dice.below(4) {

@@ -9,11 +9,13 @@ use std::{
 use futures::StreamExt as _;
 use knarr_store::{Event, EventKind, Revision, Store, WatchBatch, WatchRequest};
 use serde_json::Value;
-use tokio::task::AbortHandle;
+use tokio::{sync::Notify, task::AbortHandle};
 
 use crate::laws;
 
 const PREFIX: &str = "/registry/";
+/// Many times what any run needs: more is somebody who does the same thing for ever.
+const MOST_EVENTS: usize = 10_000;
 
 /// One change of one object.
 #[derive(Clone, Debug)]
@@ -25,8 +27,9 @@ pub struct Entry {
     pub object: Option<Arc<Value>>,
 }
 
-#[derive(Default)]
 pub struct Truth {
+    is_gentle: bool,
+    flooded: Notify,
     state: Mutex<State>,
 }
 
@@ -48,6 +51,10 @@ struct State {
 }
 
 impl Truth {
+    pub fn new(is_gentle: bool) -> Self {
+        Self { is_gentle, flooded: Notify::new(), state: Mutex::default() }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -78,6 +85,13 @@ impl Truth {
             }
         });
         self.state().following = Some(task.abort_handle());
+    }
+
+    /// Waits until more has happened than ever should.
+    pub async fn flooded(&self) {
+        self.flooded.notified().await;
+        let lines = self.lines();
+        self.violated(format!("there is no end to it: {:#?}", &lines[lines.len().saturating_sub(40)..]));
     }
 
     pub fn revision(&self) -> u64 {
@@ -136,14 +150,17 @@ impl Truth {
     fn take(&self, batch: WatchBatch) {
         let mut state = self.state();
         for event in batch.events {
-            state.apply(event);
+            state.apply(event, self.is_gentle);
         }
         state.revision = state.revision.max(batch.revision.0);
+        if state.history.len() > MOST_EVENTS {
+            self.flooded.notify_one();
+        }
     }
 }
 
 impl State {
-    fn apply(&mut self, event: Event) {
+    fn apply(&mut self, event: Event, is_gentle: bool) {
         let Event { kind, kv } = event;
         let revision = kv.mod_revision.0;
         if self.is_begun {
@@ -175,6 +192,11 @@ impl State {
         if self.is_begun {
             let verb = if object.is_some() { "put" } else { "delete" };
             self.lines.push(format!("{revision} {verb} {key} {:016x}", self.digest));
+        }
+        if let Some(object) = object.as_deref().filter(|_| is_gentle && key.starts_with("pods/"))
+            && let Some(broken) = laws::of_neighbours(object, before.as_deref(), &self.objects)
+        {
+            self.violations.push(format!("at revision {revision}: {key}: {broken}"));
         }
         self.history.push(Entry { revision, key, object });
     }

@@ -1,6 +1,6 @@
 //! Somebody with kubectl who does one thing after the other, and does not always wait for what came of the last.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -24,7 +24,7 @@ const PODS: &str = "/api/v1/namespaces/{ns}/pods";
 
 impl User {
     /// Does so many things.
-    pub async fn act(self: Arc<Self>, times: usize) {
+    pub async fn act(&self, times: usize) {
         for namespace in NAMESPACES {
             self.create_namespace(namespace).await;
         }

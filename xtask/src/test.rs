@@ -23,8 +23,7 @@ pub fn run(args: &[String]) -> Result<()> {
             check(cargo().args(["test", "--workspace", "--exclude", "knarr-e2e", "--quiet"]))
         })?;
     }
-    // Only where they are asked for, until the binary is wired.
-    if only == Some("e2e") {
+    if wanted("e2e") {
         let binary = step("release build", release_binary)?;
         step("end-to-end tests", || {
             let mut test = cargo();

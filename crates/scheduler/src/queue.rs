@@ -67,7 +67,9 @@ enum Place {
         since: Instant,
     },
     /// Left when the time has come, never earlier: the API server could not be asked, or would not have it.
-    Failed { until: Instant },
+    Failed {
+        until: Instant,
+    },
     /// Being decided about or bound.
     Taken,
 }

@@ -12,7 +12,7 @@ mod policy;
 #[cfg(test)]
 mod tests;
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
 use knarr_client::{
@@ -41,7 +41,24 @@ struct Controller {
     pods: Informer<Pod>,
     expectations: Expectations,
     written: Written,
-    queue: WorkQueue<ObjectKey>,
+    queue: WorkQueue<Work>,
+}
+
+/// What there is to look at.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Work {
+    Job(ObjectKey),
+    /// A pod that carries the finalizer, and may have no Job any more that would count it.
+    Stray(ObjectKey),
+}
+
+impl fmt::Display for Work {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Work::Job(key) => key.fmt(f),
+            Work::Stray(key) => write!(f, "pod {key}"),
+        }
+    }
 }
 
 pub async fn run(context: Context) {
@@ -62,11 +79,7 @@ pub async fn run(context: Context) {
     let watcher = Arc::downgrade(&controller);
     controller.jobs.on_change_until(queue.cancellation(), move |change| {
         if let Some(controller) = watcher.upgrade() {
-            if change.is_deletion() {
-                controller.expectations.forget(meta::uid(&change.latest().metadata));
-                controller.written.forget(meta::uid(&change.latest().metadata));
-            }
-            controller.queue.add(ObjectKey::of(&**change.latest()));
+            controller.job_changed(change);
         }
     });
     let watcher = Arc::downgrade(&controller);
@@ -75,28 +88,50 @@ pub async fn run(context: Context) {
             controller.pod_changed(change);
         }
     });
-    worker::run(NAME, queue, WORKERS, move |key| {
+    worker::run(NAME, queue, WORKERS, move |work| {
         let controller = controller.clone();
-        async move { controller.reconcile(key).await }
+        async move {
+            match work {
+                Work::Job(key) => controller.reconcile(key).await,
+                Work::Stray(key) => controller.free_stray(key).await,
+            }
+        }
     })
     .await;
 }
 
 impl Controller {
+    fn job_changed(&self, change: &Change<Job>) {
+        let job = change.latest();
+        if change.is_deletion() {
+            let uid = meta::uid(&job.metadata);
+            self.expectations.forget(uid);
+            self.written.forget(uid);
+            let strays = self.pods.by_index(CONTROLLER_INDEX, uid);
+            strays.iter().for_each(|pod| self.queue.add(Work::Stray(ObjectKey::of(&**pod))));
+        } else {
+            self.queue.add(Work::Job(ObjectKey::of(&**job)));
+        }
+    }
+
     fn pod_changed(&self, change: &Change<Pod>) {
         let pod = change.latest();
-        let Some(owner) = meta::controller_of(&pod.metadata).filter(|owner| owner.kind == "Job") else { return };
+        let owner = meta::controller_of(&pod.metadata);
+        if meta::has_finalizer(&pod.metadata, FINALIZER) && self.cached_owner(pod).is_none() {
+            self.queue.add(Work::Stray(ObjectKey::of(&**pod)));
+        }
+        let Some(owner) = owner.filter(|owner| owner.kind == "Job") else { return };
         if change.is_addition() {
             self.expectations.creation_observed(&owner.uid);
         }
         if change.is_deletion() || pods::is_terminating(pod) {
             self.expectations.deletion_observed(&owner.uid, meta::uid(&pod.metadata));
         }
-        self.queue.add(ObjectKey::new(meta::namespace(&pod.metadata), owner.name.clone()));
+        self.queue.add(Work::Job(ObjectKey::new(meta::namespace(&pod.metadata), owner.name.clone())));
     }
 
     async fn reconcile(&self, key: ObjectKey) -> Result<Outcome, Error> {
-        let Some(job) = self.jobs.get(&key.namespace, &key.name) else { return self.free_pods_of_none(&key).await };
+        let Some(job) = self.jobs.get(&key.namespace, &key.name) else { return Ok(Outcome::Done) };
         let spec = job.spec.clone().unwrap_or_default();
         if spec.managed_by.as_deref().is_some_and(|manager| manager != "kubernetes.io/job-controller") {
             return Ok(Outcome::Done);
@@ -171,15 +206,31 @@ impl Controller {
         Ok(look_again.map_or(Outcome::Done, Outcome::After))
     }
 
-    /// The Job is gone: nobody counts its pods any more, and their finalizers must not hold them.
-    async fn free_pods_of_none(&self, key: &ObjectKey) -> Result<Outcome, Error> {
-        for pod in self.pods.in_namespace(&key.namespace) {
-            let owner = meta::controller_of(&pod.metadata);
-            if owner.is_some_and(|owner| owner.kind == "Job" && owner.name == key.name) {
-                self.free(&pod).await?;
+    /// The Job that counts the pod, as far as the cache knows.
+    fn cached_owner(&self, pod: &Pod) -> Option<Arc<Job>> {
+        let owner = meta::controller_of(&pod.metadata).filter(|owner| owner.kind == "Job")?;
+        let job = self.jobs.get(meta::namespace(&pod.metadata), &owner.name)?;
+        (meta::uid(&job.metadata) == owner.uid).then_some(job)
+    }
+
+    /// Takes the finalizer off a pod whose Job is gone, or has let go of it: nobody counts it any more.
+    async fn free_stray(&self, key: ObjectKey) -> Result<Outcome, Error> {
+        let Some(pod) = self.pods.get(&key.namespace, &key.name) else { return Ok(Outcome::Done) };
+        if self.cached_owner(&pod).is_some() {
+            return Ok(Outcome::Done);
+        }
+        if let Some(owner) = meta::controller_of(&pod.metadata) {
+            if owner.kind != "Job" {
+                return Ok(Outcome::Done);
+            }
+            // The cache of Jobs may be behind that of pods; the server knows.
+            let job = call::get::<Job>(&self.context.client, &key.namespace, &owner.name).await;
+            let job = job.map_err(Error::api("looking for a pod's Job"))?;
+            if job.is_some_and(|job| meta::uid(&job.metadata) == owner.uid) {
+                return Ok(Outcome::Done);
             }
         }
-        Ok(Outcome::Done)
+        self.free(&pod).await.map(|()| Outcome::Done)
     }
 
     async fn free(&self, pod: &Pod) -> Result<(), Error> {

@@ -320,3 +320,22 @@ async fn an_approved_request_is_signed() {
         .await;
     assert!(status("bad").await.certificate.is_none());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pods_that_a_job_lets_go_of_are_not_held() {
+    let cluster = start(0).await;
+    cluster
+        .create(json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "left", "namespace": "default"},
+        "spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}}}}))
+        .await;
+    cluster.eventually("the pod", || async { cluster.pods("default").await.len() == 1 }).await;
+    let job = get::<Job>(&cluster, "left").await.unwrap();
+    call::delete(&cluster.client, &job, DeleteParams::orphan()).await.unwrap();
+    cluster
+        .eventually("a pod without owner and finalizer", || async {
+            let pods = cluster.pods("default").await;
+            pods.iter().all(|pod| pod.metadata.finalizers.is_none() && pod.metadata.owner_references.is_none())
+        })
+        .await;
+    assert_eq!(cluster.pods("default").await.len(), 1);
+}
