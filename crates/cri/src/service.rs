@@ -27,6 +27,11 @@ pub trait RuntimeService: Send + Sync + 'static {
         &self,
         request: UpdateContainerResourcesRequest,
     ) -> Result<UpdateContainerResourcesResponse>;
+    /// What a whole sandbox may use, where that changed because its containers' share did.
+    async fn update_pod_sandbox_resources(
+        &self,
+        request: UpdatePodSandboxResourcesRequest,
+    ) -> Result<UpdatePodSandboxResourcesResponse>;
     async fn reopen_container_log(&self, request: ReopenContainerLogRequest) -> Result<ReopenContainerLogResponse>;
     async fn exec_sync(&self, request: ExecSyncRequest) -> Result<ExecSyncResponse>;
 

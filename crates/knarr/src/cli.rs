@@ -64,6 +64,9 @@ pub struct UpArgs {
     /// Import every image archive in this directory at start
     #[arg(long, value_name = "DIR")]
     pub images: Option<PathBuf>,
+    /// Kernel parameters that pods may set beside the safe ones, such as net.core.somaxconn or net.ipv4.*
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    pub allowed_unsafe_sysctls: Vec<String>,
     /// Return once the cluster is ready, and leave it running
     #[arg(long)]
     pub detach: bool,

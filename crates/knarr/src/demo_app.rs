@@ -16,7 +16,8 @@ use tokio::{
 
 use crate::cli::DemoAppArgs;
 
-/// How long new connections are still taken after SIGTERM.
+/// How long new connections are still taken after SIGTERM, unless `LINGER_MS` says otherwise: with 0 it is one of the
+/// many servers that just end.
 const LINGER: Duration = Duration::from_secs(1);
 const CONNECTIONS: usize = 512;
 
@@ -45,11 +46,12 @@ async fn serve(port: u16) -> Result<()> {
     println!("demo {} ({}) listens on port {port}", app.version, app.colour);
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let linger = env::var("LINGER_MS").ok().and_then(|text| text.parse().ok()).map_or(LINGER, Duration::from_millis);
     let slots = Arc::new(Semaphore::new(CONNECTIONS));
     let mut connections = JoinSet::new();
     let stop = async {
         tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-        tokio::time::sleep(LINGER).await;
+        tokio::time::sleep(linger).await;
     };
     tokio::pin!(stop);
     loop {

@@ -17,6 +17,9 @@ pub struct Config {
     pub cluster_dns: Vec<IpAddr>,
     pub cluster_domain: String,
     pub max_pods: u32,
+    /// Kernel parameters of a pod's own namespaces that pods may set although they are not known to be safe; names, or
+    /// beginnings that end in `*`.
+    pub unsafe_sysctls: Vec<String>,
     /// Its client acts as `system:node:NAME`; what the agent watches ends with it.
     pub informers: Informers,
     pub runtime: Arc<dyn RuntimeService>,

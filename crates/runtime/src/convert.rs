@@ -49,6 +49,7 @@ pub fn container_status(container: &Container) -> v1::ContainerStatus {
         log_path: meta.log_path.as_ref().map(|p| p.display().to_string()).unwrap_or_default(),
         resources: config.linux.as_ref().map(|l| v1::ContainerResources { linux: l.resources.clone(), windows: None }),
         user: Some(v1::ContainerUser { linux: Some(user) }),
+        stop_signal: config.stop_signal,
     }
 }
 

@@ -20,6 +20,7 @@ pub mod shim;
 mod spec;
 mod stats;
 mod stream;
+mod weights;
 
 pub use config::Config;
 pub use images::ImageStore;

@@ -5,7 +5,10 @@ use std::{fs, path::Path, time::Duration};
 
 use knarr_cri::{
     CriError, Result,
-    v1::{ContainerConfig, ContainerEventType, ContainerState, NamespaceMode, PodSandboxConfig},
+    v1::{
+        ContainerConfig, ContainerEventType, ContainerState, LinuxContainerResources, NamespaceMode, PodSandboxConfig,
+        Signal,
+    },
 };
 use knarr_os::cgroup::Cgroups;
 
@@ -41,7 +44,7 @@ impl EmbeddedRuntime {
         let cgroup = self.config.cgroup(&parent.unwrap_or_else(|| format!("pod-{id}")));
         let meta = SandboxMeta { id: id.clone(), created_at_ns: now_ns(), ready: false, ips: Vec::new(), cgroup };
         let sandbox = Sandbox { config, meta };
-        sandbox.check_sysctls().map_err(|message| CriError::InvalidArgument { message })?;
+        sandbox.check().map_err(|message| CriError::InvalidArgument { message })?;
         self.state().sandboxes.insert(id.clone(), sandbox.clone());
         match self.make_sandbox(sandbox).await {
             Ok(()) => Ok(id),
@@ -92,6 +95,7 @@ impl EmbeddedRuntime {
         sandbox.meta.ready = true;
         records::save_meta(&record, &sandbox.meta).map_err(convert::io_error("cannot write the sandbox's record"))?;
         self.state().sandboxes.insert(id.clone(), sandbox);
+        self.weigh();
         self.watch(&id).await.map_err(convert::shim_error("sandbox", &id))
     }
 
@@ -116,6 +120,7 @@ impl EmbeddedRuntime {
             sandbox.meta.ready = false;
             let _ = records::save_meta(&self.config.sandbox_dir(id), &sandbox.meta);
             self.state().sandboxes.insert(id.to_owned(), sandbox.clone());
+            self.weigh();
         }
         if sandbox.has_own_network() {
             self.config.network.del(&sandbox.network_request(&self.config)).await?;
@@ -128,6 +133,23 @@ impl EmbeddedRuntime {
         }
         shim::leave_sandbox(&sandbox.shim_spec(&self.config)).map_err(convert::os_error)?;
         end_cgroup(&self.cgroups, &sandbox.meta.cgroup).await.map_err(convert::os_error)
+    }
+
+    /// Changes what a whole sandbox may use.
+    pub(crate) fn resize_sandbox(&self, id: &str, resources: &LinuxContainerResources) -> Result<()> {
+        let cgroup = {
+            let mut state = self.state();
+            let missing = || CriError::NotFound { what: "sandbox", id: id.to_owned() };
+            let sandbox = state.sandboxes.get_mut(id).ok_or_else(missing)?;
+            let linux = sandbox.config.linux.get_or_insert_default();
+            linux.resources = Some(resources.clone());
+            records::save(&self.config.sandbox_dir(id), &sandbox.config, &sandbox.meta)
+                .map_err(convert::io_error("cannot write the sandbox's record"))?;
+            sandbox.meta.cgroup.clone()
+        };
+        let refused = self.cgroups.update(&cgroup, &spec::resources(resources)).into_iter().next();
+        self.weigh();
+        refused.map_or(Ok(()), |refused| Err(convert::os_error(refused)))
     }
 
     pub(crate) async fn remove_sandbox(&self, id: &str) -> Result<()> {
@@ -189,7 +211,7 @@ impl EmbeddedRuntime {
             pid: 0,
             identity: Identity::default(),
             cgroup: spec.cgroup.clone(),
-            stop_signal: signal_number(&image.config.stop_signal).unwrap_or(SIGTERM),
+            stop_signal: stop_signal(&config, &image.config.stop_signal),
             log_path: spec.log_path.clone(),
         };
         let prepare = || -> std::io::Result<()> {
@@ -355,6 +377,13 @@ pub(crate) async fn end_cgroup(cgroups: &Cgroups, path: &Path) -> knarr_os::Resu
     }
 }
 
+/// The signal that asks a container to end: the pod's choice, then the image's.
+fn stop_signal(config: &ContainerConfig, image: &str) -> i32 {
+    let own = config.stop_signal();
+    let own = if own == Signal::RuntimeDefault { None } else { signal_number(own.as_str_name()) };
+    own.or_else(|| signal_number(image)).unwrap_or(SIGTERM)
+}
+
 /// A signal as images name it: `SIGQUIT`, `QUIT` or `3`.
 fn signal_number(name: &str) -> Option<i32> {
     const NAMES: [&str; 31] = [
@@ -364,9 +393,20 @@ fn signal_number(name: &str) -> Option<i32> {
     ];
     let upper = name.trim().to_ascii_uppercase();
     let short = upper.strip_prefix("SIG").unwrap_or(&upper);
-    if let Some(offset) = short.strip_prefix("RTMIN+").and_then(|n| n.parse::<i32>().ok()) {
-        return Some(34 + offset);
+    // The realtime signals reach from 34 to 64; CRI spells the signs out.
+    let short = &short.replace("PLUS", "+").replace("MINUS", "-");
+    for (edge, number) in [("RTMIN", 34), ("RTMAX", 64)] {
+        if let Some(offset) = short.strip_prefix(edge) {
+            let offset = if offset.is_empty() { Some(0) } else { offset.parse::<i32>().ok() };
+            return offset.map(|offset| number + offset).filter(|n| (34..=64).contains(n));
+        }
     }
+    let short = match short.as_str() {
+        "CLD" => "CHLD",
+        "IOT" => "ABRT",
+        "POLL" => "IO",
+        other => other,
+    };
     let by_name = NAMES.iter().position(|n| *n == short).map(|at| at as i32 + 1);
     by_name.or_else(|| short.parse().ok()).filter(|n| (1..=64).contains(n))
 }
@@ -382,6 +422,11 @@ mod tests {
             ("quit", Some(3)),
             ("9", Some(9)),
             ("SIGRTMIN+3", Some(37)),
+            ("SIGRTMINPLUS15", Some(49)),
+            ("SIGRTMAXMINUS1", Some(63)),
+            ("SIGRTMAX", Some(64)),
+            ("SIGRTMIN+40", None),
+            ("SIGPOLL", Some(29)),
             ("", None),
             ("SIGNOPE", None),
             ("65", None),

@@ -55,6 +55,8 @@ pub struct EmbeddedRuntime {
     this: Weak<Self>,
     state: Mutex<State>,
     events: broadcast::Sender<ContainerEventResponse>,
+    /// The CPU shares that groups above the sandboxes were given last.
+    weights: Mutex<BTreeMap<PathBuf, u64>>,
 }
 
 /// All that is known; locked for moments only, never across a wait.
@@ -103,15 +105,21 @@ impl EmbeddedRuntime {
             this: this.clone(),
             state: Mutex::new(state),
             events: broadcast::Sender::new(EVENTS_KEPT),
+            weights: Mutex::default(),
         });
         for id in ids {
             runtime.adopt(&id).await;
         }
+        runtime.weigh();
         Ok(runtime)
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn weights(&self) -> MutexGuard<'_, BTreeMap<PathBuf, u64>> {
+        self.weights.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Does work to its end even if the caller stops waiting for it: a half-made container would be no one's.

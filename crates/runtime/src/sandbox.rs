@@ -64,8 +64,19 @@ impl Sandbox {
         chosen.chars().take(63).collect()
     }
 
+    /// Refuses what this runtime cannot make, before anything of it is made.
+    pub fn check(&self) -> Result<(), String> {
+        let own_users = self.namespaces().userns_options.is_some_and(|users| users.mode() == NamespaceMode::Pod);
+        if own_users {
+            return Err(
+                "user namespaces are asked for, which this runtime cannot make yet: leave hostUsers unset".to_owned()
+            );
+        }
+        self.check_sysctls()
+    }
+
     /// Refuses kernel parameters that would change the host and not the pod alone.
-    pub fn check_sysctls(&self) -> Result<(), String> {
+    fn check_sysctls(&self) -> Result<(), String> {
         let namespaces = self.namespaces();
         let (own_net, own_ipc) = (self.has_own_network(), namespaces.ipc() != NamespaceMode::Node);
         let sysctls = self.config.linux.as_ref().map(|l| l.sysctls.clone()).unwrap_or_default();

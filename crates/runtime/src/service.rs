@@ -171,6 +171,14 @@ impl RuntimeService for EmbeddedRuntime {
         }
     }
 
+    async fn update_pod_sandbox_resources(
+        &self,
+        request: UpdatePodSandboxResourcesRequest,
+    ) -> Result<UpdatePodSandboxResourcesResponse> {
+        self.resize_sandbox(&request.pod_sandbox_id, &required(request.resources, "resources")?)?;
+        Ok(UpdatePodSandboxResourcesResponse {})
+    }
+
     async fn reopen_container_log(&self, request: ReopenContainerLogRequest) -> Result<ReopenContainerLogResponse> {
         let id = request.container_id;
         let (sandbox, _) = self.running(&id)?;

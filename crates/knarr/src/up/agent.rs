@@ -69,6 +69,7 @@ pub async fn start(config: &Config, server: &Server, progress: &Progress, stop: 
         cluster_dns: vec![CLUSTER_DNS.into()],
         cluster_domain: CLUSTER_DOMAIN.into(),
         max_pods: MAX_PODS,
+        unsafe_sysctls: config.unsafe_sysctls.clone(),
         informers: kubelet,
         runtime: runtime.clone(),
         images: runtime.clone(),

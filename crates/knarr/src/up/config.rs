@@ -27,11 +27,13 @@ pub struct Config {
     /// Where the context is merged into; `None` where there is no home to find one in.
     pub kubeconfig: Option<PathBuf>,
     pub images: Option<PathBuf>,
+    pub unsafe_sysctls: Vec<String>,
 }
 
 impl Config {
     pub fn new(args: UpArgs) -> Result<Self> {
-        let UpArgs { data, kubeconfig, port, node_port, node_name, node_ip, images, detach: _ } = args;
+        let UpArgs { data, kubeconfig, port, node_port, node_name, node_ip, images, allowed_unsafe_sysctls, detach: _ } =
+            args;
         if let Some(dir) = &images
             && !dir.is_dir()
         {
@@ -53,6 +55,7 @@ impl Config {
             node_port,
             kubeconfig: kubeconfig.or_else(crate::kubeconfig::default_path),
             images,
+            unsafe_sysctls: allowed_unsafe_sysctls,
         })
     }
 

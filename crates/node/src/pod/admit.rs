@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use k8s_openapi::api::core::v1::{NodeSelectorRequirement, NodeSelectorTerm, Pod};
 
-use super::{qos::pod_request_milli, status::Verdict};
+use super::{qos::pod_request_milli, refuse, status::Verdict};
 
 /// What the pods that were taken ask for, by UID.
 #[derive(Debug, Default)]
@@ -39,6 +39,7 @@ pub struct Offer<'a> {
     pub pods: u32,
     pub node_name: &'a str,
     pub labels: &'a BTreeMap<String, String>,
+    pub unsafe_sysctls: &'a [String],
 }
 
 impl Admitted {
@@ -47,6 +48,7 @@ impl Admitted {
         let uid = pod.metadata.uid.clone().unwrap_or_default();
         let request = Request::of(pod);
         if !runs_already {
+            refuse::check(pod, offer.unsafe_sysctls)?;
             self.check(&uid, request, pod, offer)?;
         }
         self.pods.insert(uid, request);

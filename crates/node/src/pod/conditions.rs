@@ -5,7 +5,10 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::Time,
 };
 
-use super::{containers::Role, status::Input};
+use super::{
+    containers::Role,
+    status::{EVICTED, Input},
+};
 
 struct Finding {
     kind: &'static str,
@@ -35,7 +38,12 @@ pub fn build(input: &Input<'_>, status: &PodStatus, old: &[PodCondition]) -> Vec
         containers,
         Finding::holds("PodScheduled"),
     ];
-    findings.into_iter().map(|finding| condition(input, finding, old)).collect()
+    let evicted = input.verdict.filter(|verdict| verdict.reason == EVICTED).map(|verdict| Finding {
+        reason: Some("TerminationByKubelet".to_owned()),
+        message: Some(verdict.message.clone()),
+        ..Finding::holds("DisruptionTarget")
+    });
+    findings.into_iter().chain(evicted).map(|finding| condition(input, finding, old)).collect()
 }
 
 fn condition(input: &Input<'_>, finding: Finding, old: &[PodCondition]) -> PodCondition {

@@ -33,6 +33,8 @@ pub struct Context {
     pub allocatable: Allocatable,
     pub memory_capacity: u64,
     pub max_pods: u32,
+    /// Kernel parameters that pods may set beside the safe ones.
+    pub unsafe_sysctls: Vec<String>,
     pub clock: Clock,
     pub admitted: Mutex<Admitted>,
     /// How many images are pulled at once.

@@ -2,10 +2,10 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use k8s_openapi::api::core::v1::{Pod, PodSpec};
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use knarr_cri::v1::{
     ContainerConfig, ContainerMetadata, DnsConfig, ImageSpec, KeyValue, LinuxContainerConfig, LinuxContainerResources,
-    LinuxPodSandboxConfig, Mount, PodSandboxConfig, PodSandboxMetadata, PortMapping, Protocol,
+    LinuxPodSandboxConfig, Mount, PodSandboxConfig, PodSandboxMetadata, PortMapping, Protocol, Signal,
 };
 
 use super::{containers::Entry, expand::expand, labels, qos, security};
@@ -62,7 +62,7 @@ pub fn sandbox(pod: &Pod, spec: &PodSpec, attempt: u32, around: &Surroundings<'_
 }
 
 /// The limits of the whole pod, where every container has one.
-fn sandbox_resources(pod: &Pod, spec: &PodSpec) -> LinuxContainerResources {
+pub fn sandbox_resources(pod: &Pod, spec: &PodSpec) -> LinuxContainerResources {
     const PERIOD_US: i64 = 100_000;
     let whole = spec.resources.as_ref().and_then(|resources| resources.limits.as_ref());
     let total = |resource: &str, amount: fn(Option<&_>, &str) -> i64| -> i64 {
@@ -114,6 +114,13 @@ fn port_mappings(spec: &PodSpec) -> Vec<PortMapping> {
             host_ip: port.host_ip.clone().unwrap_or_default(),
         })
         .collect()
+}
+
+/// `lifecycle.stopSignal`, whose names CRI has without signs.
+fn stop_signal(container: &Container) -> Signal {
+    let name = container.lifecycle.as_ref().and_then(|lifecycle| lifecycle.stop_signal.as_deref());
+    let name = name.map(|name| name.replace('+', "PLUS").replace('-', "MINUS"));
+    name.and_then(|name| Signal::from_str_name(&name)).unwrap_or(Signal::RuntimeDefault)
 }
 
 /// Everything about one container that had to be looked up.
@@ -170,6 +177,7 @@ pub fn container(
         stdin: own.stdin == Some(true),
         stdin_once: own.stdin_once == Some(true),
         tty: own.tty == Some(true),
+        stop_signal: stop_signal(own) as i32,
         linux: Some(LinuxContainerConfig {
             resources: Some(qos::container_resources(pod, own, memory_capacity)),
             security_context: Some(security::container(spec, entry, image, target_id)?),

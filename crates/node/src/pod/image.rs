@@ -112,6 +112,7 @@ impl Worker {
                     }
                     (None, _) => {
                         self.event(name, false, "Pulling", format!("Pulling image {:?}", entry.image()));
+                        self.tell_missing_secrets(snapshot);
                         self.spawn_pull(&entry, image, credentials_for(entry.image(), &self.pod, snapshot));
                         ImageState::Pulling
                     }
@@ -124,6 +125,20 @@ impl Worker {
         }
         track.image = state;
         Ok(())
+    }
+
+    /// A pull goes on without a secret that is not there, but it will hardly work.
+    fn tell_missing_secrets(&self, snapshot: &Snapshot) {
+        let named = self.spec().into_iter().flat_map(|spec| spec.image_pull_secrets.iter().flatten());
+        let missing: Vec<_> =
+            named.map(|secret| &*secret.name).filter(|name| snapshot.secret(name).is_none()).collect();
+        if !missing.is_empty() {
+            let message = format!(
+                "Unable to retrieve some image pull secrets ({}); attempting to pull the image may not succeed.",
+                missing.join(", ")
+            );
+            self.ctx.warning(&self.pod, "FailedToRetrieveImagePullSecret", message);
+        }
     }
 
     async fn find_image(&self, image: &str) -> Result<Option<Image>, CriError> {
@@ -154,7 +169,13 @@ impl Worker {
                     Pulled::Ok { reference }
                 }
                 Err(error) => {
-                    let message = format!("failed to pull and unpack image {image:?}: {error}");
+                    let cause = match &error {
+                        CriError::NotFound { .. } => {
+                            format!("failed to resolve reference {image:?}: {image}: not found")
+                        }
+                        other => other.to_string(),
+                    };
+                    let message = format!("failed to pull and unpack image {image:?}: {cause}");
                     let kind = knarr_client::events::EventType::Warning;
                     ctx.container_event(
                         &pod,

@@ -72,11 +72,11 @@ impl Worker {
         if acted {
             return Ok(Next::Again);
         }
-        self.resize_containers().await;
+        self.resize().await;
         self.clear_stale_sandboxes().await?;
         self.tend_probes();
         self.publish();
-        let due = self.volumes_due.into_iter().chain(wake).min();
+        let due = self.volumes_due.into_iter().chain(wake).chain(self.tend_storage(now)).min();
         Ok(Next::Wait(due.unwrap_or(now + FAR)))
     }
 

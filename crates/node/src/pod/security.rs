@@ -3,7 +3,8 @@
 use k8s_openapi::api::core::v1::{Capabilities, PodSecurityContext, PodSpec, SeccompProfile, SecurityContext};
 use knarr_cri::v1::{
     Capability, Image, Int64Value, LinuxContainerSecurityContext, LinuxSandboxSecurityContext, NamespaceMode,
-    NamespaceOption, SeLinuxOption, SecurityProfile, SupplementalGroupsPolicy, security_profile::ProfileType,
+    NamespaceOption, SeLinuxOption, SecurityProfile, SupplementalGroupsPolicy, UserNamespace,
+    security_profile::ProfileType,
 };
 
 use super::containers::{Entry, Role};
@@ -132,7 +133,8 @@ fn namespaces(spec: &PodSpec, container: Option<(&Entry, Option<&str>)>) -> Name
         ipc: node_or(spec.host_ipc, NamespaceMode::Pod) as i32,
         pid: pid as i32,
         target_id: if pid == NamespaceMode::Target { target.unwrap_or_default().to_owned() } else { String::new() },
-        userns_options: None,
+        userns_options: (spec.host_users == Some(false))
+            .then(|| UserNamespace { mode: NamespaceMode::Pod as i32, ..UserNamespace::default() }),
     }
 }
 

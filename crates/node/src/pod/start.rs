@@ -3,6 +3,7 @@
 use std::{io, path::Path, time::Duration};
 
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::PodSpec;
 use knarr_client::events::EventType;
 use knarr_cri::{
     CriError,
@@ -26,7 +27,7 @@ use crate::volume;
 /// A postStart hook has no deadline of its own; this bounds the task that waits for it.
 const POST_START_LIMIT: Duration = Duration::from_secs(3600);
 
-/// Why a container was not started, in the terms of its `waiting` state.
+/// Why a container or sandbox was not started, in the terms of a container's `waiting` state or of an event.
 struct NotStarted {
     reason: &'static str,
     message: String,
@@ -49,18 +50,15 @@ impl Worker {
             let request = StopPodSandboxRequest { pod_sandbox_id: old.id.clone() };
             self.ctx.runtime.stop_pod_sandbox(request).await?;
         }
-        let Some(config) = self.sandbox_config(attempt).await else { return Ok(()) };
-        let handler = self.spec().and_then(|spec| spec.runtime_class_name.clone()).unwrap_or_default();
-        let request = RunPodSandboxRequest { config: Some(config), runtime_handler: handler };
-        match self.ctx.runtime.run_pod_sandbox(request).await {
-            Ok(response) => {
-                self.ctx.owners().insert(response.pod_sandbox_id, self.uid.clone());
+        match self.try_sandbox(attempt).await {
+            Ok(id) => {
+                self.sandbox_given = self.spec().map(|spec| (id.clone(), cri::sandbox_resources(&self.pod, spec)));
+                self.ctx.owners().insert(id, self.uid.clone());
                 self.sandbox_failed = None;
             }
-            Err(error) => {
+            Err(NotStarted { reason, message }) => {
                 let now = self.ctx.now();
-                let message = format!("Failed to create pod sandbox: {error}");
-                self.ctx.warning(&self.pod, "FailedCreatePodSandBox", message);
+                self.ctx.warning(&self.pod, reason, message);
                 self.sandbox_backoff.advance(now, now);
                 self.sandbox_failed = Some(now);
             }
@@ -68,10 +66,28 @@ impl Worker {
         Ok(())
     }
 
+    /// Makes a sandbox; the error is the event's.
+    async fn try_sandbox(&self, attempt: u32) -> Result<String, NotStarted> {
+        let failed = |error: String| NotStarted {
+            reason: "FailedCreatePodSandBox",
+            message: format!("Failed to create pod sandbox: {error}"),
+        };
+        let spec = self.spec().ok_or_else(|| failed("the pod has no spec".to_owned()))?;
+        if spec.resource_claims.as_ref().is_some_and(|claims| !claims.is_empty()) {
+            // Without its devices a container would run, and fail in ways nobody understands.
+            let message = "Failed to prepare dynamic resources: this node has no drivers for resource claims";
+            return Err(NotStarted { reason: "FailedPrepareDynamicResources", message: message.to_owned() });
+        }
+        let config = self.sandbox_config(spec, attempt).await.map_err(|error| failed(error.to_string()))?;
+        let handler = spec.runtime_class_name.clone().unwrap_or_default();
+        let request = RunPodSandboxRequest { config: Some(config), runtime_handler: handler };
+        let response = self.ctx.runtime.run_pod_sandbox(request).await.map_err(|error| failed(error.to_string()))?;
+        Ok(response.pod_sandbox_id)
+    }
+
     /// The sandbox as it is asked for; also part of each container's request.
-    async fn sandbox_config(&self, attempt: u32) -> Option<PodSandboxConfig> {
-        let spec = self.spec()?;
-        let (hostname, _) = hosts::hostname(&self.pod, &self.ctx.node_name, &self.ctx.cluster_domain);
+    async fn sandbox_config(&self, spec: &PodSpec, attempt: u32) -> Result<PodSandboxConfig, hosts::TooLong> {
+        let names = hosts::names(&self.pod, &self.ctx.node_name, &self.ctx.cluster_domain);
         let host = tokio::fs::read_to_string("/etc/resolv.conf").await.unwrap_or_default();
         let cluster = dns::ClusterDns { servers: &self.ctx.cluster_dns, domain: &self.ctx.cluster_domain };
         let log_directory = self.ctx.log_folder(&self.pod);
@@ -79,11 +95,11 @@ impl Worker {
             tracing::warn!(path = %log_directory.display(), %error, "no folder for this pod's logs");
         }
         let around = cri::Surroundings {
-            hostname: &hostname,
+            hostname: names.kernel()?,
             dns: dns::config(&self.pod, &cluster, &host),
             log_directory: &log_directory,
         };
-        Some(cri::sandbox(&self.pod, spec, attempt, &around))
+        Ok(cri::sandbox(&self.pod, spec, attempt, &around))
     }
 
     /// Makes and starts one container; a failure is kept in its track and told by an event.
@@ -175,7 +191,7 @@ impl Worker {
         let request = CreateContainerRequest {
             pod_sandbox_id: sandbox.id,
             config: Some(config),
-            sandbox_config: self.sandbox_config(sandbox.attempt).await,
+            sandbox_config: self.sandbox_config(spec, sandbox.attempt).await.ok(),
         };
         let runtime = &self.ctx.runtime;
         let id = runtime.create_container(request).await.map_err(|error| create_error(error.to_string()))?.container_id;
@@ -200,7 +216,7 @@ impl Worker {
         ips: &[String],
     ) -> io::Result<Vec<Mount>> {
         let (pod, dir, env) = (self.pod.clone(), self.volumes.dir().to_owned(), env.to_vec());
-        let (name, full) = hosts::hostname(&pod, &self.ctx.node_name, &self.ctx.cluster_domain);
+        let names = hosts::names(&pod, &self.ctx.node_name, &self.ctx.cluster_domain);
         let (entry, ips) = (entry.clone(), ips.to_vec());
         let blocking = tokio::task::spawn_blocking(move || -> io::Result<Vec<Mount>> {
             let mut mounts = volume::container_mounts(&pod, &entry, &dir, &env).map_err(io::Error::other)?;
@@ -209,7 +225,7 @@ impl Worker {
                 let path = dir.join("etc-hosts");
                 let host = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
                 std::fs::create_dir_all(&dir)?;
-                std::fs::write(&path, hosts::file(&pod, &ips, &name, full.as_deref(), &host))?;
+                std::fs::write(&path, hosts::file(&pod, &ips, &names, &host))?;
                 mounts.push(bind("/etc/hosts", &path));
             }
             let last_words = entry.spec.termination_message_path.as_deref().unwrap_or("/dev/termination-log");

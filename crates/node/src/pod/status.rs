@@ -21,6 +21,9 @@ use super::{
     track::Track,
 };
 
+/// The reason of a pod that was ended for what it took of its node.
+pub const EVICTED: &str = "Evicted";
+
 /// Why the agent itself ended a pod or refused it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {

@@ -1,10 +1,10 @@
 //! Ending: a single container that is unhealthy, or the whole pod, gracefully and in order; then taking down
 //! what is left.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use jiff::SignedDuration;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, Service};
 use knarr_client::errors;
 use knarr_cri::{
     CriError,
@@ -18,11 +18,17 @@ use super::{
     hooks,
     observe::Instance,
     plan::Kill,
+    status::EVICTED,
     worker::{Next, Report, State, Worker},
 };
 
 /// A process gets this long between SIGTERM and SIGKILL even where its preStop hook used all the time.
 const LEAST_GRACE: SignedDuration = SignedDuration::from_secs(2);
+/// Between a pod's leaving its Services and SIGTERM. A proxy hears of a deletion as soon as the node does and follows
+/// within milliseconds; a server that ends at once would otherwise break the connections made meanwhile.
+const DRAIN: SignedDuration = SignedDuration::from_millis(100);
+/// What an evicted pod gets instead of its own grace period: its node cannot wait.
+const EVICTION_GRACE: SignedDuration = SignedDuration::from_secs(1);
 const DELETE_RETRY: SignedDuration = SignedDuration::from_secs(1);
 const STILL_THERE: SignedDuration = SignedDuration::from_secs(10);
 
@@ -63,7 +69,7 @@ impl Worker {
         let field = entry.map(super::context::field_path).unwrap_or_default();
         let ip = self.pod_ips().first().cloned().unwrap_or_default();
         let (ctx, pod, reports) = (self.ctx.clone(), self.pod.clone(), self.reports.clone());
-        let (name, id) = (run.name.clone(), run.id.clone());
+        let (name, id, drained_at) = (run.name.clone(), run.id.clone(), self.drained_at);
         let task = tokio::spawn(async move {
             let until = ctx.now() + grace;
             if let Some(handler) = handler.filter(|_| grace.is_positive()) {
@@ -81,6 +87,10 @@ impl Worker {
                     let kind = knarr_client::events::EventType::Warning;
                     ctx.container_event(&pod, &field, kind, "FailedPreStopHook", "PreStopHook failed".to_owned());
                 }
+            }
+            if let Some(at) = drained_at.filter(|_| grace.is_positive()) {
+                let pause = at.duration_since(ctx.now()).max(SignedDuration::ZERO);
+                tokio::time::sleep(Duration::try_from(pause).unwrap_or_default()).await;
             }
             let mut left =
                 until.duration_since(ctx.now()).max(if grace.is_zero() { SignedDuration::ZERO } else { LEAST_GRACE });
@@ -103,6 +113,9 @@ impl Worker {
 
     /// How long the pod has to end.
     fn grace(&self) -> SignedDuration {
+        if self.verdict.as_ref().is_some_and(|verdict| verdict.reason == EVICTED) {
+            return EVICTION_GRACE;
+        }
         let spec = self.spec().and_then(|spec| spec.termination_grace_period_seconds);
         let deletion = self.pod.metadata.deletion_grace_period_seconds.filter(|_| self.deleted());
         let seconds = deletion.or(spec).unwrap_or(30);
@@ -126,7 +139,10 @@ impl Worker {
                 self.tracks.values_mut().for_each(|track| track.killing = None);
             }
             Some(_) => {}
-            None => self.stop_by = Some(by),
+            None => {
+                self.stop_by = Some(by);
+                self.drained_at = self.takes_traffic().then(|| now + DRAIN);
+            }
         }
         let left = self.stop_by.map_or(SignedDuration::ZERO, |by| by.duration_since(now)).max(SignedDuration::ZERO);
         let running: Vec<Instance> = self.observed.running().cloned().collect();
@@ -144,6 +160,23 @@ impl Worker {
         self.tend_probes();
         self.publish();
         Ok(Next::Wait(now + left.max(SignedDuration::from_secs(1)) + LEAST_GRACE))
+    }
+
+    /// Whether a Service may have sent connections here until a moment ago.
+    fn takes_traffic(&self) -> bool {
+        let status = self.last_status.as_ref().or(self.pod.status.as_ref());
+        let conditions = status.and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+        let ready = conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True");
+        let none = BTreeMap::new();
+        let labels = self.pod.metadata.labels.as_ref().unwrap_or(&none);
+        let selects = |service: &Service| {
+            let selector = service.spec.as_ref().and_then(|spec| spec.selector.as_ref());
+            let chosen = selector.is_some_and(|selector| {
+                !selector.is_empty() && selector.iter().all(|(key, value)| labels.get(key) == Some(value))
+            });
+            chosen && service.metadata.namespace == self.pod.metadata.namespace
+        };
+        ready && self.ctx.services.list().iter().any(|service| selects(service))
     }
 
     fn next_to_stop(&self, running: &[Instance]) -> Vec<Instance> {

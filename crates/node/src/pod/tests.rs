@@ -2,3 +2,4 @@
 
 mod lives;
 mod plans;
+mod wishes;

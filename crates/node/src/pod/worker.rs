@@ -10,7 +10,7 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Pod, PodSpec, PodStatus};
-use knarr_cri::CriError;
+use knarr_cri::{CriError, v1::LinuxContainerResources};
 use tokio::sync::{Notify, mpsc};
 
 use super::{
@@ -92,9 +92,23 @@ pub(super) enum Next {
 
 /// What a task of the worker's says when it is through.
 pub(super) enum Report {
-    Pulled { name: String, result: Pulled },
-    PostStart { name: String, id: String, result: Result<(), String> },
-    Stopped { name: String, id: String },
+    Pulled {
+        name: String,
+        result: Pulled,
+    },
+    PostStart {
+        name: String,
+        id: String,
+        result: Result<(), String>,
+    },
+    Stopped {
+        name: String,
+        id: String,
+    },
+    /// The pod takes more of the disk than it may.
+    Evicted {
+        message: String,
+    },
 }
 
 pub struct Worker {
@@ -128,8 +142,14 @@ pub struct Worker {
     pub(super) messages: HashMap<String, String>,
     pub(super) sandbox_backoff: Backoff,
     pub(super) sandbox_failed: Option<Timestamp>,
+    /// What which sandbox was told to allow last.
+    pub(super) sandbox_given: Option<(String, LinuxContainerResources)>,
+    /// When the disk is looked at next, where the pod has limits of it.
+    pub(super) storage_due: Option<Timestamp>,
     /// When the pod's containers have to be gone.
     pub(super) stop_by: Option<Timestamp>,
+    /// Before this moment no process is asked to end: new connections may still be on their way to it.
+    pub(super) drained_at: Option<Timestamp>,
     pub(super) stopping: HashMap<String, tokio::task::AbortHandle>,
     pub(super) announced: HashSet<String>,
 }
@@ -163,7 +183,10 @@ impl Worker {
             messages: HashMap::new(),
             sandbox_backoff: Backoff::default(),
             sandbox_failed: None,
+            sandbox_given: None,
+            storage_due: None,
             stop_by: None,
+            drained_at: None,
             stopping: HashMap::new(),
             announced: HashSet::new(),
             ctx,
@@ -260,6 +283,7 @@ impl Worker {
                 };
                 self.track(&name).post_start = after;
             }
+            Report::Evicted { message } => self.evict(message),
             Report::Stopped { name, id } => {
                 self.stopping.remove(&id);
                 let track = self.tracks.entry(name).or_default();
@@ -305,12 +329,14 @@ impl Worker {
             pods: self.ctx.max_pods,
             node_name: &self.ctx.node_name,
             labels,
+            unsafe_sysctls: &self.ctx.unsafe_sysctls,
         };
         let answer = self.ctx.admitted().admit(&self.pod, &offer, runs_already);
         match answer {
             Ok(()) => self.state = State::Running,
             Err(verdict) => {
-                self.ctx.warning(&self.pod, &verdict.reason, verdict.message.clone());
+                let message = verdict.message.trim_start_matches("Pod was rejected: ").to_owned();
+                self.ctx.warning(&self.pod, &verdict.reason, message);
                 self.verdict = Some(verdict);
                 self.over = true;
                 self.state = State::Ended;

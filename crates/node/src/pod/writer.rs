@@ -139,6 +139,7 @@ fn difference(uid: &str, known: &PodStatus, wanted: &PodStatus) -> Option<Value>
                 if list.is_empty() {
                     continue;
                 }
+                list.iter_mut().for_each(|condition| take_back(condition, old));
             }
             // These merge by address, and an address that went away has to go.
             ("podIPs" | "hostIPs", Some(list)) if known.contains_key(field) => list.push(json!({"$patch": "replace"})),
@@ -153,6 +154,16 @@ fn difference(uid: &str, known: &PodStatus, wanted: &PodStatus) -> Option<Value>
         }
     }
     (!patch.is_empty()).then(|| json!({"metadata": {"uid": uid}, "status": patch}))
+}
+
+/// What a condition said before and says no more, such as why it did not hold, has to be taken back by name: a merge
+/// keeps what it is not told of.
+fn take_back(condition: &mut Value, old: Option<&Vec<Value>>) {
+    let before = old.into_iter().flatten().find(|before| before["type"] == condition["type"]);
+    let (Some(before), Some(fields)) = (before.and_then(Value::as_object), condition.as_object_mut()) else { return };
+    for field in before.keys() {
+        fields.entry(field).or_insert(Value::Null);
+    }
 }
 
 #[cfg(test)]
@@ -181,6 +192,11 @@ mod tests {
                 json!({"conditions": [{"type": "mine", "status": "True"}, {"type": "Ready", "status": "True"}]}),
                 json!({"conditions": [{"type": "Ready", "status": "True"}]}),
                 Value::Null,
+            ),
+            (
+                json!({"conditions": [{"type": "Ready", "status": "False", "reason": "R", "message": "why not"}]}),
+                json!({"conditions": [{"type": "Ready", "status": "True"}]}),
+                json!({"conditions": [{"type": "Ready", "status": "True", "reason": null, "message": null}]}),
             ),
             (json!({"reason": "Evicted"}), json!({}), json!({"reason": null})),
             (

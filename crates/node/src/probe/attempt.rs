@@ -60,6 +60,7 @@ impl Target {
 
     async fn exec(&self, cmd: Vec<String>, timeout: Duration) -> Outcome {
         let seconds = i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX);
+        let shown = cmd.join(" ");
         let request = ExecSyncRequest { container_id: self.container_id.clone(), cmd, timeout: seconds };
         // The runtime keeps the time; a second more is for one that does not.
         match tokio::time::timeout(timeout + Duration::from_secs(1), self.runtime.exec_sync(request)).await {
@@ -69,11 +70,9 @@ impl Target {
                 output.extend_from_slice(&response.stderr);
                 Outcome::Failure(String::from_utf8_lossy(&output).into_owned())
             }
-            Ok(Err(CriError::DeadlineExceeded { .. })) | Err(_) => Outcome::Failure(format!(
-                "command timed out: {:?} timed out after {}s",
-                self.container_id,
-                timeout.as_secs()
-            )),
+            Ok(Err(CriError::DeadlineExceeded { .. })) | Err(_) => {
+                Outcome::Failure(format!("command timed out: {shown:?} timed out after {}s", timeout.as_secs()))
+            }
             Ok(Err(error)) => Outcome::Unknown(error.to_string()),
         }
     }

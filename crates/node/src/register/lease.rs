@@ -39,12 +39,7 @@ pub async fn run(client: kube::Client, node_name: String, node: Informer<Node>, 
 
 async fn renew(api: &Api<Lease>, name: &str, node: &Informer<Node>, clock: &Clock) -> Result<(), kube::Error> {
     let now = MicroTime(clock.now());
-    let patch = json!({"spec": {"holderIdentity": name, "renewTime": now, "leaseDurationSeconds": DURATION_SECONDS}});
-    match api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await {
-        Ok(_) => return Ok(()),
-        Err(error) if errors::is_not_found(&error) => {}
-        Err(error) => return Err(error),
-    }
+    // The owner comes with every renewal: at the first one the node may not be known yet.
     let owner = node.get("", name).map(|node| OwnerReference {
         api_version: "v1".to_owned(),
         kind: "Node".to_owned(),
@@ -52,11 +47,22 @@ async fn renew(api: &Api<Lease>, name: &str, node: &Informer<Node>, clock: &Cloc
         uid: node.metadata.uid.clone().unwrap_or_default(),
         ..OwnerReference::default()
     });
+    let owners = owner.map(|owner| vec![owner]);
+    let mut patch =
+        json!({"spec": {"holderIdentity": name, "renewTime": now, "leaseDurationSeconds": DURATION_SECONDS}});
+    if let Some(owners) = &owners {
+        patch["metadata"] = json!({"ownerReferences": owners});
+    }
+    match api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await {
+        Ok(_) => return Ok(()),
+        Err(error) if errors::is_not_found(&error) => {}
+        Err(error) => return Err(error),
+    }
     let lease = Lease {
         metadata: ObjectMeta {
             name: Some(name.to_owned()),
             namespace: Some(NAMESPACE.to_owned()),
-            owner_references: owner.map(|owner| vec![owner]),
+            owner_references: owners,
             ..ObjectMeta::default()
         },
         spec: Some(LeaseSpec {

@@ -19,6 +19,7 @@ use serde_json::json;
 
 pub use lease::run as heartbeat;
 pub use machine::Machine;
+use object::Standing;
 pub use object::allocatable;
 
 const LOOK: Duration = Duration::from_secs(10);
@@ -50,6 +51,7 @@ impl Registrar {
     pub async fn run(self) {
         let mut reported: Option<(NodeStatus, Timestamp)> = None;
         let mut unready_looks = 0;
+        self.tell("Starting", "Starting kubelet.".to_owned());
         loop {
             let ready = match self.look(&mut reported).await {
                 Ok(ready) => ready,
@@ -72,7 +74,7 @@ impl Registrar {
     async fn look(&self, reported: &mut Option<(NodeStatus, Timestamp)>) -> Result<bool, kube::Error> {
         let now = self.clock.now();
         let api: Api<Node> = Api::all(self.client.clone());
-        let not_ready = self.not_ready().await;
+        let standing = self.standing().await;
         let images = self.images().await;
         let facts = object::Facts {
             name: &self.name,
@@ -88,13 +90,13 @@ impl Registrar {
                 pids_max: u64::MAX,
             }),
             runtime: &self.runtime_version,
-            not_ready: not_ready.as_deref(),
+            standing: &standing,
             images: &images,
             now,
         };
         let cached = self.node.get("", &self.name).and_then(|node| node.status.clone());
-        let before = reported.as_ref().map(|(status, _)| status).or(cached.as_ref());
-        let status = object::status(&facts, before);
+        let before = reported.as_ref().map(|(status, _)| status.clone()).or(cached);
+        let status = object::status(&facts, before.as_ref());
         if let Some((last, at)) = reported
             && object::same(&status, last)
             && now.duration_since(*at) < REPORT_AT_LEAST
@@ -107,25 +109,26 @@ impl Registrar {
                     .and_then(|node| node.status.clone())
                     .is_some_and(|known| object::same(&status, &known));
             if holds {
-                return Ok(not_ready.is_none());
+                return Ok(standing.not_ready.is_none());
             }
         }
         self.write(&api, &facts, &status).await?;
         let was_ready = reported.as_ref().is_some_and(|(last, _)| is_ready(last));
         if is_ready(&status) && !was_ready {
             tracing::info!(node = self.name, "node is ready");
-            let node = Node {
-                metadata: kube::api::ObjectMeta {
-                    name: Some(self.name.clone()),
-                    uid: Some(self.name.clone()),
-                    ..Default::default()
-                },
-                ..Node::default()
-            };
-            self.recorder.normal(&node, "NodeReady", format!("Node {} status is now: NodeReady", self.name));
+        }
+        for reason in object::changed(before.as_ref(), &status).into_iter().filter_map(object::event_reason) {
+            self.tell(reason, format!("Node {} status is now: {reason}", self.name));
         }
         *reported = Some((status, now));
-        Ok(not_ready.is_none())
+        Ok(standing.not_ready.is_none())
+    }
+
+    /// An event about the node, which by custom carries its name as UID.
+    fn tell(&self, reason: &str, message: String) {
+        let name = Some(self.name.clone());
+        let metadata = kube::api::ObjectMeta { uid: name.clone(), name, ..Default::default() };
+        self.recorder.normal(&Node { metadata, ..Node::default() }, reason, message);
     }
 
     /// Patches the node's status, after registering it where that is still to do.
@@ -162,20 +165,14 @@ impl Registrar {
         api.patch(&self.name, &PatchParams::default(), &Patch::Merge(patch)).await.map(drop)
     }
 
-    /// What keeps the node from running pods, in the kubelet's words.
-    async fn not_ready(&self) -> Option<String> {
-        let answer = match self.runtime.status(StatusRequest { verbose: false }).await {
-            Ok(answer) => answer,
-            Err(error) => return Some(format!("container runtime status check may not have completed yet: {error}")),
-        };
-        let conditions = answer.status.unwrap_or_default().conditions;
-        let failing = conditions.iter().find(|condition| !condition.status)?;
-        let what = if failing.r#type == "NetworkReady" {
-            "container runtime network not ready"
-        } else {
-            "container runtime not ready"
-        };
-        Some(format!("{what}: {}=false reason:{} message:{}", failing.r#type, failing.reason, failing.message))
+    async fn standing(&self) -> Standing {
+        match self.runtime.status(StatusRequest { verbose: false }).await {
+            Ok(answer) => Standing::of(answer),
+            Err(error) => {
+                let why = format!("container runtime status check may not have completed yet: {error}");
+                Standing { not_ready: Some(why), ..Standing::default() }
+            }
+        }
     }
 
     async fn images(&self) -> Vec<ContainerImage> {

@@ -5,14 +5,16 @@ use std::{collections::BTreeMap, net::IpAddr};
 use jiff::Timestamp;
 use k8s_openapi::{
     api::core::v1::{
-        ContainerImage, DaemonEndpoint, Node, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeStatus,
-        NodeSystemInfo,
+        ContainerImage, DaemonEndpoint, Node, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeFeatures,
+        NodeRuntimeHandler, NodeRuntimeHandlerFeatures, NodeStatus, NodeSystemInfo,
     },
     apimachinery::pkg::{
         api::resource::Quantity,
         apis::meta::v1::{ObjectMeta, Time},
     },
 };
+
+use knarr_cri::v1::{RuntimeCondition, StatusResponse};
 
 use super::machine::{Available, Machine};
 
@@ -27,10 +29,70 @@ pub struct Facts<'a> {
     pub available: Available,
     /// Name and version of the runtime.
     pub runtime: &'a str,
-    /// Why the node cannot run pods, if it cannot.
-    pub not_ready: Option<&'a str>,
+    /// What the runtime says of itself.
+    pub standing: &'a Standing,
     pub images: &'a [ContainerImage],
     pub now: Timestamp,
+}
+
+/// What a runtime can do, and whether it can do anything at all.
+#[derive(Clone, Debug, Default)]
+pub struct Standing {
+    /// Why the node cannot run pods, if it cannot.
+    pub not_ready: Option<String>,
+    pub handlers: Option<Vec<NodeRuntimeHandler>>,
+    pub features: Option<NodeFeatures>,
+}
+
+impl Standing {
+    /// From the runtime's status, in the kubelet's words.
+    pub fn of(answer: StatusResponse) -> Self {
+        let conditions = answer.status.unwrap_or_default().conditions;
+        let failing = conditions.iter().find(|condition| !condition.status);
+        let not_ready = failing.map(|condition| {
+            let RuntimeCondition { r#type: kind, reason, message, .. } = condition;
+            let what = match kind.as_str() {
+                "NetworkReady" => "container runtime network not ready",
+                _ => "container runtime not ready",
+            };
+            format!("{what}: {kind}=false reason:{reason} message:{message}")
+        });
+        let handlers = answer.runtime_handlers.into_iter().map(|handler| NodeRuntimeHandler {
+            name: Some(handler.name),
+            features: handler.features.map(|features| NodeRuntimeHandlerFeatures {
+                recursive_read_only_mounts: Some(features.recursive_read_only_mounts),
+                user_namespaces: Some(features.user_namespaces),
+            }),
+        });
+        let handlers: Vec<_> = handlers.collect();
+        let features = answer
+            .features
+            .map(|features| NodeFeatures { supplemental_groups_policy: Some(features.supplemental_groups_policy) });
+        Self { not_ready, handlers: (!handlers.is_empty()).then_some(handlers), features }
+    }
+}
+
+/// What a condition's change is called as an event.
+pub fn event_reason(condition: &NodeCondition) -> Option<&'static str> {
+    let holds = condition.status == "True";
+    Some(match (condition.type_.as_str(), holds) {
+        ("Ready", true) => "NodeReady",
+        ("Ready", false) => "NodeNotReady",
+        ("MemoryPressure", true) => "NodeHasInsufficientMemory",
+        ("MemoryPressure", false) => "NodeHasSufficientMemory",
+        ("DiskPressure", true) => "NodeHasDiskPressure",
+        ("DiskPressure", false) => "NodeHasNoDiskPressure",
+        ("PIDPressure", true) => "NodeHasInsufficientPID",
+        ("PIDPressure", false) => "NodeHasSufficientPID",
+        _ => return None,
+    })
+}
+
+/// The conditions that are not as they were.
+pub fn changed<'a>(before: Option<&NodeStatus>, after: &'a NodeStatus) -> Vec<&'a NodeCondition> {
+    let old = before.and_then(|before| before.conditions.as_deref()).unwrap_or_default();
+    let same = |new: &NodeCondition| old.iter().any(|old| old.type_ == new.type_ && old.status == new.status);
+    after.conditions.iter().flatten().filter(|condition| !same(condition)).collect()
 }
 
 const MEMORY_LEAST: u64 = 100 * 1024 * 1024;
@@ -73,6 +135,9 @@ pub fn status(facts: &Facts<'_>, before: Option<&NodeStatus>) -> NodeStatus {
             ("memory".to_owned(), Quantity(format!("{}Ki", memory / 1024))),
             ("ephemeral-storage".to_owned(), Quantity(format!("{}Ki", machine.disk_bytes / 1024))),
             ("pods".to_owned(), Quantity(facts.max_pods.to_string())),
+            // None are given to pods yet, and who asks for some is told so when it is to be scheduled.
+            ("hugepages-1Gi".to_owned(), Quantity("0".to_owned())),
+            ("hugepages-2Mi".to_owned(), Quantity("0".to_owned())),
         ])
     };
     let mut allocatable = amounts(machine.memory_bytes.saturating_sub(MEMORY_LEAST));
@@ -89,6 +154,8 @@ pub fn status(facts: &Facts<'_>, before: Option<&NodeStatus>) -> NodeStatus {
             kubelet_endpoint: Some(DaemonEndpoint { port: i32::from(facts.port) }),
         }),
         images: Some(facts.images.to_vec()),
+        features: facts.standing.features.clone(),
+        runtime_handlers: facts.standing.handlers.clone(),
         node_info: Some(NodeSystemInfo {
             architecture: machine.architecture.to_owned(),
             boot_id: machine.boot_id.clone(),
@@ -125,9 +192,9 @@ fn conditions(facts: &Facts<'_>, before: Option<&NodeStatus>) -> Vec<NodeConditi
         let (reason, message) = if low { bad } else { good };
         (kind, low, reason, message.to_owned())
     };
-    let ready = match facts.not_ready {
+    let ready = match &facts.standing.not_ready {
         None => ("Ready", true, "KubeletReady", "kubelet is posting ready status".to_owned()),
-        Some(why) => ("Ready", false, "KubeletNotReady", why.to_owned()),
+        Some(why) => ("Ready", false, "KubeletNotReady", why.clone()),
     };
     let all = [
         pressure(

@@ -44,6 +44,7 @@ pub fn context(
         allocatable: Allocatable { cpu_milli: 4000, memory_bytes: 8 << 30, ephemeral_bytes: 100 << 30 },
         memory_capacity: 8 << 30,
         max_pods: 110,
+        unsafe_sysctls: Vec::new(),
         clock,
         admitted: std::sync::Mutex::default(),
         pulls: Semaphore::new(5),

@@ -31,6 +31,8 @@ struct State {
     commands: HashMap<String, (i32, String)>,
     stop_takes: Duration,
     stopped: Vec<(String, i64)>,
+    /// The memory limits that sandboxes were given after they were made.
+    sandbox_limits: Vec<i64>,
 }
 
 impl FakeRuntime {
@@ -80,6 +82,10 @@ impl FakeRuntime {
             .values()
             .find(|(status, _, _)| name_of(status) == name && status.state == ContainerState::ContainerRunning as i32);
         Some(running?.0.resources.as_ref()?.linux.as_ref()?.memory_limit_in_bytes)
+    }
+
+    pub fn sandbox_limits(&self) -> Vec<i64> {
+        self.state().sandbox_limits.clone()
     }
 
     pub fn count(&self) -> (usize, usize) {
@@ -319,6 +325,18 @@ impl RuntimeService for FakeRuntime {
         };
         status.resources = Some(ContainerResources { linux: request.linux, windows: None });
         Ok(UpdateContainerResourcesResponse::default())
+    }
+
+    async fn update_pod_sandbox_resources(
+        &self,
+        request: UpdatePodSandboxResourcesRequest,
+    ) -> Result<UpdatePodSandboxResourcesResponse> {
+        let mut state = self.state();
+        if !state.sandboxes.contains_key(&request.pod_sandbox_id) {
+            return missing("sandbox", &request.pod_sandbox_id);
+        }
+        state.sandbox_limits.push(request.resources.unwrap_or_default().memory_limit_in_bytes);
+        Ok(UpdatePodSandboxResourcesResponse::default())
     }
 
     async fn reopen_container_log(&self, _: ReopenContainerLogRequest) -> Result<ReopenContainerLogResponse> {

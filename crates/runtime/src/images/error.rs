@@ -26,7 +26,7 @@ pub enum ImageError {
     },
     #[error("image {image} has nothing for {platform}")]
     Platform { image: String, platform: String },
-    #[error("failed to pull image {image:?}: {message}")]
+    #[error("failed to resolve reference {image:?}: {message}")]
     Registry { image: String, message: String, kind: RegistryProblem },
 }
 

@@ -17,9 +17,10 @@ mod unpack;
 mod tests;
 
 use std::{
+    collections::HashMap,
     fs,
     path::{Path, PathBuf},
-    sync::Mutex,
+    sync::{Arc, Mutex, PoisonError, Weak},
 };
 
 pub use builtin::NAMES as BUILTIN_NAMES;
@@ -39,6 +40,8 @@ pub struct ImageStore {
     /// Where containers say which layers they use.
     containers: PathBuf,
     cached: Mutex<(Option<Stamp>, Index)>,
+    /// Images on their way, by the digest of their config: who wants one that is being fetched waits for it.
+    pulls: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
 }
 
 /// A layer unpacked but not yet part of any image.
@@ -55,7 +58,12 @@ impl ImageStore {
         let directory = data_dir.join("images");
         let layers = directory.join("l");
         fs::create_dir_all(&layers).map_err(|e| ImageError::io("make", &layers, e))?;
-        let store = Self { directory, containers: data_dir.join("containers"), cached: Mutex::default() };
+        let store = Self {
+            directory,
+            containers: data_dir.join("containers"),
+            cached: Mutex::default(),
+            pulls: Mutex::default(),
+        };
         store.read()?;
         store.discard_leftovers();
         Ok(store)
@@ -128,8 +136,20 @@ impl ImageStore {
     }
 
     /// Pulls an image and gives its id.
-    pub async fn pull(self: &std::sync::Arc<Self>, name: &str, credentials: Option<Credentials>) -> Result<String> {
+    pub async fn pull(self: &Arc<Self>, name: &str, credentials: Option<Credentials>) -> Result<String> {
         pull::pull(self, name, credentials).await
+    }
+
+    /// The turn to fetch this content. It is over when the last handle is dropped.
+    fn turn(&self, digest: &str) -> Arc<tokio::sync::Mutex<()>> {
+        let mut pulls = self.pulls.lock().unwrap_or_else(PoisonError::into_inner);
+        pulls.retain(|_, turn| turn.strong_count() > 0);
+        let present = pulls.get(digest).and_then(Weak::upgrade);
+        present.unwrap_or_else(|| {
+            let turn = Arc::default();
+            pulls.insert(digest.to_owned(), Arc::downgrade(&turn));
+            turn
+        })
     }
 
     /// Bytes and files of all layers.
@@ -207,7 +227,7 @@ impl ImageStore {
     fn read(&self) -> Result<Index> {
         let path = self.index_path();
         let stamp = Stamp::of(&path);
-        let mut cached = self.cached.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
         if cached.0 != stamp || stamp.is_none() {
             *cached = (stamp, Index::load(&path)?);
         }

@@ -42,6 +42,9 @@ pub(super) async fn pull(store: &Arc<ImageStore>, name: &str, credentials: Optio
     let began = tokio::time::Instant::now();
     let pull = Pull { client: client(&parsed), reference: parsed, auth: auth(credentials), name: full.clone() };
     let (manifest, digest) = pull.manifest().await?;
+    // Asked for with the puller's own credentials up to here; the content itself is fetched once for all.
+    let turn = store.turn(&manifest.config.digest);
+    let _turn = turn.lock().await;
     let config = pull.blob(&manifest.config).await?;
     let parsed: Config = serde_json::from_slice(&config).map_err(|e| pull.damaged(&manifest.config, e))?;
     let mut image = parsed.image(&config);

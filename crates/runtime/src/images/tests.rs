@@ -204,15 +204,16 @@ fn a_newer_image_takes_the_name_over() {
     assert_eq!(index.images.keys().collect::<Vec<_>>(), ["new"]);
 }
 
-/// A registry of one image, as little as a client needs: manifests by tag and digest, and blobs.
-async fn registry(layout: PathBuf) -> std::net::SocketAddr {
+/// A registry of one image, as little as a client needs: manifests by tag and digest, and blobs. It notes the paths it
+/// was asked for.
+async fn registry(layout: PathBuf, asked: Arc<Mutex<Vec<String>>>) -> std::net::SocketAddr {
     use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
         loop {
             let (stream, _) = listener.accept().await.unwrap();
-            let layout = layout.clone();
+            let (layout, asked) = (layout.clone(), asked.clone());
             tokio::spawn(async move {
                 let mut stream = BufReader::new(stream);
                 loop {
@@ -225,6 +226,7 @@ async fn registry(layout: PathBuf) -> std::net::SocketAddr {
                         header.clear();
                     }
                     let path = request.split(' ').nth(1).unwrap().to_owned();
+                    asked.lock().unwrap().push(path.clone());
                     let index = fs::read_to_string(layout.join("index.json")).unwrap();
                     let manifest = index.split("sha256:").nth(1).unwrap()[..64].to_owned();
                     let last = path.rsplit('/').next().unwrap().trim_start_matches("sha256:").to_owned();
@@ -263,7 +265,7 @@ async fn images_are_pulled_from_a_registry() {
     let dir = tempfile::tempdir().unwrap();
     let layout = dir.path().join("registry");
     oci_layout(&layout, "pulled");
-    let address = registry(layout).await;
+    let address = registry(layout, Arc::default()).await;
     let store = std::sync::Arc::new(ImageStore::open(dir.path()).unwrap());
     let name = format!("{address}/some/app:1");
     let id = store.pull(&name, None).await.unwrap();
@@ -277,4 +279,28 @@ async fn images_are_pulled_from_a_registry() {
     assert!(matches!(error, ImageError::Registry { kind: RegistryProblem::NotFound, .. }), "{error:?}");
     let error = store.pull("127.0.0.1:1/some/app:1", None).await.unwrap_err();
     assert!(matches!(error, ImageError::Registry { kind: RegistryProblem::Unavailable, .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn what_two_want_at_once_is_fetched_once() {
+    if !root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let layout = dir.path().join("registry");
+    oci_layout(&layout, "shared");
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let address = registry(layout, asked.clone()).await;
+    let store = Arc::new(ImageStore::open(dir.path()).unwrap());
+    let names = [format!("{address}/some/app:1"), format!("{address}/other/app:1")];
+    let (first, second) = tokio::join!(store.pull(&names[0], None), store.pull(&names[1], None));
+    assert_eq!(first.unwrap(), second.unwrap());
+    let asked = asked.lock().unwrap().clone();
+    let mut blobs: Vec<_> =
+        asked.iter().filter(|path| path.contains("/blobs/")).map(|p| p.rsplit('/').next()).collect();
+    blobs.sort();
+    let all = blobs.len();
+    blobs.dedup();
+    // The config twice, since each puller reads it, and the layer once.
+    assert_eq!((all, blobs.len()), (3, 2), "{asked:?}");
 }

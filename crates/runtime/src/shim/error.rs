@@ -40,12 +40,25 @@ pub enum SetupError {
     Abandoned,
 }
 
+/// What the kernel says, without the number and as container engines write it: it ends up where people search for
+/// `no such file or directory` or `exec format error`.
+fn kernels_words(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.split_once(" (os error ") {
+        Some((words, _)) if error.raw_os_error().is_some() => {
+            let mut letters = words.chars();
+            letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
+        }
+        _ => text,
+    }
+}
+
 /// An error with all its causes on one line.
 pub fn line(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(e) = cause {
-        let part = e.to_string();
+        let part = e.downcast_ref::<io::Error>().map_or_else(|| e.to_string(), kernels_words);
         if !text.ends_with(&part) {
             text.push_str(": ");
             text.push_str(&part);
@@ -53,4 +66,21 @@ pub fn line(error: &(dyn Error + 'static)) -> String {
         cause = e.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_words_come_without_their_number() {
+        let source = io::Error::from_raw_os_error(2);
+        let error = SetupError::Exec { program: "/nope".to_owned(), source };
+        assert_eq!(line(&error), "exec: \"/nope\": no such file or directory");
+        let source = io::Error::other("Odd (os error in a text)");
+        assert_eq!(
+            line(&SetupError::Exec { program: "x".to_owned(), source }),
+            "exec: \"x\": Odd (os error in a text)"
+        );
+    }
 }

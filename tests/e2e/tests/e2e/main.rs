@@ -10,6 +10,7 @@ mod lifecycle;
 mod pods;
 mod services;
 mod storm;
+mod wishes;
 
 use std::{
     process::ExitCode,
@@ -42,14 +43,21 @@ fn main() -> ExitCode {
     // One cluster has one network: tests go one after another.
     arguments.test_threads = Some(1);
     let cluster: Arc<Mutex<Option<Cluster>>> = Arc::default();
-    let shared =
-        [basics::tests(), deployments::tests(), services::tests(), pods::tests(), config::tests(), clients::tests()]
-            .into_iter()
-            .flatten()
-            .map(|(name, test)| {
-                let cluster = cluster.clone();
-                Trial::test(name, move || with_cluster(&cluster, test))
-            });
+    let shared = [
+        basics::tests(),
+        deployments::tests(),
+        services::tests(),
+        pods::tests(),
+        config::tests(),
+        clients::tests(),
+        wishes::tests(),
+    ]
+    .into_iter()
+    .flatten()
+    .map(|(name, test)| {
+        let cluster = cluster.clone();
+        Trial::test(name, move || with_cluster(&cluster, test))
+    });
     let end = {
         let cluster = cluster.clone();
         Trial::test("the_shared_cluster_ends", move || {

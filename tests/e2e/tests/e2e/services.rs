@@ -11,6 +11,7 @@ pub fn tests() -> Vec<(&'static str, Shared)> {
     vec![
         ("a_load_balancer_has_an_address", load_balancer),
         ("a_rolling_update_loses_no_request", rolling_update),
+        ("a_server_that_ends_at_once_loses_no_request", abrupt_end),
         ("a_canary_gets_its_share", canary),
         ("blue_green_switches_by_selector", blue_green),
         ("client_ip_affinity_sticks", affinity),
@@ -78,6 +79,29 @@ fn rolling_update(cluster: &Cluster) -> Result<()> {
     })?;
     println!("from a pod: {}", inside.trim());
     ensure!(inside.contains(" failed 0\n"), "{inside}");
+    cluster.kubectl(&format!("delete namespace {ns} --wait=false"))?;
+    Ok(())
+}
+
+/// Most servers stop listening the moment they are asked to end.
+fn abrupt_end(cluster: &Cluster) -> Result<()> {
+    let ns = cluster.namespace("abrupt")?;
+    deploy_web(cluster, &ns)?;
+    cluster.kubectl(&format!("set env deployment/web -n {ns} LINGER_MS=0"))?;
+    cluster.kubectl(&format!("rollout status deployment/web -n {ns} --timeout=60s"))?;
+    let target = balancer(cluster, &ns, "web", 80)?;
+    let load = Load::start(&target.to_string())?;
+    for round in ["1", "2"] {
+        cluster.kubectl(&format!("set env deployment/web -n {ns} ROUND={round}"))?;
+        cluster.kubectl(&format!("rollout status deployment/web -n {ns} --timeout=60s"))?;
+    }
+    eventually("the old pods are gone", || {
+        let pods = cluster.kubectl(&format!("get pods -n {ns} -l app=web -o name"))?;
+        if pods.lines().count() == 3 { Ok(()) } else { bail!("{pods}") }
+    })?;
+    let report = load.stop()?;
+    println!("ended at once: {} answered, {} failed", report.total(), report.failures.len());
+    ensure!(report.failures.is_empty() && report.total() > 200, "{report:?}");
     cluster.kubectl(&format!("delete namespace {ns} --wait=false"))?;
     Ok(())
 }

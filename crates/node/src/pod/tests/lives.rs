@@ -12,19 +12,19 @@ use tokio_util::sync::CancellationToken;
 use super::super::{context::Context, manager::Manager};
 use crate::testing::{FakeApi, FakeRuntime, context, eventually};
 
-const POD: &str = "/api/v1/namespaces/d/pods/p";
+pub(super) const POD: &str = "/api/v1/namespaces/d/pods/p";
 
-struct Cluster {
-    api: FakeApi,
-    runtime: Arc<FakeRuntime>,
-    ctx: Arc<Context>,
+pub(super) struct Cluster {
+    pub api: FakeApi,
+    pub runtime: Arc<FakeRuntime>,
+    pub ctx: Arc<Context>,
     manager: Manager,
     stop: CancellationToken,
     dir: tempfile::TempDir,
 }
 
 impl Cluster {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self::on(FakeApi::new(), Arc::new(FakeRuntime::new(&["app:1", "tool:1"])), tempfile::tempdir().unwrap())
     }
 
@@ -52,7 +52,7 @@ impl Cluster {
         Self::on(self.api, self.runtime, self.dir)
     }
 
-    fn create(&self, spec: Value) {
+    pub fn create(&self, spec: Value) {
         let mut spec = spec;
         spec["nodeName"] = json!("n1");
         let meta = json!({"name": "p", "namespace": "d", "uid": "u1", "generation": 1});
@@ -62,22 +62,22 @@ impl Cluster {
         );
     }
 
-    fn delete(&self, grace: i64) {
+    pub fn delete(&self, grace: i64) {
         self.api.change(POD, |pod| {
             pod["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
             pod["metadata"]["deletionGracePeriodSeconds"] = json!(grace);
         });
     }
 
-    fn status(&self) -> Value {
+    pub fn status(&self) -> Value {
         self.api.get(POD).map(|pod| pod["status"].clone()).unwrap_or_default()
     }
 
-    async fn until(&self, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
+    pub async fn until(&self, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
         eventually(what, || Some(self.status()).filter(|status| holds(status))).await
     }
 
-    async fn until_ready(&self) -> Value {
+    pub async fn until_ready(&self) -> Value {
         self.until("ready", |status| condition(status, "Ready") == "True").await
     }
 
@@ -89,7 +89,7 @@ impl Cluster {
     }
 }
 
-fn condition<'a>(status: &'a Value, kind: &str) -> &'a str {
+pub(super) fn condition<'a>(status: &'a Value, kind: &str) -> &'a str {
     let conditions = status["conditions"].as_array().map_or(&[][..], Vec::as_slice);
     conditions
         .iter()
@@ -102,7 +102,7 @@ fn waiting(status: &Value) -> &str {
     status["containerStatuses"][0]["state"]["waiting"]["reason"].as_str().unwrap_or_default()
 }
 
-fn app() -> Value {
+pub(super) fn app() -> Value {
     json!({"containers": [{"name": "a", "image": "app:1"}]})
 }
 
@@ -403,5 +403,11 @@ async fn limits_change_in_place_or_by_a_new_start() {
         eventually("the new limit", || (cluster.runtime.memory_limit("a") == Some(128 << 20)).then_some(())).await;
         let status = cluster.until_ready().await;
         assert_eq!(status["containerStatuses"][0]["restartCount"], restarts, "{policy}");
+        // The sandbox bounds its containers, so it has to give way as well.
+        eventually("the sandbox's new limit", || {
+            let given = cluster.runtime.sandbox_limits();
+            (!given.is_empty() && given.iter().all(|limit| *limit == 128 << 20)).then_some(())
+        })
+        .await;
     }
 }

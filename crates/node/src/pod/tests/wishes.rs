@@ -1,0 +1,95 @@
+//! What a pod wishes for beyond its containers: that it is met, or refused with a reason, and never passed over.
+
+use super::lives::{Cluster, POD, app, condition};
+use crate::testing::eventually;
+use serde_json::json;
+
+#[tokio::test(start_paused = true)]
+async fn a_volume_beyond_its_size_ends_the_pod() {
+    let cluster = Cluster::new();
+    let mut spec = app();
+    spec["volumes"] = json!([{"name": "v", "emptyDir": {"sizeLimit": "64Ki"}}]);
+    cluster.create(spec);
+    cluster.until_ready().await;
+    let folder = cluster.ctx.pod_dir.join("u1/volumes/kubernetes.io~empty-dir/v");
+    std::fs::write(folder.join("big"), vec![1; 100_000]).unwrap();
+    let status = cluster.until("evicted", |status| status["phase"] == "Failed").await;
+    assert_eq!(status["reason"], "Evicted");
+    let message = "Usage of EmptyDir volume \"v\" exceeds the limit \"64Ki\". ";
+    assert_eq!((status["message"].as_str(), cluster.api.told("Evicted").as_deref()), (Some(message), Some(message)));
+    assert_eq!(condition(&status, "DisruptionTarget"), "True");
+    assert_eq!(cluster.runtime.stopped(), [("a".to_owned(), 1)], "an evicted pod has a second");
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_on_their_way_arrive_before_the_end() {
+    for (selector, least, most) in [(json!({"app": "web"}), 100, 1000), (json!({"app": "other"}), 0, 90)] {
+        let cluster = Cluster::new();
+        let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s", "namespace": "d"}, "spec": {"selector": selector}});
+        cluster.api.put("/api/v1/namespaces/d/services/s", service);
+        assert!(cluster.ctx.services.synced().await);
+        cluster.create(app());
+        cluster.api.change(POD, |pod| pod["metadata"]["labels"] = json!({"app": "web"}));
+        cluster.until_ready().await;
+        let began = tokio::time::Instant::now();
+        cluster.delete(30);
+        eventually("asked to end", || (!cluster.runtime.stopped().is_empty()).then_some(())).await;
+        let took = began.elapsed().as_millis();
+        assert!((least..most).contains(&took), "{selector}: {took} ms");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_without_its_devices_does_not_run() {
+    let cluster = Cluster::new();
+    let mut spec = app();
+    spec["resourceClaims"] = json!([{"name": "gpu", "resourceClaimName": "one"}]);
+    cluster.create(spec);
+    eventually("the event", || cluster.api.told("FailedPrepareDynamicResources")).await;
+    assert_eq!(cluster.runtime.count(), (0, 0));
+    assert_eq!(cluster.status()["phase"], "Pending");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_forbidden_kernel_parameter_fails_the_pod() {
+    let cluster = Cluster::new();
+    let mut spec = app();
+    spec["securityContext"] = json!({"sysctls": [{"name": "kernel.msgmax", "value": "1"}]});
+    cluster.create(spec);
+    let status = cluster.until("refused", |status| status["phase"] == "Failed").await;
+    let told = "forbidden sysctl: \"kernel.msgmax\" not allowlisted";
+    assert_eq!(status["reason"], "SysctlForbidden");
+    assert_eq!(status["message"], format!("Pod was rejected: {told}"));
+    assert_eq!(cluster.api.told("SysctlForbidden").as_deref(), Some(told));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_missing_pull_secret_is_told() {
+    let cluster = Cluster::new();
+    cluster.runtime.make_pullable("far.example/app:1");
+    cluster.create(json!({
+        "imagePullSecrets": [{"name": "key"}],
+        "containers": [{"name": "a", "image": "far.example/app:1"}],
+    }));
+    cluster.until_ready().await;
+    assert_eq!(
+        cluster.api.told("FailedToRetrieveImagePullSecret").as_deref(),
+        Some("Unable to retrieve some image pull secrets (key); attempting to pull the image may not succeed.")
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn user_namespaces_and_stop_signals_reach_the_runtime() {
+    use knarr_cri::v1::{NamespaceMode, Signal};
+    let cluster = Cluster::new();
+    cluster.create(json!({
+        "hostUsers": false, "os": {"name": "linux"},
+        "containers": [{"name": "a", "image": "app:1", "lifecycle": {"stopSignal": "SIGRTMIN+3"}}],
+    }));
+    cluster.until_ready().await;
+    let made = cluster.runtime.running().remove("a").unwrap();
+    assert_eq!(made.stop_signal(), Signal::Sigrtminplus3);
+    let security = made.linux.unwrap().security_context.unwrap();
+    let users = security.namespace_options.unwrap().userns_options.unwrap();
+    assert_eq!(users.mode(), NamespaceMode::Pod);
+}
