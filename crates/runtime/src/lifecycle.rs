@@ -62,8 +62,8 @@ impl EmbeddedRuntime {
         let (run, record) = (self.config.sandbox_run_dir(&id), self.config.sandbox_dir(&id));
         let prepare = || -> std::io::Result<()> {
             fs::create_dir_all(&record)?;
-            fs::create_dir_all(&run)?;
             records::save(&record, &sandbox.config, &sandbox.meta)?;
+            fs::create_dir_all(&run)?;
             sandbox.write_files(&run)?;
             shim_spec::store(&run.join(SANDBOX_FILE), &sandbox.shim_spec(&self.config))
         };

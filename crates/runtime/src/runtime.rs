@@ -158,7 +158,11 @@ impl EmbeddedRuntime {
         connection.send(&Request::Watch, &[]).await?;
         if let Reply::State { containers } = connection.answer().await? {
             let known: BTreeMap<String, _> = containers.into_iter().map(|c| (c.id.clone(), c)).collect();
-            for container in self.containers_of(id) {
+            let recorded = self.containers_of(id);
+            for stranger in known.keys().filter(|id| !recorded.contains(id)) {
+                self.discard_unrecorded(id, stranger).await;
+            }
+            for container in recorded {
                 match known.get(&container) {
                     Some(state) => match &state.exit {
                         Some(exit) => self.ended(&container, exit.clone()),
@@ -183,6 +187,22 @@ impl EmbeddedRuntime {
             }
         });
         Ok(())
+    }
+
+    /// A container that a shim was asked for but that has no record: whoever asked was gone before it was made, so it
+    /// was never started. Its folder was swept at the start, perhaps while the shim still wrote to it.
+    async fn discard_unrecorded(&self, sandbox: &str, id: &str) {
+        let request = Request::Remove { id: id.to_owned() };
+        let removed = crate::client::tell(&self.config.sandbox_run_dir(sandbox), &request).await;
+        let folder = self.config.container_dir(id);
+        let swept = match fs::remove_dir_all(&folder) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        };
+        if removed.is_err() || swept.is_err() {
+            let path = folder.display();
+            tracing::warn!(sandbox, %path, "what is left of a container that was never finished stays until its pod goes");
+        }
     }
 
     pub(crate) fn containers_of(&self, sandbox_id: &str) -> Vec<String> {
