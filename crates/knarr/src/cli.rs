@@ -86,8 +86,11 @@ pub struct CheckArgs {
     #[command(flatten)]
     pub data: DataArgs,
     /// The API server's port
-    #[arg(long, default_value_t = 6443)]
+    #[arg(long, default_value_t = 6443, value_parser = clap::value_parser!(u16).range(1..))]
     pub port: u16,
+    /// The node's own port
+    #[arg(long, default_value_t = 10250, value_parser = clap::value_parser!(u16).range(1..))]
+    pub node_port: u16,
 }
 
 #[derive(Clone, Debug, Subcommand)]

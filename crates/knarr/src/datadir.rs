@@ -1,9 +1,9 @@
 //! The data directory: its layout, and the lock that keeps two processes out of one directory.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
-    io::Write,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError},
+    io::{ErrorKind, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -11,10 +11,29 @@ use std::{
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
-const INTRODUCTION: Duration = Duration::from_secs(1);
+use crate::record::Record;
+
+/// Everything that a cluster keeps here. `reset` removes these and nothing else.
+pub const ENTRIES: [&str; 11] = [
+    "lock",
+    "cluster.json",
+    "store",
+    "pki",
+    "admin.kubeconfig",
+    "runtime",
+    "node",
+    "pods",
+    "net",
+    "knarr.log",
+    "knarr.log.1",
+];
+/// What file systems put into their topmost directory themselves.
+const OF_NOBODY: [&str; 1] = ["lost+found"];
+/// How long somebody who only looks may hold the lock, at most.
+const LOOKING: Duration = Duration::from_millis(200);
 
 /// Paths under one data directory.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DataDir {
     root: PathBuf,
 }
@@ -23,8 +42,9 @@ pub struct DataDir {
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub struct Running {
     pub pid: i32,
-    pub port: u16,
-    pub node_name: String,
+    pub version: String,
+    /// The API server's; `None` for a process that serves nothing.
+    pub port: Option<u16>,
 }
 
 /// Held for as long as the process uses the directory; the kernel lets go of it however the process ends.
@@ -34,19 +54,55 @@ pub struct Lock {
 }
 
 impl DataDir {
-    /// The directory at `path`, which need not exist.
+    /// The directory at `path`, which need not exist. Links on the way are followed, so that the same directory has
+    /// the same name whichever way it was called.
     pub fn at(path: &Path) -> Result<Self> {
-        let root = std::path::absolute(path).with_context(|| format!("{} is no usable path", path.display()))?;
-        Ok(Self { root })
+        let absolute = std::path::absolute(path).with_context(|| format!("{} is no usable path", path.display()))?;
+        for there in absolute.ancestors() {
+            if let Ok(real) = fs::canonicalize(there) {
+                let rest = absolute.strip_prefix(there).unwrap_or(Path::new(""));
+                // Joining nothing would end the path in a slash.
+                return Ok(Self { root: if rest.as_os_str().is_empty() { real } else { real.join(rest) } });
+            }
+        }
+        Ok(Self { root: absolute })
     }
 
-    /// Creates the directory, closed to other users.
-    pub fn create(&self) -> Result<()> {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&self.root)
-            .with_context(|| format!("cannot create the data directory {}", self.root.display()))
+    /// Creates the directory, closed to other users. One that somebody else keeps things in is not taken.
+    pub fn prepare(&self) -> Result<()> {
+        let shown = self.root.display();
+        let (ours, others) = self.entries()?;
+        if ours.is_empty()
+            && let Some(other) = others.first()
+        {
+            bail!("{shown} has {other} in it and is no data directory of Knarr: name an empty or a new one");
+        }
+        let make = || {
+            DirBuilder::new().recursive(true).mode(0o700).create(&self.root)?;
+            fs::set_permissions(&self.root, Permissions::from_mode(0o700))
+        };
+        make().with_context(|| format!("cannot create the data directory {shown}"))
+    }
+
+    /// The names in the directory: those of a cluster, and those of others.
+    pub fn entries(&self) -> Result<(Vec<String>, Vec<String>)> {
+        let entries = match fs::read_dir(&self.root) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok((Vec::new(), Vec::new())),
+            Err(error) => return Err(error).with_context(|| self.unreadable()),
+        };
+        let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+        let names = names.filter(|name| !OF_NOBODY.contains(&name.as_str()));
+        Ok(names.partition(|name| ENTRIES.contains(&name.as_str())))
+    }
+
+    /// What the directory says of itself; `None` where it has had no cluster yet.
+    pub fn record(&self) -> Result<Option<Record>> {
+        Record::read(&self.record_file())
+    }
+
+    pub fn record_file(&self) -> PathBuf {
+        self.root.join("cluster.json")
     }
 
     pub fn root(&self) -> &Path {
@@ -73,51 +129,75 @@ impl DataDir {
         self.root.join("lock")
     }
 
-    /// Takes the lock, or says who has it.
-    pub fn lock(&self) -> Result<Lock> {
+    /// Takes the lock and leaves a note of who has it, or says who has it already.
+    pub fn lock(&self, note: &Running) -> Result<Lock> {
         let path = self.lock_file();
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
         let file = file.with_context(|| format!("cannot open {}", path.display()))?;
-        match file.try_lock() {
-            Ok(()) => {
-                // What a killed process said of itself must not be taken for this one.
-                file.set_len(0).with_context(|| format!("cannot write {}", path.display()))?;
-                Ok(Lock { file })
+        let patience = Instant::now() + LOOKING;
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) => {
+                    self.check_free()?;
+                    if Instant::now() > patience {
+                        bail!("{} is in use by another process", self.root.display());
+                    }
+                    std::thread::yield_now();
+                }
+                Err(TryLockError::Error(error)) => {
+                    return Err(error).with_context(|| format!("cannot lock {}", path.display()));
+                }
             }
-            Err(TryLockError::WouldBlock) => match self.running() {
-                Some(running) => bail!(
-                    "{} is in use by process {}; stop it with `knarr down --data-dir {0}`, or choose another directory",
-                    self.root.display(),
-                    running.pid,
-                ),
-                None => bail!("{} is in use by another process", self.root.display()),
-            },
-            Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
         }
+        let mut lock = Lock { file };
+        lock.file.set_len(0)?;
+        lock.file.write_all(&serde_json::to_vec(note)?).with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(lock)
     }
 
-    /// The process that uses the directory now, if one does. One that has only just taken the lock is given a moment
-    /// to say who it is.
-    pub fn running(&self) -> Option<Running> {
-        let deadline = Instant::now() + INTRODUCTION;
-        loop {
-            let file = File::open(self.lock_file()).ok()?;
-            let Err(TryLockError::WouldBlock) = file.try_lock_shared() else { return None };
-            let said = serde_json::from_slice(&fs::read(self.lock_file()).ok()?).ok();
-            if said.is_some() || Instant::now() > deadline {
-                return said;
+    /// Refuses a directory that a process uses.
+    pub fn check_free(&self) -> Result<()> {
+        if let Some(Running { pid, .. }) = self.running()? {
+            bail!(
+                "{} is in use by process {pid}; stop it with `knarr down --data-dir {0}`, or choose another directory",
+                self.root.display(),
+            );
+        }
+        Ok(())
+    }
+
+    /// The process that uses the directory now, if one does.
+    pub fn running(&self) -> Result<Option<Running>> {
+        let file = match File::open(self.lock_file()) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error).with_context(|| self.unreadable()),
+        };
+        let patience = Instant::now() + LOOKING;
+        while let Err(TryLockError::WouldBlock) = file.try_lock_shared() {
+            // It is empty for the moment between the lock and the note.
+            if let Some(running) = fs::read(self.lock_file()).ok().and_then(|note| serde_json::from_slice(&note).ok()) {
+                return Ok(Some(running));
+            }
+            if Instant::now() > patience {
+                bail!("{} is in use by a process that does not say which it is", self.root.display());
             }
             std::thread::yield_now();
         }
+        Ok(None)
+    }
+
+    fn unreadable(&self) -> String {
+        let hint = if rustix::process::geteuid().is_root() { "" } else { "; it belongs to root: use sudo" };
+        format!("cannot look into the data directory {}{hint}", self.root.display())
     }
 }
 
-impl Lock {
-    /// Tells others who runs here.
-    pub fn describe(&mut self, running: &Running) -> Result<()> {
-        let text = serde_json::to_vec(running)?;
-        self.file.set_len(0)?;
-        self.file.write_all(&text).context("cannot write the lock file")
+impl Drop for Lock {
+    /// A note that stayed would name a process that is no more, and perhaps one day another.
+    fn drop(&mut self) {
+        let _ = self.file.set_len(0);
     }
 }
 
@@ -125,19 +205,47 @@ impl Lock {
 mod tests {
     use super::*;
 
+    fn note() -> Running {
+        Running { pid: 42, version: "1".into(), port: Some(6443) }
+    }
+
     #[test]
     fn a_second_lock_names_the_first() {
         let dir = tempfile::tempdir().unwrap();
         let data = DataDir::at(dir.path()).unwrap();
-        assert_eq!(data.running(), None);
-        let mut lock = data.lock().unwrap();
-        let running = Running { pid: 42, port: 6443, node_name: "n".into() };
-        lock.describe(&running).unwrap();
-        let refused = data.lock().unwrap_err().to_string();
+        assert_eq!(data.running().unwrap(), None);
+        let lock = data.lock(&note()).unwrap();
+        let refused = data.lock(&note()).unwrap_err().to_string();
         assert!(refused.contains("in use by process 42"), "{refused}");
-        assert_eq!(data.running(), Some(running));
+        assert_eq!(data.running().unwrap(), Some(note()));
         drop(lock);
-        assert_eq!(data.running(), None);
-        data.lock().unwrap();
+        assert_eq!(data.running().unwrap(), None);
+        assert_eq!(fs::read(dir.path().join("lock")).unwrap(), b"");
+        data.lock(&note()).unwrap();
+    }
+
+    #[test]
+    fn a_directory_of_somebody_else_is_not_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = DataDir::at(dir.path()).unwrap();
+        fs::create_dir(dir.path().join("lost+found")).unwrap();
+        fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
+        data.prepare().unwrap();
+        assert_eq!(fs::metadata(dir.path()).unwrap().permissions().mode() & 0o777, 0o700);
+        fs::write(dir.path().join("thesis.tex"), "").unwrap();
+        let refused = data.prepare().unwrap_err().to_string();
+        assert!(refused.contains("has thesis.tex in it"), "{refused}");
+        fs::create_dir(dir.path().join("store")).unwrap();
+        data.prepare().unwrap();
+    }
+
+    #[test]
+    fn links_lead_to_the_same_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("real")).unwrap();
+        std::os::unix::fs::symlink("real", dir.path().join("link")).unwrap();
+        let at = |path: &str| DataDir::at(&dir.path().join(path)).unwrap();
+        assert_eq!(at("link"), at("real"));
+        assert_eq!(at("link/not/yet"), at("real/not/yet"));
     }
 }

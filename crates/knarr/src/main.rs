@@ -4,8 +4,11 @@ mod cli;
 mod commands;
 mod datadir;
 mod demo_app;
+mod host_ports;
 mod kubeconfig;
 mod log;
+mod record;
+mod say;
 mod up;
 mod version;
 

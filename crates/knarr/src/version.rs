@@ -6,5 +6,5 @@ pub const SHORT: &str = env!("CARGO_PKG_VERSION");
 pub const KUBERNETES: &str = "v1.36.0";
 
 pub fn print() {
-    println!("knarr {SHORT} (Kubernetes API {KUBERNETES})");
+    crate::say::say!("knarr {SHORT} (Kubernetes API {KUBERNETES})");
 }

@@ -23,6 +23,11 @@ pub enum NetworkError {
     },
     #[error("the {what} range {range} is in use on this host: link {link} leads to {found}; choose another range")]
     RangeTaken { what: &'static str, range: Ipv4Cidr, link: String, found: Ipv4Cidr },
+    #[error(
+        "the pod network of this host belongs to the cluster in {owner}, and a host has one; use that cluster, or end \
+         it with `knarr reset --data-dir {owner}`"
+    )]
+    HostTaken { owner: String },
     #[error("no pod address is left in {range}: all are in use; delete pods, or give the node a larger range")]
     NoAddressLeft { range: Ipv4Cidr },
     #[error("the host port {port} is taken by another pod")]

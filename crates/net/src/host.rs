@@ -53,6 +53,20 @@ pub fn check_ranges(links: &Links, config: &Config) -> Result<()> {
     Ok(())
 }
 
+/// Whose pod network this host has, where it has one that says so.
+pub fn owner(links: &Links) -> Result<Option<String>> {
+    let link = links.find(NODE_LINK).during("looking for the node's link")?;
+    Ok(link.and_then(|link| link.alias).filter(|alias| !alias.is_empty()))
+}
+
+/// Refuses a host whose network is that of another data directory: pods of both would share addresses, and the table.
+pub fn check_owner(links: &Links, data_dir: &Path) -> Result<()> {
+    match owner(links)? {
+        Some(owner) if owner != names::owner(data_dir) => Err(NetworkError::HostTaken { owner }),
+        _ => Ok(()),
+    }
+}
+
 /// Makes the node's link, or completes the one that is there.
 pub fn ensure_node_link(links: &Links, config: &Config, mtu: u32) -> Result<()> {
     links.add_bridge(NODE_LINK, names::mac(NODE_LINK), mtu).during("making the node's link")?;
@@ -67,6 +81,7 @@ pub fn ensure_node_link(links: &Links, config: &Config, mtu: u32) -> Result<()> 
     };
     let configure = links.change(|changes| {
         changes.set_up(index);
+        changes.set_alias(index, &names::owner(&config.data_dir));
         changes.add_address(index, gateway.into(), 32);
         changes.add_address(index, config.cluster_dns.into(), 32);
         // Without it a process of the node could not even begin to connect to a Service where there is no
@@ -113,12 +128,12 @@ pub fn forwarding_obstacles(nftables: &Nftables) -> Result<Vec<String>> {
     Ok(chains.iter().filter(stands_in_the_way).map(|chain| format!("{} {}", chain.table, chain.name)).collect())
 }
 
-/// Removes all links of ours.
+/// Removes all links of ours, the node's own last: it says whose they are.
 pub fn remove_links(links: &Links) -> Result<()> {
-    for link in links.list().during("listing links")?.iter().filter(|link| is_ours(&link.name)) {
-        links.remove(&link.name).during("removing a link")?;
-    }
-    Ok(())
+    let mut all = links.list().during("listing links")?;
+    all.retain(|link| is_ours(&link.name));
+    all.sort_by_key(|link| link.name == NODE_LINK);
+    all.iter().try_for_each(|link| links.remove(&link.name).during("removing a link"))
 }
 
 fn is_ours(name: &str) -> bool {

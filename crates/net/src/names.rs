@@ -1,6 +1,8 @@
 //! Names of kernel objects. All begin with `knarr`, so that a restart and a reset can find them; those that stand
 //! for an object of the cluster end in a hash of its name, because a link's name holds fifteen bytes.
 
+use std::path::Path;
+
 use knarr_os::net::Mac;
 
 /// The link that stands for the node in the pod network: it carries the gateway's and the DNS address.
@@ -11,6 +13,15 @@ pub const LINK_PREFIX: &str = "knarr";
 pub const TABLE: &str = "knarr";
 /// The link inside a pod.
 pub const POD_LINK: &str = "eth0";
+
+/// How many bytes of text a link can carry beside its name.
+const ALIAS_BYTES: usize = 255;
+
+/// Whose network this is, as written on [`NODE_LINK`]: the data directory, or what tells a very long one apart.
+pub fn owner(data_dir: &Path) -> String {
+    let path = data_dir.to_string_lossy();
+    if path.len() <= ALIAS_BYTES { path.into_owned() } else { format!("{:016x}", stable_hash(path.as_bytes())) }
+}
 
 /// The node's end of a pod's link, such as `knarr-7f3k2m9q`.
 pub fn pod_link(sandbox_id: &str) -> String {

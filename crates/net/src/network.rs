@@ -97,6 +97,7 @@ impl Base {
         let links = Links::open().during("opening the network")?;
         let nftables = Arc::new(Nftables::open().during("opening nftables")?);
         let mtu = host::uplink_mtu(&links)?;
+        host::check_owner(&links, &config.data_dir)?;
         host::check_ranges(&links, config)?;
         host::ensure_node_link(&links, config, mtu)?;
         host::apply_settings(&records)?;
@@ -121,15 +122,26 @@ pub fn forwarding_obstacles() -> Result<Vec<String>> {
     host::forwarding_obstacles(&Nftables::open().during("opening nftables")?)
 }
 
-/// Removes all that the network made on this host, and nothing else: links, the nftables table, records; kernel
-/// settings get their former values back.
+/// Says whether this host's network is free for the cluster in `data_dir`: it has none, or that cluster's own.
+pub fn check_host(data_dir: &Path) -> Result<()> {
+    host::check_owner(&Links::open().during("opening the network")?, data_dir)
+}
+
+/// Removes all that the network of this data directory made on this host, and nothing else: links, the nftables
+/// table, records; kernel settings get their former values back. Another cluster's network is not touched.
 pub fn reset(data_dir: &Path) -> Result<()> {
     let records = data_dir.join("net");
     let links = Links::open().during("opening the network")?;
-    let nftables = Nftables::open().during("opening nftables")?;
-    dataplane::remove(&nftables)?;
-    host::remove_links(&links)?;
-    host::restore_settings(&records)?;
+    match host::check_owner(&links, data_dir) {
+        Ok(()) => {
+            dataplane::remove(&Nftables::open().during("opening nftables")?)?;
+            // The link that says whose all this is goes last, so that a reset cut short can be repeated.
+            host::remove_links(&links)?;
+            host::restore_settings(&records)?;
+        }
+        Err(NetworkError::HostTaken { .. }) => {}
+        Err(error) => return Err(error),
+    }
     match fs::remove_dir_all(&records) {
         Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
             Err(NetworkError::Record { path: records, source })

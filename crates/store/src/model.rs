@@ -120,7 +120,9 @@ pub enum StoreError {
     Overloaded,
     #[error("the disk that holds {path} is full; free some space, nothing that was acknowledged is lost")]
     DiskFull { path: String },
-    #[error("the store file {path} is damaged: {detail}; restore it from a backup")]
+    #[error(
+        "the store in {path} is damaged: {detail}; restore the data directory from a backup, or reset it to begin anew"
+    )]
     Damaged { path: String, detail: String },
     #[error("{path} is in use by another process; stop it or choose another data directory")]
     Locked { path: String },

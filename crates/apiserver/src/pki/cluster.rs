@@ -103,7 +103,9 @@ impl Pki {
 
 fn open_authority(directory: &Directory<'_>, now: Timestamp) -> Result<CertificateAuthority, PkiError> {
     match (directory.read("ca.crt")?, directory.read("ca.key")?) {
-        (Some(certificate), Some(key)) => CertificateAuthority::from_pem(&certificate, &key),
+        (Some(certificate), Some(key)) => {
+            CertificateAuthority::from_pem(&certificate, &key).map_err(|error| error.in_directory(directory.path()))
+        }
         // Making a new authority beside half an old one would silently cut off everyone who trusts the old.
         (Some(_), None) => Err(PkiError::damaged(directory.path_of("ca.key").display().to_string(), "it is missing")),
         (None, _) => {

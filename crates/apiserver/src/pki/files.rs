@@ -20,6 +20,10 @@ impl<'a> Directory<'a> {
         Ok(Self { path })
     }
 
+    pub(super) fn path(&self) -> &Path {
+        self.path
+    }
+
     pub(super) fn path_of(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }

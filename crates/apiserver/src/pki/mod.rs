@@ -23,7 +23,7 @@ pub use kubeconfig::kubeconfig;
 pub use request::{RequestError, Requested};
 pub use tls::{ApiTls, client_config, server_config};
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What may go wrong while certificates are made, kept or read.
 #[derive(Debug, thiserror::Error)]
@@ -45,5 +45,13 @@ pub enum PkiError {
 impl PkiError {
     fn damaged(what: impl Into<String>, why: impl std::fmt::Display) -> Self {
         Self::Damaged { what: what.into(), why: why.to_string() }
+    }
+
+    /// Says where the damaged thing lies, for those who know it by name only.
+    fn in_directory(self, directory: &Path) -> Self {
+        match self {
+            Self::Damaged { what, why } => Self::Damaged { what: format!("{what} in {}", directory.display()), why },
+            other => other,
+        }
     }
 }

@@ -6,29 +6,61 @@ use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::{Instant, sleep};
 
-use crate::{cli::DataArgs, datadir::DataDir};
+use crate::{
+    cli::DataArgs,
+    datadir::{DataDir, Running},
+    say::say,
+};
 
 const PATIENCE: Duration = Duration::from_secs(30);
+const FORCE_AFTER: Duration = Duration::from_secs(10);
 
 pub async fn run(args: DataArgs) -> Result<()> {
     let data = DataDir::at(&args.data_dir)?;
     if !stop(&data).await? {
-        println!("no cluster runs in {}", data.root().display());
+        say!("no cluster runs in {}", data.root().display());
         return Ok(());
     }
-    println!("stopped; pods keep running until `knarr up` takes them back or `knarr reset` ends them");
+    say!("stopped; pods keep running until `knarr up` takes them back or `knarr reset` ends them");
     Ok(())
 }
 
 /// Ends the process that uses the directory and waits until it is gone; false where there was none.
 pub async fn stop(data: &DataDir) -> Result<bool> {
-    let Some(running) = data.running() else { return Ok(false) };
-    let pid = Pid::from_raw(running.pid).context("the lock file names no process")?;
-    kill_process(pid, Signal::TERM).with_context(|| format!("cannot stop process {}", running.pid))?;
-    let deadline = Instant::now() + PATIENCE;
-    while data.running().is_some() {
+    let Some(Running { pid, .. }) = data.running()? else { return Ok(false) };
+    signal(pid, Signal::TERM)?;
+    if !ended(data, PATIENCE).await? {
+        bail!(
+            "process {pid} did not end within {} s; end it with `kill -9 {pid}`, which no pod and no data suffer from",
+            PATIENCE.as_secs()
+        );
+    }
+    Ok(true)
+}
+
+/// Ends the process, by force where it does not go by itself: what is reset next needs no orderly end.
+pub async fn force(data: &DataDir) -> Result<()> {
+    let Some(Running { pid, .. }) = data.running()? else { return Ok(()) };
+    signal(pid, Signal::TERM)?;
+    if !ended(data, FORCE_AFTER).await? {
+        signal(pid, Signal::KILL)?;
+        if !ended(data, FORCE_AFTER).await? {
+            bail!("process {pid} cannot be ended");
+        }
+    }
+    Ok(())
+}
+
+fn signal(pid: i32, signal: Signal) -> Result<()> {
+    let process = Pid::from_raw(pid).context("the lock file names no process")?;
+    kill_process(process, signal).with_context(|| format!("cannot stop process {pid}"))
+}
+
+async fn ended(data: &DataDir, patience: Duration) -> Result<bool> {
+    let deadline = Instant::now() + patience;
+    while data.running()?.is_some() {
         if Instant::now() > deadline {
-            bail!("process {} did not end within {} s; see {}", running.pid, PATIENCE.as_secs(), data.log().display());
+            return Ok(false);
         }
         sleep(Duration::from_millis(10)).await;
     }

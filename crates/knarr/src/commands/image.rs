@@ -3,7 +3,10 @@
 use anyhow::{Context, Result, bail};
 use knarr_runtime::ImageStore;
 
-use crate::{cli::ImageCommand, datadir::DataDir};
+use crate::{cli::ImageCommand, datadir::DataDir, say::say};
+
+/// How many digits of an id are shown.
+const SHORT_ID: usize = 12;
 
 pub async fn run(command: ImageCommand) -> Result<()> {
     match command {
@@ -12,7 +15,7 @@ pub async fn run(command: ImageCommand) -> Result<()> {
             let mut failed = 0;
             for file in &files {
                 match store.import(file) {
-                    Ok(names) => names.iter().for_each(|name| println!("imported {name}")),
+                    Ok(names) => names.iter().for_each(|name| say!("imported {name}")),
                     Err(error) => {
                         failed += 1;
                         eprintln!("error: {:#}", anyhow::Error::new(error));
@@ -27,11 +30,17 @@ pub async fn run(command: ImageCommand) -> Result<()> {
         ImageCommand::Ls { data } => list(&open(&DataDir::at(&data.data_dir)?)?),
         ImageCommand::Rm { data, images } => {
             let store = open(&DataDir::at(&data.data_dir)?)?;
+            let mut unknown = Vec::new();
             for image in &images {
-                if !store.remove(image).with_context(|| format!("cannot remove {image}"))? {
-                    bail!("there is no image {image:?} on this node; `knarr image ls` shows what there is");
+                let name = by_short_id(&store, image)?.unwrap_or_else(|| image.clone());
+                if store.remove(&name).with_context(|| format!("cannot remove {image}"))? {
+                    say!("removed {image}");
+                } else {
+                    unknown.push(image.as_str());
                 }
-                println!("removed {image}");
+            }
+            if !unknown.is_empty() {
+                bail!("no such image on this node: {}; `knarr image ls` shows what there is", unknown.join(", "));
             }
             Ok(())
         }
@@ -39,19 +48,36 @@ pub async fn run(command: ImageCommand) -> Result<()> {
 }
 
 fn open(data: &DataDir) -> Result<ImageStore> {
-    data.create()?;
+    if !rustix::process::geteuid().is_root() {
+        bail!("the images in {} belong to root: run this with sudo", data.root().display());
+    }
+    data.prepare()?;
     let dir = data.root().join("runtime");
     std::fs::create_dir_all(&dir)?;
     Ok(ImageStore::open(&dir)?)
 }
 
+/// The whole id of an image by its beginning, as `ls` shows it. More than one is nobody's meaning.
+fn by_short_id(store: &ImageStore, begin: &str) -> Result<Option<String>> {
+    let digits = begin.strip_prefix("sha256:").unwrap_or(begin);
+    if digits.len() < SHORT_ID / 2 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Ok(None);
+    }
+    let ids = store.list()?.into_iter().map(|image| image.id);
+    let fit: Vec<String> = ids.filter(|id| id.trim_start_matches("sha256:").starts_with(digits)).collect();
+    if fit.len() > 1 {
+        bail!("{begin} is the beginning of {} images' ids; give more of it", fit.len());
+    }
+    Ok(fit.into_iter().next())
+}
+
 fn list(store: &ImageStore) -> Result<()> {
-    println!("{:<48} {:<14} {:>10}", "IMAGE", "ID", "SIZE");
+    say!("{:<48} {:<14} {:>10}", "IMAGE", "ID", "SIZE");
     for image in store.list()? {
         let id = image.id.trim_start_matches("sha256:");
         let unnamed = image.names.is_empty().then(|| "<none>".to_owned());
         for name in image.names.iter().chain(&unnamed) {
-            println!("{name:<48} {:<14} {:>7.1} MB", &id[..id.len().min(12)], image.size_bytes as f64 / 1e6);
+            say!("{name:<48} {:<14} {:>7.1} MB", &id[..id.len().min(SHORT_ID)], image.size_bytes as f64 / 1e6);
         }
     }
     Ok(())

@@ -1,8 +1,10 @@
 //! `knarr reset`: ends the process and the pods, and removes all that Knarr made on this host, and nothing else.
 
 use std::{
+    collections::BTreeSet,
     fs,
-    io::{IsTerminal, Write},
+    io::{ErrorKind, IsTerminal, Write},
+    path::PathBuf,
     sync::Arc,
 };
 
@@ -11,23 +13,62 @@ use async_trait::async_trait;
 use knarr_cri::{NetworkAddress, NetworkRequest, PodNetwork};
 
 use super::down;
-use crate::{cli::ResetArgs, datadir::DataDir, kubeconfig, up};
+use crate::{
+    cli::ResetArgs,
+    datadir::{DataDir, Running},
+    kubeconfig,
+    say::say,
+    up, version,
+};
 
 pub async fn run(args: ResetArgs) -> Result<bool> {
     let ResetArgs { data, yes } = args;
-    let data = DataDir::at(&data.data_dir)?;
-    if !data.root().exists() {
-        println!("there is nothing in {}", data.root().display());
-        return Ok(true);
+    if !rustix::process::geteuid().is_root() {
+        bail!("knarr reset removes mounts, links and control groups and needs root: run it with sudo");
     }
-    check_is_ours(&data)?;
-    if !yes && !confirmed(&data)? {
-        println!("nothing was removed");
+    let data = DataDir::at(&data.data_dir)?;
+    let (ours, others) = data.entries()?;
+    check_is_ours(&data, &ours, &others)?;
+    if !yes && !ours.is_empty() && !confirmed(&data)? {
+        say!("nothing was removed");
         return Ok(false);
     }
-    down::stop(&data).await?;
+    down::force(&data).await?;
     // Held until the end, so that nobody starts in what is being removed.
-    let lock = data.lock()?;
+    let lock = if ours.is_empty() { None } else { Some(data.lock(&note())?) };
+    // What is in the kernel is found by its names, so this works where files are gone already.
+    remove_from_kernel(&data).await?;
+    forget_contexts(&data)?;
+    remove_files(&data, &ours)?;
+    drop(lock);
+    match (ours.is_empty(), others.is_empty()) {
+        (true, _) => {
+            say!("there is no cluster in {}; what one may have left on this host is gone", data.root().display())
+        }
+        (false, true) => say!("removed {} and all that was made from it", data.root().display()),
+        (false, false) => {
+            say!("removed the cluster in {}, and left what is not of it: {}", data.root().display(), others.join(", "));
+        }
+    }
+    Ok(true)
+}
+
+/// A mistyped directory must not cost anybody their files. One that half is gone of already is ours by its record,
+/// or by having nothing else in it.
+fn check_is_ours(data: &DataDir, ours: &[String], others: &[String]) -> Result<()> {
+    let recorded = ours.iter().any(|name| name == "cluster.json");
+    if !recorded && !others.is_empty() {
+        bail!("{} does not look like a data directory of Knarr; nothing was removed", data.root().display());
+    }
+    Ok(())
+}
+
+fn note() -> Running {
+    let pid = rustix::process::getpid().as_raw_nonzero().get();
+    Running { pid, version: version::SHORT.into(), port: None }
+}
+
+async fn remove_from_kernel(data: &DataDir) -> Result<()> {
     let config = up::runtime_config(data.root(), Arc::new(Detached))?;
     let run_dir = config.run_dir.clone();
     knarr_runtime::reset(&config).await.context("not all containers could be removed")?;
@@ -36,24 +77,35 @@ pub async fn run(args: ResetArgs) -> Result<bool> {
     tokio::task::spawn_blocking(move || knarr_net::reset(&root))
         .await?
         .context("not all of the network could be removed")?;
-    if let Some(path) = kubeconfig::default_path() {
-        kubeconfig::remove_from(&path, &data.admin_kubeconfig())?;
-    }
     let _ = fs::remove_dir_all(&run_dir);
     // Only where no other cluster of this host has something in it.
     let _ = run_dir.parent().map(fs::remove_dir);
-    fs::remove_dir_all(data.root()).with_context(|| format!("cannot remove {}", data.root().display()))?;
-    drop(lock);
-    println!("removed {} and all that was made from it", data.root().display());
-    Ok(true)
+    Ok(())
 }
 
-/// A mistyped directory must not cost anybody their files.
-fn check_is_ours(data: &DataDir) -> Result<()> {
-    let marks = ["lock", "store", "pki"];
-    let empty = fs::read_dir(data.root())?.next().is_none();
-    if !empty && !marks.iter().all(|mark| data.root().join(mark).exists()) {
-        bail!("{} does not look like a data directory of Knarr; nothing was removed", data.root().display());
+/// Takes the context out of every file that it was merged into. A record that cannot be read is no reason to stop:
+/// it goes with the rest.
+fn forget_contexts(data: &DataDir) -> Result<()> {
+    let recorded = data.record().ok().flatten().map(|record| record.kubeconfigs).unwrap_or_default();
+    let paths: BTreeSet<PathBuf> = recorded.into_iter().chain(kubeconfig::default_path()).collect();
+    paths.iter().try_for_each(|path| kubeconfig::remove_from(path, &data.admin_kubeconfig()))
+}
+
+/// The directory itself goes too, unless something else is in it or mounted on it. The record goes last: by it a
+/// reset that was cut short knows the directory again.
+fn remove_files(data: &DataDir, ours: &[String]) -> Result<()> {
+    let (record, rest): (Vec<&String>, Vec<&String>) = ours.iter().partition(|name| *name == "cluster.json");
+    for path in rest.into_iter().chain(record).map(|name| data.root().join(name)) {
+        let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        match removed {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("cannot remove {}", path.display()));
+            }
+            _ => {}
+        }
+    }
+    if !ours.is_empty() {
+        let _ = fs::remove_dir(data.root());
     }
     Ok(())
 }

@@ -7,7 +7,11 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::{cli::UpArgs, datadir::DataDir};
+use crate::{
+    cli::UpArgs,
+    datadir::{DataDir, Running},
+    record::Record,
+};
 
 pub const CLUSTER_DOMAIN: &str = "cluster.local";
 pub const SERVICE_CIDR: &str = "10.96.0.0/16";
@@ -28,6 +32,8 @@ pub struct Config {
     pub kubeconfig: Option<PathBuf>,
     pub images: Option<PathBuf>,
     pub unsafe_sysctls: Vec<String>,
+    /// What the data directory said of itself; `None` for a new one.
+    pub record: Option<Record>,
 }
 
 impl Config {
@@ -35,28 +41,41 @@ impl Config {
         let UpArgs { data, kubeconfig, port, node_port, node_name, node_ip, images, allowed_unsafe_sysctls, detach: _ } =
             args;
         if let Some(dir) = &images
-            && !dir.is_dir()
+            && let Err(error) = std::fs::read_dir(dir)
         {
-            bail!("--images {}: there is no such directory", dir.display());
+            bail!("--images {}: {error}; name a directory of image archives", dir.display());
         }
         if port == node_port {
             bail!("--port and --node-port are both {port}; they must differ");
         }
-        let node_name = match node_name {
-            Some(name) => name,
-            None => host_name()?,
+        let data = DataDir::at(&data.data_dir)?;
+        let record = data.record()?;
+        let node_name = match (node_name, &record) {
+            (Some(name), _) => name,
+            (None, Some(record)) => record.node_name.clone(),
+            (None, None) => host_name()?,
         };
         check_name(&node_name)?;
         Ok(Self {
-            data: DataDir::at(&data.data_dir)?,
+            data,
             node_name,
             node_ip: node_ip.map_or_else(default_address, Ok)?,
             port,
             node_port,
-            kubeconfig: kubeconfig.or_else(crate::kubeconfig::default_path),
+            kubeconfig: kubeconfig.map(std::path::absolute).transpose()?.or_else(crate::kubeconfig::default_path),
             images,
             unsafe_sysctls: allowed_unsafe_sysctls,
+            record,
         })
+    }
+
+    /// What the lock tells others.
+    pub fn running(&self) -> Running {
+        Running {
+            pid: rustix::process::getpid().as_raw_nonzero().get(),
+            version: crate::version::SHORT.into(),
+            port: Some(self.port),
+        }
     }
 
     /// Where the API server is reached from this machine.

@@ -3,18 +3,20 @@
 
 use std::{
     env,
-    fs::OpenOptions,
-    io::{BufRead, BufReader},
-    os::unix::fs::OpenOptionsExt,
+    fs::{File, OpenOptions},
+    io::{BufRead, BufReader, Read, Seek, SeekFrom},
+    path::Path,
     process::{Command, Stdio},
 };
 
 use anyhow::{Context, Result, bail};
 
 use super::config::Config;
-use crate::cli::UpArgs;
+use crate::{cli::UpArgs, log, say::say};
 
 const MARK: &str = "KNARR_DETACHED";
+/// How much of the log is shown where the start failed.
+const SHOWN_BYTES: u64 = 4096;
 
 /// True in the process that stays.
 pub fn is_child() -> bool {
@@ -22,13 +24,13 @@ pub fn is_child() -> bool {
 }
 
 pub fn run(args: UpArgs) -> Result<()> {
+    super::preflight::check_root()?;
     let config = Config::new(args)?;
     super::preflight::check(&config)?;
-    config.data.create()?;
-    drop(config.data.lock()?);
-    let log = config.data.log();
-    let errors = OpenOptions::new().create(true).append(true).mode(0o600).open(&log);
-    let errors = errors.with_context(|| format!("cannot open the log {}", log.display()))?;
+    config.data.prepare()?;
+    let path = config.data.log();
+    let log = log::open(&path)?;
+    let begun = log.metadata()?.len();
     // The same program with the same words is not another program.
     #[allow(clippy::disallowed_methods)]
     let mut command = Command::new(env::current_exe()?);
@@ -37,26 +39,33 @@ pub fn run(args: UpArgs) -> Result<()> {
         .env(MARK, "1")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(errors)
+        .stderr(log)
         .spawn()
         .context("cannot start the process that stays")?;
     let lines = child.stdout.take().context("the process that stays has no output")?;
     let mut ready = false;
     for line in BufReader::new(lines).lines().map_while(Result::ok) {
-        ready |= line.starts_with("cluster ready");
-        println!("{line}");
+        ready |= line.starts_with(super::READY);
+        say!("{line}");
     }
-    if !ready {
-        let status = child.wait()?;
-        bail!("the cluster did not start ({status}):\n{}", last_lines(&log));
+    if ready {
+        return Ok(());
     }
-    Ok(())
+    let status = child.wait()?;
+    match said_since(&path, begun).unwrap_or_default().trim() {
+        "" => bail!("the cluster did not start ({status}) and left nothing in {}", path.display()),
+        said => bail!("{}", said.strip_prefix("error: ").unwrap_or(said)),
+    }
 }
 
-fn last_lines(log: &std::path::Path) -> String {
-    let text = std::fs::read_to_string(log).unwrap_or_default();
-    let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(10)..].join("\n")
+/// What the process that did not stay left in the log; what others left before is not about this start.
+fn said_since(log: &Path, begun: u64) -> std::io::Result<String> {
+    let mut file = File::open(log)?;
+    let end = file.metadata()?.len();
+    file.seek(SeekFrom::Start(begun.max(end.saturating_sub(SHOWN_BYTES))))?;
+    let mut said = Vec::new();
+    file.read_to_end(&mut said)?;
+    Ok(String::from_utf8_lossy(&said).into_owned())
 }
 
 /// Lets go of the terminal: a session of its own, and nothing more to say.

@@ -24,8 +24,10 @@ use tokio_util::sync::CancellationToken;
 use self::{config::Config, progress::Progress};
 use crate::{
     cli::UpArgs,
-    datadir::Running,
     kubeconfig::{self, Admin},
+    log,
+    record::Record,
+    say::say,
 };
 
 pub use agent::{pod_dir, runtime_config};
@@ -36,6 +38,9 @@ const NETWORK: &str = "network";
 const RUNTIME: &str = "runtime";
 const NODE: &str = "node";
 
+/// How the line begins that says that all is there; `--detach` waits for it.
+const READY: &str = "cluster ready";
+
 /// How long the node may take to become ready before that is said to be a failure.
 const NODE_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -43,20 +48,16 @@ pub fn run(args: UpArgs) -> Result<()> {
     if args.detach && !detach::is_child() {
         return detach::run(args);
     }
-    crate::log::to_stderr();
+    log::to_stderr();
+    preflight::check_root()?;
     let config = Config::new(args)?;
     preflight::check(&config)?;
-    config.data.create()?;
-    let mut lock = config.data.lock()?;
-    lock.describe(&Running {
-        pid: rustix::process::getpid().as_raw_nonzero().get(),
-        port: config.port,
-        node_name: config.node_name.clone(),
-    })?;
+    config.data.prepare()?;
+    // Held until nothing of this process uses the directory.
+    let lock = config.data.lock(&config.running())?;
     knarr_os::alloc::start_background_thread();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let ended = runtime.block_on(serve(config));
-    // Held until nothing of this process uses the directory.
     runtime.shutdown_timeout(Duration::from_secs(5));
     drop(lock);
     ended
@@ -73,50 +74,76 @@ async fn serve(config: Config) -> Result<()> {
             () = interrupted() => Ok(None),
         }
     };
-    let Some(agent) = started? else {
+    let Some(Started { agent, next }) = started? else {
         stop.cancel();
         return Ok(());
     };
-    announce(&config, &progress);
+    announce(&config, &progress, &next);
     detach::ready();
+    let log = config.data.log();
     tokio::select! {
         () = interrupted() => {}
         ended = agent.ended() => bail!("{ended}"),
+        () = log::keep_small(&log), if detach::is_child() => {}
     }
     stop.cancel();
     agent.finish().await;
     Ok(())
 }
 
-async fn start(config: &Config, progress: &Progress, stop: &CancellationToken) -> Result<agent::Agent> {
+/// A cluster that runs.
+struct Started {
+    agent: agent::Agent,
+    /// What to type next.
+    next: String,
+}
+
+async fn start(config: &Config, progress: &Progress, stop: &CancellationToken) -> Result<Started> {
     let begun = Timestamp::now();
     let listener = preflight::bind(config.port, "--port").await?;
     let server = server::start(config, listener, stop).await?;
-    write_kubeconfigs(config, &server)?;
+    write_record(config)?;
+    let next = write_kubeconfigs(config, &server)?;
     progress.ready(API);
     server.start_control(stop);
     progress.ready(CONTROL);
     let agent = agent::start(config, &server, progress, stop).await?;
     wait_for_node(&server, &config.node_name, begun).await?;
     progress.ready(NODE);
-    Ok(agent)
+    Ok(Started { agent, next })
 }
 
-fn write_kubeconfigs(config: &Config, server: &server::Server) -> Result<()> {
+/// Notes what a later start and a reset have to know. The store is there by now, so that from here on a missing one
+/// is a loss.
+fn write_record(config: &Config) -> Result<()> {
+    let mut record = Record::new(&config.node_name);
+    record.kubeconfigs.extend(config.record.iter().flat_map(|before| before.kubeconfigs.clone()));
+    record.kubeconfigs.extend(config.kubeconfig.clone());
+    record.write(&config.data.record_file())
+}
+
+/// Writes the administrator's own file and merges it into the user's; gives the command to type next.
+fn write_kubeconfigs(config: &Config, server: &server::Server) -> Result<String> {
     let admin = Admin {
         server: config.server_url(),
         ca_pem: server.authority.certificate_pem(),
         certificate_pem: &server.admin.certificate_pem,
         key_pem: &server.admin.key_pem,
     };
-    kubeconfig::write_admin(&config.data.admin_kubeconfig(), &admin)?;
-    if let Some(path) = &config.kubeconfig
-        && let Err(error) = kubeconfig::merge_into(path, &admin)
-    {
-        // The cluster is fine without it, and the admin's own file is there.
-        tracing::warn!("{error:#}; use {} instead", config.data.admin_kubeconfig().display());
+    let own = config.data.admin_kubeconfig();
+    kubeconfig::write_admin(&own, &admin)?;
+    let by_own_file = format!("kubectl --kubeconfig {} get nodes", own.display());
+    let Some(path) = &config.kubeconfig else { return Ok(by_own_file) };
+    let context = match kubeconfig::merge_into(path, &admin) {
+        Ok(true) => "",
+        Ok(false) => " --context knarr",
+        // The cluster is fine without it, and the administrator's own file is there.
+        Err(error) => return Ok(format!("{by_own_file}\n\nnote: {error:#}")),
+    };
+    if kubeconfig::default_path().as_ref() == Some(path) {
+        return Ok(format!("kubectl{context} get nodes"));
     }
-    Ok(())
+    Ok(format!("kubectl --kubeconfig {}{context} get nodes", path.display()))
 }
 
 /// Waits until the node says that it is ready, and says so since `begun`: a killed process leaves a node that looks it.
@@ -147,28 +174,31 @@ async fn wait_for_node(server: &server::Server, name: &str, begun: Timestamp) ->
     bail!("the node {name} is not ready after {} s: {why}", NODE_PATIENCE.as_secs())
 }
 
-/// The lines to type next.
-fn announce(config: &Config, progress: &Progress) {
-    let merged = config.kubeconfig.as_deref().filter(|path| path.exists());
-    println!(
-        "\ncluster ready in {:.2} s on {} ({})",
-        progress.elapsed().as_secs_f64(),
-        config.node_name,
-        config.node_ip
-    );
-    match merged {
-        Some(path) if Some(path) == kubeconfig::default_path().as_deref() => {
-            println!("\n  kubectl --context knarr get nodes\n");
-        }
-        Some(path) => println!("\n  kubectl --kubeconfig {} --context knarr get nodes\n", path.display()),
-        None => println!("\n  kubectl --kubeconfig {} get nodes\n", config.data.admin_kubeconfig().display()),
+fn announce(config: &Config, progress: &Progress, next: &str) {
+    let seconds = progress.elapsed().as_secs_f64();
+    say!("\n{READY} in {seconds:.2} s on {} ({})\n\n  {next}\n", config.node_name, config.node_ip);
+}
+
+/// Ctrl-C, `knarr down`, or a terminal that goes away (unless `nohup` said that this is nothing to heed).
+async fn interrupted() {
+    let hangup =
+        async { if hangup_is_ignored() { std::future::pending().await } else { came(SignalKind::hangup()).await } };
+    tokio::select! {
+        () = came(SignalKind::interrupt()) => {}
+        () = came(SignalKind::terminate()) => {}
+        () = hangup => {}
     }
 }
 
-async fn interrupted() {
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        return std::future::pending().await;
-    };
-    tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+async fn came(kind: SignalKind) {
+    match signal(kind) {
+        Ok(mut signal) => drop(signal.recv().await),
+        Err(_) => std::future::pending().await,
+    }
+}
+
+fn hangup_is_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
 }

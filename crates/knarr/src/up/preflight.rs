@@ -1,16 +1,14 @@
 //! What must hold before anything is made: each failure says what is wrong and what to do.
 
-use std::{fs, io::ErrorKind, net::Ipv4Addr, path::Path};
+use std::{fs, net::Ipv4Addr, path::Path};
 
 use anyhow::{Context, Result, bail};
 use tokio::net::TcpListener;
 
 use super::config::Config;
+use crate::host_ports;
 
 pub fn check(config: &Config) -> Result<()> {
-    if !rustix::process::geteuid().is_root() {
-        bail!("knarr up makes containers and needs root: run it with sudo");
-    }
     let filesystems = fs::read_to_string("/proc/filesystems").unwrap_or_default();
     if !filesystems.lines().any(|line| line.ends_with("overlay")) {
         bail!("the kernel has no overlayfs, which containers need: try `modprobe overlay`, then `knarr check`");
@@ -19,25 +17,28 @@ pub fn check(config: &Config) -> Result<()> {
     if !cgroups.join("cgroup.controllers").exists() && !cgroups.join("memory").is_dir() {
         bail!("no cgroups are mounted at /sys/fs/cgroup, which pods need: mount them, then try `knarr check`");
     }
-    // Both ports are tried at once, so that a user hears of both before anything is made.
-    let taken: Vec<u16> = [config.port, config.node_port].into_iter().filter(|port| is_taken(*port)).collect();
-    if !taken.is_empty() && config.data.running().is_none() {
-        bail!("{}", port_message(&taken));
+    config.data.check_free()?;
+    check_ports(&[(config.port, "--port"), (config.node_port, "--node-port")])?;
+    knarr_net::check_host(config.data.root())?;
+    Ok(())
+}
+
+/// Containers, mounts and networks are root's; said before anything else, for all the rest follows from it.
+pub fn check_root() -> Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        bail!("knarr up makes containers and needs root: run it with sudo");
     }
     Ok(())
 }
 
-fn is_taken(port: u16) -> bool {
-    let bound = std::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, port));
-    matches!(bound, Err(error) if error.kind() == ErrorKind::AddrInUse)
-}
-
-fn port_message(ports: &[u16]) -> String {
-    let names: Vec<String> = ports.iter().map(u16::to_string).collect();
-    format!(
-        "port {} is taken by another program: stop it, or choose others with --port and --node-port",
-        names.join(" and "),
-    )
+/// Both ports are tried at once, so that a user hears of both.
+fn check_ports(ports: &[(u16, &str)]) -> Result<()> {
+    let taken = ports.iter().filter_map(|(port, flag)| {
+        let owner = host_ports::taken_by(*port)?;
+        Some(format!("port {port} is taken by {owner}: stop it, or choose another port with {flag}"))
+    });
+    let taken: Vec<String> = taken.collect();
+    if taken.is_empty() { Ok(()) } else { bail!("{}", taken.join("; ")) }
 }
 
 pub async fn bind(port: u16, flag: &str) -> Result<TcpListener> {

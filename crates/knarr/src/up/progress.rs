@@ -8,6 +8,8 @@ use std::{
 
 use tokio::time::Instant;
 
+use crate::say::say;
+
 const GREEN: &str = "\x1b[32m";
 const DIM: &str = "\x1b[2m";
 const RESET: &str = "\x1b[0m";
@@ -51,7 +53,7 @@ impl Progress {
                 if *name == step && *state == State::Waiting {
                     *state = State::Ready(elapsed);
                     if !steps.live {
-                        println!("ready  {name:<14} {:>6} ms", elapsed.as_millis());
+                        say!("ready  {name:<14} {:>6} ms", elapsed.as_millis());
                     }
                 }
             }

@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use knarr_apiserver::{
     ApiServer, Env, Plugins, Reading, Security, SecurityConfig,
     alloc::{PortRange, ServiceRanges},
@@ -55,6 +55,14 @@ pub async fn start(config: &Config, listener: TcpListener, stop: &CancellationTo
         extra: Vec::new(),
     };
     let pki = Pki::open(&config.data.pki(), &names, env.now())?;
+    if config.record.is_some() && !config.data.store().exists() {
+        bail!(
+            "the store {} is missing: restore the data directory from a backup, or begin anew with `knarr reset \
+             --data-dir {}`",
+            config.data.store().display(),
+            config.data.root().display(),
+        );
+    }
     let engine = DiskEngine::open(&config.data.store(), free_bytes)?;
     let store = EmbeddedStore::open(engine)?;
     let Pki { authority, server: serving_leaf, admin, kubelet_client, service_account_key } = pki;

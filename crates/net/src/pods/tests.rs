@@ -88,6 +88,26 @@ fn calls_may_be_repeated_and_come_late() {
 }
 
 #[test]
+fn a_host_has_the_network_of_one_cluster() {
+    on_node(|| {
+        let node = Node::new();
+        let other = tempfile::tempdir().unwrap();
+        let refused = crate::network::Base::set_up(&crate::Config::new(other.path(), "node-b", NODE_IP.into()));
+        let refused = refused.err().unwrap().to_string();
+        assert!(refused.contains(&node.dir.path().display().to_string()), "{refused}");
+        crate::check_host(other.path()).unwrap_err();
+        crate::check_host(node.dir.path()).unwrap();
+
+        // A reset of the one that was refused leaves the other's alone, and makes no place for itself either.
+        crate::reset(other.path()).unwrap();
+        assert!(Links::open().unwrap().find(crate::names::NODE_LINK).unwrap().is_some());
+        crate::check_host(other.path()).unwrap_err();
+        crate::reset(node.dir.path()).unwrap();
+        crate::check_host(other.path()).unwrap();
+    });
+}
+
+#[test]
 fn a_restart_takes_over_and_a_reset_leaves_nothing() {
     on_node(|| {
         let outside = Space::outside();

@@ -30,6 +30,7 @@ mod ifla {
     pub const NAME: u16 = 3;
     pub const MTU: u16 = 4;
     pub const LINK_INFO: u16 = 18;
+    pub const ALIAS: u16 = 20;
     pub const NET_NS_FD: u16 = 28;
     pub const INFO_KIND: u16 = 1;
     pub const INFO_DATA: u16 = 2;
@@ -72,6 +73,8 @@ pub struct Link {
     pub mtu: u32,
     pub up: bool,
     pub mac: Option<Mac>,
+    /// A note of up to 255 bytes that anybody may leave on a link.
+    pub alias: Option<String>,
 }
 
 /// One end of a veth pair to be made.
@@ -279,6 +282,13 @@ impl LinkChanges {
         });
     }
 
+    pub fn set_alias(&mut self, index: u32, alias: &str) {
+        self.request.message(rtm::NEW_LINK, flags::ACK, "set alias of link", &index.to_string(), |w| {
+            w.header(&link_header(index, 0, 0));
+            w.text(ifla::ALIAS, alias);
+        });
+    }
+
     pub fn add_address(&mut self, index: u32, ip: IpAddr, prefix: u8) {
         let make = flags::CREATE | flags::EXCLUSIVE | flags::ACK;
         self.request.message(rtm::NEW_ADDR, make, "add address", &ip.to_string(), |w| {
@@ -379,11 +389,13 @@ fn parse_link(message: &Message<'_>) -> Option<Link> {
         mtu: 0,
         up: native_u32(&header[8..12])? & IFF_UP != 0,
         mac: None,
+        alias: None,
     };
     for (kind, value) in attributes(rest) {
         match kind {
             ifla::NAME => link.name = text(value).to_owned(),
             ifla::MTU => link.mtu = native_u32(value)?,
+            ifla::ALIAS => link.alias = Some(text(value).to_owned()),
             ifla::ADDRESS => link.mac = value.try_into().ok().map(Mac),
             _ => {}
         }

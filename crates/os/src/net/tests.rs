@@ -65,6 +65,9 @@ fn links_addresses_and_routes() {
         }
         let link = links.get("knarr-x").unwrap();
         assert_eq!((link.mtu, link.up, link.mac.unwrap().to_string().as_str()), (1400, true, "02:01:02:03:04:05"));
+        assert_eq!(link.alias, None);
+        links.change(|changes| changes.set_alias(link.index, "somebody's")).unwrap();
+        assert_eq!(links.get("knarr-x").unwrap().alias.as_deref(), Some("somebody's"));
         let ip: IpAddr = [10, 1, 0, 1].into();
         let route = |destination: [u8; 4], prefix, gateway: Option<IpAddr>| Route {
             destination: destination.into(),

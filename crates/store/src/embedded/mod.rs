@@ -89,6 +89,7 @@ impl<E: Engine> EmbeddedStore<E> {
     pub fn open(engine: E) -> Result<Self, StoreError> {
         let meta = engine.meta()?;
         let index = load_index(&engine, &meta)?;
+        engine.check_reaches(index.revision.0)?;
         let mut leases = Leases::load(&meta, Instant::now());
         for (key, lease) in index.leased() {
             leases.hold(key, Some(lease));
@@ -96,7 +97,9 @@ impl<E: Engine> EmbeddedStore<E> {
         let hub = Hub::new(index.revision);
         let shared = Arc::new(Shared { engine: Arc::new(engine), index: RwLock::new(index), hub });
         let (requests, waiting) = mpsc::channel(WAITING_WRITES);
-        tokio::spawn(Writer { shared: shared.clone(), leases, requests: waiting, unremoved: Vec::new() }.run());
+        tokio::spawn(
+            Writer { shared: shared.clone(), leases, requests: waiting, unremoved: Vec::new(), refused: false }.run(),
+        );
         Ok(Self { shared, requests })
     }
 

@@ -221,6 +221,39 @@ async fn the_real_disk_keeps_what_was_answered() {
     assert_eq!((again.revision().await.unwrap(), state(&again, None).await), (revision, expected));
 }
 
+/// What somebody did to the files must not pass for what a power cut does to them: either all that was acknowledged
+/// is there, or the store says that it is not.
+#[tokio::test]
+async fn a_store_that_lost_acknowledged_writes_is_refused() {
+    type Damage = fn(&mut Vec<u8>);
+    let rows: [(Damage, bool); 6] = [
+        (|_| {}, false),
+        (|journal| journal.truncate(journal.len() / 2), true),
+        (Vec::clear, true),
+        (|journal| journal.truncate(journal.len() - 1), true),
+        (|journal| *journal.iter_mut().nth(700).unwrap() ^= 0xff, true),
+        (|journal| *journal.last_mut().unwrap() ^= 0xff, true),
+    ];
+    for (row, (damage, refused)) in rows.into_iter().enumerate() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = EmbeddedStore::open(DiskEngine::open(dir.path(), |_| None).unwrap()).unwrap();
+        for n in 0..20 {
+            write(&store, vec![put("a", &n.to_string())]).await;
+        }
+        drop(store);
+        let journal = dir.path().join("0.jnl");
+        while matches!(DiskEngine::open(dir.path(), |_| None), Err(StoreError::Locked { .. })) {
+            tokio::task::yield_now().await;
+        }
+        let mut bytes = std::fs::read(&journal).unwrap();
+        damage(&mut bytes);
+        std::fs::write(&journal, bytes).unwrap();
+        let reopened = DiskEngine::open(dir.path(), |_| None).and_then(EmbeddedStore::open).map(drop);
+        let said_so = matches!(reopened, Err(StoreError::Damaged { .. }));
+        assert_eq!((said_so, reopened.is_ok()), (refused, !refused), "row {row}: {reopened:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_disk_that_is_nearly_full_is_told_so() {
     let dir = tempfile::tempdir().unwrap();

@@ -59,6 +59,8 @@ pub struct Writer<E> {
     pub requests: mpsc::Receiver<Request>,
     /// Rows whose removal failed with the group it was in.
     pub unremoved: Vec<RowId>,
+    /// The disk refused the last group. Said once, for a full disk refuses every request that comes.
+    pub refused: bool,
 }
 
 /// What a group becomes once it no longer borrows the index.
@@ -184,8 +186,14 @@ impl<E: Engine> Writer<E> {
             };
             if let Err(error) = committed {
                 self.unremoved = removes;
+                if !std::mem::replace(&mut self.refused, true) {
+                    tracing::error!(%error, requests = replies.len(), "the store cannot commit");
+                }
                 fail_all(replies, &error);
                 return false;
+            }
+            if std::mem::take(&mut self.refused) {
+                tracing::warn!("the store can commit again");
             }
         }
         for (id, ttl_seconds) in granted {
@@ -235,7 +243,6 @@ impl<E: Engine> Writer<E> {
 }
 
 fn fail_all(replies: Vec<Reply>, error: &StoreError) {
-    tracing::error!(%error, requests = replies.len(), "the store could not commit");
     for reply in replies {
         match reply {
             Reply::Txn(_, answer) => drop(answer.send(Err(error.clone()))),

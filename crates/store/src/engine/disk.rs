@@ -1,11 +1,15 @@
 //! The engine on disk: fjall, a log-structured merge tree with one journal (see
 //! `docs/decisions/0001-store-engine.md` for the measurement that chose it).
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs::DirBuilder,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+};
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
-use super::{Batch, Engine, Fact, RowId};
+use super::{Batch, Engine, Fact, RowId, acknowledged::Acknowledged};
 use crate::StoreError;
 
 const MEMTABLE_BYTES: u64 = 4 << 20;
@@ -22,6 +26,7 @@ pub struct DiskEngine {
     database: Database,
     log: Keyspace,
     meta: Keyspace,
+    acknowledged: Acknowledged,
     free_bytes: FreeBytes,
 }
 
@@ -32,6 +37,9 @@ impl DiskEngine {
         free_bytes: impl Fn(&Path) -> Option<u64> + Send + Sync + 'static,
     ) -> Result<Self, StoreError> {
         let fail = |error| explain(path, "opening the store", error);
+        let fail_io = |error| fail(fjall::Error::Io(error));
+        // Secrets are in it, whatever the folder around it lets others see.
+        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(fail_io)?;
         let database = Database::builder(path)
             .cache_size(CACHE_BYTES)
             .max_journaling_size(JOURNAL_BYTES)
@@ -41,7 +49,8 @@ impl DiskEngine {
         let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
         let log = database.keyspace("log", options).map_err(fail)?;
         let meta = database.keyspace("meta", options).map_err(fail)?;
-        Ok(Self { path: path.to_owned(), database, log, meta, free_bytes: Box::new(free_bytes) })
+        let acknowledged = Acknowledged::open(path).map_err(fail_io)?;
+        Ok(Self { path: path.to_owned(), database, log, meta, acknowledged, free_bytes: Box::new(free_bytes) })
     }
 
     fn fail(&self, action: &'static str) -> impl Fn(fjall::Error) -> StoreError {
@@ -64,6 +73,7 @@ impl DiskEngine {
 impl Engine for DiskEngine {
     fn commit(&self, batch: Batch) -> Result<(), StoreError> {
         self.check_space(&batch)?;
+        let newest = batch.puts.iter().map(|(row, _)| row.revision).max();
         let mut write = self.database.batch().durability(Some(PersistMode::SyncData));
         for (row, bytes) in batch.puts {
             write.insert(&self.log, row.to_bytes(), bytes);
@@ -77,7 +87,11 @@ impl Engine for DiskEngine {
                 None => write.remove(&self.meta, name),
             }
         }
-        write.commit().map_err(self.fail("committing to the store"))
+        write.commit().map_err(self.fail("committing to the store"))?;
+        if let Some(revision) = newest {
+            self.acknowledged.raise(revision);
+        }
+        Ok(())
     }
 
     fn read(&self, row: RowId) -> Result<Option<Vec<u8>>, StoreError> {
@@ -102,6 +116,21 @@ impl Engine for DiskEngine {
     fn meta(&self) -> Result<Vec<Fact>, StoreError> {
         let fail = self.fail("reading the store's facts");
         self.meta.iter().map(|guard| guard.into_inner().map(|(k, v)| (k.to_vec(), v.to_vec())).map_err(&fail)).collect()
+    }
+
+    fn check_reaches(&self, newest: u64) -> Result<(), StoreError> {
+        let acknowledged = self.acknowledged.revision();
+        if newest >= acknowledged {
+            return Ok(());
+        }
+        Err(StoreError::Damaged {
+            path: self.path.display().to_string(),
+            detail: format!(
+                "it ends at revision {newest}, but revision {acknowledged} was acknowledged (to go on without what is \
+                 missing, remove {})",
+                self.acknowledged.path().display()
+            ),
+        })
     }
 
     fn size_bytes(&self) -> Result<u64, StoreError> {

@@ -1,5 +1,6 @@
 //! Where rows are kept. An engine knows row numbers and bytes; revisions, keys and watchers are above it.
 
+mod acknowledged;
 pub mod disk;
 pub mod memory;
 
@@ -59,6 +60,9 @@ pub trait Engine: Send + Sync + 'static {
     /// Rows from `from` on, in order, until `visit` says stop by answering false.
     fn scan(&self, from: RowId, visit: &mut dyn FnMut(RowId, &[u8]) -> bool) -> Result<(), StoreError>;
     fn meta(&self) -> Result<Vec<Fact>, StoreError>;
+    /// Told once, at the start, how far the log reaches. An engine that knows to have acknowledged more refuses with
+    /// [`StoreError::Damaged`], because what is missing would otherwise be lost in silence.
+    fn check_reaches(&self, newest: u64) -> Result<(), StoreError>;
     fn size_bytes(&self) -> Result<u64, StoreError>;
     /// True where `commit` waits for hardware, so that it is kept off the async threads.
     fn blocks(&self) -> bool;
