@@ -16,3 +16,4 @@ pub mod status;
 pub mod strategy;
 pub mod time;
 mod value;
+pub mod version;

@@ -9,16 +9,6 @@ use crate::{codec::respond, contract::Response, route::Query};
 /// Says what is wrong, if anything.
 pub type Check = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
 
-/// The version of the API that is served; clients compare their own with it.
-pub const GIT_VERSION: &str = concat!(
-    "v1.36.2+knarr",
-    env!("CARGO_PKG_VERSION_MAJOR"),
-    ".",
-    env!("CARGO_PKG_VERSION_MINOR"),
-    ".",
-    env!("CARGO_PKG_VERSION_PATCH")
-);
-
 const ENDPOINTS: [&str; 3] = ["/healthz", "/livez", "/readyz"];
 
 pub fn is_public(path: &str) -> bool {
@@ -32,7 +22,7 @@ pub fn version() -> Vec<u8> {
     let platform = if cfg!(target_arch = "aarch64") { "linux/arm64" } else { "linux/amd64" };
     json!({
         "major": "1", "minor": "36", "emulationMajor": "1", "emulationMinor": "36",
-        "minCompatibilityMajor": "1", "minCompatibilityMinor": "35", "gitVersion": GIT_VERSION,
+        "minCompatibilityMajor": "1", "minCompatibilityMinor": "35", "gitVersion": knarr_api::version::GIT_VERSION,
         "gitCommit": "", "gitTreeState": "clean", "buildDate": "1970-01-01T00:00:00Z",
         "goVersion": "none", "compiler": "rustc", "platform": platform,
     })

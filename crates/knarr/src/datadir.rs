@@ -189,7 +189,7 @@ impl DataDir {
     }
 
     fn unreadable(&self) -> String {
-        let hint = if rustix::process::geteuid().is_root() { "" } else { "; it belongs to root: use sudo" };
+        let hint = if rustix::process::geteuid().is_root() { "" } else { " (it is root's: use sudo)" };
         format!("cannot look into the data directory {}{hint}", self.root.display())
     }
 }

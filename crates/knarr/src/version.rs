@@ -2,9 +2,7 @@
 
 /// Knarr's own version.
 pub const SHORT: &str = env!("CARGO_PKG_VERSION");
-/// The Kubernetes release whose API is served.
-pub const KUBERNETES: &str = "v1.36.0";
 
 pub fn print() {
-    crate::say::say!("knarr {SHORT} (Kubernetes API {KUBERNETES})");
+    crate::say::say!("knarr {SHORT} (Kubernetes API {})", knarr_api::version::KUBERNETES);
 }

@@ -22,7 +22,5 @@ pub use agent::{Agent, AgentError};
 pub use config::Config;
 pub use volume::reset;
 
-/// What the node reports as `kubeletVersion`; the API level it implements, then the implementation.
-pub const KUBELET_VERSION: &str = concat!("v1.36.0+knarr", env!("CARGO_PKG_VERSION"));
 /// What probes and hooks call themselves in `User-Agent`.
 pub(crate) const API_MINOR: &str = "1.36";

@@ -35,9 +35,6 @@ impl Edition {
     }
 }
 
-/// The version that documents name, that of the API they describe.
-const API_VERSION: &str = "v1.36.0";
-
 /// The body of `/openapi/v3`: where each group-version's document is, with a hash that changes with its content.
 pub fn v3_index() -> Vec<u8> {
     let mut text = String::from("{\"paths\":{");
@@ -134,7 +131,7 @@ struct Writer {
 
 impl Writer {
     fn start(edition: Edition) -> Writer {
-        let info = json!({"title": "Kubernetes", "version": API_VERSION});
+        let info = json!({"title": "Kubernetes", "version": crate::version::KUBERNETES});
         let text = match edition {
             Edition::V2 => format!("{{\"swagger\":\"2.0\",\"info\":{info},"),
             Edition::V3 => format!("{{\"openapi\":\"3.0.0\",\"info\":{info},"),

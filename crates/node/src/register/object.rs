@@ -162,7 +162,7 @@ pub fn status(facts: &Facts<'_>, before: Option<&NodeStatus>) -> NodeStatus {
             container_runtime_version: facts.runtime.to_owned(),
             kernel_version: machine.kernel.clone(),
             kube_proxy_version: String::new(),
-            kubelet_version: crate::KUBELET_VERSION.to_owned(),
+            kubelet_version: knarr_api::version::GIT_VERSION.to_owned(),
             machine_id: machine.machine_id.clone(),
             operating_system: "linux".to_owned(),
             os_image: machine.os_image.clone(),

@@ -44,6 +44,9 @@ pub fn run(args: CheckArgs) -> Result<bool> {
     let (missing, degraded) = (count(Verdict::Missing), count(Verdict::Degraded));
     print(&findings);
     match (missing, degraded) {
+        (0, _) if data.running().is_ok_and(|running| running.is_some()) => {
+            say!("\na cluster runs in {}; `knarr status` shows how it is", data.root().display());
+        }
         (0, 0) => say!("\nall is there: `knarr up` starts a cluster"),
         (0, _) => say!("\n`knarr up` starts a cluster, with the losses marked !"),
         _ => say!("\n`knarr up` cannot start a cluster before what is marked ✗ is mended"),
