@@ -3,12 +3,12 @@
 use anyhow::Result;
 
 use crate::{
-    run::{cargo, check, release_binary},
+    run::{binary, cargo, check},
     setup,
 };
 
 pub fn run(args: &[String]) -> Result<()> {
-    let (tools, binary) = (setup::everything()?, release_binary()?);
+    let (tools, binary) = (setup::everything()?, binary()?);
     let mut bench = cargo();
     bench.env("KNARR", binary).env("KNARR_TEST_TOOLS", tools.bin);
     check(bench.args(["run", "--release", "--package", "knarr-bench", "--"]).args(args))

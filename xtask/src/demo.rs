@@ -1,19 +1,18 @@
 //! `./x demo`: a cluster, an app on it, and a rolling update under load; Ctrl-C ends all of it.
 
+mod load;
+
 use std::{
-    collections::BTreeMap,
-    io::{Read, Write},
-    net::{SocketAddr, TcpStream},
-    path::PathBuf,
-    process::Command,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
     sync::mpsc,
-    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
 
 use crate::{
-    run::{check, output, release_binary, root, step},
+    run::{binary, check, is_root, output, root, step},
     setup::{self, Tools},
 };
 
@@ -24,108 +23,112 @@ struct Demo {
     knarr: PathBuf,
     tools: Tools,
     data_dir: PathBuf,
+    interrupted: mpsc::Receiver<()>,
 }
 
 pub fn run() -> Result<()> {
+    if !is_root()? {
+        bail!("the demo runs containers and needs root: `sudo ./x demo`");
+    }
+    let tools = step("set-up", setup::for_demo)?;
+    let knarr = step("build", binary)?;
     let (interrupt, interrupted) = mpsc::channel();
     ctrlc::set_handler(move || {
         let _ = interrupt.send(());
     })?;
-    let tools = step("set-up", setup::for_demo)?;
-    let knarr = step("build", release_binary)?;
-    let demo = Demo { knarr, tools, data_dir: setup::cache().join("demo") };
-    let shown = demo.start().and_then(|()| demo.show(&interrupted));
+    let demo = Demo { knarr, tools, data_dir: setup::cache().join("demo"), interrupted };
+    if demo.data_dir.exists() {
+        println!("\na demo of before did not end; removing what it left");
+        demo.reset()?;
+    }
+    let shown = demo.show();
     println!("\nremoving the cluster and all it made");
-    let ended = check(Command::new(&demo.knarr).args(["reset", "--yes", "--data-dir"]).arg(&demo.data_dir));
-    shown.and(ended)
+    demo.reset()?;
+    match shown {
+        // Whoever ends the demo half-way ends its programs with it, and is not to blame for what they say.
+        Err(_) if demo.was_interrupted() => Ok(()),
+        shown => shown,
+    }
 }
 
 impl Demo {
     fn kubeconfig(&self) -> PathBuf {
-        self.data_dir.join("admin.kubeconfig")
+        self.data_dir.with_extension("kubeconfig")
+    }
+
+    /// A program's line as a user would type it, and the program to run.
+    fn typed(program: &Path, line: &str) -> Command {
+        let name = program.file_name().unwrap_or_default().to_string_lossy();
+        println!("\n\x1b[1m$ {name} {line}\x1b[0m");
+        let mut command = Command::new(program);
+        command.current_dir(root()).args(line.split(' '));
+        command
     }
 
     fn kubectl(&self, line: &str) -> Command {
-        println!("\n\x1b[1m$ kubectl {line}\x1b[0m");
-        let mut kubectl = Command::new(self.tools.kubectl());
-        kubectl.env("KUBECONFIG", self.kubeconfig()).current_dir(root()).args(line.split(' '));
+        let mut kubectl = Self::typed(&self.tools.kubectl, line);
+        kubectl.env("KUBECONFIG", self.kubeconfig());
         kubectl
     }
 
-    fn start(&self) -> Result<()> {
-        println!("\n\x1b[1m$ knarr up --detach\x1b[0m");
-        let mut up = Command::new(&self.knarr);
-        up.args(["up", "--detach", "--data-dir"]).arg(&self.data_dir);
-        check(up.arg("--kubeconfig").arg(self.data_dir.join("demo.kubeconfig")))
+    fn reset(&self) -> Result<()> {
+        check(Command::new(&self.knarr).args(["reset", "--yes", "--data-dir"]).arg(&self.data_dir))
     }
 
-    fn show(&self, interrupted: &mpsc::Receiver<()>) -> Result<()> {
-        check(&mut self.kubectl("get nodes"))?;
+    fn was_interrupted(&self) -> bool {
+        self.interrupted.try_recv().is_ok()
+    }
+
+    fn show(&self) -> Result<()> {
+        let mut up = Self::typed(&self.knarr, "up --detach");
+        check(up.arg("--data-dir").arg(&self.data_dir).arg("--kubeconfig").arg(self.kubeconfig()))?;
+        check(&mut self.kubectl("get nodes -o wide"))?;
         check(&mut self.kubectl("apply -f examples/demo.yaml"))?;
         check(&mut self.kubectl("rollout status deployment/demo --timeout=60s"))?;
-        check(&mut self.kubectl("get deployments,pods,services"))?;
-        let node = output(
-            &mut self.kubectl("get nodes -o jsonpath={.items[0].status.addresses[?(@.type==\"InternalIP\")].address}"),
-        )?;
-        let address = format!("{}:{NODE_PORT}", node.trim());
-        println!("\n\x1b[1m$ curl http://{address}/\x1b[0m");
-        let target: SocketAddr = address.parse().with_context(|| format!("{address:?} is no address"))?;
-        print!("{}", get(target)?);
+        check(&mut self.kubectl("get deployments,pods,services -o wide"))?;
+        let target = self.target()?;
+        println!("\n\x1b[1m$ curl http://{target}/\x1b[0m");
+        for _ in 0..3 {
+            print!("{}", load::get(target)?);
+        }
         self.update(target)?;
+        check(&mut self.kubectl("get pods -o wide"))?;
         check(&mut self.kubectl("rollout history deployment/demo"))?;
-        println!("\nThe cluster is yours until Ctrl-C:\n");
+        let kubectl = self.tools.kubectl.display();
+        println!("\nThe cluster is yours until Ctrl-C. In another terminal:\n");
         println!("  export KUBECONFIG={}", self.kubeconfig().display());
-        println!("  {} get all", self.tools.kubectl().display());
-        println!("  curl http://{address}/\n");
-        let _ = interrupted.recv();
+        println!("  {kubectl} get all --all-namespaces");
+        println!("  {kubectl} logs deployment/demo --follow");
+        println!("  {kubectl} scale deployment/demo --replicas=10");
+        println!("  {kubectl} rollout undo deployment/demo");
+        println!("  curl http://{target}/\n");
+        let _ = self.interrupted.recv();
         Ok(())
     }
 
-    /// Updates the app while requests come in, and counts who answered.
+    /// Where the app is reached: a port of the node.
+    fn target(&self) -> Result<SocketAddr> {
+        let path = r#"jsonpath={.items[0].status.addresses[?(@.type=="InternalIP")].address}"#;
+        let mut kubectl = Command::new(&self.tools.kubectl);
+        let node = output(kubectl.env("KUBECONFIG", self.kubeconfig()).args(["get", "nodes", "-o", path]))?;
+        let address = format!("{}:{NODE_PORT}", node.trim());
+        address.parse().with_context(|| format!("{address:?} is no address"))
+    }
+
+    /// Updates the app while requests come in, and shows who answers them.
     fn update(&self, target: SocketAddr) -> Result<()> {
+        println!("\nNow an update, while requests come in one after another:");
         check(&mut self.kubectl(&format!("set image deployment/demo {IMAGE}")))?;
-        let mut rollout = self.kubectl("rollout status deployment/demo --timeout=60s").spawn()?;
-        let (mut answers, mut failed) = (BTreeMap::<String, u32>::new(), 0);
-        let started = Instant::now();
-        loop {
-            match get(target) {
-                Ok(body) => {
-                    let version = body.split_whitespace().next().unwrap_or("?").to_owned();
-                    *answers.entry(version).or_default() += 1;
-                }
-                Err(error) => {
-                    failed += 1;
-                    eprintln!("a request failed: {error:#}");
-                }
-            }
-            if let Some(status) = rollout.try_wait()? {
-                if !status.success() {
-                    bail!("the update did not complete");
-                }
-                break;
-            }
+        let mut rollout = self.kubectl("rollout status deployment/demo --timeout=60s");
+        let mut rollout = rollout.stdout(Stdio::null()).spawn()?;
+        let tally = load::until(target, || Ok(rollout.try_wait()?.is_some()))?;
+        if !rollout.wait()?.success() {
+            bail!("the update did not complete");
         }
-        let seconds = started.elapsed().as_secs_f64();
-        let total: u32 = answers.values().sum();
-        println!("\nduring the update ({seconds:.1} s): {total} requests answered {answers:?}, {failed} failed");
-        if failed > 0 {
-            bail!("{failed} requests failed during the update");
+        println!("\n{tally}");
+        if tally.failed > 0 {
+            bail!("{} requests failed during the update", tally.failed);
         }
         Ok(())
     }
-}
-
-/// One plain HTTP request.
-fn get(target: SocketAddr) -> Result<String> {
-    let patience = Duration::from_secs(3);
-    let mut stream = TcpStream::connect_timeout(&target, patience)?;
-    stream.set_read_timeout(Some(patience))?;
-    write!(stream, "GET / HTTP/1.1\r\nHost: demo\r\nConnection: close\r\n\r\n")?;
-    let mut response = String::new();
-    stream.read_to_string(&mut response)?;
-    let (head, body) = response.split_once("\r\n\r\n").context("no HTTP response")?;
-    if !head.starts_with("HTTP/1.1 200") {
-        bail!("{}", head.lines().next().unwrap_or_default());
-    }
-    Ok(body.to_owned())
 }

@@ -16,8 +16,9 @@ use anyhow::{Result, bail};
 const USAGE: &str = "usage: ./x COMMAND
 
   demo    start a one-node cluster, deploy a sample app on it and update it; Ctrl-C ends it
-  test    everything: format, lints, licences, unit, property and end-to-end tests
-  build   the release binary alone
+  test    everything: format, lints, licences, unit, property and end-to-end tests;
+          test lint, test unit, test e2e [FILTER] run a part of it
+  build   the release binary alone; where the variable KNARR names one, demo, test and bench take that instead
   bench   this project's benchmarks
   setup   only install what the tests need
   protobuf-facts DIR  print crates/api/data/protobuf-1.35.tsv, made from the sources of the k8s-pb crate

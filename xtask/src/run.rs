@@ -53,6 +53,17 @@ pub fn step<T>(name: &str, act: impl FnOnce() -> Result<T>) -> Result<T> {
     Ok(done)
 }
 
+pub fn is_root() -> Result<bool> {
+    Ok(output(Command::new("id").arg("-u"))?.trim() == "0")
+}
+
+/// The binary to show and to test: the release build, or the one that `KNARR` names.
+pub fn binary() -> Result<PathBuf> {
+    let Some(given) = std::env::var_os("KNARR").map(PathBuf::from) else { return release_binary() };
+    println!("KNARR names {}: nothing is built", given.display());
+    given.canonicalize().with_context(|| format!("KNARR names {}, which is not there", given.display()))
+}
+
 /// Builds the release binary and returns where it is.
 pub fn release_binary() -> Result<PathBuf> {
     check(cargo().args(["build", "--release", "--package", "knarr"]))?;
