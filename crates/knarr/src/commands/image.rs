@@ -22,10 +22,11 @@ pub async fn run(command: ImageCommand) -> Result<()> {
                     }
                 }
             }
-            if failed > 0 {
-                bail!("{failed} of {} archives were not imported", files.len());
+            match (failed, files.len()) {
+                (0, _) => Ok(()),
+                (_, 1) => bail!("nothing was imported"),
+                (_, all) => bail!("{failed} of {all} archives were not imported"),
             }
-            Ok(())
         }
         ImageCommand::Ls { data } => list(&open(&DataDir::at(&data.data_dir)?)?),
         ImageCommand::Rm { data, images } => {

@@ -39,7 +39,9 @@ pub async fn run(args: ResetArgs) -> Result<bool> {
     // What is in the kernel is found by its names, so this works where files are gone already.
     remove_from_kernel(&data).await?;
     forget_contexts(&data)?;
-    remove_files(&data, &ours)?;
+    if lock.is_some() {
+        remove_files(&data)?;
+    }
     drop(lock);
     match (ours.is_empty(), others.is_empty()) {
         (true, _) => {
@@ -93,7 +95,8 @@ fn forget_contexts(data: &DataDir) -> Result<()> {
 
 /// The directory itself goes too, unless something else is in it or mounted on it. The record goes last: by it a
 /// reset that was cut short knows the directory again.
-fn remove_files(data: &DataDir, ours: &[String]) -> Result<()> {
+fn remove_files(data: &DataDir) -> Result<()> {
+    let (ours, _) = data.entries()?;
     let (record, rest): (Vec<&String>, Vec<&String>) = ours.iter().partition(|name| *name == "cluster.json");
     for path in rest.into_iter().chain(record).map(|name| data.root().join(name)) {
         let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
@@ -104,9 +107,7 @@ fn remove_files(data: &DataDir, ours: &[String]) -> Result<()> {
             _ => {}
         }
     }
-    if !ours.is_empty() {
-        let _ = fs::remove_dir(data.root());
-    }
+    let _ = fs::remove_dir(data.root());
     Ok(())
 }
 

@@ -340,8 +340,12 @@ impl Source {
             drop(packed);
             file = plain;
         }
-        let places = places(&mut file)
-            .map_err(|e| ImageError::Archive { path: path.display().to_string(), reason: e.to_string() })?;
+        // What is read as a header and is none stands in the reader's message as it is: that is for nobody's terminal.
+        let unreadable = |e: io::Error| ImageError::Archive {
+            path: path.display().to_string(),
+            reason: format!("it cannot be read as a tar archive ({})", e.kind()),
+        };
+        let places = places(&mut file).map_err(unreadable)?;
         Ok(Self::Tar(file, places))
     }
 
