@@ -51,6 +51,12 @@ pub fn run() -> Result<()> {
     }
 }
 
+fn curl(target: SocketAddr) -> Result<()> {
+    println!("\n\x1b[1m$ curl http://{target}/\x1b[0m");
+    print!("{}", load::get(target)?);
+    Ok(())
+}
+
 impl Demo {
     fn kubeconfig(&self) -> PathBuf {
         self.data_dir.with_extension("kubeconfig")
@@ -87,14 +93,12 @@ impl Demo {
         check(&mut self.kubectl("rollout status deployment/demo --timeout=60s"))?;
         check(&mut self.kubectl("get deployments,pods,services -o wide"))?;
         let target = self.target()?;
-        println!("\n\x1b[1m$ curl http://{target}/\x1b[0m");
-        for _ in 0..3 {
-            print!("{}", load::get(target)?);
-        }
+        curl(target)?;
         self.update(target)?;
-        check(&mut self.kubectl("get pods -o wide"))?;
+        curl(target)?;
         check(&mut self.kubectl("rollout history deployment/demo"))?;
-        let kubectl = self.tools.kubectl.display();
+        let on_path = setup::on_path("kubectl").as_ref() == Some(&self.tools.kubectl);
+        let kubectl = if on_path { "kubectl".into() } else { self.tools.kubectl.display().to_string() };
         println!("\nThe cluster is yours until Ctrl-C. In another terminal:\n");
         println!("  export KUBECONFIG={}", self.kubeconfig().display());
         println!("  {kubectl} get all --all-namespaces");

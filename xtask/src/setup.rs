@@ -46,9 +46,7 @@ pub fn everything() -> Result<Tools> {
 pub fn for_demo() -> Result<Tools> {
     let bin = cache().join("bin");
     let fetched = bin.join("kubectl");
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).map(|dir| dir.join("kubectl")).find(|file| file.is_file());
-    match found.filter(|_| !fetched.exists()) {
+    match on_path("kubectl").filter(|_| !fetched.exists()) {
         Some(kubectl) => {
             println!("kubectl: {}", kubectl.display());
             Ok(Tools { kubectl, bin })
@@ -58,6 +56,12 @@ pub fn for_demo() -> Result<Tools> {
             clients()
         }
     }
+}
+
+/// A program that the user has already.
+pub fn on_path(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).map(|dir| dir.join(program)).find(|file| file.is_file())
 }
 
 fn packages(wanted: &[(&str, &str, &str)]) -> Result<()> {

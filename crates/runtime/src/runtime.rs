@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs, io,
+    os::unix::fs::PermissionsExt,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
@@ -81,6 +82,10 @@ impl EmbeddedRuntime {
         };
         let sandboxes = directory(config.data_dir.join("sandboxes"))?;
         let containers = directory(config.data_dir.join("containers"))?;
+        // The pods' shared memory is in it, which every process of theirs may write, and no other user of this host.
+        let closed = directory(config.run_dir.clone())?;
+        fs::set_permissions(&closed, fs::Permissions::from_mode(0o700))
+            .map_err(|source| OpenError::Directory { path: closed.display().to_string(), source })?;
         directory(config.run_dir.join("sandboxes"))?;
         let images = Arc::new(ImageStore::open(&config.data_dir)?);
         images.add_builtin(&config.exe)?;

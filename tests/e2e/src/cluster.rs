@@ -2,6 +2,7 @@
 
 use std::{
     env, fs,
+    os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     process::Command,
     sync::atomic::{AtomicU32, Ordering},
@@ -60,6 +61,13 @@ impl Cluster {
 
     pub fn kubeconfig(&self) -> PathBuf {
         self.data_dir().join("admin.kubeconfig")
+    }
+
+    /// Where its sockets and its pods' shared memory are: named by the data directory's digest.
+    pub fn run_dir(&self) -> Result<PathBuf> {
+        let data = fs::canonicalize(self.data_dir())?;
+        let digest = image::digest(data.as_os_str().as_bytes());
+        Ok(Path::new("/run/knarr").join(&digest[..8]))
     }
 
     /// A scratch directory of the test run.

@@ -16,7 +16,7 @@ const APPLETS: [&str; 49] = [
     "top", "touch", "tr", "true", "wc", "wget",
 ];
 
-fn digest(bytes: &[u8]) -> String {
+pub fn digest(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

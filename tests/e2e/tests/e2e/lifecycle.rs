@@ -1,6 +1,6 @@
 //! The process itself: start, stop, kill, reset.
 
-use std::{fs, process::Command};
+use std::{fs, os::unix::fs::PermissionsExt, process::Command};
 
 use anyhow::{Result, ensure};
 use knarr_e2e::{
@@ -27,6 +27,10 @@ fn reset_leaves_the_host_as_found() -> Result<()> {
     let mut cluster = Cluster::new()?;
     let took = cluster.start()?;
     println!("node Ready after {} ms", took.as_millis());
+    for closed in [cluster.data_dir(), cluster.run_dir()?] {
+        let mode = fs::metadata(&closed)?.permissions().mode() & 0o777;
+        ensure!(mode == 0o700, "{} has the mode {mode:o}: others may look into it", closed.display());
+    }
     let ns = cluster.namespace("reset")?;
     cluster.kubectl(&format!("create deployment web -n {ns} --image=knarr.local/demo:v1 --replicas=2 --port=8080"))?;
     cluster.kubectl(&format!("expose deployment web -n {ns} --type=NodePort --port=80 --target-port=8080"))?;
