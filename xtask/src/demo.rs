@@ -4,6 +4,7 @@ mod load;
 
 use std::{
     net::SocketAddr,
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::mpsc,
@@ -51,6 +52,11 @@ pub fn run() -> Result<()> {
     }
 }
 
+/// Ctrl-C reaches every program of the terminal; those that must not stop half-way are none of it.
+fn uninterrupted(command: &mut Command) -> &mut Command {
+    command.process_group(0)
+}
+
 fn curl(target: SocketAddr) -> Result<()> {
     println!("\n\x1b[1m$ curl http://{target}/\x1b[0m");
     print!("{}", load::get(target)?);
@@ -78,7 +84,8 @@ impl Demo {
     }
 
     fn reset(&self) -> Result<()> {
-        check(Command::new(&self.knarr).args(["reset", "--yes", "--data-dir"]).arg(&self.data_dir))
+        let mut reset = Command::new(&self.knarr);
+        check(uninterrupted(&mut reset).args(["reset", "--yes", "--data-dir"]).arg(&self.data_dir))
     }
 
     fn was_interrupted(&self) -> bool {
@@ -87,7 +94,10 @@ impl Demo {
 
     fn show(&self) -> Result<()> {
         let mut up = Self::typed(&self.knarr, "up --detach");
-        check(up.arg("--data-dir").arg(&self.data_dir).arg("--kubeconfig").arg(self.kubeconfig()))?;
+        check(uninterrupted(&mut up).arg("--data-dir").arg(&self.data_dir).arg("--kubeconfig").arg(self.kubeconfig()))?;
+        if self.was_interrupted() {
+            return Ok(());
+        }
         check(&mut self.kubectl("get nodes -o wide"))?;
         check(&mut self.kubectl("apply -f examples/demo.yaml"))?;
         check(&mut self.kubectl("rollout status deployment/demo --timeout=60s"))?;

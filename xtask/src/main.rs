@@ -11,6 +11,8 @@ mod schema_facts;
 mod setup;
 mod test;
 
+use std::process::ExitCode;
+
 use anyhow::{Result, bail};
 
 const USAGE: &str = "usage: ./x COMMAND
@@ -24,7 +26,17 @@ const USAGE: &str = "usage: ./x COMMAND
   protobuf-facts DIR  print crates/api/data/protobuf-1.35.tsv, made from the sources of the k8s-pb crate
   schema-facts FILE   print crates/api/data/schema-facts-1.36.tsv, made from upstream's swagger.json";
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    match execute() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn execute() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.first().map(String::as_str) {
         Some("demo") => demo::run(),
