@@ -52,9 +52,11 @@ pub fn run(args: UpArgs) -> Result<()> {
         return Ok(());
     }
     let status = child.wait()?;
-    match said_since(&path, begun).unwrap_or_default().trim() {
-        "" => bail!("the cluster did not start ({status}) and left nothing in {}", path.display()),
-        said => bail!("{}", said.strip_prefix("error: ").unwrap_or(said)),
+    let said = said_since(&path, begun).unwrap_or_default();
+    // The error itself is the last that is said; without one it ended by force, and all that was said may help.
+    match said.rsplit_once("error: ") {
+        Some((before, error)) if before.is_empty() || before.ends_with('\n') => bail!("{}", error.trim()),
+        _ => bail!("the cluster did not start ({status}); see {}:\n{}", path.display(), said.trim()),
     }
 }
 

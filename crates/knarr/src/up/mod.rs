@@ -74,9 +74,12 @@ async fn serve(config: Config) -> Result<()> {
             () = interrupted() => Ok(None),
         }
     };
-    let Some(Started { agent, next }) = started? else {
-        stop.cancel();
-        return Ok(());
+    let (agent, next) = match started {
+        Ok(Some(Started { agent, next })) => (agent, next),
+        unstarted => {
+            stop.cancel();
+            return unstarted.map(drop);
+        }
     };
     announce(&config, &progress, &next);
     detach::ready();

@@ -151,6 +151,19 @@ impl Index {
         }
     }
 
+    /// A name for one more layer, and where it goes. What lies there already belongs to an index that was lost, and
+    /// perhaps a container runs on it.
+    pub(super) fn fresh_layer(&mut self, root: &Path) -> (String, PathBuf) {
+        loop {
+            self.next_layer += 1;
+            let directory = self.next_layer.to_string();
+            let target = root.join(&directory);
+            if !target.exists() {
+                return (directory, target);
+            }
+        }
+    }
+
     pub(super) fn take_unused_layers(&mut self, in_use: &[String]) -> Vec<Layer> {
         let wanted: BTreeSet<&String> = self.images.values().flat_map(|i| &i.layers).collect();
         let unused: Vec<String> = self

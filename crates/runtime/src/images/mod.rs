@@ -18,7 +18,7 @@ mod tests;
 
 use std::{
     collections::HashMap,
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, Weak},
 };
@@ -161,12 +161,28 @@ impl ImageStore {
     /// Deletes layers that nothing uses.
     pub fn collect_garbage(&self) -> Result<()> {
         let in_use = self.layers_in_use();
-        let unused = self.change(|index| Ok(index.take_unused_layers(&in_use)))?;
-        for layer in unused {
-            let path = self.layer_root().join(&layer.directory);
-            fs::remove_dir_all(&path).map_err(|e| ImageError::io("remove", &path, e))?;
+        let unused = self.change(|index| {
+            let mut unused: Vec<String> = index.take_unused_layers(&in_use).into_iter().map(|l| l.directory).collect();
+            // An index that was lost left its layers behind.
+            let known = |name: &String| index.layers.values().any(|layer| layer.directory == *name);
+            unused.extend(self.layer_directories().into_iter().filter(|name| !known(name) && !in_use.contains(name)));
+            Ok(unused)
+        })?;
+        for directory in unused {
+            let path = self.layer_root().join(directory);
+            match fs::remove_dir_all(&path) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(ImageError::io("remove", &path, e)),
+                _ => {}
+            }
         }
         Ok(())
+    }
+
+    /// The directories of whole layers, known to the index or not.
+    fn layer_directories(&self) -> Vec<String> {
+        let Ok(entries) = fs::read_dir(self.layer_root()) else { return Vec::new() };
+        let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+        names.filter(|name| name.bytes().all(|byte| byte.is_ascii_digit())).collect()
     }
 
     /// Layer directories that containers are stacked on.
@@ -212,9 +228,7 @@ impl ImageStore {
                     let _ = fs::remove_dir_all(&layer.temporary);
                     continue;
                 }
-                index.next_layer += 1;
-                let directory = index.next_layer.to_string();
-                let target = root.join(&directory);
+                let (directory, target) = index.fresh_layer(&root);
                 fs::rename(&layer.temporary, &target).map_err(|e| ImageError::io("name", &target, e))?;
                 index.layers.insert(layer.diff_id, Layer { directory, size_bytes: layer.size_bytes });
             }

@@ -169,6 +169,27 @@ fn an_oci_layout_is_imported_found_and_removed() {
     assert!(!store.remove("example.com/a:1").unwrap());
 }
 
+/// What the message about a damaged index advises.
+#[test]
+fn a_lost_index_makes_an_empty_store_that_works() {
+    if !root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let layouts = dir.path().join("archives");
+    oci_layout(&layouts.join("one"), "v1");
+    let store = || ImageStore::open(dir.path()).unwrap();
+    store().import_directory(&layouts).unwrap();
+    fs::remove_file(dir.path().join("images/index.json")).unwrap();
+    assert!(store().list().unwrap().is_empty());
+    assert_eq!(store().import_directory(&layouts).unwrap()[0].1.as_ref().unwrap(), &["example.com/a:1"]);
+    store().collect_garbage().unwrap();
+    assert_eq!(fs::read_dir(store().layer_root()).unwrap().count(), 1, "the lost layer is still there");
+    let image = store().find("example.com/a:1").unwrap().unwrap();
+    let layer = store().layer_root().join(&store().layer_names(&image).unwrap()[0]);
+    assert_eq!(fs::read_to_string(layer.join("f")).unwrap(), "v1");
+}
+
 #[test]
 fn damaged_archives_are_refused_and_leave_nothing() {
     if !root() {
