@@ -112,9 +112,8 @@ impl EmbeddedRuntime {
             events: broadcast::Sender::new(EVENTS_KEPT),
             weights: Mutex::default(),
         });
-        for id in ids {
-            runtime.adopt(&id).await;
-        }
+        // All at once, so that one shim that hangs is waited for once and not before all others.
+        futures::future::join_all(ids.iter().map(|id| runtime.adopt(id))).await;
         runtime.weigh();
         Ok(runtime)
     }

@@ -19,7 +19,8 @@ pub use model::{
 /// A durable, ordered map with history.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
-    /// The newest committed revision. Reads that ask for no revision see at least this one.
+    /// The newest committed revision. Reads that ask for no revision see at least this one. An error where nothing can
+    /// be committed any more, so that whoever reads does not take the past for the present.
     async fn revision(&self) -> Result<Revision, StoreError>;
 
     /// Keys in `[start, end)` in byte order, as of a revision (the newest where none is named).

@@ -3,7 +3,11 @@
 //! One stream in the store's own order means that all caches are always at the same revision: a read that must
 //! see a write waits for that one number, and a bookmark of any resource may name it.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -54,6 +58,8 @@ async fn load_at(caches: &Caches, store: &dyn Store, revision: u64) -> Result<Wa
     }
     let watch = WatchRequest { prefix: Bytes::from_static(PREFIX.as_bytes()), from: Some(Revision(revision)) };
     let stream = store.watch(watch).await?;
+    // Whatever was announced and is not met again would stay for ever; they are hints only.
+    caches.underway.lock().unwrap_or_else(PoisonError::into_inner).clear();
     for cache in caches.all() {
         cache.load(objects.remove(cache.resource.storage).unwrap_or_default(), revision);
     }
@@ -68,10 +74,11 @@ pub(super) async fn run(caches: Arc<Caches>, store: Arc<dyn Store>, mut stream: 
         tokio::select! {
             batch = stream.next() => match batch {
                 Some(Ok(batch)) => apply(&caches, batch),
-                Some(Err(StoreError::Closed)) => return,
+                Some(Err(StoreError::Closed)) => return stopped(),
                 broken => {
                     warn!(cause = ?broken.and_then(Result::err), "the store's watch broke; loading everything again");
-                    stream = reload(&caches, &*store).await;
+                    let Some(reloaded) = reload(&caches, &*store).await else { return stopped() };
+                    stream = reloaded;
                 }
             },
             _ = age.tick() => caches.all().for_each(|cache| cache.age()),
@@ -79,7 +86,12 @@ pub(super) async fn run(caches: Arc<Caches>, store: Arc<dyn Store>, mut stream: 
     }
 }
 
-async fn reload(caches: &Caches, store: &dyn Store) -> WatchStream {
+fn stopped() {
+    error!("the store has stopped; nothing can be read or written until the server is started again");
+}
+
+/// `None` where the store has stopped for good.
+async fn reload(caches: &Caches, store: &dyn Store) -> Option<WatchStream> {
     loop {
         let newest = store.revision().await;
         let loaded = match newest {
@@ -87,7 +99,8 @@ async fn reload(caches: &Caches, store: &dyn Store) -> WatchStream {
             Err(error) => Err(error),
         };
         match loaded {
-            Ok(stream) => return stream,
+            Ok(stream) => return Some(stream),
+            Err(StoreError::Closed) => return None,
             Err(cause) => error!(%cause, "reading the store failed; trying again"),
         }
         tokio::time::sleep(RETRY_AFTER).await;

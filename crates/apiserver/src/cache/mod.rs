@@ -77,6 +77,12 @@ impl Caches {
         Ok(caches)
     }
 
+    /// False once nothing new will ever come from the store.
+    pub fn is_fed(&self) -> bool {
+        let feed = self.feed.lock().unwrap_or_else(PoisonError::into_inner);
+        feed.as_ref().is_some_and(|feed| !feed.is_finished())
+    }
+
     /// Ends the feed; reads go on serving what is there.
     pub fn stop(&self) {
         if let Some(feed) = self.feed.lock().unwrap_or_else(PoisonError::into_inner).take() {

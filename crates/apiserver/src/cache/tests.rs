@@ -100,3 +100,13 @@ async fn a_watcher_of_one_object_sleeps_through_the_others_and_is_not_cut_off_by
         }
     }
 }
+
+#[tokio::test]
+async fn a_cache_that_is_no_longer_fed_says_so() {
+    let caches = Caches::start(Arc::new(MemoryStore::default())).await.unwrap();
+    assert!(caches.is_fed());
+    caches.stop();
+    while caches.is_fed() {
+        tokio::task::yield_now().await;
+    }
+}

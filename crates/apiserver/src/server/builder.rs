@@ -159,8 +159,11 @@ impl ApiServerBuilder {
 
     /// Loads the store. After this the server answers, through [`ApiServer::local`] and [`ApiServer::serve`].
     pub async fn start(self) -> Result<ApiServer, StartError> {
-        let Self { store, env, plugins, checks, readings, shutdown } = self;
+        let Self { store, env, plugins, mut checks, readings, shutdown } = self;
         let caches = Caches::start(store.clone()).await.map_err(StartError::Store)?;
+        let fed = caches.clone();
+        let store_check: Check = Box::new(move || if fed.is_fed() { Ok(()) } else { Err("it has stopped".into()) });
+        checks.push(("store", store_check));
         let lookup = Arc::new(ServerLookup::new(caches.clone()));
         let mut plugins = match plugins {
             Some(make) => make(lookup.clone()),

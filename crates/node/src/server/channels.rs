@@ -208,6 +208,9 @@ pub async fn over_spdy(mut streams: mpsc::Receiver<spdy::Incoming>, expected: us
     Some(Remote { stdin, resize, out: Out::Spdy(senders) })
 }
 
+/// What is longer than this is no terminal's size.
+const MAX_SIZE_BYTES: usize = 4 << 10;
+
 /// Sizes come as JSON objects, one after the other, in chunks of any length.
 async fn sizes(mut data: mpsc::Receiver<Bytes>, out: mpsc::Sender<TerminalSize>) {
     let mut buffer = Vec::new();
@@ -220,6 +223,9 @@ async fn sizes(mut data: mpsc::Receiver<Bytes>, out: mpsc::Sender<TerminalSize>)
         }
         let used = parser.byte_offset();
         buffer.drain(..used);
+        if buffer.len() > MAX_SIZE_BYTES {
+            return;
+        }
         for Size { width, height } in found {
             if out.send(TerminalSize { width, height }).await.is_err() {
                 return;

@@ -135,6 +135,10 @@ fn load_index<E: Engine>(engine: &E, meta: &[Fact]) -> Result<Index, StoreError>
 #[async_trait]
 impl<E: Engine> Store for EmbeddedStore<E> {
     async fn revision(&self) -> Result<Revision, StoreError> {
+        // Without its writer the store could only show what was, for ever.
+        if self.requests.is_closed() {
+            return Err(StoreError::Closed);
+        }
         Ok(self.shared.index().revision)
     }
 

@@ -10,6 +10,7 @@ use crate::{
     Compare, EmbeddedStore, Event, EventKind, Op, RangeRequest, Revision, Store, StoreError, Txn, TxnReply,
     WatchRequest, WatchStream,
     engine::{
+        Batch, Engine, Fact, RowId,
         disk::DiskEngine,
         memory::{Fault, MemoryEngine},
     },
@@ -123,6 +124,46 @@ async fn compaction_forgets_history_but_no_value() {
     assert!(matches!(watch.err(), Some(StoreError::Compacted { .. })));
     let future = store.compact(Revision(newest.0 + 1)).await;
     assert!(matches!(future, Err(StoreError::FutureRevision { .. })), "{future:?}");
+}
+
+/// A disk that takes the writer down with it.
+struct Panicking(MemoryEngine);
+
+impl Engine for Panicking {
+    fn commit(&self, _: Batch) -> Result<(), StoreError> {
+        panic!("the engine broke")
+    }
+
+    fn read(&self, row: RowId) -> Result<Option<Vec<u8>>, StoreError> {
+        self.0.read(row)
+    }
+
+    fn scan(&self, from: RowId, visit: &mut dyn FnMut(RowId, &[u8]) -> bool) -> Result<(), StoreError> {
+        self.0.scan(from, visit)
+    }
+
+    fn meta(&self) -> Result<Vec<Fact>, StoreError> {
+        self.0.meta()
+    }
+
+    fn size_bytes(&self) -> Result<u64, StoreError> {
+        self.0.size_bytes()
+    }
+
+    fn blocks(&self) -> bool {
+        false
+    }
+}
+
+#[tokio::test]
+async fn a_store_whose_writer_is_gone_says_so_to_all() {
+    let store = EmbeddedStore::open(Panicking(MemoryEngine::default())).unwrap();
+    let mut stream = watch(&store, 1).await;
+    assert!(stream.next().await.unwrap().unwrap().events.is_empty());
+    let written = store.txn(blind(vec![put("a", "1")])).await;
+    assert!(matches!(written, Err(StoreError::Closed)), "{written:?}");
+    assert!(matches!(stream.next().await, Some(Err(StoreError::Closed))));
+    assert!(matches!(store.revision().await, Err(StoreError::Closed)));
 }
 
 #[tokio::test]

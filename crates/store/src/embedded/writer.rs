@@ -63,6 +63,15 @@ pub struct Writer<E> {
     pub refused: bool,
 }
 
+/// However the writer ends, a panic included, whoever watches hears that nothing more will come.
+struct EndOfWatches<E>(Arc<Shared<E>>);
+
+impl<E> Drop for EndOfWatches<E> {
+    fn drop(&mut self) {
+        self.0.hub.close();
+    }
+}
+
 /// What a group becomes once it no longer borrows the index.
 struct Prepared {
     revision: Revision,
@@ -77,10 +86,11 @@ struct Prepared {
 
 impl<E: Engine> Writer<E> {
     pub async fn run(mut self) {
+        let _end = EndOfWatches(self.shared.clone());
         let mut garbage_left = true;
         loop {
             let waiting = self.next_requests(garbage_left).await;
-            let Some(waiting) = waiting else { return self.shared.hub.close() };
+            let Some(waiting) = waiting else { return };
             let mut prepared = self.prepare(waiting);
             let more = self.add_garbage(&mut prepared);
             // After a failure the next request tries again, so that a full disk does not keep a core busy.
