@@ -146,6 +146,10 @@ impl Engine for Panicking {
         self.0.meta()
     }
 
+    fn check_reaches(&self, newest: u64) -> Result<(), StoreError> {
+        self.0.check_reaches(newest)
+    }
+
     fn size_bytes(&self) -> Result<u64, StoreError> {
         self.0.size_bytes()
     }
