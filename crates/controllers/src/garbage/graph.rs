@@ -48,6 +48,8 @@ pub struct Vertex {
     pub dependents: HashSet<Uid>,
     /// Being deleted in the foreground: it waits for its dependents.
     pub waits_for_dependents: bool,
+    /// Being deleted, and its dependents are to be set free before.
+    pub sets_free: bool,
     pub is_going: bool,
     /// Known only because another names it as an owner.
     pub is_virtual: bool,
@@ -87,14 +89,14 @@ impl Graph {
             }
             None => (None, HashSet::new()),
         };
-        let real_before = before.as_ref().filter(|vertex| !vertex.is_virtual);
-        let started = is_going && !real_before.is_some_and(|vertex| vertex.is_going);
         let waits = is_going && has(FOREGROUND);
         if waits && !before.as_ref().is_some_and(|vertex| vertex.waits_for_dependents) {
             works.extend(dependents.iter().cloned().map(Work::Judge));
             works.push(Work::Judge(uid.clone()));
         }
-        if started && has(ORPHAN) {
+        // A second deletion may ask for it when the first did not.
+        let sets_free = is_going && has(ORPHAN);
+        if sets_free && !before.as_ref().is_some_and(|vertex| vertex.sets_free) {
             works.push(Work::Orphan(uid.clone()));
         }
         let old_owners = before.map(|vertex| vertex.owners).unwrap_or_default();
@@ -107,7 +109,9 @@ impl Graph {
             name: meta::name(&meta).to_owned(),
         };
         self.absent.remove(&uid);
-        let vertex = Vertex { identity, owners, dependents, waits_for_dependents: waits, is_going, is_virtual: false };
+        let waits_for_dependents = waits;
+        let vertex =
+            Vertex { identity, owners, dependents, waits_for_dependents, sets_free, is_going, is_virtual: false };
         self.vertices.insert(uid, vertex);
         works
     }
@@ -133,6 +137,7 @@ impl Graph {
                 owners: Vec::new(),
                 dependents: HashSet::new(),
                 waits_for_dependents: false,
+                sets_free: false,
                 is_going: false,
                 is_virtual: true,
             });

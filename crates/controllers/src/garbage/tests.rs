@@ -86,6 +86,10 @@ fn orphan_finalizer_sets_dependents_free() {
     see(&mut graph, "owner", json!({}));
     assert_eq!(see(&mut graph, "owner", going(ORPHAN)), ["orphan the dependents of owner"]);
     assert_eq!(see(&mut graph, "owner", going(ORPHAN)), NOTHING);
+    // Deleted first without that wish, and held by somebody else meanwhile.
+    see(&mut graph, "other", json!({}));
+    assert_eq!(see(&mut graph, "other", going("somebody/else")), NOTHING);
+    assert_eq!(see(&mut graph, "other", going(ORPHAN)), ["orphan the dependents of other"]);
 }
 
 #[test]
