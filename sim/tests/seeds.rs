@@ -32,7 +32,8 @@ fn listen() {
     }
 }
 
-/// `KNARR_SIM_SEED=17` runs that seed alone; `KNARR_SIM_SEEDS=5000` as many as that, however long it takes.
+/// `KNARR_SIM_SEED=17` runs that seed alone; `KNARR_SIM_SEEDS=5000` as many as that, however long it takes, from
+/// `KNARR_SIM_FIRST` on.
 #[test]
 fn every_seed_ends_well_and_can_be_replayed() {
     listen();
@@ -60,12 +61,13 @@ fn summary(report: &Report) -> String {
 fn run_many(asked: Option<u64>) {
     let started = Instant::now();
     let seeds = asked.unwrap_or(SEEDS);
-    let simulator = Simulator::new(seeds);
-    let (next, events, done) = (AtomicU64::new(0), AtomicUsize::new(0), AtomicU64::new(0));
+    let first = number("KNARR_SIM_FIRST").unwrap_or(0);
+    let simulator = Simulator::new(first + seeds);
+    let (next, events, done) = (AtomicU64::new(first), AtomicUsize::new(0), AtomicU64::new(0));
     let (failed, replayed) = (Mutex::new(Vec::new()), Mutex::new(None));
     let work = || loop {
         let seed = next.fetch_add(1, Ordering::Relaxed);
-        if seed >= seeds || (asked.is_none() && started.elapsed() > MOST) {
+        if seed >= first + seeds || (asked.is_none() && started.elapsed() > MOST) {
             return;
         }
         let report = simulator.run(seed);
