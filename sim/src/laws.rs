@@ -25,7 +25,18 @@ pub fn of_change(key: &str, before: Option<&Value>, after: Option<&Value>) -> Op
     if !old.is_null() && new.is_null() {
         return Some("came back from its deletion".into());
     }
-    if key.starts_with("pods/") { of_pod(before, after) } else { None }
+    match key.split('/').next() {
+        Some("pods") => of_pod(before, after),
+        Some("deployments.apps") => of_deployment(before, after),
+        _ => None,
+    }
+}
+
+/// Nobody in a simulation takes the revision away: who writes without it has written from an old copy.
+fn of_deployment(before: &Value, after: &Value) -> Option<String> {
+    let revision = |object: &Value| object["metadata"]["annotations"]["deployment.kubernetes.io/revision"].clone();
+    let (old, new) = (revision(before), revision(after));
+    (!old.is_null() && new.is_null()).then(|| format!("had revision {old}, and has none"))
 }
 
 fn of_birth(object: &Value) -> Option<String> {
@@ -45,41 +56,56 @@ fn of_pod(before: &Value, after: &Value) -> Option<String> {
     None
 }
 
-/// Says which law a pod that is new, or new on its node, breaks together with what else there is. Holds only where no
-/// answer is lost and nobody forgets what it did: who does not know that a pod was made, makes another.
-pub fn of_neighbours(pod: &Value, before: Option<&Value>, all: &BTreeMap<String, Arc<Value>>) -> Option<String> {
-    let pods =
-        || all.range("pods/".to_owned()..).take_while(|(key, _)| key.starts_with("pods/")).map(|(_, pod)| &**pod);
-    let node = &pod["spec"]["nodeName"];
-    if !node.is_null() && before.is_none_or(|before| before["spec"]["nodeName"].is_null()) {
-        let asked: i64 = pods().filter(|one| one["spec"]["nodeName"] == *node && !has_ended(one)).map(cpu_milli).sum();
-        return (asked > CPU_MILLI).then(|| format!("makes {node} have {asked} of {CPU_MILLI} milli-CPU"));
+/// What a pod is compared with.
+pub struct Neighbours<'a> {
+    pub objects: &'a BTreeMap<String, Arc<Value>>,
+    /// The most replicas that each ReplicaSet ever wanted, by uid: a smaller wish may not have been heard of yet.
+    pub most_wanted: &'a BTreeMap<String, u64>,
+}
+
+impl Neighbours<'_> {
+    fn pods(&self) -> impl Iterator<Item = &Value> {
+        let pods = self.objects.range("pods/".to_owned()..).take_while(|(key, _)| key.starts_with("pods/"));
+        pods.map(|(_, pod)| &**pod)
     }
-    if before.is_some() {
-        return None;
+
+    /// Says which law a pod that is new, or new on its node, breaks together with what else there is. Holds only where
+    /// no answer is lost and nobody forgets what it did: who does not know that a pod was made, makes another.
+    pub fn judge(&self, pod: &Value, before: Option<&Value>) -> Option<String> {
+        let node = &pod["spec"]["nodeName"];
+        let is_placed_now = !node.is_null() && before.is_none_or(|before| before["spec"]["nodeName"].is_null());
+        if is_placed_now {
+            let on_node = self.pods().filter(|one| one["spec"]["nodeName"] == *node && !has_ended(one));
+            let asked: i64 = on_node.map(cpu_milli).sum();
+            return (asked > CPU_MILLI).then(|| format!("makes {node} have {asked} of {CPU_MILLI} milli-CPU"));
+        }
+        if before.is_some() { None } else { self.judge_newborn(pod) }
     }
-    let owner = controller(pod)?;
-    let is_active = |one: &&Value| !has_ended(one) && one["metadata"]["deletionTimestamp"].is_null();
-    let siblings =
-        || pods().filter(is_active).filter(|one| controller(one).is_some_and(|other| other["uid"] == owner["uid"]));
-    let object = all.values().find(|object| object["metadata"]["uid"] == owner["uid"])?;
-    let most = match owner["kind"].as_str()? {
-        "Job" => object["spec"]["parallelism"].as_u64()?,
-        // A wish that has just become smaller may not have been heard of.
-        "ReplicaSet" => object["spec"]["replicas"].as_u64()?.max(object["status"]["replicas"].as_u64().unwrap_or(0)),
-        _ => return None,
-    };
-    let there = siblings().count() as u64;
-    if there > most {
-        return Some(format!("is one of {there} of {} {}, which wants {most}", owner["kind"], owner["name"]));
+
+    fn judge_newborn(&self, pod: &Value) -> Option<String> {
+        let owner = controller(pod)?;
+        let siblings: Vec<&Value> =
+            self.pods().filter(|one| controller(one).is_some_and(|other| other["uid"] == owner["uid"])).collect();
+        let is_active = |one: &&&Value| !has_ended(one) && one["metadata"]["deletionTimestamp"].is_null();
+        let active: Vec<&Value> = siblings.iter().filter(is_active).copied().collect();
+        let most = match owner["kind"].as_str()? {
+            "Job" => {
+                let job = self.objects.values().find(|object| object["metadata"]["uid"] == owner["uid"])?;
+                job["spec"]["parallelism"].as_u64()?
+            }
+            "ReplicaSet" => *self.most_wanted.get(owner["uid"].as_str()?)?,
+            _ => return None,
+        };
+        if active.len() as u64 > most {
+            let there = active.len();
+            return Some(format!("is one of {there} of {} {}, which wants {most}", owner["kind"], owner["name"]));
+        }
+        let index_of = |one: &Value| one["metadata"]["labels"]["batch.kubernetes.io/job-completion-index"].clone();
+        let index = index_of(pod);
+        let done = siblings.iter().any(|one| one["status"]["phase"] == "Succeeded" && index_of(one) == index);
+        let again = !index.is_null() && (done || active.iter().filter(|one| index_of(one) == index).count() > 1);
+        again.then(|| format!("does index {index} of Job {} again", owner["name"]))
     }
-    let index = &pod["metadata"]["labels"]["batch.kubernetes.io/job-completion-index"];
-    let done = |one: &&Value| {
-        one["status"]["phase"] == "Succeeded" && controller(one).is_some_and(|other| other["uid"] == owner["uid"])
-    };
-    let same = |one: &&Value| one["metadata"]["labels"]["batch.kubernetes.io/job-completion-index"] == *index;
-    let again = !index.is_null() && (pods().filter(done).any(|one| same(&one)) || siblings().filter(same).count() > 1);
-    again.then(|| format!("does index {index} of Job {} again", owner["name"]))
 }
 
 fn controller(pod: &Value) -> Option<&Value> {
@@ -135,6 +161,9 @@ mod tests {
                 Some(word) => assert!(broken.as_ref().is_some_and(|law| law.contains(word)), "{broken:?}"),
             }
         }
+        let revised = pod(json!({"metadata": {"annotations": {"deployment.kubernetes.io/revision": "1"}}}));
+        let lost = of_change("deployments.apps/a/d", Some(&revised), Some(&pod(json!({}))));
+        assert!(lost.is_some_and(|law| law.contains("revision")));
         assert!(of_change("pods/a/p", None, Some(&json!({"metadata": {"name": "p"}}))).is_some());
     }
 }

@@ -11,7 +11,7 @@ use knarr_store::{Event, EventKind, Revision, Store, WatchBatch, WatchRequest};
 use serde_json::Value;
 use tokio::{sync::Notify, task::AbortHandle};
 
-use crate::laws;
+use crate::laws::{self, Neighbours};
 
 const PREFIX: &str = "/registry/";
 /// Many times what any run needs: more is somebody who does the same thing for ever.
@@ -39,6 +39,8 @@ struct State {
     /// The objects there are, by key.
     objects: BTreeMap<String, Arc<Value>>,
     history: Vec<Entry>,
+    /// Of each ReplicaSet, by uid.
+    most_wanted: BTreeMap<String, u64>,
     /// Writes that were acknowledged, with the revision that the answer named.
     acknowledged: Vec<(String, u64)>,
     violations: Vec<String>,
@@ -193,8 +195,14 @@ impl State {
             let verb = if object.is_some() { "put" } else { "delete" };
             self.lines.push(format!("{revision} {verb} {key} {:016x}", self.digest));
         }
+        if let Some(object) = object.as_deref().filter(|_| key.starts_with("replicasets.apps/")) {
+            let uid = object["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
+            let most = self.most_wanted.entry(uid).or_default();
+            *most = object["spec"]["replicas"].as_u64().unwrap_or(0).max(*most);
+        }
+        let neighbours = Neighbours { objects: &self.objects, most_wanted: &self.most_wanted };
         if let Some(object) = object.as_deref().filter(|_| is_gentle && key.starts_with("pods/"))
-            && let Some(broken) = laws::of_neighbours(object, before.as_deref(), &self.objects)
+            && let Some(broken) = neighbours.judge(object, before.as_deref())
         {
             self.violations.push(format!("at revision {revision}: {key}: {broken}"));
         }

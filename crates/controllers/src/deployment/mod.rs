@@ -8,7 +8,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::{ops::ControlFlow, sync::Arc};
 
 use jiff::SignedDuration;
 use k8s_openapi::api::{
@@ -132,18 +132,18 @@ impl Controller {
             plan::plan(&Observed { deployment: &deployment, replica_sets: &replica_sets, pods_of: &pods_of, now });
         let mut deployment = (*deployment).clone();
         for action in plan {
-            if let Some(after) = self.take(&mut deployment, action).await? {
-                return Ok(Outcome::After(after));
+            if let ControlFlow::Break(outcome) = self.take(&mut deployment, action).await? {
+                return Ok(outcome);
             }
         }
         Ok(Outcome::Done)
     }
 
-    /// Takes one action; an answer of a duration is the plan's wish to look again.
-    async fn take(&self, deployment: &mut Deployment, action: Action) -> Result<Option<std::time::Duration>, Error> {
+    /// Takes one action; says where the rest of the plan is not to be carried out.
+    async fn take(&self, deployment: &mut Deployment, action: Action) -> Result<ControlFlow<Outcome>, Error> {
         let client = &self.context.client;
         match action {
-            Action::Create(set) => self.create(deployment, *set).await?,
+            Action::Create(set) => return self.create(deployment, *set).await,
             Action::Update { set, scaled_from } => {
                 let updated = call::replace(client, &*set).await;
                 let updated = errors::optional(updated).map_err(Error::api("updating a ReplicaSet"))?;
@@ -156,11 +156,13 @@ impl Controller {
                 deleted.map_err(Error::api("deleting an old ReplicaSet"))?;
             }
             Action::SetRevision(revision) => {
-                let patch = serde_json::json!({"metadata": {"annotations": {revision::REVISION: revision}}});
+                let version = &deployment.metadata.resource_version;
+                let annotations = serde_json::json!({revision::REVISION: revision});
+                let patch = serde_json::json!({"metadata": {"resourceVersion": version, "annotations": annotations}});
                 let patched = errors::optional(call::merge(client, deployment, patch).await);
                 if let Some(patched) = patched.map_err(Error::api("writing the revision"))? {
-                    // What is written next is based on this version.
-                    deployment.metadata.resource_version = patched.metadata.resource_version;
+                    // What is written next is this version, the new revision included.
+                    deployment.metadata = patched.metadata;
                 }
             }
             Action::SetStatus(status) => {
@@ -168,23 +170,24 @@ impl Controller {
                 let written = errors::optional(call::replace_status(client, deployment).await);
                 written.map_err(Error::api("writing the status"))?;
             }
-            Action::LookAgain(after) => return Ok(Some(after)),
+            Action::LookAgain(after) => return Ok(ControlFlow::Break(Outcome::After(after))),
         }
-        Ok(None)
+        Ok(ControlFlow::Continue(()))
     }
 
-    async fn create(&self, deployment: &Deployment, set: ReplicaSet) -> Result<(), Error> {
+    async fn create(&self, deployment: &Deployment, set: ReplicaSet) -> Result<ControlFlow<Outcome>, Error> {
         let what = "creating the new ReplicaSet";
         let name = meta::name(&set.metadata).to_owned();
         let error = match call::create(&self.context.client, &set).await {
             Ok(created) => {
                 self.tell_scaled(deployment, &created, 0);
-                return Ok(());
+                return Ok(ControlFlow::Continue(()));
             }
             Err(error) => error,
         };
         if errors::is_namespace_terminating(&error) {
-            return Ok(());
+            // Nothing can be made there any more, and what was planned for the new set is void.
+            return Ok(ControlFlow::Break(Outcome::Done));
         }
         if errors::is_already_exists(&error) {
             let there = call::get::<ReplicaSet>(&self.context.client, meta::namespace(&set.metadata), &name).await;
