@@ -65,11 +65,32 @@ pub(super) fn common(container: &Value, volumes: &Volumes<'_>, path: &FieldPath<
     check::one_of(&container["imagePullPolicy"], &pull, &path.child("imagePullPolicy"), errors);
     let restart = ["Always", "Never", "OnFailure"];
     check::optional_one_of(&container["restartPolicy"], &restart, &path.child("restartPolicy"), errors);
+    restart_rules(container, path, errors);
     ports(&container["ports"], &path.child("ports"), errors);
     env::validate(container, path, errors);
     mounts(container, volumes, path, errors);
     resources::validate(&container["resources"], &path.child("resources"), errors);
     security::container(&container["securityContext"], &path.child("securityContext"), errors);
+}
+
+/// Exit codes that decide about a restart. To start a whole pod anew (`RestartAllContainers`) is not offered.
+fn restart_rules(container: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
+    let list = path.child("restartPolicyRules");
+    let rules = items(&container["restartPolicyRules"]);
+    if !rules.is_empty() && text(&container["restartPolicy"]).is_empty() {
+        let why = "must specify restartPolicy when restart rules are used";
+        errors.push(FieldError::required(&path.child("restartPolicy"), why));
+    }
+    for (i, rule) in rules.iter().enumerate() {
+        let path = list.index(i);
+        check::one_of(&rule["action"], &["Restart"], &path.child("action"), errors);
+        let codes = path.child("exitCodes");
+        if is_set(&rule["exitCodes"]) {
+            check::one_of(&rule["exitCodes"]["operator"], &["In", "NotIn"], &codes.child("operator"), errors);
+        } else {
+            errors.push(FieldError::required(&codes, "must be specified"));
+        }
+    }
 }
 
 /// What only a container that keeps running may have.

@@ -169,6 +169,12 @@ fn faults_of_a_container() {
              \"IfNotPresent\", \"Never\"",
         ),
         (
+            json!({"restartPolicy": "Never", "restartPolicyRules": [
+                {"action": "RestartAllContainers", "exitCodes": {"operator": "In", "values": [1]}}]}),
+            "spec.containers[0].restartPolicyRules[0].action: Unsupported value: \"RestartAllContainers\": supported \
+             values: \"Restart\"",
+        ),
+        (
             json!({"securityContext": {"runAsUser": -1}}),
             "spec.containers[0].securityContext.runAsUser: Invalid value: -1: must be between 0 and 4294967295, inclusive",
         ),
