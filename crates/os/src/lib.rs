@@ -9,7 +9,6 @@ pub mod cgroup;
 mod entropy;
 mod error;
 pub mod fds;
-pub mod lock;
 pub mod mount;
 pub mod namespace;
 pub mod net;

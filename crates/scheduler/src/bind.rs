@@ -27,12 +27,19 @@ pub async fn bind(client: &kube::Client, pod: &PodInfo, node_name: &str) -> Resu
     client.request_text(request.map_err(kube::Error::HttpError)?).await.map(drop)
 }
 
+/// What becomes of `status.nominatedNodeName`.
+pub enum Promise<'a> {
+    Of(&'a str),
+    Stands,
+    Void,
+}
+
 /// Writes the condition and, where room is being made on a node, its name; nothing where all says so already.
 pub async fn explain(
     client: &kube::Client,
     pod: &Pod,
     message: &str,
-    nominated: Option<&str>,
+    promise: Promise<'_>,
     now: Timestamp,
 ) -> Result<(), kube::Error> {
     let status = pod.status.clone().unwrap_or_default();
@@ -55,8 +62,12 @@ pub async fn explain(
         let known = &conditions[at];
         (&known.status, &known.reason, &known.message) == (&new.status, &new.reason, &new.message)
     });
-    let is_nominated = nominated.is_none() || status.nominated_node_name.as_deref() == nominated;
-    if is_same && is_nominated {
+    let nominated = match promise {
+        Promise::Of(node) => Some(node),
+        Promise::Stands => status.nominated_node_name.as_deref(),
+        Promise::Void => None,
+    };
+    if is_same && status.nominated_node_name.as_deref() == nominated {
         return Ok(());
     }
     match known {
@@ -64,8 +75,25 @@ pub async fn explain(
         None => conditions.push(new),
     }
     let mut patch = json!({"metadata": {"uid": pod.metadata.uid}, "status": {"conditions": conditions}});
-    if let Some(node) = nominated {
-        patch["status"]["nominatedNodeName"] = node.into();
+    if status.nominated_node_name.as_deref() != nominated {
+        patch["status"]["nominatedNodeName"] = nominated.into();
     }
+    call::merge_subresource(client, pod, "status", patch).await.map(drop)
+}
+
+/// Says of a pod that it goes to make room, so that its controller does not take that for a failure of its own.
+pub async fn mark_preempted(client: &kube::Client, pod: &Pod, now: Timestamp) -> Result<(), kube::Error> {
+    let mut conditions = pod.status.as_ref().and_then(|status| status.conditions.clone()).unwrap_or_default();
+    conditions.retain(|condition| condition.type_ != "DisruptionTarget");
+    conditions.push(PodCondition {
+        type_: "DisruptionTarget".to_owned(),
+        status: "True".to_owned(),
+        reason: Some("PreemptionByScheduler".to_owned()),
+        message: Some("default-scheduler: preempting to accommodate a higher priority pod".to_owned()),
+        last_transition_time: Some(Time(now)),
+        observed_generation: pod.metadata.generation,
+        last_probe_time: None,
+    });
+    let patch = json!({"metadata": {"uid": pod.metadata.uid}, "status": {"conditions": conditions}});
     call::merge_subresource(client, pod, "status", patch).await.map(drop)
 }

@@ -1,7 +1,7 @@
 //! The nodes and what runs on them, kept up to date change by change: deciding about a pod copies nothing.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -12,7 +12,7 @@ use knarr_client::meta;
 use crate::{
     pod::{HostPort, PodInfo, Uid},
     resources::Resources,
-    terms::Labels,
+    terms::{Labels, PodTerm},
 };
 
 #[derive(Clone, Debug, Default)]
@@ -94,6 +94,10 @@ pub struct Cluster {
     assumed: HashMap<Uid, Arc<PodInfo>>,
     /// Pods whose anti-affinity every other pod has to respect.
     pub averse: HashMap<Uid, Arc<PodInfo>>,
+    /// Pods that want others near, or would rather have them near or far.
+    pub sociable: HashMap<Uid, Arc<PodInfo>>,
+    /// Pods for which room is being made, by the node.
+    nominated: HashMap<String, BTreeMap<Uid, Arc<PodInfo>>>,
     by_namespace: HashMap<String, BTreeMap<Uid, Arc<PodInfo>>>,
     /// How many pods of one controller are on each node.
     siblings: HashMap<Arc<str>, HashMap<usize, i64>>,
@@ -156,6 +160,42 @@ impl Cluster {
         was_assumed
     }
 
+    /// The pod has, or no longer has, a promise of room on a node.
+    pub fn nominate(&mut self, pod: &Arc<PodInfo>, node_name: Option<&str>) {
+        self.forget_nomination(&pod.uid);
+        if let Some(name) = node_name.filter(|name| !name.is_empty()) {
+            self.nominated.entry(name.to_owned()).or_default().insert(pod.uid.clone(), pod.clone());
+        }
+    }
+
+    /// True where there was one.
+    pub fn forget_nomination(&mut self, uid: &str) -> bool {
+        let mut had_one = false;
+        self.nominated.retain(|_, pods| {
+            had_one |= pods.remove(uid).is_some();
+            !pods.is_empty()
+        });
+        had_one
+    }
+
+    /// The pods to which room on a node is promised, as far as `pod` has to respect that.
+    pub fn nominated<'a>(
+        &'a self,
+        node_name: &str,
+        pod: &'a PodInfo,
+    ) -> impl Iterator<Item = &'a Arc<PodInfo>> + use<'a> {
+        let there = self.nominated.get(node_name).into_iter().flat_map(BTreeMap::values);
+        there.filter(|other| other.priority >= pod.priority && other.uid != pod.uid)
+    }
+
+    pub fn node(&self, name: &str) -> Option<&NodeInfo> {
+        self.by_name.get(name).map(|index| &self.nodes[*index])
+    }
+
+    pub fn index_of(&self, name: &str) -> Option<usize> {
+        self.by_name.get(name).copied()
+    }
+
     pub fn is_assumed(&self, uid: &str) -> bool {
         self.assumed.contains_key(uid)
     }
@@ -170,6 +210,18 @@ impl Cluster {
         self.by_namespace.get(namespace).into_iter().flat_map(BTreeMap::values)
     }
 
+    /// The pods that any of the terms may select.
+    pub fn pods_for<'a>(&'a self, terms: impl Iterator<Item = &'a PodTerm>) -> Vec<&'a Arc<PodInfo>> {
+        let namespaces: Option<Vec<&[String]>> = terms.map(PodTerm::namespaces).collect();
+        match namespaces {
+            None => self.pods().collect(),
+            Some(names) => {
+                let names: BTreeSet<&String> = names.into_iter().flatten().collect();
+                names.into_iter().flat_map(|name| self.pods_in(name)).collect()
+            }
+        }
+    }
+
     pub fn pods(&self) -> impl Iterator<Item = &Arc<PodInfo>> {
         self.by_namespace.values().flat_map(BTreeMap::values)
     }
@@ -178,8 +230,8 @@ impl Cluster {
         self.places.get(&pod.uid).map(|index| &self.nodes[*index])
     }
 
-    pub fn siblings_on(&self, owner: &str, index: usize) -> i64 {
-        self.siblings.get(owner).and_then(|nodes| nodes.get(&index)).copied().unwrap_or(0)
+    pub fn place_of(&self, pod: &PodInfo) -> Option<usize> {
+        self.places.get(&pod.uid).copied()
     }
 
     pub fn siblings(&self, owner: &str) -> impl Iterator<Item = (usize, i64)> + '_ {
@@ -205,6 +257,9 @@ impl Cluster {
         if !pod.anti_affinity.is_empty() {
             self.averse.insert(pod.uid.clone(), pod.clone());
         }
+        if !pod.affinity.is_empty() || !pod.preferences.is_empty() {
+            self.sociable.insert(pod.uid.clone(), pod.clone());
+        }
         if let Some(owner) = &pod.owner {
             *self.siblings.entry(owner.clone()).or_default().entry(index).or_default() += 1;
         }
@@ -215,6 +270,7 @@ impl Cluster {
         let index = self.places.remove(uid)?;
         let pod = self.nodes[index].remove(uid)?;
         self.averse.remove(uid);
+        self.sociable.remove(uid);
         if let Some(pods) = self.by_namespace.get_mut(&pod.namespace) {
             pods.remove(uid);
             if pods.is_empty() {

@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use rand::{Rng as _, rngs::SmallRng};
 
 use crate::{
+    around::Around,
     cluster::Cluster,
     filter::{Filters, Plugin, Refusal},
     pod::PodInfo,
-    preempt, score,
-    terms::Labels,
+    preempt::{self, Hopeless},
+    score,
 };
 
 /// Below this many nodes all are looked at.
@@ -32,6 +33,8 @@ pub struct Nowhere {
     pub refused_by: Vec<Plugin>,
     /// Evicting these pods from this node would make room.
     pub preemption: Option<preempt::Preemption>,
+    /// A promise of room that was made to the pod before stands, or, where there is a preemption, a new one is made.
+    pub keeps_nomination: bool,
 }
 
 /// Looks at nodes from `start` on, round, until enough can take the pod; moves `start` so that the next pod looks at
@@ -41,9 +44,26 @@ pub fn decide(
     cluster: &Cluster,
     start: &mut usize,
     random: &mut SmallRng,
-    labels_of: &dyn Fn(&str) -> Labels,
+    around: &dyn Around,
 ) -> Decision {
-    let filters = Filters::prepare(pod, cluster, labels_of);
+    let filters = Filters::prepare(pod, cluster, around);
+    // Where room was made for it, it goes.
+    let status = pod.object.status.as_ref();
+    let promised = status.and_then(|status| status.nominated_node_name.as_deref());
+    for only in [pod.only_node.as_deref(), promised].into_iter().flatten() {
+        let Some(index) = cluster.index_of(only).filter(|index| cluster.nodes[*index].exists) else { continue };
+        match filters.check_with_nominated(&cluster.nodes[index], cluster) {
+            Ok(()) => return Decision::Place(index),
+            Err(refusal) if pod.only_node.is_some() => {
+                let refusals = BTreeMap::from([(index, refusal)]);
+                return Decision::Nowhere(Box::new(nowhere(pod, cluster, refusals, around)));
+            }
+            Err(_) => {}
+        }
+    }
+    if pod.only_node.is_some() {
+        return Decision::Nowhere(Box::new(nowhere(pod, cluster, BTreeMap::new(), around)));
+    }
     let count = cluster.nodes.len();
     let enough = enough_of(count);
     let mut refusals: BTreeMap<usize, Refusal> = BTreeMap::new();
@@ -56,17 +76,17 @@ pub fn decide(
         if !node.exists {
             continue;
         }
-        match filters.check(node) {
+        match filters.check_with_nominated(node, cluster) {
             Ok(()) => candidates.push(index),
             Err(refusal) => drop(refusals.insert(index, refusal)),
         }
     }
     *start = if count == 0 { 0 } else { (*start + seen) % count };
     match candidates.as_slice() {
-        [] => Decision::Nowhere(Box::new(nowhere(pod, cluster, refusals, labels_of))),
+        [] => Decision::Nowhere(Box::new(nowhere(pod, cluster, refusals, around))),
         [only] => Decision::Place(*only),
         several => {
-            let totals = score::totals(pod, cluster, several, labels_of);
+            let totals = score::totals(pod, cluster, several, around);
             Decision::Place(several[best(&totals, random)])
         }
     }
@@ -97,34 +117,35 @@ fn best(totals: &[i64], random: &mut SmallRng) -> usize {
     chosen
 }
 
-fn nowhere(
-    pod: &PodInfo,
-    cluster: &Cluster,
-    refusals: BTreeMap<usize, Refusal>,
-    labels_of: &dyn Fn(&str) -> Labels,
-) -> Nowhere {
+fn nowhere(pod: &PodInfo, cluster: &Cluster, refusals: BTreeMap<usize, Refusal>, around: &dyn Around) -> Nowhere {
     let count = cluster.existing_nodes();
     if count == 0 {
         let message = "no nodes available to schedule pods".to_owned();
-        return Nowhere { message, refused_by: Vec::new(), preemption: None };
+        return Nowhere { message, refused_by: Vec::new(), preemption: None, keeps_nomination: false };
     }
     let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
     for reason in refusals.values().flat_map(|refusal| &refusal.reasons) {
         *reasons.entry(reason).or_default() += 1;
     }
+    let passed_over = count - refusals.len();
+    if passed_over > 0 {
+        reasons.insert("node(s) didn't satisfy plugin(s) [NodeAffinity]", passed_over);
+    }
     // Sorted as texts, number included, which is how upstream sorts them.
     let reasons: BTreeSet<_> = reasons.into_iter().map(|(reason, count)| format!("{count} {reason}")).collect();
     let reasons: Vec<_> = reasons.into_iter().collect();
-    let refused_by: BTreeSet<_> = refusals.values().map(|refusal| refusal.plugin).collect();
-    let preemption = preempt::find(pod, cluster, &refusals, labels_of);
-    let hope = match &preemption {
-        Ok(_) => String::new(),
-        Err(why) => format!(" preemption: {why}"),
+    let mut refused_by: BTreeSet<_> = refusals.values().map(|refusal| refusal.plugin).collect();
+    refused_by.extend((passed_over > 0).then_some(Plugin::Affinity));
+    let preemption = preempt::find(pod, cluster, &refusals, around);
+    let (hope, keeps_nomination) = match &preemption {
+        Ok(_) => (String::new(), true),
+        Err(Hopeless { why, keeps_nomination }) => (format!(" preemption: {why}"), *keeps_nomination),
     };
     Nowhere {
         message: format!("0/{count} nodes are available: {}.{hope}", reasons.join(", ")),
         refused_by: refused_by.into_iter().collect(),
         preemption: preemption.ok(),
+        keeps_nomination,
     }
 }
 

@@ -6,6 +6,7 @@
 //! which of those is best, [`decide`] puts that together. What was decided counts at once (the pod is *assumed* on
 //! its node) while the binding is written by another task, so deciding never waits for the API server.
 
+mod around;
 mod bind;
 mod cluster;
 mod decide;

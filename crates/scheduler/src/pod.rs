@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{NodeSelector, Pod, PreferredSchedulingTerm, Toleration};
+use knarr_api::placement;
 use knarr_client::meta;
 
 use crate::{
@@ -47,6 +48,8 @@ pub struct PodInfo {
     pub host_ports: Vec<HostPort>,
     pub node_selector: Labels,
     pub required_nodes: Option<NodeSelector>,
+    /// The one node that it asks for by name, as pods of a DaemonSet do.
+    pub only_node: Option<String>,
     pub preferred_nodes: Vec<PreferredSchedulingTerm>,
     pub tolerations: Vec<Toleration>,
     pub affinity: Vec<PodTerm>,
@@ -65,6 +68,7 @@ impl PodInfo {
         let affinity = spec.affinity.clone().unwrap_or_default();
         let (near, far) = (affinity.pod_affinity.unwrap_or_default(), affinity.pod_anti_affinity.unwrap_or_default());
         let nodes = affinity.node_affinity.unwrap_or_default();
+        let required = nodes.required_during_scheduling_ignored_during_execution.as_ref();
         let term = |term: &_| PodTerm::of(term, &namespace, &labels);
         let near_terms = near.preferred_during_scheduling_ignored_during_execution.iter().flatten();
         let far_terms = far.preferred_during_scheduling_ignored_during_execution.iter().flatten();
@@ -81,6 +85,7 @@ impl PodInfo {
             requests: resources::requests(&spec),
             scoring_requests: resources::requests_for_scoring(&spec),
             host_ports: host_ports(&spec),
+            only_node: required.and_then(placement::only_node).map(str::to_owned),
             required_nodes: nodes.required_during_scheduling_ignored_during_execution,
             preferred_nodes: nodes.preferred_during_scheduling_ignored_during_execution.unwrap_or_default(),
             affinity: near.required_during_scheduling_ignored_during_execution.iter().flatten().map(term).collect(),

@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
-use knarr_client::{Change, Clock, Informer, Informers, Recorder, call, errors, meta};
+use k8s_openapi::api::core::v1::{Node, Pod};
+use knarr_client::{Change, Clock, Informers, Recorder, call, errors, meta};
 use kube::api::DeleteParams;
 use rand::{SeedableRng as _, rngs::SmallRng};
 use tokio::{
@@ -14,6 +14,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    around::Caches,
     bind,
     cluster::Cluster,
     decide::{self, Decision, Nowhere},
@@ -41,7 +42,7 @@ pub struct Config {
 struct Scheduler {
     client: kube::Client,
     recorder: Recorder,
-    namespaces: Informer<Namespace>,
+    around: Caches,
     clock: Clock,
     state: Mutex<State>,
     wake: Notify,
@@ -64,14 +65,14 @@ pub async fn run(config: Config) {
     let random = SmallRng::seed_from_u64(seed);
     let scheduler = Arc::new(Scheduler {
         recorder: Recorder::new(client.clone(), NAME, "", clock, cancel.clone()),
-        namespaces: informers.of(),
+        around: Caches::of(&informers),
         state: Mutex::new(State { cluster: Cluster::default(), queue: Queue::default(), start: 0, random }),
         wake: Notify::new(),
         client,
         clock,
     });
     let (nodes, pods) = (informers.of::<Node>(), informers.of::<Pod>());
-    if !(nodes.synced().await && pods.synced().await && scheduler.namespaces.synced().await) {
+    if !(nodes.synced().await && pods.synced().await && scheduler.around.synced().await) {
         return;
     }
     let watcher = scheduler.clone();
@@ -122,17 +123,20 @@ impl Scheduler {
         let mut state = self.state();
         let State { cluster, queue, start, random } = &mut *state;
         let pod = queue.take(Instant::now())?;
-        let labels_of = |namespace: &str| {
-            let namespace = self.namespaces.get("", namespace);
-            namespace.and_then(|namespace| namespace.metadata.labels.clone()).unwrap_or_default()
-        };
-        match decide::decide(&pod, cluster, start, random, &labels_of) {
+        match decide::decide(&pod, cluster, start, random, &self.around) {
             Decision::Place(index) => {
                 let node_name = cluster.nodes[index].name.clone();
+                cluster.nominate(&pod, None);
                 cluster.assume(&pod, index);
                 Some((pod, Outcome::Bind(node_name)))
             }
             Decision::Nowhere(nowhere) => {
+                match &nowhere.preemption {
+                    // What is promised counts at once, before the API server has heard of it.
+                    Some(preemption) => cluster.nominate(&pod, Some(&preemption.node_name)),
+                    None if !nowhere.keeps_nomination => cluster.nominate(&pod, None),
+                    None => {}
+                }
                 queue.set_aside(&pod.uid, nowhere.refused_by.clone(), Instant::now());
                 Some((pod, Outcome::Explain(nowhere)))
             }
@@ -175,13 +179,22 @@ impl Scheduler {
     async fn explain(&self, pod: &PodInfo, nowhere: &Nowhere) {
         self.recorder.warning(&*pod.object, "FailedScheduling", nowhere.message.clone());
         let nominated = nowhere.preemption.as_ref().map(|preemption| preemption.node_name.as_str());
-        let written = bind::explain(&self.client, &pod.object, &nowhere.message, nominated, self.clock.now()).await;
+        let promise = match nominated {
+            None if nowhere.keeps_nomination => bind::Promise::Stands,
+            None => bind::Promise::Void,
+            Some(node) => bind::Promise::Of(node),
+        };
+        let written = bind::explain(&self.client, &pod.object, &nowhere.message, promise, self.clock.now()).await;
         if let Err(error) = errors::optional(written) {
             tracing::debug!(pod = pod.name, error = &error as &dyn std::error::Error, "condition not written");
         }
         for victim in nowhere.preemption.iter().flat_map(|preemption| &preemption.victims) {
             let message = format!("Preempted by pod {} on node {}", &*pod.uid, nominated.unwrap_or_default());
             self.recorder.normal(&*victim.object, "Preempted", message);
+            let marked = bind::mark_preempted(&self.client, &victim.object, self.clock.now()).await;
+            if let Err(error) = errors::optional(marked) {
+                tracing::debug!(pod = victim.name, error = &error as &dyn std::error::Error, "condition not written");
+            }
             let evicted = call::delete(&self.client, &*victim.object, DeleteParams::default()).await;
             if let Err(error) = evicted {
                 tracing::warn!(pod = victim.name, error = &error as &dyn std::error::Error, "could not be preempted");
@@ -217,7 +230,8 @@ impl Scheduler {
         let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
         if change.is_deletion() || matches!(phase, Some("Succeeded" | "Failed")) {
             queue.remove(uid);
-            if cluster.remove_pod(uid).is_some() {
+            let had_promise = cluster.forget_nomination(uid);
+            if cluster.remove_pod(uid).is_some() || had_promise {
                 queue.notice(Happening::PodGone, now);
             }
         } else if has_node(pod) {
@@ -234,8 +248,15 @@ impl Scheduler {
             }
         } else if !is_for_us(pod) {
             queue.remove(uid);
+            cluster.forget_nomination(uid);
         } else if !cluster.is_assumed(uid) {
-            queue.set(Arc::new(PodInfo::of(pod.clone())), now);
+            let pod = Arc::new(PodInfo::of(pod.clone()));
+            let promised = |pod: &Pod| pod.status.as_ref().and_then(|status| status.nominated_node_name.clone());
+            // What this scheduler promised itself it knows better than a cache that may be behind.
+            if change.old.as_ref().is_none_or(|old| promised(old) != promised(&pod.object)) {
+                cluster.nominate(&pod, promised(&pod.object).as_deref());
+            }
+            queue.set(pod, now);
         }
         self.wake_for(&state);
     }

@@ -1,56 +1,20 @@
-//! Selectors of nodes and of pods, made ready once so that matching is quick.
+//! Selectors of pods, made ready once so that matching is quick.
 
-use std::collections::BTreeMap;
-
-use k8s_openapi::api::core::v1::{
-    NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, PodAffinityTerm, TopologySpreadConstraint,
-};
+use k8s_openapi::api::core::v1::{PodAffinityTerm, TopologySpreadConstraint};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector as Written;
+pub use knarr_api::placement::Labels;
 use knarr_api::selector::LabelSelector;
 
-pub type Labels = BTreeMap<String, String>;
+use crate::around::Around;
 
 pub fn matches(selector: &LabelSelector, labels: &Labels) -> bool {
     selector.matches(|key| labels.get(key).map(String::as_str))
 }
 
 /// A missing selector selects nothing, one that cannot be read neither (validation refuses it).
-fn compile(selector: Option<&Written>) -> LabelSelector {
+pub fn compile(selector: Option<&Written>) -> LabelSelector {
     let value = serde_json::to_value(selector).unwrap_or_default();
     LabelSelector::from_value(&value).unwrap_or_else(|_| LabelSelector::nothing())
-}
-
-/// One of the terms matches; a term without requirements matches nothing.
-pub fn node_selector_matches(selector: &NodeSelector, name: &str, labels: &Labels) -> bool {
-    selector.node_selector_terms.iter().any(|term| node_term_matches(term, name, labels))
-}
-
-pub fn node_term_matches(term: &NodeSelectorTerm, name: &str, labels: &Labels) -> bool {
-    let expressions = term.match_expressions.iter().flatten();
-    let fields = term.match_fields.iter().flatten();
-    if expressions.clone().next().is_none() && fields.clone().next().is_none() {
-        return false;
-    }
-    expressions.into_iter().all(|requirement| holds(requirement, labels.get(&requirement.key).map(String::as_str)))
-        && fields.into_iter().all(|requirement| requirement.key == "metadata.name" && holds(requirement, Some(name)))
-}
-
-fn holds(requirement: &NodeSelectorRequirement, value: Option<&str>) -> bool {
-    let values = requirement.values.as_deref().unwrap_or_default();
-    let listed = |value: &str| values.iter().any(|one| one == value);
-    let compare = |larger: bool| {
-        let (Some(value), [bound]) = (value.and_then(|value| value.parse::<i64>().ok()), values) else { return false };
-        bound.parse::<i64>().is_ok_and(|bound| if larger { value > bound } else { value < bound })
-    };
-    match requirement.operator.as_str() {
-        "In" => value.is_some_and(listed),
-        "NotIn" => !value.is_some_and(listed),
-        "Exists" => value.is_some(),
-        "DoesNotExist" => value.is_none(),
-        "Gt" => compare(true),
-        "Lt" => compare(false),
-        _ => false,
-    }
 }
 
 /// Which other pods a pod wants near, or far.
@@ -82,11 +46,17 @@ impl PodTerm {
         }
     }
 
-    /// `labels_of` gives the labels of a namespace.
-    pub fn selects(&self, namespace: &str, labels: &Labels, labels_of: &dyn Fn(&str) -> Labels) -> bool {
-        let here = self.namespaces.iter().any(|one| one == namespace)
-            || self.namespace_selector.as_ref().is_some_and(|s| s.is_empty() || matches(s, &labels_of(namespace)));
-        here && matches(&self.selector, labels)
+    /// The namespaces that its pods are in; `None` where any may be one.
+    pub fn namespaces(&self) -> Option<&[String]> {
+        self.namespace_selector.is_none().then_some(&self.namespaces)
+    }
+
+    pub fn selects(&self, namespace: &str, labels: &Labels, around: &dyn Around) -> bool {
+        let is_selected =
+            |selector: &LabelSelector| selector.is_empty() || matches(selector, &around.namespace_labels(namespace));
+        matches(&self.selector, labels)
+            && (self.namespaces.iter().any(|one| one == namespace)
+                || self.namespace_selector.as_ref().is_some_and(is_selected))
     }
 }
 
@@ -129,36 +99,6 @@ impl Spread {
             honors_affinity: constraint.node_affinity_policy.as_deref() != Some("Ignore"),
             honors_taints: constraint.node_taints_policy.as_deref() == Some("Honor"),
             selector: compile(selector.as_ref()),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::{Value, json};
-
-    use super::*;
-
-    #[test]
-    fn node_terms() {
-        let labels: Labels = [("zone".to_owned(), "a".to_owned()), ("cores".to_owned(), "8".to_owned())].into();
-        let term = |key: &str, operator: &str, values: &[&str]| json!({"matchExpressions": [{"key": key, "operator": operator, "values": values}]});
-        for (term, expected) in [
-            (term("zone", "In", &["a", "b"]), true),
-            (term("zone", "NotIn", &["a"]), false),
-            (term("disk", "NotIn", &["a"]), true),
-            (term("zone", "Exists", &[]), true),
-            (term("disk", "DoesNotExist", &[]), true),
-            (term("cores", "Gt", &["4"]), true),
-            (term("cores", "Lt", &["8"]), false),
-            (term("zone", "Gt", &["4"]), false),
-            (json!({}), false),
-            (json!({"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["n1"]}]}), true),
-            (json!({"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["n2"]}]}), false),
-        ] as [(Value, bool); 11]
-        {
-            let parsed: NodeSelectorTerm = serde_json::from_value(term.clone()).unwrap();
-            assert_eq!(node_term_matches(&parsed, "n1", &labels), expected, "{term}");
         }
     }
 }

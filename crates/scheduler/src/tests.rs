@@ -2,15 +2,41 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::{
+    core::v1::{Node, Pod, Service},
+    policy::v1::PodDisruptionBudget,
+};
 use rand::{SeedableRng as _, rngs::SmallRng};
 use serde_json::{Value, json};
 
 use crate::{
+    around::Around,
     cluster::Cluster,
     decide::{Decision, decide},
     pod::PodInfo,
+    terms::Labels,
 };
+
+/// Every namespace is labelled with its own name.
+#[derive(Default)]
+struct Setting {
+    services: Vec<Arc<Service>>,
+    budgets: Vec<Arc<PodDisruptionBudget>>,
+}
+
+impl Around for Setting {
+    fn namespace_labels(&self, namespace: &str) -> Labels {
+        [("name".to_owned(), namespace.to_owned())].into()
+    }
+
+    fn services(&self, _: &str) -> Vec<Arc<Service>> {
+        self.services.clone()
+    }
+
+    fn budgets(&self, _: &str) -> Vec<Arc<PodDisruptionBudget>> {
+        self.budgets.clone()
+    }
+}
 
 fn node(name: &str, change: Value) -> Node {
     let mut value = json!({
@@ -46,15 +72,23 @@ fn on(node: &str) -> Value {
 
 /// The node's name, or the message (and whom to evict).
 fn outcome(nodes: &[Node], running: &[Arc<PodInfo>], new: &PodInfo) -> String {
+    outcome_in(&Setting::default(), nodes, running, new)
+}
+
+/// Those among `running` that have no node wait for the one that is promised to them.
+fn outcome_in(setting: &Setting, nodes: &[Node], running: &[Arc<PodInfo>], new: &PodInfo) -> String {
     let mut cluster = Cluster::default();
     for node in nodes {
         cluster.set_node(node);
     }
     for pod in running {
-        cluster.set_pod(pod.clone());
+        match pod.object.status.as_ref().and_then(|status| status.nominated_node_name.as_deref()) {
+            Some(node) => cluster.nominate(pod, Some(node)),
+            None => drop(cluster.set_pod(pod.clone())),
+        }
     }
     let mut random = SmallRng::seed_from_u64(7);
-    match decide(new, &cluster, &mut 0, &mut random, &|_| Default::default()) {
+    match decide(new, &cluster, &mut 0, &mut random, setting) {
         Decision::Place(index) => cluster.nodes[index].name.clone(),
         Decision::Nowhere(nowhere) => match nowhere.preemption {
             Some(preemption) => {
@@ -239,4 +273,182 @@ fn a_node_that_goes_and_comes_keeps_its_pods_counted() {
     assert_eq!(used(&cluster, "n2"), Some(1000));
     cluster.remove_pod("s");
     assert_eq!(used(&cluster, "n2"), Some(0));
+}
+
+#[test]
+fn a_pod_for_one_node_goes_there_or_nowhere() {
+    let nodes = [node("n1", json!({})), node("n2", json!({})), node("n3", json!({}))];
+    let only = |name: &str| {
+        json!({"spec": {"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [
+            {"matchFields": [{"key": "metadata.name", "operator": "In", "values": [name]}]}]}}}}})
+    };
+    assert_eq!(outcome(&nodes, &[], &pod("new", only("n2"))), "n2");
+    assert_eq!(
+        outcome(&nodes, &[], &pod("new", with(cpu("5"), only("n2")))),
+        "0/3 nodes are available: 1 Insufficient cpu, 2 node(s) didn't satisfy plugin(s) [NodeAffinity]. \
+         preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling."
+    );
+    assert!(
+        outcome(&nodes, &[], &pod("new", only("gone")))
+            .starts_with("0/3 nodes are available: 3 node(s) didn't satisfy plugin(s) [NodeAffinity]. ")
+    );
+}
+
+#[test]
+fn what_is_promised_is_kept_for_whom_it_was_promised_to() {
+    let nodes = [node("n1", json!({}))];
+    let promised = json!({"spec": {"priority": 50}, "status": {"nominatedNodeName": "n1"}});
+    let waiting = [pod("vip", with(cpu("3"), promised))];
+    let of = |priority: i32| pod("new", with(cpu("2"), json!({"spec": {"priority": priority}})));
+    assert!(outcome(&nodes, &waiting, &of(0)).contains("1 Insufficient cpu"));
+    assert_eq!(outcome(&nodes, &waiting, &of(100)), "n1", "a more important one need not wait");
+    let two = [nodes[0].clone(), node("n2", json!({"status": {"allocatable": {"cpu": "64", "memory": "640Gi"}}}))];
+    assert_eq!(outcome(&two, &[], &waiting[0]), "n1", "it goes where room was made, whatever else is free");
+}
+
+#[test]
+fn budgets_are_broken_only_where_nothing_else_helps() {
+    let nodes = [node("n1", json!({})), node("n2", json!({}))];
+    let running = |name: &str, priority: i32, at: &str| {
+        let labels = json!({"metadata": {"labels": {"app": name}}, "spec": {"priority": priority}});
+        pod(name, with(with(cpu("3"), on(at)), labels))
+    };
+    let both = [running("guarded", 1, "n1"), running("free", 5, "n2")];
+    let budget = |app: &str, allowed: i32| {
+        let budget = json!({"metadata": {"name": app}, "spec": {"selector": {"matchLabels": {"app": app}}},
+            "status": {"disruptionsAllowed": allowed, "currentHealthy": 1, "desiredHealthy": 1, "expectedPods": 1}});
+        Arc::new(serde_json::from_value::<PodDisruptionBudget>(budget).unwrap())
+    };
+    let new = pod("new", with(cpu("3"), json!({"spec": {"priority": 100}})));
+    for (budgets, expected) in [
+        (vec![], "evict guarded on n1"),
+        (vec![budget("guarded", 0)], "evict free on n2"),
+        (vec![budget("guarded", 1)], "evict guarded on n1"),
+        (vec![budget("guarded", 0), budget("free", 0)], "evict guarded on n1"),
+    ] {
+        let setting = Setting { budgets, ..Setting::default() };
+        assert_eq!(outcome_in(&setting, &nodes, &both, &new), expected);
+    }
+}
+
+#[test]
+fn evicting_makes_room_beside_those_who_shun_it() {
+    let anti = json!({"spec": {"affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [
+        {"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": {"app": "x"}}}]}}}});
+    let new = pod("new", with(anti, json!({"spec": {"priority": 100}})));
+    assert_eq!(outcome(&[node("n1", json!({}))], &[pod("r", on("n1"))], &new), "evict r on n1");
+}
+
+#[test]
+fn nearness_is_wished_by_either_side() {
+    let nodes = [node("n1", json!({})), node("n2", json!({}))];
+    let db = |wish: Value| pod("db", with(on("n2"), with(json!({"metadata": {"labels": {"app": "db"}}}), wish)));
+    let wish = |kind: &str, app: &str| {
+        json!({"spec": {"affinity": {kind: {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 50,
+            "podAffinityTerm": {"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": {"app": app}}}}]}}}})
+    };
+    let crowded = pod("r", with(cpu("1"), on("n1")));
+    for (there, new, expected, why) in [
+        (db(json!({})), wish("podAffinity", "db"), "n2", "the new one wants it"),
+        (db(json!({})), wish("podAntiAffinity", "db"), "n1", "the new one shuns it"),
+        (db(wish("podAffinity", "x")), json!({}), "n2", "the one that is there wants it"),
+        (db(wish("podAntiAffinity", "x")), json!({}), "n1", "the one that is there shuns it"),
+    ] {
+        let elsewhere = if expected == "n1" { pod("r", with(cpu("1"), on("n2"))) } else { crowded.clone() };
+        assert_eq!(outcome(&nodes, &[there, elsewhere], &pod("new", new)), expected, "{why}");
+    }
+}
+
+#[test]
+fn pods_of_a_service_keep_apart() {
+    let nodes = [node("n1", json!({})), node("n2", json!({"status": {"allocatable": {"cpu": "3.9"}}}))];
+    let service = json!({"metadata": {"name": "s"}, "spec": {"selector": {"app": "x"}}});
+    let setting = Setting { services: vec![Arc::new(serde_json::from_value(service).unwrap())], ..Setting::default() };
+    let running = [pod("r", on("n1")), pod("other", with(on("n2"), json!({"metadata": {"labels": {"app": "y"}}})))];
+    assert_eq!(outcome_in(&Setting::default(), &nodes, &running, &pod("new", json!({}))), "n1", "more room");
+    assert_eq!(outcome_in(&setting, &nodes, &running, &pod("new", json!({}))), "n2", "away from its like");
+}
+
+#[test]
+fn terms_look_into_the_namespaces_they_select() {
+    let nodes = [node("n1", json!({}))];
+    let elsewhere = pod("r", with(on("n1"), json!({"metadata": {"namespace": "e"}})));
+    let anti = |more: Value| {
+        let mut term = json!({"topologyKey": "zone", "labelSelector": {"matchLabels": {"app": "x"}}});
+        json_patch::merge(&mut term, &more);
+        json!({"spec": {"affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}}})
+    };
+    for (more, fits) in [
+        (json!({}), true),
+        (json!({"namespaces": ["e"]}), false),
+        (json!({"namespaceSelector": {}}), false),
+        (json!({"namespaceSelector": {"matchLabels": {"name": "e"}}}), false),
+        (json!({"namespaceSelector": {"matchLabels": {"name": "f"}}}), true),
+        (json!({"namespaceSelector": {}, "mismatchLabelKeys": ["app"]}), true),
+    ] {
+        let placed = outcome(&nodes, std::slice::from_ref(&elsewhere), &pod("new", anti(more.clone())));
+        assert_eq!(placed == "n1", fits, "{more}: {placed}");
+    }
+}
+
+#[test]
+fn spreading_minds_domains_and_which_nodes_count() {
+    let nodes = [
+        node("n1", json!({})),
+        node("n2", json!({"metadata": {"labels": {"zone": "b"}}})),
+        node(
+            "n3",
+            json!({"metadata": {"labels": {"zone": "c"}}, "spec": {"taints": [{"key": "k", "effect": "NoSchedule"}]}}),
+        ),
+    ];
+    let spread = |more: Value| {
+        let mut constraint = json!({"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule",
+            "labelSelector": {"matchLabels": {"app": "x"}}});
+        json_patch::merge(&mut constraint, &more);
+        pod("new", json!({"spec": {"topologySpreadConstraints": [constraint]}}))
+    };
+    let there = [pod("a", on("n1")), pod("b", on("n2"))];
+    let blocked = "2 node(s) didn't match pod topology spread constraints";
+    // The tainted zone counts as empty unless taints are honoured.
+    assert!(outcome(&nodes, &there, &spread(json!({}))).contains(blocked));
+    assert!(["n1", "n2"].contains(&outcome(&nodes, &there, &spread(json!({"nodeTaintsPolicy": "Honor"}))).as_str()));
+    // Fewer domains than wished count as an empty one.
+    assert!(["n1", "n2"].contains(&outcome(&nodes[..2], &there, &spread(json!({"minDomains": 2}))).as_str()));
+    assert!(outcome(&nodes[..2], &there, &spread(json!({"minDomains": 3}))).contains(blocked));
+}
+
+/// `cargo test --release -p knarr-scheduler -- --ignored --nocapture speed`
+#[test]
+#[ignore = "a measurement"]
+fn speed() {
+    let spread = json!({"spec": {"topologySpreadConstraints": [{"maxSkew": 5, "topologyKey": "zone",
+        "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {"matchLabels": {"app": "x"}}}]}});
+    let anti = json!({"spec": {"affinity": {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [
+        {"weight": 1, "podAffinityTerm": {"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": {"app": "x"}}}}]}}}});
+    let owned = json!({"metadata": {"ownerReferences": [
+        {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "r", "uid": "r", "controller": true}]}});
+    for (count, (what, change)) in [500, 5000].into_iter().flat_map(|count| {
+        [("plain", owned.clone()), ("spread", spread.clone()), ("apart", anti.clone())].map(|kind| (count, kind))
+    }) {
+        let mut cluster = Cluster::default();
+        for index in 0..count {
+            let zone = format!("z{}", index % 3);
+            let room = json!({"cpu": "64", "memory": "256Gi", "pods": "110"});
+            cluster.set_node(&node(
+                &format!("n{index}"),
+                json!({"metadata": {"labels": {"zone": zone}}, "status": {"allocatable": room}}),
+            ));
+        }
+        let (mut start, mut random) = (0, SmallRng::seed_from_u64(7));
+        let pods: Vec<_> = (0..2000).map(|index| pod(&format!("p{index}"), with(cpu("10m"), change.clone()))).collect();
+        let begun = std::time::Instant::now();
+        for new in &pods {
+            match decide(new, &cluster, &mut start, &mut random, &Setting::default()) {
+                Decision::Place(index) => cluster.assume(new, index),
+                Decision::Nowhere(nowhere) => panic!("{}", nowhere.message),
+            }
+        }
+        let rate = pods.len() as f64 / begun.elapsed().as_secs_f64();
+        println!("{what}: {} pods on {count} nodes at {rate:.0}/s", pods.len());
+    }
 }

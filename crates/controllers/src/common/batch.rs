@@ -3,7 +3,72 @@
 
 use std::sync::Arc;
 
+use k8s_openapi::api::core::v1::Pod;
+use knarr_client::{
+    call::{self, Kind},
+    errors, meta,
+};
+use kube::api::DeleteParams;
 use tokio::task::JoinSet;
+
+use crate::Context;
+
+/// Makes pods for an owner, with its events. Answers how many there are now that were not before, and the first error;
+/// that nothing can be made any more in a namespace that goes is none.
+pub async fn create_pods<O>(context: &Context, owner: &Arc<O>, pods: Vec<Arc<Pod>>) -> (usize, Option<kube::Error>)
+where
+    O: Kind + Send + Sync + 'static,
+{
+    let (context, owner, count) = (context.clone(), owner.clone(), pods.len());
+    let (created, error) = slow_start(count, move |at| {
+        let (context, owner, pod) = (context.clone(), owner.clone(), pods[at].clone());
+        async move { create_pod(&context, &*owner, &pod).await }
+    })
+    .await;
+    (created, error.filter(|error| !errors::is_namespace_terminating(error)))
+}
+
+async fn create_pod<O: Kind>(context: &Context, owner: &O, pod: &Pod) -> Result<(), kube::Error> {
+    match call::create(&context.client, pod).await {
+        Ok(created) => {
+            let message = format!("Created pod: {}", meta::name(&created.metadata));
+            context.recorder.normal(owner, "SuccessfulCreate", message);
+            Ok(())
+        }
+        Err(error) => {
+            if !errors::is_namespace_terminating(&error) {
+                let message = format!("Error creating: {}", errors::message(&error));
+                context.recorder.warning(owner, "FailedCreate", message);
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Deletes pods of an owner, with its events; `unseen` hears of those whose deletion no watch will tell.
+pub async fn delete_pods<O: Kind>(
+    context: &Context,
+    owner: &O,
+    pods: &[Arc<Pod>],
+    unseen: impl Fn(&Pod),
+) -> Result<(), kube::Error> {
+    let unseen = &unseen;
+    let deletions = pods.iter().map(|pod| async move {
+        let deleted = call::delete(&context.client, &**pod, DeleteParams::default()).await;
+        let name = meta::name(&pod.metadata);
+        match &deleted {
+            Ok(true) => context.recorder.normal(owner, "SuccessfulDelete", format!("Deleted pod: {name}")),
+            Ok(false) => unseen(pod),
+            Err(error) => {
+                unseen(pod);
+                let message = format!("Error deleting: {}", errors::message(error));
+                context.recorder.warning(owner, "FailedDelete", message);
+            }
+        }
+        deleted.map(drop)
+    });
+    futures::future::join_all(deletions).await.into_iter().collect()
+}
 
 /// Runs `count` times `work`: one, then two, four, ... at once; stops after a batch with an error. Answers how many
 /// went well and the first error. (Upstream: slowStartBatch.)

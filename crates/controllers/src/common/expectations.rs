@@ -3,11 +3,14 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
+use k8s_openapi::api::core::v1::Pod;
+use knarr_client::{Informer, meta};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 /// After this the cache is believed again, whatever it shows (upstream's ExpectationsTimeout).
 const TIMEOUT: Duration = Duration::from_secs(5 * 60);
@@ -62,7 +65,23 @@ impl Expectations {
         self.pending().remove(owner_uid);
     }
 
-    fn expect(&self, owner_uid: &str, creations: usize, deletions: HashSet<String>) {
+    /// Takes down what the watch of pods shows of the pods of one kind of owner. To be registered before whatever wakes
+    /// the controller for the same change.
+    pub fn watch(self: &Arc<Self>, pods: &Informer<Pod>, kind: &'static str, until: &CancellationToken) {
+        let expectations = self.clone();
+        pods.on_change_until(until, move |change| {
+            let pod = change.latest();
+            let Some(owner) = meta::controller_of(&pod.metadata).filter(|owner| owner.kind == kind) else { return };
+            if change.is_addition() {
+                expectations.creation_observed(&owner.uid);
+            }
+            if change.is_deletion() || super::pods::is_terminating(pod) {
+                expectations.deletion_observed(&owner.uid, meta::uid(&pod.metadata));
+            }
+        });
+    }
+
+    pub fn expect(&self, owner_uid: &str, creations: usize, deletions: HashSet<String>) {
         self.pending().insert(owner_uid.to_owned(), Pending { creations, deletions, since: Instant::now() });
     }
 

@@ -1,5 +1,7 @@
 //! Questions about pods, as upstream's `podutil` and `controller_utils` answer them.
 
+use std::time::Duration;
+
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{
     api::core::v1::{Pod, PodCondition, PodTemplateSpec},
@@ -48,6 +50,13 @@ pub fn is_available(pod: &Pod, min_ready_seconds: i32, now: Timestamp) -> bool {
             || ready_since(pod).is_some_and(|since| {
                 now.duration_since(since) >= SignedDuration::from_secs(i64::from(min_ready_seconds))
             }))
+}
+
+/// How long until a pod that has been ready `since` will have been so for long enough.
+pub fn available_in(since: Timestamp, min_ready_seconds: i32, now: Timestamp) -> Duration {
+    let left = SignedDuration::from_secs(i64::from(min_ready_seconds)) - now.duration_since(since);
+    // Times are written in whole seconds.
+    Duration::try_from(left).unwrap_or_default() + Duration::from_millis(50)
 }
 
 /// A new pod as a template says, owned by its controller. The server makes up the end of its name.

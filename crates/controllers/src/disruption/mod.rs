@@ -3,22 +3,35 @@
 //! (<https://kubernetes.io/docs/concepts/workloads/pods/disruptions/>)
 
 mod plan;
+mod stale;
 #[cfg(test)]
 mod tests;
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use http::Request;
 use k8s_openapi::api::{
     apps::v1::{Deployment, ReplicaSet, StatefulSet},
+    autoscaling::v1::Scale,
     core::v1::{Pod, ReplicationController},
     policy::v1::PodDisruptionBudget,
 };
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use knarr_client::{Informer, ObjectKey, Outcome, WorkQueue, call, errors, meta, worker};
 
-use crate::{Context, Error, common::selector};
+use crate::{
+    Context, Error,
+    common::{
+        discovery::{self, Served},
+        selector,
+    },
+};
 
 pub const NAME: &str = "disruption-controller";
 const WORKERS: usize = 2;
+const UNMANAGED: &str = "Pods selected by this PodDisruptionBudget were found to be unmanaged. As a result, the status of \
+                         the PDB cannot be calculated correctly, which may result in undefined behavior. To account for \
+                         these pods please set \".spec.minAvailable\" field of the PDB to an integer value.";
 
 struct Controller {
     context: Context,
@@ -61,11 +74,15 @@ pub async fn run(context: Context) {
         let budgets = all.in_namespace(meta::namespace(pod));
         budgets.iter().filter(|budget| protects(budget)).map(|budget| ObjectKey::of(&**budget)).collect::<Vec<_>>()
     });
-    worker::run(NAME, queue, WORKERS, move |key| {
+    let stale = stale::run(controller.context.clone(), pods.clone());
+    let work = worker::run(NAME, queue, WORKERS, {
         let controller = controller.clone();
-        async move { controller.reconcile(key).await }
-    })
-    .await;
+        move |key| {
+            let controller = controller.clone();
+            async move { controller.reconcile(key).await }
+        }
+    });
+    tokio::join!(work, stale);
 }
 
 impl Controller {
@@ -74,7 +91,13 @@ impl Controller {
         let mut pods = self.pods.in_namespace(&key.namespace);
         let wanted = plan::selector(&budget);
         pods.retain(|pod| wanted.as_ref().is_some_and(|wanted| selector::matches(wanted, &pod.metadata)));
-        let scale = self.scale_of_owners(&key.namespace, &pods);
+        if pods.is_empty() {
+            self.context.recorder.normal(&*budget, "NoPods", "No matching pods found");
+        }
+        let scale = match plan::needs_scale(&budget) {
+            true => self.scale_of_owners(&budget, &pods).await?,
+            false => Ok(0),
+        };
         let (status, again) = plan::status(&budget, &pods, scale, self.context.clock.now());
         if budget.status.as_ref() != Some(&status) {
             let changed = PodDisruptionBudget { status: Some(status), ..(*budget).clone() };
@@ -84,19 +107,58 @@ impl Controller {
         Ok(again.map_or(Outcome::Done, Outcome::After))
     }
 
-    /// How many pods the owners of these want in all; an error where a pod has an owner whose wish is not known.
-    fn scale_of_owners(&self, namespace: &str, pods: &[Arc<Pod>]) -> Result<i32, String> {
+    /// How many pods the owners of these want in all; an error where a pod has an owner whose wish cannot be known. Pods
+    /// without an owner do not count, which is told.
+    async fn scale_of_owners(
+        &self,
+        budget: &PodDisruptionBudget,
+        pods: &[Arc<Pod>],
+    ) -> Result<Result<i32, String>, Error> {
+        let namespace = meta::namespace(&budget.metadata);
         let mut scales: BTreeMap<String, i32> = BTreeMap::new();
+        let mut served = None;
         for pod in pods {
             let Some(owner) = meta::controller_of(&pod.metadata) else {
-                return Err(format!("found no controllers for pod {:?}", meta::name(&pod.metadata)));
+                self.context.recorder.warning(budget, "UnmanagedPods", UNMANAGED);
+                continue;
             };
-            let wanted = self.wanted_by(namespace, &owner.kind, &owner.name);
-            let unknown = || format!("{} {:?} has no scale that is known here", owner.kind, owner.name);
-            let (uid, replicas) = wanted.ok_or_else(unknown)?;
-            scales.insert(uid, replicas);
+            if scales.contains_key(&owner.uid) {
+                continue;
+            }
+            if let Some((uid, replicas)) = self.wanted_by(namespace, &owner.kind, &owner.name) {
+                scales.insert(uid, replicas);
+                continue;
+            }
+            let served = match &served {
+                Some(served) => served,
+                None => {
+                    let all = discovery::all(&self.context.client).await;
+                    served.insert(all.map_err(Error::api("asking which resources there are"))?)
+                }
+            };
+            match self.scale_of(served, namespace, owner).await? {
+                Some(replicas) => drop(scales.insert(owner.uid.clone(), replicas)),
+                None => {
+                    let why = format!("{} {:?} does not implement the scale subresource", owner.kind, owner.name);
+                    let message = format!("Failed to calculate the number of expected pods: {why}");
+                    self.context.recorder.warning(budget, "CalculateExpectedPodCountFailed", message);
+                    return Ok(Err(why));
+                }
+            }
         }
-        Ok(scales.values().sum())
+        Ok(Ok(scales.values().sum()))
+    }
+
+    /// What any other kind says by its scale subresource, where it has one.
+    async fn scale_of(&self, served: &[Served], namespace: &str, owner: &OwnerReference) -> Result<Option<i32>, Error> {
+        let group = owner.api_version.split_once('/').map_or("", |(group, _)| group);
+        let resource = served.iter().find(|one| one.kind == owner.kind && one.group == group);
+        let Some(resource) = resource else { return Ok(None) };
+        let request = Request::get(format!("{}/scale", resource.object_path(namespace, &owner.name))).body(Vec::new());
+        let request = request.map_err(|error| Error::api("asking for a scale")(kube::Error::HttpError(error)))?;
+        let scale = errors::optional(self.context.client.request::<Scale>(request).await);
+        let scale = scale.map_err(Error::api("asking for a scale"))?;
+        Ok(scale.map(|scale| scale.spec.and_then(|spec| spec.replicas).unwrap_or(0)))
     }
 
     fn wanted_by(&self, namespace: &str, kind: &str, name: &str) -> Option<(String, i32)> {

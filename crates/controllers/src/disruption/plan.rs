@@ -65,6 +65,12 @@ pub fn status(
     (status, again)
 }
 
+/// A share of the pods, or how many may be missing, means nothing without knowing how many there ought to be.
+pub fn needs_scale(budget: &PodDisruptionBudget) -> bool {
+    let spec = budget.spec.clone().unwrap_or_default();
+    spec.max_unavailable.is_some() || matches!(spec.min_available, Some(IntOrString::String(_)))
+}
+
 /// (expected, desired healthy)
 fn numbers(budget: &PodDisruptionBudget, pods: i32, scale: Result<i32, String>) -> Result<(i32, i32), String> {
     let spec = budget.spec.clone().unwrap_or_default();

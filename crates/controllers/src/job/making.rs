@@ -9,15 +9,14 @@ use k8s_openapi::api::{
 };
 use knarr_client::meta;
 
-use super::plan::{FINALIZER, INDEX};
+use super::{
+    per_index::{FAILURES, Failures, IGNORED_FAILURES},
+    plan::{FINALIZER, INDEX},
+};
 use crate::common::pods;
 
 /// After a failure the next pod waits, doubling up to the second.
 const BACKOFF: (SignedDuration, SignedDuration) = (SignedDuration::from_secs(10), SignedDuration::from_secs(600));
-
-pub struct NewPod {
-    pub pod: Pod,
-}
 
 /// How long until the next pod may be made, after failures since the last success.
 pub fn pause(all_failed: i32, owned: &[Arc<Pod>], now: Timestamp) -> Option<Duration> {
@@ -30,9 +29,11 @@ pub fn pause(all_failed: i32, owned: &[Arc<Pod>], now: Timestamp) -> Option<Dura
     let failures =
         failures.max(if ends.iter().any(|(_, succeeded)| *succeeded) { 0 } else { all_failed.max(0) as u32 });
     let last = ends.iter().rev().find(|(_, succeeded)| !succeeded).map(|(at, _)| *at)?;
-    if failures == 0 {
-        return None;
-    }
+    if failures == 0 { None } else { left_of_pause(failures, last, now) }
+}
+
+/// What is left of the pause after so many failures, the last of them at that time.
+pub fn left_of_pause(failures: u32, last: Timestamp, now: Timestamp) -> Option<Duration> {
     let pause = BACKOFF.0.checked_mul(1i32.checked_shl(failures - 1).filter(|_| failures < 8).unwrap_or(i32::MAX));
     let pause = pause.unwrap_or(BACKOFF.1).min(BACKOFF.1);
     let left = pause - now.duration_since(last);
@@ -40,7 +41,7 @@ pub fn pause(all_failed: i32, owned: &[Arc<Pod>], now: Timestamp) -> Option<Dura
 }
 
 /// When the last of its containers ended; else the best guess there is.
-fn finished_at(pod: &Pod, now: Timestamp) -> Timestamp {
+pub fn finished_at(pod: &Pod, now: Timestamp) -> Timestamp {
     let statuses = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
     let ends =
         statuses.filter_map(|status| status.state.as_ref()?.terminated.as_ref()?.finished_at.as_ref().map(|at| at.0));
@@ -49,7 +50,8 @@ fn finished_at(pod: &Pod, now: Timestamp) -> Timestamp {
     ends.max().or(changed).or(deleted).unwrap_or(now).min(now)
 }
 
-pub fn new_pod(job: &Job, spec: &JobSpec, index: Option<i32>) -> NewPod {
+/// `failures` are those that the index has behind it, where each index has a limit of its own.
+pub fn new_pod(job: &Job, spec: &JobSpec, index: Option<i32>, failures: Option<Failures>) -> Arc<Pod> {
     let name = meta::name(&job.metadata);
     let prefix = index.map_or_else(|| name.to_owned(), |index| format!("{name}-{index}"));
     let namespace = meta::namespace(&job.metadata);
@@ -65,7 +67,14 @@ pub fn new_pod(job: &Job, spec: &JobSpec, index: Option<i32>) -> NewPod {
             containers.for_each(|container| tell_index(container.env.get_or_insert_default()));
         }
     }
-    NewPod { pod }
+    if let Some(Failures { counted, ignored }) = failures {
+        let annotations = pod.metadata.annotations.get_or_insert_default();
+        annotations.insert(FAILURES.to_owned(), counted.to_string());
+        if ignored > 0 {
+            annotations.insert(IGNORED_FAILURES.to_owned(), ignored.to_string());
+        }
+    }
+    Arc::new(pod)
 }
 
 fn tell_index(env: &mut Vec<EnvVar>) {

@@ -7,8 +7,10 @@
 
 mod indexes;
 mod making;
+mod per_index;
 mod plan;
 mod policy;
+mod success;
 #[cfg(test)]
 mod tests;
 
@@ -20,13 +22,11 @@ use knarr_client::{
     informer::{CONTROLLER_INDEX, orphans_key},
     meta, worker,
 };
-use kube::api::DeleteParams;
 
 use crate::{
     Context, Error,
     common::{batch, claim, expectations::Expectations, pods, selector, some_or_null, written::Written},
 };
-use making::NewPod;
 use plan::{FINALIZER, Plan};
 
 pub const NAME: &str = "job-controller";
@@ -140,7 +140,6 @@ impl Controller {
             // The change that is on the way brings the Job back here.
             return Ok(Outcome::Done);
         }
-        self.warn_of_unknown_wishes(&job);
         let uid = meta::uid(&job.metadata);
         let settled = self.expectations.satisfied(uid);
         let owned = self.pods.by_index(CONTROLLER_INDEX, uid);
@@ -154,23 +153,6 @@ impl Controller {
         };
         let plan = plan::plan(&job, &pods, self.context.clock.now());
         self.carry_out(&job, plan, settled).await
-    }
-
-    /// Says, once, what of the Job will not be done, rather than leave it out silently.
-    fn warn_of_unknown_wishes(&self, job: &Job) {
-        let Some(spec) =
-            job.spec.as_ref().filter(|_| job.status.as_ref().is_none_or(|status| status.start_time.is_none()))
-        else {
-            return;
-        };
-        let per_index = spec.backoff_limit_per_index.is_some() || spec.max_failed_indexes.is_some();
-        for (is_asked, field) in [(per_index, "backoffLimitPerIndex"), (spec.success_policy.is_some(), "successPolicy")]
-        {
-            if is_asked {
-                let message = format!("spec.{field} is not supported yet; the Job runs as if it were not set");
-                self.context.recorder.warning(job, "NotSupported", message);
-            }
-        }
     }
 
     async fn carry_out(&self, job: &Arc<Job>, plan: Plan, settled: bool) -> Result<Outcome, Error> {
@@ -199,7 +181,9 @@ impl Controller {
         for pod in &free_and_delete {
             self.free(pod).await?;
         }
-        self.delete(job, delete.into_iter().chain(free_and_delete).collect()).await?;
+        let delete: Vec<_> = delete.into_iter().chain(free_and_delete).collect();
+        let deleted = batch::delete_pods(&self.context, &**job, &delete, |_| {}).await;
+        deleted.map_err(Error::api("deleting a pod"))?;
         if settled && !create.is_empty() {
             self.create(job, create).await?;
         }
@@ -245,47 +229,11 @@ impl Controller {
         patched.map(drop).map_err(Error::api("removing a pod's finalizer"))
     }
 
-    async fn delete(&self, job: &Arc<Job>, pods: Vec<Arc<Pod>>) -> Result<(), Error> {
-        for pod in pods {
-            let deleted = call::delete(&self.context.client, &*pod, DeleteParams::default()).await;
-            if deleted.map_err(Error::api("deleting a pod"))? {
-                let message = format!("Deleted pod: {}", meta::name(&pod.metadata));
-                self.context.recorder.normal(&**job, "SuccessfulDelete", message);
-            }
-        }
-        Ok(())
-    }
-
-    async fn create(&self, job: &Arc<Job>, pods: Vec<NewPod>) -> Result<(), Error> {
+    async fn create(&self, job: &Arc<Job>, pods: Vec<Arc<Pod>>) -> Result<(), Error> {
         let (uid, count) = (meta::uid(&job.metadata), pods.len());
         self.expectations.expect_creations(uid, count);
-        let (context, owner, pods) = (self.context.clone(), job.clone(), Arc::new(pods));
-        let (created, error) = batch::slow_start(count, move |at| {
-            let (context, owner, pods) = (context.clone(), owner.clone(), pods.clone());
-            async move {
-                match call::create(&context.client, &pods[at].pod).await {
-                    Ok(created) => {
-                        let message = format!("Created pod: {}", meta::name(&created.metadata));
-                        context.recorder.normal(&*owner, "SuccessfulCreate", message);
-                        Ok(())
-                    }
-                    Err(error) => {
-                        if !errors::is_namespace_terminating(&error) {
-                            let message = format!("Error creating: {}", errors::message(&error));
-                            context.recorder.warning(&*owner, "FailedCreate", message);
-                        }
-                        Err(error)
-                    }
-                }
-            }
-        })
-        .await;
+        let (created, error) = batch::create_pods(&self.context, job, pods).await;
         self.expectations.creations_observed(uid, count - created);
-        match error {
-            Some(error) if !errors::is_namespace_terminating(&error) => {
-                Err(Error::Api { what: "creating pods", source: error })
-            }
-            _ => Ok(()),
-        }
+        error.map_or(Ok(()), |source| Err(Error::Api { what: "creating pods", source }))
     }
 }

@@ -14,8 +14,10 @@ use knarr_client::meta;
 
 use super::{
     indexes::{self, Indexes},
-    making::{NewPod, new_pod, pause},
+    making::{new_pod, pause},
+    per_index::{Held, is_per_index},
     policy::{self, Meaning},
+    success,
 };
 use crate::common::{pods, rank, unless_zero};
 
@@ -38,7 +40,7 @@ pub struct Plan {
     pub delete: Vec<Arc<Pod>>,
     /// Too many, or the Job is suspended: these end and count as nothing.
     pub free_and_delete: Vec<Arc<Pod>>,
-    pub create: Vec<NewPod>,
+    pub create: Vec<Arc<Pod>>,
     /// (is a warning, reason, message)
     pub events: Vec<(bool, &'static str, String)>,
     pub look_again: Option<Duration>,
@@ -64,15 +66,19 @@ pub fn plan(job: &Job, owned: &[Arc<Pod>], now: Timestamp) -> Plan {
         return plan;
     }
     let spec = job.spec.clone().unwrap_or_default();
+    let decided = ending(&before);
     let mut count = Count::begin(&spec, before.clone(), owned);
     let suspended = spec.suspend == Some(true);
     if !suspended && count.status.start_time.is_none() {
         count.status.start_time = Some(Time(now));
     }
+    if is_per_index(&spec) && decided.is_none() {
+        count.held = Held::of(job, owned, &count.completed, &mut count.failed_indexes);
+    }
     count.take_in(job, owned);
     let active: Vec<_> = owned.iter().filter(|pod| pods::is_active(pod)).cloned().collect();
     let terminating = owned.iter().filter(|pod| pods::is_terminating(pod) && !pods::is_terminal(pod)).count() as i32;
-    let end = ending(&before).or_else(|| verdict(&spec, &count, owned, &active, now));
+    let end = decided.or_else(|| verdict(&spec, &count, owned, &active, now));
     plan.free = std::mem::take(&mut count.free);
     let left;
     match &end {
@@ -102,9 +108,11 @@ pub fn plan(job: &Job, owned: &[Arc<Pod>], now: Timestamp) -> Plan {
     count.status.active = unless_zero(left as i32);
     count.status.ready = Some(if left == 0 { 0 } else { ready });
     count.status.terminating = Some(terminating + plan.delete.len() as i32 + plan.free_and_delete.len() as i32);
+    let nothing_held = count.held.is_empty();
     let mut status = count.finish(&spec);
     if let Some(end) = end {
-        let nothing_runs = active.is_empty() && terminating == 0 && status.uncounted_terminated_pods.is_none();
+        let nothing_runs =
+            active.is_empty() && terminating == 0 && nothing_held && status.uncounted_terminated_pods.is_none();
         write_end(&mut status, end, nothing_runs, now, &mut plan.events);
     } else if let (Some(deadline), Some(start)) = (spec.active_deadline_seconds, &status.start_time) {
         let over = SignedDuration::from_secs(deadline) - now.duration_since(start.0);
@@ -125,6 +133,10 @@ struct Count<'a> {
     succeeded: BTreeSet<String>,
     failed: BTreeSet<String>,
     completed: Indexes,
+    /// Where each index has a limit of its own: those that are beyond it.
+    failed_indexes: Indexes,
+    /// Failed pods that are counted only when their successor is there.
+    held: Held,
     /// Their finalizers go once the status is written.
     free: Vec<Arc<Pod>>,
     fails_job: Option<String>,
@@ -146,9 +158,12 @@ impl<'a> Count<'a> {
             waiting
         };
         let completed = indexes::parse(status.completed_indexes.as_deref().unwrap_or_default(), completions(spec));
+        let failed_indexes = status.failed_indexes.as_deref().unwrap_or_default();
+        let failed_indexes = indexes::parse(failed_indexes, completions(spec));
         let succeeded = settle(uncounted.succeeded, &mut status.succeeded);
         let failed = settle(uncounted.failed, &mut status.failed);
-        Self { status, spec, succeeded, failed, completed, free: Vec::new(), fails_job: None }
+        let (held, free) = (Held::default(), Vec::new());
+        Self { status, spec, succeeded, failed, completed, failed_indexes, held, free, fails_job: None }
     }
 
     fn take_in(&mut self, job: &Job, owned: &[Arc<Pod>]) {
@@ -156,7 +171,7 @@ impl<'a> Count<'a> {
         for pod in owned.iter().filter(|pod| meta::has_finalizer(&pod.metadata, FINALIZER)) {
             let uid = meta::uid(&pod.metadata);
             let succeeded = pods::phase(pod) == "Succeeded";
-            if !succeeded && !has_failed(self.spec, pod) {
+            if (!succeeded && !has_failed(self.spec, pod)) || self.held.contains(uid) {
                 continue;
             }
             if self.succeeded.contains(uid) || self.failed.contains(uid) {
@@ -196,7 +211,7 @@ impl<'a> Count<'a> {
     }
 
     fn all_failed(&self) -> i32 {
-        self.status.failed.unwrap_or(0) + self.failed.len() as i32
+        self.status.failed.unwrap_or(0) + (self.failed.len() + self.held.len()) as i32
     }
 
     fn finish(self, spec: &JobSpec) -> JobStatus {
@@ -204,6 +219,9 @@ impl<'a> Count<'a> {
         if is_indexed(spec) {
             status.succeeded = unless_zero(self.completed.len() as i32);
             status.completed_indexes = Some(indexes::format(&self.completed)).filter(|text| !text.is_empty());
+        }
+        if is_per_index(spec) {
+            status.failed_indexes = Some(indexes::format(&self.failed_indexes));
         }
         let list = |uids: BTreeSet<String>| Some(uids.into_iter().collect::<Vec<_>>()).filter(|uids| !uids.is_empty());
         let uncounted = UncountedTerminatedPods { succeeded: list(self.succeeded), failed: list(self.failed) };
@@ -213,7 +231,7 @@ impl<'a> Count<'a> {
     }
 }
 
-fn completions(spec: &JobSpec) -> i32 {
+pub fn completions(spec: &JobSpec) -> i32 {
     spec.completions.unwrap_or(i32::MAX)
 }
 
@@ -221,12 +239,12 @@ fn is_indexed(spec: &JobSpec) -> bool {
     spec.completion_mode.as_deref() == Some("Indexed")
 }
 
-fn index_of(pod: &Pod) -> Option<i32> {
+pub fn index_of(pod: &Pod) -> Option<i32> {
     meta::annotation(&pod.metadata, INDEX)?.parse().ok().filter(|index| *index >= 0)
 }
 
 /// A pod that is being deleted counts as failed at once, unless the Job waits for it to really end.
-fn has_failed(spec: &JobSpec, pod: &Pod) -> bool {
+pub fn has_failed(spec: &JobSpec, pod: &Pod) -> bool {
     let waits = spec.pod_replacement_policy.as_deref() == Some("Failed") || spec.pod_failure_policy.is_some();
     pods::phase(pod) == "Failed" || (pods::is_terminating(pod) && !waits && pods::phase(pod) != "Succeeded")
 }
@@ -260,12 +278,28 @@ fn verdict(spec: &JobSpec, count: &Count<'_>, owned: &[Arc<Pod>], active: &[Arc<
     {
         return end(true, "DeadlineExceeded", "Job was active longer than specified deadline");
     }
+    if let Some((reason, message)) = failed_indexes(spec, count) {
+        return end(true, reason, message);
+    }
+    if let Some(rule) = success::met(spec, &count.completed) {
+        return end(false, "SuccessPolicy", &format!("Matched rules at index {rule}"));
+    }
     let done = match spec.completions {
         Some(completions) => count.all_succeeded() >= completions,
         // A work queue: one success says that the queue is empty; the others may finish what they took.
         None => count.all_succeeded() > 0 && active.is_empty(),
     };
     if done { end(false, "CompletionsReached", "Reached expected number of succeeded pods") } else { None }
+}
+
+fn failed_indexes(spec: &JobSpec, count: &Count<'_>) -> Option<(&'static str, &'static str)> {
+    let failed = count.failed_indexes.len();
+    if spec.max_failed_indexes.is_some_and(|most| failed > most.max(0) as usize) {
+        let message = "Job has exceeded the specified maximal number of failed indexes";
+        return Some(("MaxFailedIndexesExceeded", message));
+    }
+    let all = completions(spec).max(0) as usize;
+    (failed > 0 && failed + count.completed.len() >= all).then_some(("FailedIndexes", "Job has failed indexes"))
 }
 
 /// With `restartPolicy: OnFailure` pods do not fail, their containers restart.
@@ -301,7 +335,10 @@ fn size(
 ) -> usize {
     let parallelism = spec.parallelism.unwrap_or(1).max(0);
     let wanted = match spec.completions {
-        Some(completions) => (completions - count.all_succeeded()).clamp(0, parallelism) as usize,
+        Some(completions) => {
+            let left = completions - count.all_succeeded() - count.failed_indexes.len() as i32;
+            left.clamp(0, parallelism) as usize
+        }
         None if count.all_succeeded() > 0 => active.len(),
         None => parallelism as usize,
     };
@@ -318,16 +355,24 @@ fn size(
     if missing == 0 {
         return active.len();
     }
-    if let Some(wait) = pause(count.all_failed(), owned, now) {
+    if !is_per_index(spec)
+        && let Some(wait) = pause(count.all_failed(), owned, now)
+    {
         plan.look_again = Some(wait);
         return active.len();
     }
     plan.create = if is_indexed(spec) {
         let busy: Indexes = active.iter().filter_map(|pod| index_of(pod)).collect();
-        let free = (0..completions(spec)).filter(|index| !busy.contains(index) && !count.completed.contains(index));
-        free.take(missing).map(|index| new_pod(job, spec, Some(index))).collect()
+        let is_done = |index: &i32| count.completed.contains(index) || count.failed_indexes.contains(index);
+        let mut free: Vec<i32> =
+            (0..completions(spec)).filter(|index| !busy.contains(index) && !is_done(index)).collect();
+        if is_per_index(spec) {
+            plan.look_again = count.held.keep_due(&mut free, now);
+        }
+        let failures = |index| is_per_index(spec).then(|| count.held.failures(index));
+        free.into_iter().take(missing).map(|index| new_pod(job, spec, Some(index), failures(index))).collect()
     } else {
-        (0..missing).map(|_| new_pod(job, spec, None)).collect()
+        (0..missing).map(|_| new_pod(job, spec, None, None)).collect()
     };
     active.len() + plan.create.len()
 }
@@ -349,11 +394,8 @@ fn write_end(
     }
     note(status, last, "True", &reason, &message, now, &mut quiet);
     if failed {
-        let reason = match reason.as_str() {
-            "PodFailurePolicy" => "PodFailurePolicy",
-            "DeadlineExceeded" => "DeadlineExceeded",
-            _ => "BackoffLimitExceeded",
-        };
+        let known = ["PodFailurePolicy", "DeadlineExceeded", "MaxFailedIndexesExceeded", "FailedIndexes"];
+        let reason = known.into_iter().find(|known| reason == **known).unwrap_or("BackoffLimitExceeded");
         events.push((true, reason, message));
     } else {
         status.completion_time = Some(Time(now));

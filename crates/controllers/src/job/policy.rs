@@ -14,6 +14,8 @@ pub enum Meaning {
     Counts,
     /// As if it had not happened.
     Ignored,
+    /// The pod's index has failed, however often it might still be tried.
+    FailsIndex,
     /// The whole Job has failed; why.
     FailsJob(String),
 }
@@ -25,6 +27,7 @@ pub fn meaning(job: &Job, pod: &Pod) -> Meaning {
         let Some(found) = matched(rule, pod) else { continue };
         return match rule.action.as_str() {
             "Ignore" => Meaning::Ignored,
+            "FailIndex" => Meaning::FailsIndex,
             "FailJob" => {
                 let name = format!("{}/{}", meta::namespace(&pod.metadata), meta::name(&pod.metadata));
                 Meaning::FailsJob(match found {

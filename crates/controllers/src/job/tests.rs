@@ -41,7 +41,7 @@ impl World {
         }
         for new in &plan.create {
             self.made += 1;
-            let mut pod = new.pod.clone();
+            let mut pod = (**new).clone();
             pod.metadata.uid = Some(format!("p{}", self.made));
             pod.metadata.name = Some(format!("{}{}", pod.metadata.generate_name.clone().unwrap(), self.made));
             self.pods.push(Arc::new(pod));
@@ -76,6 +76,10 @@ impl World {
             "restartCount": 0, "state": {"terminated": {"exitCode": 7, "finishedAt": self.now}}}]}}),
         );
         *pod = Arc::new(serde_json::from_value(value).unwrap());
+    }
+
+    fn failed_indexes(&self) -> String {
+        self.job.status.clone().and_then(|status| status.failed_indexes).unwrap_or_default()
     }
 
     fn show(&self) -> String {
@@ -217,3 +221,61 @@ fn a_failure_policy_decides() {
 }
 
 use jiff::SignedDuration;
+
+#[test]
+fn each_index_has_failures_of_its_own() {
+    let spec = json!({"completionMode": "Indexed", "parallelism": 3, "completions": 3, "backoffLimit": 99,
+        "backoffLimitPerIndex": 1});
+    let mut world = World::new(spec.clone());
+    world.settle();
+    world.end(1, "Failed");
+    world.end(2, "Succeeded");
+    // The failed pod is held until its successor has its count.
+    assert_eq!(world.settle(), "active 1 succeeded 1 failed 0 [1] ");
+    assert_eq!(world.failed_indexes(), "");
+    world.now += SignedDuration::from_secs(10);
+    assert_eq!(world.settle(), "active 2 succeeded 1 failed 1 [1] ");
+    let count = |pod: &Pod| meta::annotation(&pod.metadata, per_index::FAILURES).map(str::to_owned);
+    assert_eq!(count(world.pods.last().unwrap()).as_deref(), Some("1"));
+    world.end(4, "Failed");
+    assert_eq!(world.settle(), "active 1 succeeded 1 failed 2 [1] ");
+    assert_eq!(world.failed_indexes(), "0", "no third pod for index 0");
+    world.end(3, "Succeeded");
+    assert_eq!(world.settle(), "active 0 succeeded 2 failed 2 [1,2] FailureTarget=FailedIndexes Failed=FailedIndexes");
+
+    let mut world = World::new(
+        json!({"maxFailedIndexes": 0, "podFailurePolicy": {"rules": [
+        {"action": "FailIndex", "onExitCodes": {"operator": "In", "values": [7]}}]}})
+        .merged(spec),
+    );
+    world.settle();
+    world.end(3, "Failed");
+    assert_eq!(
+        world.settle(),
+        "active 0 succeeded 0 failed 3 FailureTarget=MaxFailedIndexesExceeded Failed=MaxFailedIndexesExceeded"
+    );
+    assert_eq!(world.failed_indexes(), "2");
+}
+
+#[test]
+fn a_success_policy_ends_the_rest() {
+    let mut world = World::new(json!({"completionMode": "Indexed", "parallelism": 3, "completions": 3,
+        "successPolicy": {"rules": [{"succeededIndexes": "1"}]}}));
+    world.settle();
+    world.end(2, "Succeeded");
+    assert_eq!(
+        world.settle(),
+        "active 0 succeeded 1 failed 0 [1] SuccessCriteriaMet=SuccessPolicy Complete=SuccessPolicy"
+    );
+}
+
+trait Merged {
+    fn merged(self, other: Value) -> Value;
+}
+
+impl Merged for Value {
+    fn merged(mut self, other: Value) -> Value {
+        json_patch::merge(&mut self, &other);
+        self
+    }
+}

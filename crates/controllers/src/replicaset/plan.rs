@@ -106,7 +106,7 @@ fn wanted(set: &ReplicaSet) -> usize {
     set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1).max(0) as usize
 }
 
-fn min_ready_seconds(set: &ReplicaSet) -> i32 {
+pub fn min_ready_seconds(set: &ReplicaSet) -> i32 {
     set.spec.as_ref().and_then(|spec| spec.min_ready_seconds).unwrap_or(0)
 }
 

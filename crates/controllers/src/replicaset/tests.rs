@@ -1,3 +1,4 @@
+use k8s_openapi::api::apps::v1::ReplicaSet;
 use serde_json::{Value, json};
 
 use super::{plan::*, *};

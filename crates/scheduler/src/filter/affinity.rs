@@ -5,9 +5,10 @@ use std::collections::{HashMap, HashSet};
 
 use super::{Plugin, Refusal};
 use crate::{
+    around::Around,
     cluster::{Cluster, NodeInfo},
     pod::PodInfo,
-    terms::{Labels, PodTerm},
+    terms::PodTerm,
 };
 
 /// (label key, label value) of nodes.
@@ -26,12 +27,12 @@ pub struct Counts {
 }
 
 impl Counts {
-    pub fn of(pod: &PodInfo, cluster: &Cluster, labels_of: &dyn Fn(&str) -> Labels) -> Self {
+    pub fn of(pod: &PodInfo, cluster: &Cluster, around: &dyn Around, gone: &HashSet<&str>) -> Self {
         let mut counts = Self::default();
-        for averse in cluster.averse.values() {
+        for averse in cluster.averse.values().filter(|other| !gone.contains(&*other.uid)) {
             let Some(node) = cluster.node_of(averse) else { continue };
             for term in &averse.anti_affinity {
-                if term.selects(&pod.namespace, &pod.labels, labels_of) {
+                if term.selects(&pod.namespace, &pod.labels, around) {
                     counts.unwelcome.extend(domain(node, term));
                 }
             }
@@ -39,8 +40,9 @@ impl Counts {
         if pod.affinity.is_empty() && pod.anti_affinity.is_empty() {
             return counts;
         }
-        for other in cluster.pods() {
-            let selects = |term: &PodTerm| term.selects(&other.namespace, &other.labels, labels_of);
+        let candidates = cluster.pods_for(pod.affinity.iter().chain(&pod.anti_affinity));
+        for other in candidates.into_iter().filter(|other| !gone.contains(&*other.uid)) {
+            let selects = |term: &PodTerm| term.selects(&other.namespace, &other.labels, around);
             let Some(node) = cluster.node_of(other) else { continue };
             if !pod.affinity.is_empty() && pod.affinity.iter().all(selects) {
                 for domain in pod.affinity.iter().filter_map(|term| domain(node, term)) {
@@ -51,7 +53,7 @@ impl Counts {
                 .far
                 .extend(pod.anti_affinity.iter().filter(|term| selects(term)).filter_map(|term| domain(node, term)));
         }
-        let wants_itself = |term: &PodTerm| term.selects(&pod.namespace, &pod.labels, labels_of);
+        let wants_itself = |term: &PodTerm| term.selects(&pod.namespace, &pod.labels, around);
         counts.is_first = counts.near.is_empty() && pod.affinity.iter().all(wants_itself);
         counts
     }

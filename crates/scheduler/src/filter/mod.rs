@@ -6,13 +6,14 @@ mod basic;
 mod fit;
 mod spread;
 
+use std::collections::HashSet;
+
 use crate::{
+    around::Around,
     cluster::{Cluster, NodeInfo},
     pod::PodInfo,
-    terms::Labels,
 };
 
-pub use basic::tolerates;
 pub use spread::count as spread_count;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -49,12 +50,27 @@ pub struct Filters<'a> {
 }
 
 impl<'a> Filters<'a> {
-    /// `labels_of` gives the labels of a namespace.
-    pub fn prepare(pod: &'a PodInfo, cluster: &Cluster, labels_of: &dyn Fn(&str) -> Labels) -> Self {
-        let affinity = affinity::Counts::of(pod, cluster, labels_of);
+    pub fn prepare(pod: &'a PodInfo, cluster: &Cluster, around: &dyn Around) -> Self {
+        Self::without(pod, cluster, around, &HashSet::new())
+    }
+
+    /// As if the pods with these uids were gone.
+    pub fn without(pod: &'a PodInfo, cluster: &Cluster, around: &dyn Around, gone: &HashSet<&str>) -> Self {
+        let affinity = affinity::Counts::of(pod, cluster, around, gone);
         let hard = pod.spread.iter().filter(|constraint| constraint.is_hard);
-        let spread = hard.map(|constraint| spread::Counts::of(pod, constraint, cluster)).collect();
+        let spread = hard.map(|constraint| spread::Counts::of(pod, constraint, cluster, gone)).collect();
         Self { pod, affinity, spread }
+    }
+
+    /// Also with the pods on it to which room there is promised.
+    pub fn check_with_nominated(&self, node: &NodeInfo, cluster: &Cluster) -> Result<(), Refusal> {
+        let mut promised = cluster.nominated(&node.name, self.pod).peekable();
+        if promised.peek().is_some() {
+            let mut fuller = node.clone();
+            promised.for_each(|other| fuller.add(other));
+            self.check(&fuller)?;
+        }
+        self.check(node)
     }
 
     pub fn check(&self, node: &NodeInfo) -> Result<(), Refusal> {

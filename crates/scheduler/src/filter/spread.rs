@@ -1,7 +1,7 @@
 //! Even spread over the values of a node label: no value may have more than `maxSkew` above the emptiest.
 //! (<https://kubernetes.io/docs/concepts/scheduling-eviction/topology-spread-constraints/>)
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::{Plugin, Refusal, basic};
 use crate::{
@@ -20,8 +20,8 @@ pub struct Counts {
 }
 
 impl Counts {
-    pub fn of(pod: &PodInfo, constraint: &Spread, cluster: &Cluster) -> Self {
-        let per_value = count(pod, constraint, cluster);
+    pub fn of(pod: &PodInfo, constraint: &Spread, cluster: &Cluster, gone: &HashSet<&str>) -> Self {
+        let per_value = count(pod, constraint, cluster, gone);
         let too_few_domains = (per_value.len() as i64) < constraint.min_domains;
         let lowest = if too_few_domains { 0 } else { per_value.values().copied().min().unwrap_or(0) };
         Self {
@@ -48,7 +48,7 @@ impl Counts {
 }
 
 /// Matching pods of the pod's namespace per value of the label, over the nodes that count for it.
-pub fn count(pod: &PodInfo, constraint: &Spread, cluster: &Cluster) -> HashMap<String, i64> {
+pub fn count(pod: &PodInfo, constraint: &Spread, cluster: &Cluster, gone: &HashSet<&str>) -> HashMap<String, i64> {
     let mut per_value = HashMap::new();
     for node in cluster.nodes.iter().filter(|node| counts(pod, constraint, node)) {
         if let Some(value) = node.labels.get(&constraint.topology_key) {
@@ -57,7 +57,7 @@ pub fn count(pod: &PodInfo, constraint: &Spread, cluster: &Cluster) -> HashMap<S
     }
     for other in cluster.pods_in(&pod.namespace) {
         let alive = other.object.metadata.deletion_timestamp.is_none();
-        if !alive || !terms::matches(&constraint.selector, &other.labels) {
+        if !alive || gone.contains(&*other.uid) || !terms::matches(&constraint.selector, &other.labels) {
             continue;
         }
         let Some(node) = cluster.node_of(other).filter(|node| counts(pod, constraint, node)) else { continue };
@@ -69,7 +69,10 @@ pub fn count(pod: &PodInfo, constraint: &Spread, cluster: &Cluster) -> HashMap<S
 }
 
 fn counts(pod: &PodInfo, constraint: &Spread, node: &NodeInfo) -> bool {
+    // Nodes that lack a label which a constraint of the same kind spreads over take no part in any of them.
+    let mut alike = pod.spread.iter().filter(|other| other.is_hard == constraint.is_hard);
     node.exists
+        && alike.all(|other| node.labels.contains_key(&other.topology_key))
         && (!constraint.honors_affinity || basic::node_affinity_matches(pod, node))
         && (!constraint.honors_taints || basic::taints(pod, node).is_ok())
 }

@@ -3,7 +3,7 @@
 mod balance;
 mod wishes;
 
-use crate::{cluster::Cluster, pod::PodInfo, terms::Labels};
+use crate::{around::Around, cluster::Cluster, pod::PodInfo};
 
 /// The best a plugin can say of a node.
 pub const MAX: i64 = 100;
@@ -18,7 +18,7 @@ const BALANCE: i64 = 1;
 const IMAGES: i64 = 1;
 
 /// The sum for each of the candidates (indexes of nodes).
-pub fn totals(pod: &PodInfo, cluster: &Cluster, candidates: &[usize], labels_of: &dyn Fn(&str) -> Labels) -> Vec<i64> {
+pub fn totals(pod: &PodInfo, cluster: &Cluster, candidates: &[usize], around: &dyn Around) -> Vec<i64> {
     let mut totals = vec![0; candidates.len()];
     let mut add = |weight: i64, scores: Option<Vec<i64>>| {
         for (total, score) in totals.iter_mut().zip(scores.into_iter().flatten()) {
@@ -30,8 +30,8 @@ pub fn totals(pod: &PodInfo, cluster: &Cluster, candidates: &[usize], labels_of:
     add(BALANCE, each(&|index| balance::evenness(pod, &cluster.nodes[index])));
     add(TAINTS, wishes::taints(pod, cluster, candidates));
     add(NODE_AFFINITY, wishes::node_affinity(pod, cluster, candidates));
-    add(SPREAD, wishes::spread(pod, cluster, candidates));
-    add(POD_AFFINITY, wishes::pod_affinity(pod, cluster, candidates, labels_of));
+    add(SPREAD, wishes::spread(pod, cluster, candidates, around));
+    add(POD_AFFINITY, wishes::pod_affinity(pod, cluster, candidates, around));
     add(IMAGES, wishes::images(pod, cluster, candidates));
     totals
 }

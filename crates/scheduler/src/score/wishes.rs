@@ -1,16 +1,20 @@
 //! What the pod would like but does not insist on. `None` where it has no such wish, so that nothing is counted.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+
+use knarr_api::placement::{node_term_matches, tolerates};
 
 use super::{MAX, normalize};
 use crate::{
+    around::Around,
     cluster::Cluster,
-    filter::tolerates,
     pod::PodInfo,
-    terms::{self, Labels},
+    terms::{Labels, PodTerm},
 };
 
 const ZONE: &str = "topology.kubernetes.io/zone";
+/// What it counts that a pod which is there cannot do without this one (upstream's HardPodAffinityWeight).
+const NEEDED: i64 = 1;
 /// Images smaller than this (per container) are no reason, larger than that no better one.
 const IMAGE_BYTES: (i64, i64) = (23 << 20, 1000 << 20);
 
@@ -30,22 +34,21 @@ pub fn node_affinity(pod: &PodInfo, cluster: &Cluster, candidates: &[usize]) -> 
     }
     let score = |index: &usize| {
         let node = &cluster.nodes[*index];
-        let holds = |term: &&_| matches(term, node);
-        fn matches(
-            term: &k8s_openapi::api::core::v1::PreferredSchedulingTerm,
-            node: &crate::cluster::NodeInfo,
-        ) -> bool {
-            terms::node_term_matches(&term.preference, &node.name, &node.labels)
-        }
-        pod.preferred_nodes.iter().filter(holds).map(|term| i64::from(term.weight)).sum()
+        let holding =
+            pod.preferred_nodes.iter().filter(|term| node_term_matches(&term.preference, &node.name, &node.labels));
+        holding.map(|term| i64::from(term.weight)).sum()
     };
     Some(normalize(candidates.iter().map(score).collect(), false))
 }
 
-/// Soft spread constraints; without any, pods of one controller go where fewest of them are, by node and by zone.
-pub fn spread(pod: &PodInfo, cluster: &Cluster, candidates: &[usize]) -> Option<Vec<i64>> {
+/// Soft spread constraints; without any, pods of one controller, or behind one Service, go where fewest of them are, by
+/// node and by zone.
+pub fn spread(pod: &PodInfo, cluster: &Cluster, candidates: &[usize], around: &dyn Around) -> Option<Vec<i64>> {
     if pod.spread.is_empty() {
-        return siblings(pod, cluster, candidates);
+        return match pod.owner.as_deref() {
+            Some(owner) => away_from(cluster.siblings(owner).collect(), cluster, candidates),
+            None => away_from(behind_services(pod, cluster, around), cluster, candidates),
+        };
     }
     let soft: Vec<_> = pod.spread.iter().filter(|constraint| !constraint.is_hard).collect();
     if soft.is_empty() {
@@ -53,7 +56,7 @@ pub fn spread(pod: &PodInfo, cluster: &Cluster, candidates: &[usize]) -> Option<
     }
     let mut crowd = vec![0; candidates.len()];
     for constraint in soft {
-        let counts = crate::filter::spread_count(pod, constraint, cluster);
+        let counts = crate::filter::spread_count(pod, constraint, cluster, &HashSet::new());
         let worst = counts.values().copied().max().unwrap_or(0) + 1;
         for (total, index) in crowd.iter_mut().zip(candidates) {
             let value = cluster.nodes[*index].labels.get(&constraint.topology_key);
@@ -63,48 +66,72 @@ pub fn spread(pod: &PodInfo, cluster: &Cluster, candidates: &[usize]) -> Option<
     Some(normalize(crowd, true))
 }
 
-fn siblings(pod: &PodInfo, cluster: &Cluster, candidates: &[usize]) -> Option<Vec<i64>> {
-    let owner = pod.owner.as_deref()?;
+/// How many pods of the Services that select this one are on each node.
+fn behind_services(pod: &PodInfo, cluster: &Cluster, around: &dyn Around) -> HashMap<usize, i64> {
+    let mut counts = HashMap::new();
+    let selectors = around.services(&pod.namespace).into_iter().filter_map(|service| service.spec.clone()?.selector);
+    for selector in selectors.filter(|selector| !selector.is_empty()) {
+        let selects = |labels: &Labels| selector.iter().all(|(key, value)| labels.get(key) == Some(value));
+        if !selects(&pod.labels) {
+            continue;
+        }
+        for other in cluster.pods_in(&pod.namespace).filter(|other| selects(&other.labels)) {
+            if let Some(index) = cluster.place_of(other) {
+                *counts.entry(index).or_default() += 1;
+            }
+        }
+    }
+    counts
+}
+
+/// `alike` says how many pods that are better apart are on each node.
+fn away_from(alike: HashMap<usize, i64>, cluster: &Cluster, candidates: &[usize]) -> Option<Vec<i64>> {
+    if alike.is_empty() {
+        return None;
+    }
     let mut zones: HashMap<&str, i64> = HashMap::new();
-    for (index, count) in cluster.siblings(owner) {
-        if let Some(zone) = cluster.nodes[index].labels.get(ZONE) {
+    for (index, count) in &alike {
+        if let Some(zone) = cluster.nodes[*index].labels.get(ZONE) {
             *zones.entry(zone).or_default() += count;
         }
     }
     let crowd = |index: &usize| {
         let zone = cluster.nodes[*index].labels.get(ZONE).and_then(|zone| zones.get(zone.as_str()));
-        cluster.siblings_on(owner, *index) * 2 + zone.copied().unwrap_or(0)
+        alike.get(index).copied().unwrap_or(0) * 2 + zone.copied().unwrap_or(0)
     };
     Some(normalize(candidates.iter().map(crowd).collect(), true))
 }
 
-/// Nearness the pod prefers. What others prefer about it is not asked.
-pub fn pod_affinity(
-    pod: &PodInfo,
-    cluster: &Cluster,
-    candidates: &[usize],
-    labels_of: &dyn Fn(&str) -> Labels,
-) -> Option<Vec<i64>> {
-    if pod.preferences.is_empty() {
-        return None;
-    }
+/// Nearness and distance: what the pod prefers, and what pods that are there prefer about it. Those that insist on
+/// having it near count as preferring it a little.
+pub fn pod_affinity(pod: &PodInfo, cluster: &Cluster, candidates: &[usize], around: &dyn Around) -> Option<Vec<i64>> {
     let mut weights: HashMap<(&str, &str), i64> = HashMap::new();
-    for other in cluster.pods() {
-        for (weight, term) in &pod.preferences {
-            if !term.selects(&other.namespace, &other.labels, labels_of) {
-                continue;
-            }
-            let node = cluster.node_of(other);
-            if let Some(value) = node.and_then(|node| node.labels.get(&term.topology_key)) {
-                *weights.entry((&term.topology_key, value)).or_default() += weight;
-            }
+    let mut add = |term: &'_ PodTerm, weight: i64, other: &PodInfo| {
+        let node = cluster.node_of(other);
+        if let Some((key, value)) = node.and_then(|node| node.labels.get_key_value(&term.topology_key)) {
+            *weights.entry((key, value)).or_default() += weight;
+        }
+    };
+    if !pod.preferences.is_empty() {
+        for other in cluster.pods_for(pod.preferences.iter().map(|(_, term)| term)) {
+            let wished =
+                pod.preferences.iter().filter(|(_, term)| term.selects(&other.namespace, &other.labels, around));
+            wished.for_each(|(weight, term)| add(term, *weight, other));
         }
     }
-    let keys: std::collections::BTreeSet<_> =
-        pod.preferences.iter().map(|(_, term)| term.topology_key.as_str()).collect();
+    for other in cluster.sociable.values() {
+        let wishes = other.preferences.iter().map(|(weight, term)| (*weight, term));
+        let needs = other.affinity.iter().map(|term| (NEEDED, term));
+        let about_it = wishes.chain(needs).filter(|(_, term)| term.selects(&pod.namespace, &pod.labels, around));
+        about_it.for_each(|(weight, term)| add(term, weight, other));
+    }
+    if weights.is_empty() {
+        return None;
+    }
+    let keys: HashSet<&str> = weights.keys().map(|(key, _)| *key).collect();
     let weight = |index: &usize| {
         let labels = &cluster.nodes[*index].labels;
-        keys.iter().filter_map(|key| weights.get(&(*key, labels.get(*key)?.as_str()))).sum::<i64>()
+        keys.iter().filter_map(|key| weights.get(&(*key, labels.get(*key)?.as_str()))).sum()
     };
     let sums: Vec<i64> = candidates.iter().map(weight).collect();
     let (lowest, highest) = (sums.iter().copied().min()?, sums.iter().copied().max()?);

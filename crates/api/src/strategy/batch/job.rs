@@ -1,5 +1,6 @@
 use serde_json::Value;
 
+use super::policies;
 use crate::{
     field::{FieldError, FieldPath},
     selector::LabelSelector,
@@ -117,21 +118,15 @@ pub(super) fn validate_spec(spec: &Value, path: &FieldPath<'_>, errors: &mut Err
         let why = "when completion mode is Indexed";
         errors.push(FieldError::required(&path.child("completions"), why));
     }
-    if is_set(&spec["backoffLimitPerIndex"]) && spec["completionMode"] != "Indexed" {
-        let path = path.child("backoffLimitPerIndex");
-        errors.push(FieldError::invalid(
-            &path,
-            spec["backoffLimitPerIndex"].clone(),
-            "requires indexed completion mode",
-        ));
-    }
+    policies::per_index(spec, path, errors);
+    policies::success(spec, path, errors);
     let replacement = path.child("podReplacementPolicy");
     let policies: &[&str] = match is_set(&spec["podFailurePolicy"]) {
         true => &["Failed"],
         false => &["Failed", "TerminatingOrFailed"],
     };
     check::optional_one_of(&spec["podReplacementPolicy"], policies, &replacement, errors);
-    failure_policy(spec, path, errors);
+    policies::failure(spec, path, errors);
 
     let template = path.child("template");
     pod::validate_template(&spec["template"], &template, errors);
@@ -142,37 +137,6 @@ pub(super) fn validate_spec(spec: &Value, path: &FieldPath<'_>, errors: &mut Err
         errors.push(FieldError::required(&restart_path, r#"valid values: "OnFailure", "Never""#));
     } else {
         check::optional_one_of(restart, &["OnFailure", "Never"], &restart_path, errors);
-    }
-}
-
-fn failure_policy(spec: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
-    if !is_set(&spec["podFailurePolicy"]) {
-        return;
-    }
-    if spec["template"]["spec"]["restartPolicy"] != "Never" {
-        let template = path.child("template");
-        let template = template.child("spec");
-        let why = "only \"Never\" is supported when podFailurePolicy is specified";
-        let value = spec["template"]["spec"]["restartPolicy"].clone();
-        errors.push(FieldError::invalid(&template.child("restartPolicy"), value, why));
-    }
-    let path = path.child("podFailurePolicy");
-    let list = path.child("rules");
-    for (i, rule) in crate::value::items(&spec["podFailurePolicy"]["rules"]).iter().enumerate() {
-        let path = list.index(i);
-        let actions = ["Count", "FailIndex", "FailJob", "Ignore"];
-        check::one_of(&rule["action"], &actions, &path.child("action"), errors);
-        match (is_set(&rule["onExitCodes"]), !is_empty(&rule["onPodConditions"])) {
-            (true, true) => {
-                let why = "specifying both OnExitCodes and OnPodConditions is not supported";
-                errors.push(FieldError::invalid(&path, rule.clone(), why));
-            }
-            (false, false) => {
-                let why = "specifying one of OnExitCodes and OnPodConditions is required";
-                errors.push(FieldError::invalid(&path, rule.clone(), why));
-            }
-            _ => {}
-        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod cronjob;
 mod job;
+mod policies;
 pub mod schedule;
 #[cfg(test)]
 mod tests;

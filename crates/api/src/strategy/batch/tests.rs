@@ -101,3 +101,67 @@ fn a_cron_job_says_what_is_wrong_with_its_schedule() {
         [r#"spec.concurrencyPolicy: Unsupported value: "Maybe": supported values: "Allow", "Forbid", "Replace""#]
     );
 }
+
+#[test]
+fn faults_of_policies() {
+    let indexed = |more: Value| {
+        let mut spec = json!({"completionMode": "Indexed", "completions": 5});
+        spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        spec
+    };
+    let rule = |rule: Value| indexed(json!({"successPolicy": {"rules": [rule]}}));
+    let failure = |rule: Value| json!({"podFailurePolicy": {"rules": [rule]}});
+    let rows = [
+        (rule(json!({"succeededIndexes": "0,2-4", "succeededCount": 3})), ""),
+        (
+            json!({"successPolicy": {"rules": []}}),
+            "spec.successPolicy: Invalid value: {\"rules\":[]}: requires indexed completion mode",
+        ),
+        (
+            rule(json!({})),
+            "spec.successPolicy.rules[0]: Required value: at least one of succeededCount or succeededIndexes must be specified",
+        ),
+        (
+            rule(json!({"succeededCount": 6})),
+            "spec.successPolicy.rules[0].succeededCount: Invalid value: 6: must be less than or equal to 5 (the number of specified completions)",
+        ),
+        (
+            rule(json!({"succeededIndexes": "0-1", "succeededCount": 3})),
+            "spec.successPolicy.rules[0].succeededCount: Invalid value: 3: must be less than or equal to 2 (the number of indexes in the specified succeededIndexes field)",
+        ),
+        (
+            indexed(json!({"maxFailedIndexes": 1})),
+            "spec.backoffLimitPerIndex: Required value: when maxFailedIndexes is specified",
+        ),
+        (
+            failure(json!({"action": "FailIndex", "onExitCodes": {"operator": "In", "values": [3]}})),
+            "spec.podFailurePolicy.rules[0].action: Invalid value: \"FailIndex\": requires the backoffLimitPerIndex to be set",
+        ),
+        (
+            failure(json!({"action": "Ignore", "onExitCodes": {"operator": "In", "values": [3, 0]}})),
+            "spec.podFailurePolicy.rules[0].onExitCodes.values[1]: Invalid value: 0: must not be 0 for the In operator",
+        ),
+    ];
+    for (spec, expected) in rows {
+        let mut object = job();
+        object["spec"].as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+        JOB.default(&mut object);
+        JOB.prepare_create(&mut object);
+        assert_eq!(texts(JOB.validate_create(&object)).join("; "), expected, "{spec}");
+    }
+}
+
+#[test]
+fn a_cron_job_knows_its_time_zone() {
+    for (zone, expected) in [
+        ("Europe/Berlin", ""),
+        ("Etc/UTC", ""),
+        ("Mars/Olympus", "spec.timeZone: Invalid value: \"Mars/Olympus\": unknown time zone Mars/Olympus"),
+        ("", "spec.timeZone: Invalid value: \"\": timeZone must be nil or non-empty string"),
+    ] {
+        let mut object = json!({"metadata": {"name": "c"},
+            "spec": {"schedule": "@daily", "timeZone": zone, "jobTemplate": {"spec": job()["spec"]}}});
+        CRON_JOB.default(&mut object);
+        assert_eq!(texts(CRON_JOB.validate_create(&object)).join("; "), expected);
+    }
+}
