@@ -9,6 +9,7 @@ pub mod cgroup;
 mod entropy;
 mod error;
 pub mod fds;
+pub mod lock;
 pub mod mount;
 pub mod namespace;
 pub mod net;

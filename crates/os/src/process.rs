@@ -152,14 +152,22 @@ pub fn become_subreaper() -> Result<()> {
 
 /// A descriptor that is readable when a child has ended; the signal no longer interrupts.
 pub fn child_signals() -> Result<OwnedFd> {
-    let mut set = SigSet::empty();
-    set.add(Signal::SIGCHLD);
+    let mut pipe = SigSet::empty();
     // A writer learns of a closed pipe from EPIPE.
-    set.add(Signal::SIGPIPE);
-    sigprocmask(SigmaskHow::SIG_BLOCK, Some(&set), None).os("block", "SIGCHLD")?;
-    let mut wanted = SigSet::empty();
-    wanted.add(Signal::SIGCHLD);
-    let fd = SignalFd::with_flags(&wanted, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).os("open", "a signalfd")?;
+    pipe.add(Signal::SIGPIPE);
+    sigprocmask(SigmaskHow::SIG_BLOCK, Some(&pipe), None).os("block", "SIGPIPE")?;
+    signal_descriptor(&[Signal::SIGCHLD])
+}
+
+/// A descriptor that is readable when somebody asks this process to end; the signals no longer do so themselves.
+pub fn end_signals() -> Result<OwnedFd> {
+    signal_descriptor(&[Signal::SIGTERM, Signal::SIGINT])
+}
+
+fn signal_descriptor(signals: &[Signal]) -> Result<OwnedFd> {
+    let set: SigSet = signals.iter().copied().collect();
+    sigprocmask(SigmaskHow::SIG_BLOCK, Some(&set), None).os("block", format!("{signals:?}"))?;
+    let fd = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).os("open", "a signalfd")?;
     fd.as_fd().try_clone_to_owned().os("duplicate", "a signalfd")
 }
 

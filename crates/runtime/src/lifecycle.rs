@@ -132,6 +132,15 @@ impl EmbeddedRuntime {
             self.ended(&container, unseen_exit());
         }
         shim::leave_sandbox(&sandbox.shim_spec(&self.config)).map_err(convert::os_error)?;
+        // A pod keeps its control group when its sandbox is replaced, after a cut of power say: what the newer one runs
+        // in it is not this one's to end.
+        let is_shared = {
+            let state = self.state();
+            state.sandboxes.values().any(|other| other.meta.id != id && other.meta.cgroup == sandbox.meta.cgroup)
+        };
+        if is_shared {
+            return Ok(());
+        }
         end_cgroup(&self.cgroups, &sandbox.meta.cgroup).await.map_err(convert::os_error)
     }
 

@@ -4,6 +4,7 @@
 //! Paths given here are relative to the root of the hierarchy, such as `knarr/burstable/pod1/abc`.
 
 mod devices;
+mod freeze;
 mod layout;
 mod resources;
 mod usage;
@@ -89,6 +90,10 @@ impl Cgroups {
             let _ = fs::create_dir_all(&directory).and_then(|()| fs::write(directory.join("cgroup.procs"), &pid));
         }
         Ok(())
+    }
+
+    pub fn exists(&self, path: &Path) -> bool {
+        relative(path).is_ok_and(|path| self.layout.directories(&path).iter().any(|directory| directory.is_dir()))
     }
 
     /// The processes in a group and all groups below it.

@@ -85,3 +85,34 @@ fn real_groups_are_made_limited_and_removed() {
     cgroups.remove_root(root).unwrap();
     assert_eq!(cgroups.usage(&path), Usage::default());
 }
+
+/// In whichever hierarchies this host has: version 1's freezer, and version 2, also where it is only beside version 1.
+#[test]
+fn a_frozen_process_stands_still() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("SKIPPED: real control groups need root");
+        return;
+    }
+    let mut tried = vec![Cgroups::detect().unwrap()];
+    let trackers = crate::mount::table().unwrap();
+    tried
+        .extend(trackers.into_iter().find(|m| m.kind == "cgroup2").map(|m| Cgroups::with_layout(Layout::V2(m.target))));
+    for cgroups in tried {
+        let path = PathBuf::from(format!("knarr-os-freeze-{}", std::process::id()));
+        cgroups.create_freezable(&path).unwrap();
+        #[allow(clippy::disallowed_methods)]
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        cgroups.move_process(&path, i32::try_from(child.id()).unwrap()).unwrap();
+        for frozen in [true, false] {
+            cgroups.set_frozen(&path, frozen).unwrap();
+            let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
+            while cgroups.is_frozen(&path) != frozen {
+                assert!(std::time::Instant::now() < deadline, "{:?}: never {frozen}", cgroups.version());
+                std::thread::yield_now();
+            }
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        cgroups.remove_root(&path).unwrap();
+    }
+}

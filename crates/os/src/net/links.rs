@@ -29,6 +29,7 @@ mod ifla {
     pub const ADDRESS: u16 = 1;
     pub const NAME: u16 = 3;
     pub const MTU: u16 = 4;
+    pub const MASTER: u16 = 10;
     pub const LINK_INFO: u16 = 18;
     pub const ALIAS: u16 = 20;
     pub const NET_NS_FD: u16 = 28;
@@ -286,6 +287,14 @@ impl LinkChanges {
         self.request.message(rtm::NEW_LINK, flags::ACK, "set alias of link", &index.to_string(), |w| {
             w.header(&link_header(index, 0, 0));
             w.text(ifla::ALIAS, alias);
+        });
+    }
+
+    /// Makes a link a port of a bridge.
+    pub fn set_master(&mut self, index: u32, bridge: u32) {
+        self.request.message(rtm::NEW_LINK, flags::ACK, "set bridge of link", &index.to_string(), |w| {
+            w.header(&link_header(index, 0, 0));
+            w.u32(ifla::MASTER, bridge);
         });
     }
 
