@@ -97,6 +97,8 @@ impl Parts {
             cancel,
             root_ca_pem: "the root of all trust".into(),
             authority: Arc::new(Nobody),
+            node_monitor_grace: Duration::from_secs(40),
+            control_plane_node: None,
         }
     }
 

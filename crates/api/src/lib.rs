@@ -1,6 +1,7 @@
 //! The Kubernetes API as data and pure functions: no async, no I/O, no clock, no randomness of its own.
 
 pub mod apply;
+pub mod bootstrap_token;
 pub mod field;
 pub mod meta;
 pub mod openapi;

@@ -7,7 +7,7 @@ use rustls::ClientConfig;
 use crate::Env;
 use crate::admission;
 use crate::alloc::{ServiceAllocation, ServiceRanges};
-use crate::authn::{ClientCertificates, Union};
+use crate::authn::{BootstrapTokens, ClientCertificates, Union};
 use crate::authz::{ClusterAuthorizer, Rbac};
 use crate::contract::{Admission, Authenticator, Authorizer, Lookup, SubresourceHandler};
 use crate::proxy::Dialer;
@@ -46,6 +46,7 @@ impl Security {
 
         let mut authenticators: Vec<Arc<dyn Authenticator>> = vec![Arc::new(ClientCertificates::new(env.clone()))];
         authenticators.extend(further_authenticators);
+        authenticators.push(Arc::new(BootstrapTokens::new(lookup.clone(), env.clone())));
         authenticators.push(tokens.clone());
 
         let mut plugins = admission::plugins(lookup, &authorizer, &rbac, &tokens, &env);

@@ -35,8 +35,16 @@ pub async fn replace<K: Kind>(client: &kube::Client, object: &K) -> Result<K, ku
 
 /// Replaces the object's status and nothing else.
 pub async fn replace_status<K: Kind>(client: &kube::Client, object: &K) -> Result<K, kube::Error> {
+    replace_subresource(client, object, "status").await
+}
+
+pub async fn replace_subresource<K: Kind>(
+    client: &kube::Client,
+    object: &K,
+    subresource: &str,
+) -> Result<K, kube::Error> {
     let (requests, name) = place(object);
-    let request = requests.replace_subresource("status", name, &PostParams::default(), json(object)?);
+    let request = requests.replace_subresource(subresource, name, &PostParams::default(), json(object)?);
     client.request(request.map_err(kube::Error::BuildRequest)?).await
 }
 

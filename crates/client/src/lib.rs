@@ -9,6 +9,7 @@ pub mod clock;
 pub mod connect;
 pub mod errors;
 pub mod events;
+pub mod https;
 pub mod informer;
 pub mod meta;
 pub mod queue;
@@ -16,7 +17,7 @@ pub mod supervise;
 pub mod worker;
 
 pub use clock::Clock;
-pub use connect::{ConnectError, Credentials, Remote, from_kubeconfig, in_process, remote};
+pub use connect::{ConnectError, from_kubeconfig, in_process};
 pub use events::Recorder;
 pub use informer::{Change, Changes, Informer, Informers};
 pub use meta::ObjectKey;

@@ -4,6 +4,11 @@ use std::fmt;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
+/// On a Node and on its certificate requests: which machine it is, so that a second one of the same name is noticed.
+pub const MACHINE: &str = "knarr.dev/machine";
+/// On a Node, in seconds: how long the cluster waits for a silent node. Its agent renews its Lease to fit.
+pub const LEASE_DURATION: &str = "knarr.dev/lease-duration-seconds";
+
 /// Namespace (empty for cluster-scoped objects) and name: what work queues carry.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ObjectKey {

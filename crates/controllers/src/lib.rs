@@ -6,6 +6,7 @@
 
 mod certificates;
 mod common;
+mod control_plane;
 mod cronjob;
 mod daemonset;
 mod deployment;
@@ -23,9 +24,10 @@ mod root_ca;
 mod service_lb;
 mod serviceaccount;
 mod statefulset;
+mod token_cleaner;
 mod ttl_after_finished;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 pub use certificates::{CertificateAuthority, Requested as RequestedCertificate};
 use k8s_openapi::api::{apps::v1::ReplicaSet, core::v1::ReplicationController};
@@ -46,6 +48,10 @@ pub struct Config {
     pub root_ca_pem: String,
     /// Signs the certificate requests that were approved.
     pub authority: Arc<dyn CertificateAuthority>,
+    /// How long a node may say nothing before its pods are taken for lost.
+    pub node_monitor_grace: Duration,
+    /// The node in the server's own process, where there is one.
+    pub control_plane_node: Option<String>,
 }
 
 /// What one controller is given.
@@ -68,6 +74,8 @@ pub fn spawn_all(config: Config) -> JoinSet<()> {
 pub fn spawn(config: Config, wanted: impl FnMut(&'static str) -> bool) -> JoinSet<()> {
     let root_ca_pem: Arc<str> = config.root_ca_pem.as_str().into();
     let authority = config.authority.clone();
+    let control_plane = config.control_plane_node.clone();
+    let nodes = node_lifecycle::Settings { grace: config.node_monitor_grace, local: control_plane.clone() };
     let mut tasks = JoinSet::new();
     let mut start = Starter { config: &config, wanted, tasks: &mut tasks };
     start.controller(deployment::NAME, deployment::run);
@@ -87,7 +95,9 @@ pub fn spawn(config: Config, wanted: impl FnMut(&'static str) -> bool) -> JoinSe
     start.controller(root_ca::NAME, move |context| root_ca::run(context, root_ca_pem.clone()));
     start.controller(resource_quota::NAME, resource_quota::run);
     start.controller(certificates::NAME, move |context| certificates::run(context, authority.clone()));
-    start.controller(node_lifecycle::NAME, node_lifecycle::run);
+    start.controller(node_lifecycle::NAME, move |context| node_lifecycle::run(context, nodes.clone()));
+    start.controller(control_plane::NAME, move |context| control_plane::run(context, control_plane.clone()));
+    start.controller(token_cleaner::NAME, token_cleaner::run);
     start.controller(garbage::NAME, garbage::run);
     start.controller(service_lb::NAME, service_lb::run);
     tasks
@@ -108,7 +118,7 @@ impl<W: FnMut(&'static str) -> bool> Starter<'_, W> {
         if !(self.wanted)(name) {
             return;
         }
-        let Config { client_for, informers, clock, cancel, root_ca_pem: _, authority: _ } = self.config;
+        let Config { client_for, informers, clock, cancel, .. } = self.config;
         let client = client_for(name);
         let recorder = Recorder::new(client.clone(), name, "", *clock, cancel.clone());
         let (informers, clock, cancel) = (informers.clone(), *clock, cancel.clone());

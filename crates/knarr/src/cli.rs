@@ -1,8 +1,11 @@
 //! The command line: what can be typed, and nothing of what it does.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
+use k8s_openapi::api::core::v1::Taint;
+
+use crate::agent::{parse_label, parse_taint};
 
 /// Kubernetes in one program.
 #[derive(Debug, Parser)]
@@ -16,6 +19,13 @@ pub struct Cli {
 pub enum Command {
     /// Start a cluster: server and node in one process
     Up(UpArgs),
+    /// Start a server that other machines join, with a node beside it, in the foreground
+    Server(ServerArgs),
+    /// Make this machine a node of a server's cluster, in the foreground
+    Agent(AgentArgs),
+    /// Make, list and revoke what machines join with
+    #[command(subcommand)]
+    Token(TokenCommand),
     /// Stop the process; running pods stay, and `knarr up` takes them back
     Down(DataArgs),
     /// Show what runs, and how it is
@@ -49,9 +59,86 @@ pub struct UpArgs {
     /// Merge the context `knarr` into this file instead of ~/.kube/config
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
+    #[command(flatten)]
+    pub control: ControlArgs,
+    #[command(flatten)]
+    pub node: NodeArgs,
+    /// Return once the cluster is ready, and leave it running
+    #[arg(long)]
+    pub detach: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct ServerArgs {
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Merge the context `knarr` into this file; without it, DIR/admin.kubeconfig is the only one
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    #[command(flatten)]
+    pub control: ControlArgs,
+    #[command(flatten)]
+    pub node: NodeArgs,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct AgentArgs {
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Where the server is, as https://HOST:6443
+    #[arg(long, value_name = "URL")]
+    pub server: String,
+    /// What `knarr token create` printed; needed once, to join
+    #[arg(long, value_name = "T", env = "KNARR_TOKEN", hide_env_values = true, conflicts_with = "token_file")]
+    pub token: Option<String>,
+    /// A file with the token in it
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub node: NodeArgs,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Make a token, and print what to type on the machine that is to join
+    Create {
+        #[command(flatten)]
+        data: DataArgs,
+        /// For how long it is good; 0s for ever
+        #[arg(long, value_name = "TIME", default_value = "24h", value_parser = parse_time)]
+        ttl: Duration,
+    },
+    /// List the tokens, without what is secret of them
+    List {
+        #[command(flatten)]
+        data: DataArgs,
+    },
+    /// Make tokens useless; who has joined by them stays
+    Revoke {
+        #[command(flatten)]
+        data: DataArgs,
+        #[arg(required = true, value_name = "ID")]
+        tokens: Vec<String>,
+    },
+}
+
+/// What the server half is told.
+#[derive(Clone, Debug, Args)]
+pub struct ControlArgs {
     /// The API server's port
     #[arg(long, default_value_t = 6443, value_parser = clap::value_parser!(u16).range(1..))]
     pub port: u16,
+    /// Further names and addresses that the API server is reached by
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    pub tls_san: Vec<String>,
+    /// How long a node may say nothing before its pods are taken for lost; 5s at least
+    #[arg(long, value_name = "TIME", default_value = "40s", value_parser = parse_grace)]
+    pub node_monitor_grace_period: Duration,
+}
+
+/// What the node half is told.
+#[derive(Clone, Debug, Args)]
+pub struct NodeArgs {
     /// The node's own port, for logs and exec
     #[arg(long, default_value_t = 10250, value_parser = clap::value_parser!(u16).range(1..))]
     pub node_port: u16,
@@ -64,12 +151,29 @@ pub struct UpArgs {
     /// Import every image archive in this directory at start
     #[arg(long, value_name = "DIR")]
     pub images: Option<PathBuf>,
+    /// Labels that the node has
+    #[arg(long, value_name = "K=V,...", value_delimiter = ',', value_parser = parse_label)]
+    pub node_labels: Vec<(String, String)>,
+    /// Taints that the node is registered with
+    #[arg(long, value_name = "K=V:EFFECT,...", value_delimiter = ',', value_parser = parse_taint)]
+    pub node_taints: Vec<Taint>,
     /// Kernel parameters that pods may set beside the safe ones, such as net.core.somaxconn or net.ipv4.*
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     pub allowed_unsafe_sysctls: Vec<String>,
-    /// Return once the cluster is ready, and leave it running
-    #[arg(long)]
-    pub detach: bool,
+}
+
+/// A time as people write it: `40s`, `24h`, `1h30m`.
+pub fn parse_time(text: &str) -> Result<Duration, String> {
+    let span: jiff::SignedDuration = text.parse().map_err(|_| "a time reads 40s, 30m or 24h")?;
+    Duration::try_from(span).map_err(|_| "a time cannot be negative".to_owned())
+}
+
+fn parse_grace(text: &str) -> Result<Duration, String> {
+    let grace = parse_time(text)?;
+    if grace < Duration::from_secs(5) {
+        return Err("nodes cannot be told from dead ones in less than 5s".to_owned());
+    }
+    Ok(grace)
 }
 
 #[derive(Clone, Debug, Args)]

@@ -14,12 +14,13 @@ use serde::{Deserialize, Serialize};
 use crate::record::Record;
 
 /// Everything that a cluster keeps here. `reset` removes these and nothing else.
-pub const ENTRIES: [&str; 11] = [
+pub const ENTRIES: [&str; 12] = [
     "lock",
     "cluster.json",
     "store",
     "pki",
     "admin.kubeconfig",
+    "identity",
     "runtime",
     "node",
     "pods",
@@ -43,8 +44,11 @@ pub struct DataDir {
 pub struct Running {
     pub pid: i32,
     pub version: String,
-    /// The API server's; `None` for a process that serves nothing.
+    /// The API server's; `None` for a process that serves none.
     pub port: Option<u16>,
+    /// The server that an agent belongs to.
+    #[serde(default)]
+    pub server: Option<String>,
 }
 
 /// Held for as long as the process uses the directory; the kernel lets go of it however the process ends.
@@ -115,6 +119,11 @@ impl DataDir {
 
     pub fn pki(&self) -> PathBuf {
         self.root.join("pki")
+    }
+
+    /// What an agent proves itself with.
+    pub fn identity(&self) -> PathBuf {
+        self.root.join("identity")
     }
 
     pub fn admin_kubeconfig(&self) -> PathBuf {
@@ -206,7 +215,7 @@ mod tests {
     use super::*;
 
     fn note() -> Running {
-        Running { pid: 42, version: "1".into(), port: Some(6443) }
+        Running { pid: 42, version: "1".into(), port: Some(6443), server: None }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The binary: command line, wiring, supervision. It connects the parts and does nothing of theirs.
 
+mod agent;
 mod cli;
 mod commands;
 mod datadir;
@@ -7,8 +8,11 @@ mod demo_app;
 mod host_ports;
 mod kubeconfig;
 mod log;
+mod ranges;
 mod record;
 mod say;
+mod server;
+mod start;
 mod up;
 mod version;
 
@@ -40,6 +44,9 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<bool> {
     match command {
         Command::Up(args) => up::run(args).map(|()| true),
+        Command::Server(args) => up::run_server(args).map(|()| true),
+        Command::Agent(args) => agent::run(args).map(|()| true),
+        Command::Token(command) => wait_for(commands::token::run(command)).map(|()| true),
         Command::Down(args) => wait_for(commands::down::run(args)).map(|()| true),
         Command::Status(args) => wait_for(commands::status::run(args)),
         Command::Reset(args) => wait_for(commands::reset::run(args)),

@@ -1,5 +1,6 @@
 use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, sync::Arc};
 
+use k8s_openapi::api::core::v1::Taint;
 use knarr_client::{Clock, Informers};
 use knarr_cri::{ImageService, RuntimeService, StreamService};
 
@@ -10,6 +11,10 @@ pub struct Config {
     pub node_ip: IpAddr,
     /// Labels beside those that every node has (`kubernetes.io/hostname`, `os`, `arch`).
     pub labels: BTreeMap<String, String>,
+    /// Put on the Node when it is registered, and never again.
+    pub taints: Vec<Taint>,
+    /// Tells this machine from every other; on the Node as the annotation [`knarr_client::meta::MACHINE`].
+    pub machine_identity: String,
     /// Container logs lie in `logs/` and static pods in `manifests/` below it.
     pub data_dir: PathBuf,
     /// One folder for each pod, by UID, with its volumes and its `/etc/hosts`.

@@ -38,6 +38,7 @@ pub use default_class::{DefaultIngressClass, DefaultStorageClass};
 pub use default_tolerations::DefaultTolerationSeconds;
 pub use limit_ranger::LimitRanger;
 pub use namespace_lifecycle::NamespaceLifecycle;
+pub use node_labels::is_forbidden as is_forbidden_to_nodes;
 pub use node_restriction::{NodeRestriction, check_token_request};
 pub use pod_security::PodSecurity;
 pub use priority::Priority;

@@ -26,7 +26,8 @@ fn is_below(namespace: &str, domain: &str) -> bool {
     namespace == domain || namespace.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.'))
 }
 
-fn is_forbidden(key: &str) -> bool {
+/// Labels that say what may run on a node are not for the node to set.
+pub fn is_forbidden(key: &str) -> bool {
     let Some((namespace, _)) = key.split_once('/') else { return false };
     if is_below(namespace, "node-restriction.kubernetes.io") {
         return true;

@@ -4,6 +4,7 @@
 //! everyone is `system:anonymous`.
 
 mod bearer;
+mod bootstrap_token;
 mod certificate;
 mod impersonate;
 mod union;
@@ -12,6 +13,7 @@ mod union;
 mod tests;
 
 pub use bearer::{StaticToken, bearer_token};
+pub use bootstrap_token::BootstrapTokens;
 pub use certificate::ClientCertificates;
 pub use impersonate::impersonate;
 pub use union::Union;

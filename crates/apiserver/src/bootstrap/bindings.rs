@@ -1,5 +1,6 @@
 //! Who has the default roles, and the roles that hold in one namespace.
 
+use knarr_api::bootstrap_token::NODE_GROUP;
 use serde_json::{Value, json};
 
 use super::controller_roles::{CONTROLLER_ROLES, PREFIX};
@@ -33,7 +34,11 @@ const CLUSTER_BINDINGS: &[(&str, &[Subject])] = &[
     ("system:service-account-issuer-discovery", &[Group("system:serviceaccounts")]),
     // Nodes have their rights from the Node authoriser; the binding stays for those who add to it.
     ("system:node", &[]),
-    ("knarr:agent", &[Group("system:nodes")]),
+    ("knarr:node-proxier", &[Group("system:nodes")]),
+    // How machines become nodes and stay it: ask, be granted, and renew what was granted.
+    ("system:node-bootstrapper", &[Group(NODE_GROUP)]),
+    ("system:certificates.k8s.io:certificatesigningrequests:nodeclient", &[Group(NODE_GROUP)]),
+    ("system:certificates.k8s.io:certificatesigningrequests:selfnodeclient", &[Group("system:nodes")]),
 ];
 
 /// Namespace, name, rules, subjects (none: no binding).

@@ -148,11 +148,11 @@ pub(super) const CLUSTER_ROLES: &[RoleRow] = &[
         ],
     ),
     (
-        // Knarr's agent runs the service proxy, DNS and network policy under its node's own name. Pods and nodes
-        // other than its own are not for it to see.
-        "knarr:agent",
+        // Knarr's agent runs the service proxy, DNS, routes between nodes and network policy under its node's own name.
+        // Pods other than its own are not for it to see.
+        "knarr:node-proxier",
         &[
-            rule("list watch", "core", "services endpoints namespaces"),
+            rule("list watch", "core", "services endpoints namespaces nodes"),
             rule("list watch", "discovery.k8s.io", "endpointslices"),
             rule("list watch", "networking.k8s.io", "servicecidrs networkpolicies ingresses ingressclasses"),
         ],

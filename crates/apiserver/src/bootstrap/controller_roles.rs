@@ -22,6 +22,7 @@ pub(super) const CONTROLLER_ROLES: &[RoleRow] = &[
         // Whoever writes what others may do must be able to do anything to roles.
         &[rule("escalate get list patch update watch", "rbac.authorization.k8s.io", "clusterroles")],
     ),
+    ("system:controller:control-plane-controller", &[rule("get list patch watch", "core", "nodes")]),
     (
         "system:controller:cronjob-controller",
         &[
@@ -265,7 +266,13 @@ pub(super) const CONTROLLER_ROLES: &[RoleRow] = &[
                 "certificates.k8s.io",
                 "certificatesigningrequests/approval certificatesigningrequests/status",
             ),
-            named("approve", "certificates.k8s.io", "signers", "kubernetes.io/kube-apiserver-client-kubelet"),
+            named(
+                "approve",
+                "certificates.k8s.io",
+                "signers",
+                "kubernetes.io/kube-apiserver-client-kubelet kubernetes.io/kubelet-serving",
+            ),
+            rule(READ, "core", "nodes"),
             named(
                 "sign",
                 "certificates.k8s.io",

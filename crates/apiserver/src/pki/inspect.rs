@@ -60,7 +60,7 @@ fn check(leaf: &Leaf, identity: &Identity, authority: &CertificateAuthority, now
     )
 }
 
-fn address(bytes: &[u8]) -> Option<IpAddr> {
+pub(super) fn address(bytes: &[u8]) -> Option<IpAddr> {
     if let Ok(v4) = <[u8; 4]>::try_from(bytes) {
         return Some(v4.into());
     }

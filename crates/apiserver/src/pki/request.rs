@@ -1,13 +1,13 @@
 //! Certificates for keys that others made: a signing request (PKCS #10) read, and signed.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use jiff::Timestamp;
 use rcgen::{CertificateParams, CertificateSigningRequestParams, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose};
 use rustls_pki_types::CertificateSigningRequestDer;
 use x509_parser::prelude::{FromDer, GeneralName, ParsedExtension, X509CertificationRequest};
 
-use super::{CertificateAuthority, authority::set_validity};
+use super::{CertificateAuthority, authority::set_validity, inspect::address};
 
 const LABEL: &str = "CERTIFICATE REQUEST";
 
@@ -29,8 +29,8 @@ pub enum RequestError {
 pub struct Requested {
     pub common_name: String,
     pub organizations: Vec<String>,
-    pub dns_names: usize,
-    pub addresses: usize,
+    pub dns_names: Vec<String>,
+    pub addresses: Vec<IpAddr>,
     /// Names of every other sort: mail addresses, URIs.
     pub other_names: usize,
 }
@@ -54,8 +54,11 @@ impl Requested {
             let ParsedExtension::SubjectAlternativeName(names) = extension else { continue };
             for name in &names.general_names {
                 match name {
-                    GeneralName::DNSName(_) => requested.dns_names += 1,
-                    GeneralName::IPAddress(_) => requested.addresses += 1,
+                    GeneralName::DNSName(name) => requested.dns_names.push((*name).to_owned()),
+                    GeneralName::IPAddress(bytes) => match address(bytes) {
+                        Some(address) => requested.addresses.push(address),
+                        None => requested.other_names += 1,
+                    },
                     _ => requested.other_names += 1,
                 }
             }
@@ -126,7 +129,7 @@ mod tests {
         let expected = Requested {
             common_name: "jane".into(),
             organizations: vec!["dev".into()],
-            dns_names: 1,
+            dns_names: vec!["jane.example.org".into()],
             ..Requested::default()
         };
         assert_eq!(Requested::read(pem.as_bytes()).unwrap(), expected);

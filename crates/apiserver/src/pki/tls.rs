@@ -22,7 +22,8 @@ pub struct ApiTls {
 impl ApiTls {
     pub fn new(leaf: &Leaf, client_authority: &CertificateDer<'static>) -> Result<Self, PkiError> {
         let verifier = verifier(client_authority)?;
-        let config = server_config_with(leaf, Arc::new(Later(verifier.clone())))?;
+        // The authority comes along in the chain: a machine that joins knows only its key's hash.
+        let config = server_config_with(leaf, Some(client_authority), Arc::new(Later(verifier.clone())))?;
         Ok(Self { config: Arc::new(config), verifier })
     }
 
@@ -85,7 +86,7 @@ impl ClientCertVerifier for Later {
 
 /// Serves with `leaf`. A client may show a certificate; if it does, the authority must have signed it.
 pub fn server_config(leaf: &Leaf, client_authority: &CertificateDer<'static>) -> Result<ServerConfig, PkiError> {
-    server_config_with(leaf, verifier(client_authority)?)
+    server_config_with(leaf, None, verifier(client_authority)?)
 }
 
 fn verifier(client_authority: &CertificateDer<'static>) -> Result<Arc<dyn ClientCertVerifier>, PkiError> {
@@ -96,8 +97,13 @@ fn verifier(client_authority: &CertificateDer<'static>) -> Result<Arc<dyn Client
         .map_err(PkiError::Verifier)
 }
 
-fn server_config_with(leaf: &Leaf, verifier: Arc<dyn ClientCertVerifier>) -> Result<ServerConfig, PkiError> {
-    let (chain, key) = parse(leaf)?;
+fn server_config_with(
+    leaf: &Leaf,
+    authority: Option<&CertificateDer<'static>>,
+    verifier: Arc<dyn ClientCertVerifier>,
+) -> Result<ServerConfig, PkiError> {
+    let (mut chain, key) = parse(leaf)?;
+    chain.extend(authority.cloned());
     let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(PkiError::Tls)?

@@ -1,6 +1,6 @@
 //! Which requests are to be signed, and what each signer lets pass. Pure.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use jiff::Timestamp;
 use k8s_openapi::{
@@ -10,8 +10,8 @@ use k8s_openapi::{
 };
 
 const API_CLIENT: &str = "kubernetes.io/kube-apiserver-client";
-const KUBELET_CLIENT: &str = "kubernetes.io/kube-apiserver-client-kubelet";
-const KUBELET_SERVING: &str = "kubernetes.io/kubelet-serving";
+pub const KUBELET_CLIENT: &str = "kubernetes.io/kube-apiserver-client-kubelet";
+pub const KUBELET_SERVING: &str = "kubernetes.io/kubelet-serving";
 
 /// Certificates hold at most a year, as upstream's `--cluster-signing-duration` has it.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -22,8 +22,8 @@ const SHORTEST: Duration = Duration::from_secs(600);
 pub struct Requested {
     pub common_name: String,
     pub organizations: Vec<String>,
-    pub dns_names: usize,
-    pub addresses: usize,
+    pub dns_names: Vec<String>,
+    pub addresses: Vec<IpAddr>,
     /// Names of every other sort: mail addresses, URIs.
     pub other_names: usize,
 }
@@ -78,14 +78,14 @@ pub fn permit(signer: &str, usages: &[String], asked: &Requested) -> Result<(), 
         API_CLIENT => only_usages(usages, "client auth"),
         KUBELET_CLIENT => {
             is_of_a_node(asked)?;
-            if asked.dns_names + asked.addresses + asked.other_names > 0 {
+            if asked.dns_names.len() + asked.addresses.len() + asked.other_names > 0 {
                 return Err("DNS, IP, email and URI subjectAltNames are not allowed".to_owned());
             }
             only_usages(usages, "client auth")
         }
         KUBELET_SERVING => {
             is_of_a_node(asked)?;
-            if asked.dns_names + asked.addresses == 0 {
+            if asked.dns_names.is_empty() && asked.addresses.is_empty() {
                 return Err("DNS or IP subjectAltName is required".to_owned());
             }
             if asked.other_names > 0 {

@@ -33,14 +33,22 @@ use plan::Silence;
 
 pub const NAME: &str = "node-controller";
 const WORKERS: usize = 4;
-/// A node whose Lease and status stand still for so long is not reachable.
-const GRACE: Duration = Duration::from_secs(40);
-/// A new node has a little longer to say something for the first time.
+/// A new node has at least so long to say something for the first time.
 const STARTUP_GRACE: Duration = Duration::from_secs(60);
 const LEASE_NAMESPACE: &str = "kube-node-lease";
 
+/// What a cluster is told about its nodes.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// A node whose Lease and status stand still for so long is not reachable.
+    pub grace: Duration,
+    /// The node in the server's own process, which says nothing about the network to the others.
+    pub local: Option<String>,
+}
+
 struct Controller {
     context: Context,
+    settings: Settings,
     nodes: Informer<Node>,
     leases: Informer<Lease>,
     pods: Informer<Pod>,
@@ -48,7 +56,7 @@ struct Controller {
     heard: Mutex<HashMap<String, (plan::Heartbeat, Instant)>>,
 }
 
-pub async fn run(context: Context) {
+pub async fn run(context: Context, settings: Settings) {
     let queue = WorkQueue::new(context.cancel.clone());
     let lease_scope = Scope { namespace: Some(LEASE_NAMESPACE.to_owned()), ..Scope::default() };
     let controller = Arc::new(Controller {
@@ -57,6 +65,7 @@ pub async fn run(context: Context) {
         pods: context.informers.of(),
         heard: Mutex::default(),
         context,
+        settings,
     });
     let Controller { nodes, leases, pods, .. } = &*controller;
     pods.index_by_node();
@@ -64,6 +73,13 @@ pub async fn run(context: Context) {
         return;
     }
     nodes.feed_keys(&queue);
+    // What becomes of the pods of one silent node depends on how many others are.
+    let all = nodes.clone();
+    nodes.feed(&queue, move |change| {
+        let is_ready = |node: &Option<Arc<Node>>| node.as_ref().is_some_and(|node| plan::is_ready(node));
+        let others = if is_ready(&change.old) == is_ready(&change.new) { Vec::new() } else { all.list() };
+        others.into_iter().filter(|node| !plan::is_ready(node)).map(|node| ObjectKey::of(&*node))
+    });
     leases.feed(&queue, |change| [ObjectKey::new("", meta::name(&change.latest().metadata))]);
     let tainted = nodes.clone();
     pods.feed(&queue, move |change| {
@@ -98,14 +114,17 @@ impl Controller {
             };
             node = written;
         }
-        // With every node gone it is more likely that this server is cut off than that all of them are.
-        let others_ready =
-            self.nodes.list().iter().any(|other| other.metadata.name != node.metadata.name && plan::is_ready(other));
-        if let Some(taints) = plan::taints(&node, others_ready, now) {
-            let patch = serde_json::json!({
-                "metadata": {"resourceVersion": node.metadata.resource_version},
-                "spec": {"taints": some_or_null(taints)},
-            });
+        let is_cut_off = plan::is_cut_off(&self.nodes.list(), self.settings.local.as_deref());
+        let taints = plan::taints(&node, !is_cut_off, now);
+        let lease = plan::lease_duration(&node, self.settings.grace);
+        if taints.is_some() || lease.is_some() {
+            let mut patch = serde_json::json!({"metadata": {"resourceVersion": node.metadata.resource_version}});
+            if let Some(taints) = taints {
+                patch["spec"] = serde_json::json!({"taints": some_or_null(taints)});
+            }
+            if let Some(lease) = lease {
+                patch["metadata"]["annotations"] = serde_json::json!({meta::LEASE_DURATION: lease});
+            }
             let patched = errors::optional(call::merge(&self.context.client, &node, patch).await);
             match patched.map_err(Error::api("tainting a node"))? {
                 Some(patched) => node = patched,
@@ -126,7 +145,8 @@ impl Controller {
         let name = meta::name(&node.metadata);
         let lease = self.leases.get(LEASE_NAMESPACE, name);
         let heartbeat = plan::heartbeat(node, lease.as_deref());
-        let grace = if heartbeat.is_never() { STARTUP_GRACE } else { GRACE };
+        let grace = self.settings.grace;
+        let grace = if heartbeat.is_never() { grace.max(STARTUP_GRACE) } else { grace };
         let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         let entry = heard.entry(name.to_owned()).or_insert_with(|| (heartbeat.clone(), now));
@@ -156,6 +176,12 @@ impl Controller {
 
     async fn evict(&self, pod: &Arc<Pod>) -> Result<(), Error> {
         let key = ObjectKey::of(&**pod);
+        let conditions = plan::conditions_disrupted(pod, self.context.clock.now());
+        let patch = serde_json::json!({"metadata": {"uid": pod.metadata.uid}, "status": {"conditions": conditions}});
+        let patched = call::merge_subresource(&self.context.client, &**pod, "status", patch).await;
+        if errors::optional(patched).map_err(Error::api("marking a pod before its eviction"))?.is_none() {
+            return Ok(());
+        }
         self.context.recorder.normal(&**pod, "TaintManagerEviction", format!("Marking for deletion Pod {key}"));
         let deleted = call::delete(&self.context.client, &**pod, DeleteParams::default()).await;
         deleted.map(drop).map_err(Error::api("evicting a pod"))

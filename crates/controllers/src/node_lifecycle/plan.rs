@@ -11,8 +11,12 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::Time,
 };
 
+use knarr_client::meta;
+
 use crate::common::pods;
 
+/// What agents go by where nothing else is said.
+const USUAL_GRACE: Duration = Duration::from_secs(40);
 const NOT_READY: &str = "node.kubernetes.io/not-ready";
 const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
 const NO_SCHEDULE: &str = "NoSchedule";
@@ -71,6 +75,29 @@ pub fn has_ready_condition(node: &Node) -> bool {
     condition(node, "Ready").is_some()
 }
 
+/// In percent: where more nodes than this have fallen silent, and more than two, nobody is evicted (upstream: a zone
+/// that is partially disrupted, in a cluster of up to fifty nodes).
+const MOST: usize = 55;
+
+/// Whether so much has fallen silent at once that the fault is more likely here than there. Pods of nodes that are
+/// merely out of sight run on; starting them again elsewhere would help nobody. The node in the server's own process
+/// (`local`) is never out of sight and tells nothing.
+pub fn is_cut_off(nodes: &[Arc<Node>], local: Option<&str>) -> bool {
+    let silent = nodes.iter().filter(|node| !is_ready(node)).count();
+    let mut remote = nodes.iter().filter(|node| node.metadata.name.as_deref() != local).peekable();
+    let several = nodes.len() > 2 || local.is_none();
+    let all_remote = remote.peek().is_some() && several && remote.all(|node| !is_ready(node));
+    silent == nodes.len() || all_remote || (silent > 2 && silent * 100 >= nodes.len() * MOST)
+}
+
+/// What the Node should say about how long it may be silent; `None` where it says so, or where it is as usual.
+pub fn lease_duration(node: &Node, grace: Duration) -> Option<String> {
+    let said = meta::annotation(&node.metadata, meta::LEASE_DURATION);
+    let wanted = grace.as_secs().to_string();
+    let usual = said.is_none() && grace == USUAL_GRACE;
+    (!usual && said != Some(&wanted)).then_some(wanted)
+}
+
 /// The status of a node that says nothing any more; `None` where it says so already.
 pub fn status_of_silent(node: &Node, now: Timestamp) -> Option<NodeStatus> {
     let mut status = node.status.clone().unwrap_or_default();
@@ -100,8 +127,9 @@ pub fn status_of_silent(node: &Node, now: Timestamp) -> Option<NodeStatus> {
     changed.then_some(status)
 }
 
-/// The taints the node should have; `None` where it has them. Those that others put there stay.
-pub fn taints(node: &Node, others_ready: bool, now: Timestamp) -> Option<Vec<Taint>> {
+/// The taints the node should have; `None` where it has them. Those that others put there stay. Where nobody is to be
+/// evicted those that evict are taken away again, and their time begins anew when they come back.
+pub fn taints(node: &Node, evicts: bool, now: Timestamp) -> Option<Vec<Taint>> {
     let spec = node.spec.clone().unwrap_or_default();
     let before = spec.taints.unwrap_or_default();
     let is_bad = |kind: &str, bad: &str| condition(node, kind).is_some_and(|condition| condition.status == bad);
@@ -111,9 +139,7 @@ pub fn taints(node: &Node, others_ready: bool, now: Timestamp) -> Option<Vec<Tai
         if bad {
             wanted.push((key, NO_SCHEDULE));
         }
-        let is_known = |effect: &str| before.iter().any(|taint| taint.key == key && taint.effect == effect);
-        // What is there stays while it is true, also when the last other node falls silent.
-        if bad && kind == "Ready" && (others_ready || is_known(NO_EXECUTE)) {
+        if bad && kind == "Ready" && evicts {
             wanted.push((key, NO_EXECUTE));
         }
     }
@@ -156,6 +182,21 @@ pub fn conditions_unready(pod: &Pod, now: Timestamp) -> Vec<PodCondition> {
         condition.status = "False".to_owned();
         condition.last_transition_time = Some(Time(now));
     }
+    conditions
+}
+
+/// The pod's conditions with the reason why it is deleted, for a Job's failure policy and for people.
+pub fn conditions_disrupted(pod: &Pod, now: Timestamp) -> Vec<PodCondition> {
+    let mut conditions = pod.status.clone().unwrap_or_default().conditions.unwrap_or_default();
+    conditions.retain(|condition| condition.type_ != "DisruptionTarget");
+    conditions.push(PodCondition {
+        type_: "DisruptionTarget".to_owned(),
+        status: "True".to_owned(),
+        reason: Some("DeletionByTaintManager".to_owned()),
+        message: Some("Taint manager: deleting due to NoExecute taint".to_owned()),
+        last_transition_time: Some(Time(now)),
+        ..PodCondition::default()
+    });
     conditions
 }
 

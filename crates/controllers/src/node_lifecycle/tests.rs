@@ -32,7 +32,7 @@ fn taints_follow_conditions() {
         ("False", true, json!({}), Some(vec!["not-ready:NoSchedule", "not-ready:NoExecute"])),
         ("False", false, json!({}), Some(vec!["not-ready:NoSchedule"])),
         ("Unknown", true, json!({}), Some(vec!["unreachable:NoSchedule", "unreachable:NoExecute"])),
-        ("Unknown", false, with(json!([unreachable])), Some(vec!["unreachable:NoExecute", "unreachable:NoSchedule"])),
+        ("Unknown", false, with(json!([unreachable])), Some(vec!["unreachable:NoSchedule"])),
         ("True", true, json!({"spec": {"unschedulable": true}}), Some(vec!["unschedulable:NoSchedule"])),
         (
             "True",
@@ -89,4 +89,42 @@ fn pods_go_when_their_toleration_ends() {
     let due: Vec<_> = evictions.due.iter().map(|pod| pod.metadata.name.clone().unwrap()).collect();
     assert_eq!(due, ["at-once", "over", "other"]);
     assert_eq!(evictions.next_after, Some(Duration::from_secs(240)));
+}
+
+#[test]
+fn nobody_is_evicted_where_too_much_is_silent_at_once() {
+    // `r` is ready, `s` silent; the first is the node in the server's process where there is one.
+    for (states, has_local, expected) in [
+        ("r", true, false),
+        ("s", true, true),
+        ("rs", true, false),
+        ("rss", true, true),
+        ("rsr", true, false),
+        ("rsssr", true, true),
+        ("rssrr", true, false),
+        ("rsssrrrr", true, false),
+        ("ss", false, true),
+        ("s", false, true),
+        ("rs", false, false),
+    ] {
+        let make = |(index, state): (usize, char)| {
+            let mut node = node(if state == 'r' { "True" } else { "Unknown" }, json!({}));
+            node.metadata.name = Some(format!("n{index}"));
+            Arc::new(node)
+        };
+        let nodes: Vec<_> = states.chars().enumerate().map(make).collect();
+        assert_eq!(is_cut_off(&nodes, has_local.then_some("n0")), expected, "{states} {has_local}");
+    }
+}
+
+#[test]
+fn agents_are_told_of_an_unusual_grace() {
+    let with = |seconds: &str| {
+        node("True", json!({"metadata": {"annotations": {"knarr.dev/lease-duration-seconds": seconds}}}))
+    };
+    let bare = node("True", json!({}));
+    assert_eq!(lease_duration(&bare, Duration::from_secs(40)), None);
+    assert_eq!(lease_duration(&bare, Duration::from_secs(5)), Some("5".to_owned()));
+    assert_eq!(lease_duration(&with("5"), Duration::from_secs(5)), None);
+    assert_eq!(lease_duration(&with("5"), Duration::from_secs(40)), Some("40".to_owned()));
 }

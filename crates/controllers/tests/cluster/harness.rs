@@ -123,6 +123,8 @@ pub async fn start(nodes: usize) -> Cluster {
         cancel: cancel.clone(),
         root_ca_pem,
         authority,
+        node_monitor_grace: std::time::Duration::from_secs(40),
+        control_plane_node: None,
     });
     tokio::spawn(async move { while controllers.join_next().await.is_some() {} });
     tokio::spawn(knarr_scheduler::run(knarr_scheduler::Config {

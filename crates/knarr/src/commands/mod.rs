@@ -5,3 +5,4 @@ pub mod down;
 pub mod image;
 pub mod reset;
 pub mod status;
+pub mod token;

@@ -14,11 +14,12 @@ use knarr_cri::{NetworkAddress, NetworkRequest, PodNetwork};
 
 use super::down;
 use crate::{
+    agent,
     cli::ResetArgs,
     datadir::{DataDir, Running},
     kubeconfig,
     say::say,
-    up, version,
+    version,
 };
 
 pub async fn run(args: ResetArgs) -> Result<bool> {
@@ -67,14 +68,14 @@ fn check_is_ours(data: &DataDir, ours: &[String], others: &[String]) -> Result<(
 
 fn note() -> Running {
     let pid = rustix::process::getpid().as_raw_nonzero().get();
-    Running { pid, version: version::SHORT.into(), port: None }
+    Running { pid, version: version::SHORT.into(), port: None, server: None }
 }
 
 async fn remove_from_kernel(data: &DataDir) -> Result<()> {
-    let config = up::runtime_config(data.root(), Arc::new(Detached))?;
+    let config = agent::runtime_config(data.root(), Arc::new(Detached))?;
     let run_dir = config.run_dir.clone();
     knarr_runtime::reset(&config).await.context("not all containers could be removed")?;
-    knarr_node::reset(&up::pod_dir(data.root())).context("not all volumes could be removed")?;
+    knarr_node::reset(&agent::pod_dir(data.root())).context("not all volumes could be removed")?;
     let root = data.root().to_owned();
     tokio::task::spawn_blocking(move || knarr_net::reset(&root))
         .await?

@@ -21,16 +21,22 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 pub async fn run(args: DataArgs) -> Result<bool> {
     let data = DataDir::at(&args.data_dir)?;
-    let Some(Running { pid, version, port }) = data.running()? else {
+    let Some(Running { pid, version, port, server }) = data.running()? else {
         say!("no cluster runs in {}; start one with `knarr up`", data.root().display());
         return Ok(false);
     };
-    let Some(port) = port else { bail!("{} is being reset by process {pid}", data.root().display()) };
+    if port.is_none() && server.is_none() {
+        bail!("{} is being reset by process {pid}", data.root().display());
+    }
     line(
         Mark::of(true),
         "knarr",
         &format!("{version}, process {pid}, {}{}", memory(pid), since(&data.root().join("lock"))),
     );
+    let Some(port) = port else {
+        line(Mark::None, "agent of", &server.unwrap_or_default());
+        return Ok(true);
+    };
     let client = knarr_client::from_kubeconfig(&data.admin_kubeconfig()).await?;
     let shown = tokio::time::timeout(PATIENCE, show_cluster(&client, port)).await;
     let unheard = || {

@@ -8,8 +8,8 @@ mod object;
 use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::{ContainerImage, Node, NodeStatus};
-use knarr_client::{Clock, Informer, Recorder, errors};
+use k8s_openapi::api::core::v1::{ContainerImage, Node, NodeStatus, Taint};
+use knarr_client::{Clock, Informer, Recorder, errors, meta};
 use knarr_cri::{
     ImageService, RuntimeService,
     v1::{ListImagesRequest, StatusRequest},
@@ -34,6 +34,8 @@ pub struct Registrar {
     pub ip: IpAddr,
     pub port: u16,
     pub labels: BTreeMap<String, String>,
+    pub taints: Vec<Taint>,
+    pub machine_identity: String,
     pub max_pods: u32,
     pub data_dir: PathBuf,
     pub machine: Machine,
@@ -55,6 +57,13 @@ impl Registrar {
         loop {
             let ready = match self.look(&mut reported).await {
                 Ok(ready) => ready,
+                // The server understood and says no: a label that nodes may not have, most likely.
+                Err(error)
+                    if unready_looks == 0 && errors::code(&error).is_some_and(|code| matches!(code, 403 | 422)) =>
+                {
+                    tracing::error!(node = self.name, error = errors::message(&error), "the node is not let in");
+                    false
+                }
                 Err(error) => {
                     tracing::debug!(%error, "the node's status was not written; will retry");
                     false
@@ -134,15 +143,19 @@ impl Registrar {
     /// Patches the node's status, after registering it where that is still to do.
     async fn write(&self, api: &Api<Node>, facts: &object::Facts<'_>, status: &NodeStatus) -> Result<(), kube::Error> {
         let labels = object::labels(&self.name, &self.machine, &self.labels);
+        let annotations = BTreeMap::from([(meta::MACHINE.to_owned(), self.machine_identity.clone())]);
         let conditions = json!({"status": status});
         match self.node.get("", &self.name) {
-            Some(known) => self.refresh_labels(api, &known, &labels).await?,
-            None => match api.create(&PostParams::default(), &object::node(facts, labels.clone())).await {
+            Some(known) => self.refresh_metadata(api, &known, labels, annotations).await?,
+            None => match api
+                .create(&PostParams::default(), &object::node(facts, &labels, &annotations, &self.taints))
+                .await
+            {
                 Ok(made) if made.status.as_ref().is_some_and(|made| object::same(status, made)) => return Ok(()),
                 Ok(_) => {}
                 Err(error) if errors::is_already_exists(&error) => {
                     let known = api.get(&self.name).await?;
-                    self.refresh_labels(api, &known, &labels).await?;
+                    self.refresh_metadata(api, &known, labels, annotations).await?;
                 }
                 Err(error) => return Err(error),
             },
@@ -150,18 +163,23 @@ impl Registrar {
         api.patch_status(&self.name, &PatchParams::default(), &Patch::Strategic(conditions)).await.map(drop)
     }
 
-    async fn refresh_labels(
+    async fn refresh_metadata(
         &self,
         api: &Api<Node>,
         known: &Node,
-        labels: &BTreeMap<String, String>,
+        labels: BTreeMap<String, String>,
+        annotations: BTreeMap<String, String>,
     ) -> Result<(), kube::Error> {
-        let present = known.metadata.labels.clone().unwrap_or_default();
-        let changed: BTreeMap<_, _> = labels.iter().filter(|(key, value)| present.get(*key) != Some(value)).collect();
-        if changed.is_empty() {
+        let missing = |wanted: BTreeMap<String, String>, present: &Option<BTreeMap<String, String>>| {
+            let known = |key: &String| present.as_ref().and_then(|present| present.get(key));
+            wanted.into_iter().filter(|(key, value)| known(key) != Some(value)).collect::<BTreeMap<_, _>>()
+        };
+        let labels = missing(labels, &known.metadata.labels);
+        let annotations = missing(annotations, &known.metadata.annotations);
+        if labels.is_empty() && annotations.is_empty() {
             return Ok(());
         }
-        let patch = json!({"metadata": {"labels": changed}});
+        let patch = json!({"metadata": {"labels": labels, "annotations": annotations}});
         api.patch(&self.name, &PatchParams::default(), &Patch::Merge(patch)).await.map(drop)
     }
 

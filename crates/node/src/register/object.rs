@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::{
     api::core::v1::{
         ContainerImage, DaemonEndpoint, Node, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeFeatures,
-        NodeRuntimeHandler, NodeRuntimeHandlerFeatures, NodeStatus, NodeSystemInfo,
+        NodeRuntimeHandler, NodeRuntimeHandlerFeatures, NodeSpec, NodeStatus, NodeSystemInfo, Taint,
     },
     apimachinery::pkg::{
         api::resource::Quantity,
@@ -112,16 +112,23 @@ pub fn labels(name: &str, machine: &Machine, more: &BTreeMap<String, String>) ->
     own.chain(more.clone()).collect()
 }
 
-pub fn node(facts: &Facts<'_>, labels: BTreeMap<String, String>) -> Node {
-    let annotation = ("volumes.kubernetes.io/controller-managed-attach-detach".to_owned(), "true".to_owned());
+/// The object that is registered.
+pub fn node(
+    facts: &Facts<'_>,
+    labels: &BTreeMap<String, String>,
+    annotations: &BTreeMap<String, String>,
+    taints: &[Taint],
+) -> Node {
+    let attach = ("volumes.kubernetes.io/controller-managed-attach-detach".to_owned(), "true".to_owned());
+    let taints = (!taints.is_empty()).then(|| taints.to_vec());
     Node {
         metadata: ObjectMeta {
             name: Some(facts.name.to_owned()),
-            labels: Some(labels),
-            annotations: Some(BTreeMap::from([annotation])),
+            labels: Some(labels.clone()),
+            annotations: Some(annotations.clone().into_iter().chain([attach]).collect()),
             ..ObjectMeta::default()
         },
-        spec: None,
+        spec: taints.map(|taints| NodeSpec { taints: Some(taints), ..NodeSpec::default() }),
         status: Some(status(facts, None)),
     }
 }

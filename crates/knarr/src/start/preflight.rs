@@ -5,10 +5,10 @@ use std::{fs, net::Ipv4Addr, path::Path};
 use anyhow::{Context, Result, bail};
 use tokio::net::TcpListener;
 
-use super::config::Config;
-use crate::host_ports;
+use crate::{agent::NodeConfig, host_ports};
 
-pub fn check(config: &Config) -> Result<()> {
+/// `ports` are those that will be listened on, with the flags that choose them.
+pub fn check(config: &NodeConfig, ports: &[(u16, &str)]) -> Result<()> {
     let filesystems = fs::read_to_string("/proc/filesystems").unwrap_or_default();
     if !filesystems.lines().any(|line| line.ends_with("overlay")) {
         bail!("the kernel has no overlayfs, which containers need: try `modprobe overlay`, then `knarr check`");
@@ -18,7 +18,7 @@ pub fn check(config: &Config) -> Result<()> {
         bail!("no cgroups are mounted at /sys/fs/cgroup, which pods need: mount them, then try `knarr check`");
     }
     config.data.check_free()?;
-    check_ports(&[(config.port, "--port"), (config.node_port, "--node-port")])?;
+    check_ports(ports)?;
     knarr_net::check_host(config.data.root())?;
     Ok(())
 }
@@ -26,13 +26,18 @@ pub fn check(config: &Config) -> Result<()> {
 /// Containers, mounts and networks are root's; said before anything else, for all the rest follows from it.
 pub fn check_root() -> Result<()> {
     if !rustix::process::geteuid().is_root() {
-        bail!("knarr up makes containers and needs root: run it with sudo");
+        bail!("a node makes containers and needs root: run it with sudo");
     }
     Ok(())
 }
 
-/// Both ports are tried at once, so that a user hears of both.
+/// All ports are tried at once, so that a user hears of all.
 fn check_ports(ports: &[(u16, &str)]) -> Result<()> {
+    if let [(one, flag), (other, other_flag)] = ports
+        && one == other
+    {
+        bail!("{flag} and {other_flag} are both {one}; they must differ");
+    }
     let taken = ports.iter().filter_map(|(port, flag)| {
         let owner = host_ports::taken_by(*port)?;
         Some(format!("port {port} is taken by {owner}: stop it, or choose another port with {flag}"))

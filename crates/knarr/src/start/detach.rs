@@ -11,8 +11,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use super::config::Config;
-use crate::{cli::UpArgs, log, say::say};
+use crate::{agent::NodeConfig, log, say::say};
 
 const MARK: &str = "KNARR_DETACHED";
 /// How much of the log is shown where the start failed.
@@ -23,10 +22,12 @@ pub fn is_child() -> bool {
     env::var_os(MARK).is_some()
 }
 
-pub fn run(args: UpArgs) -> Result<()> {
-    super::preflight::check_root()?;
-    let config = Config::new(args)?;
-    super::preflight::check(&config)?;
+/// How the line begins that says that all is there.
+pub const READY: &str = "cluster ready";
+
+/// Starts the process that stays, after a look at whether it can.
+pub fn run(config: &NodeConfig, ports: &[(u16, &str)]) -> Result<()> {
+    super::preflight::check(config, ports)?;
     config.data.prepare()?;
     let path = config.data.log();
     let log = log::open(&path)?;
@@ -45,7 +46,7 @@ pub fn run(args: UpArgs) -> Result<()> {
     let lines = child.stdout.take().context("the process that stays has no output")?;
     let mut ready = false;
     for line in BufReader::new(lines).lines().map_while(Result::ok) {
-        ready |= line.starts_with(super::READY);
+        ready |= line.starts_with(READY);
         say!("{line}");
     }
     if ready {

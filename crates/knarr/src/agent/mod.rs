@@ -1,7 +1,10 @@
-//! The node half: network, runtime, node agent. The parts meet here and nowhere else.
+//! The node half: network, runtime, node agent. The parts meet here and nowhere else. How it reaches the API is
+//! handed in, so that it is the same beside its server and on another machine.
+
+mod command;
+mod config;
 
 use std::{
-    collections::BTreeMap,
     net::{Ipv4Addr, SocketAddr},
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
@@ -9,9 +12,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow};
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
-use knarr_apiserver::pki::{Identity, Purpose, Subject, server_config};
 use knarr_client::{Clock, Informers, informer::Scope};
 use knarr_net::Network;
 use knarr_node::AgentError;
@@ -20,14 +21,23 @@ use sha2::{Digest, Sha256};
 use tokio::{sync::Mutex, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    NETWORK, RUNTIME,
-    config::{CLUSTER_DNS, CLUSTER_DOMAIN, Config},
-    progress::Progress,
-    server::Server,
+use crate::{
+    ranges::{CLUSTER_DNS, CLUSTER_DOMAIN},
+    start::{NETWORK, RUNTIME, progress::Progress},
 };
 
+pub use command::run;
+pub use config::{NodeConfig, parse_label, parse_taint};
+
 const MAX_PODS: u32 = 110;
+
+/// What a node half is given to be part of a cluster.
+pub struct Access {
+    /// Acts as `system:node:NAME`.
+    pub client: kube::Client,
+    /// What the node serves logs and exec with; asks its clients for certificates of the cluster's CA.
+    pub serving: Arc<rustls::ServerConfig>,
+}
 
 /// A node that runs.
 pub struct Agent {
@@ -36,13 +46,17 @@ pub struct Agent {
     _network: Network,
 }
 
-pub async fn start(config: &Config, server: &Server, progress: &Progress, stop: &CancellationToken) -> Result<Agent> {
-    let proxy = server.client("system:kube-proxy", &[], "knarr-net");
-    let network_config = knarr_net::Config::new(config.data.root(), config.node_name.clone(), config.node_ip);
-    let user = format!("system:node:{}", config.node_name);
-    let kubelet = Informers::new(server.client(&user, &["system:nodes"], "knarr-node"), stop.clone());
-    let own_pods = kubelet.with_params::<Pod>(Scope::fields(format!("spec.nodeName={}", config.node_name)));
-    let network = Network::start(network_config, Informers::new(proxy, stop.clone()), Some(own_pods)).await;
+pub async fn start(
+    config: &NodeConfig,
+    access: Access,
+    progress: &Progress,
+    stop: &CancellationToken,
+) -> Result<Agent> {
+    let Access { client, serving } = access;
+    let informers = Informers::new(client, stop.clone());
+    let own_pods = informers.with_params::<Pod>(Scope::fields(format!("spec.nodeName={}", config.name)));
+    let network_config = knarr_net::Config::new(config.data.root(), config.name.clone(), config.ip);
+    let network = Network::start(network_config, informers.clone(), Some(own_pods)).await;
     let network = network.context("the network of this node cannot be set up")?;
     progress.ready(NETWORK);
 
@@ -51,31 +65,24 @@ pub async fn start(config: &Config, server: &Server, progress: &Progress, stop: 
     import_images(config, &runtime).await?;
     progress.ready(RUNTIME);
 
-    let serving = server.authority.issue(
-        &Identity {
-            subject: Subject::node(&config.node_name),
-            purpose: Purpose::Serving,
-            dns_names: vec![config.node_name.clone()],
-            addresses: vec![config.node_ip, Ipv4Addr::LOCALHOST.into()],
-        },
-        Timestamp::now(),
-    )?;
     let agent = knarr_node::Agent::new(knarr_node::Config {
-        node_name: config.node_name.clone(),
-        node_ip: config.node_ip,
-        labels: BTreeMap::new(),
+        node_name: config.name.clone(),
+        node_ip: config.ip,
+        labels: config.labels.clone(),
+        taints: config.taints.clone(),
+        machine_identity: config.machine_identity(),
         data_dir: config.data.root().join("node"),
         pod_dir: pod_dir(config.data.root()),
         cluster_dns: vec![CLUSTER_DNS.into()],
         cluster_domain: CLUSTER_DOMAIN.into(),
         max_pods: MAX_PODS,
         unsafe_sysctls: config.unsafe_sysctls.clone(),
-        informers: kubelet,
+        informers,
         runtime: runtime.clone(),
         images: runtime.clone(),
         streams: runtime,
-        listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, config.node_port)),
-        tls: Arc::new(server_config(&serving, server.authority.certificate())?),
+        listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, config.port)),
+        tls: serving,
         clock: Clock::System,
     });
     let task = tokio::spawn(agent.run(stop.clone()));
@@ -128,7 +135,7 @@ fn short_name(data: &Path) -> String {
     Sha256::digest(data.as_os_str().as_bytes()).iter().take(4).map(|byte| format!("{byte:02x}")).collect()
 }
 
-async fn import_images(config: &Config, runtime: &Arc<Runtime>) -> Result<()> {
+async fn import_images(config: &NodeConfig, runtime: &Arc<Runtime>) -> Result<()> {
     let Some(dir) = config.images.clone() else { return Ok(()) };
     let images = runtime.images().clone();
     let imported = tokio::task::spawn_blocking(move || images.import_directory(&dir)).await??;

@@ -1,6 +1,9 @@
 //! The server half: store, certificates, API server, controllers, scheduler.
 
-use std::{path::Path, sync::Arc, time::Duration};
+mod config;
+mod scheduler;
+
+use std::{net::Ipv4Addr, path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use knarr_apiserver::{
@@ -9,7 +12,10 @@ use knarr_apiserver::{
     authn::{component, controller},
     bootstrap::{BootstrapConfig, bootstrap},
     contract::UserInfo,
-    pki::{ApiTls, CertificateAuthority, Leaf, Pki, Requested, ServerNames, client_config},
+    pki::{
+        ApiTls, CertificateAuthority, Identity, Leaf, Pki, Purpose, Requested, ServerNames, Subject, client_config,
+        server_config,
+    },
     tokens::TokenIssuer,
 };
 use knarr_client::{Clock, Informers};
@@ -18,7 +24,12 @@ use knarr_store::{EmbeddedStore, engine::disk::DiskEngine};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::config::{CLUSTER_DOMAIN, Config, KUBERNETES_SERVICE, SERVICE_CIDR};
+use crate::{
+    agent::{Access, NodeConfig},
+    ranges::{CLUSTER_DNS, CLUSTER_DOMAIN, KUBERNETES_SERVICE, SERVICE_CIDR},
+};
+
+pub use config::ServerConfig;
 
 const HEAP: Reading = Reading {
     name: "knarr_heap_bytes",
@@ -45,17 +56,17 @@ pub struct Server {
 }
 
 /// Opens the store and answers on the listener; ready for requests when this returns.
-pub async fn start(config: &Config, listener: TcpListener, stop: &CancellationToken) -> Result<Server> {
+pub async fn start(config: &ServerConfig, listener: TcpListener, stop: &CancellationToken) -> Result<Server> {
     let env = Env::host();
     let names = ServerNames {
         node_name: config.node_name.clone(),
         cluster_domain: CLUSTER_DOMAIN.into(),
         service_address: KUBERNETES_SERVICE.into(),
-        host_addresses: vec![config.node_ip],
-        extra: Vec::new(),
+        host_addresses: vec![config.address],
+        extra: config.names.clone(),
     };
     let pki = Pki::open(&config.data.pki(), &names, env.now())?;
-    if config.record.is_some() && !config.data.store().exists() {
+    if config.is_known && !config.data.store().exists() {
         bail!(
             "the store {} is missing: restore the data directory from a backup, or begin anew with `knarr reset \
              --data-dir {}`",
@@ -82,7 +93,7 @@ pub async fn start(config: &Config, listener: TcpListener, stop: &CancellationTo
         .start()
         .await?;
     let objects = BootstrapConfig {
-        advertise_address: config.node_ip,
+        advertise_address: config.address,
         port: config.port,
         service_cidr: SERVICE_CIDR.into(),
         service_address: KUBERNETES_SERVICE.into(),
@@ -104,8 +115,25 @@ impl Server {
         knarr_client::in_process(self.api.local(user), agent)
     }
 
+    /// What the node in this process is given: the rights of any other node, without a socket in between.
+    pub fn access(&self, node: &NodeConfig) -> Result<Access> {
+        let serving = self.authority.issue(
+            &Identity {
+                subject: Subject::node(&node.name),
+                purpose: Purpose::Serving,
+                dns_names: vec![node.name.clone()],
+                addresses: vec![node.ip, Ipv4Addr::LOCALHOST.into()],
+            },
+            Env::host().now(),
+        )?;
+        Ok(Access {
+            client: self.client(&format!("system:node:{}", node.name), &["system:nodes"], "knarr-node"),
+            serving: Arc::new(server_config(&serving, self.authority.certificate())?),
+        })
+    }
+
     /// Starts the controllers and the scheduler, which share their informers.
-    pub fn start_control(&self, stop: &CancellationToken) {
+    pub fn start_control(&self, config: &ServerConfig, stop: &CancellationToken) {
         let watcher = knarr_client::in_process(self.api.local(component("system:kube-controller-manager")), "knarr");
         let informers = Informers::new(watcher, stop.clone());
         let api = self.api.clone();
@@ -117,12 +145,14 @@ impl Server {
             cancel: stop.clone(),
             root_ca_pem: self.authority.certificate_pem().to_owned(),
             authority: Arc::new(Authority(self.authority.clone())),
+            node_monitor_grace: config.node_monitor_grace,
+            control_plane_node: Some(config.node_name.clone()),
         });
         tokio::spawn(async move { while controllers.join_next().await.is_some() {} });
         let scheduler = self.client("system:kube-scheduler", &[], "kube-scheduler");
         let admin = self.client("kubernetes-admin", &["system:masters"], "knarr");
-        tokio::spawn(knarr_net::ensure_dns_service(admin, super::config::CLUSTER_DNS));
-        super::scheduler::start(scheduler, informers, stop.clone());
+        tokio::spawn(knarr_net::ensure_dns_service(admin, CLUSTER_DNS));
+        scheduler::start(scheduler, informers, stop.clone());
     }
 }
 

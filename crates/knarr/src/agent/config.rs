@@ -1,0 +1,186 @@
+//! What the node half is told: from the command line, the host, and what the data directory noted before.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
+};
+
+use anyhow::{Context, Result, bail};
+use k8s_openapi::api::core::v1::Taint;
+use knarr_api::meta::names;
+
+use crate::{
+    cli::NodeArgs,
+    datadir::{DataDir, Running},
+    record::Record,
+};
+
+/// Everything that a node is told.
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    pub data: DataDir,
+    pub name: String,
+    pub ip: IpAddr,
+    pub port: u16,
+    pub images: Option<PathBuf>,
+    pub unsafe_sysctls: Vec<String>,
+    pub labels: BTreeMap<String, String>,
+    /// Put on the Node when it is registered for the first time.
+    pub taints: Vec<Taint>,
+    /// What the data directory said of itself; `None` for a new one.
+    pub record: Option<Record>,
+}
+
+impl NodeConfig {
+    pub fn new(data: DataDir, args: NodeArgs) -> Result<Self> {
+        let NodeArgs { node_port, node_name, node_ip, images, node_labels, node_taints, allowed_unsafe_sysctls } = args;
+        if let Some(dir) = &images
+            && let Err(error) = std::fs::read_dir(dir)
+        {
+            bail!("--images {}: {error}; name a directory of image archives", dir.display());
+        }
+        let record = data.record()?;
+        let name = match (node_name, &record) {
+            (Some(name), _) => name,
+            (None, Some(record)) => record.node_name.clone(),
+            (None, None) => host_name()?,
+        };
+        check_name(&name)?;
+        Ok(Self {
+            data,
+            name,
+            ip: node_ip.map_or_else(default_address, Ok)?,
+            port: node_port,
+            images,
+            unsafe_sysctls: allowed_unsafe_sysctls,
+            labels: node_labels.into_iter().collect(),
+            taints: node_taints,
+            record,
+        })
+    }
+
+    /// What the lock tells others of a process that serves an API at `port`, or is the agent of the server at `server`.
+    pub fn running(&self, port: Option<u16>, server: Option<String>) -> Running {
+        Running {
+            pid: rustix::process::getpid().as_raw_nonzero().get(),
+            version: crate::version::SHORT.into(),
+            port,
+            server,
+        }
+    }
+
+    /// Tells this node from every other, also from those that were cloned from the same disk, and is the same when a
+    /// machine joins anew after a reset.
+    pub fn machine_identity(&self) -> String {
+        use sha2::{Digest, Sha256};
+        let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+        let mut digest = Sha256::new();
+        for part in [read("/etc/machine-id"), read("/sys/class/dmi/id/product_uuid")] {
+            digest.update(part.trim());
+            digest.update([0]);
+        }
+        digest.update(self.data.root().as_os_str().as_encoded_bytes());
+        digest.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// `key=value`, for `--node-labels`.
+pub fn parse_label(text: &str) -> Result<(String, String), String> {
+    let (key, value) = parse_pair(text)?;
+    if knarr_apiserver::admission::is_forbidden_to_nodes(&key) {
+        return Err(format!(
+            "no node may give itself the label {key}, which decides what may run where: set it by `kubectl label node`"
+        ));
+    }
+    Ok((key, value))
+}
+
+fn parse_pair(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("a label reads KEY=VALUE")?;
+    let faults = [names::qualified_name(key), names::label_value(value)].concat();
+    match faults.first() {
+        Some(fault) => Err(format!("{text:?} cannot be a label: {fault}")),
+        None => Ok((key.to_owned(), value.to_owned())),
+    }
+}
+
+/// `key=value:effect` or `key:effect`, for `--node-taints`.
+pub fn parse_taint(text: &str) -> Result<Taint, String> {
+    let (rest, effect) = text.rsplit_once(':').ok_or("a taint reads KEY[=VALUE]:EFFECT")?;
+    if !["NoSchedule", "PreferNoSchedule", "NoExecute"].contains(&effect) {
+        return Err(format!("{effect:?} is no effect of a taint: NoSchedule, PreferNoSchedule or NoExecute"));
+    }
+    let (key, value) = rest.split_once('=').unwrap_or((rest, ""));
+    let (key, value) = parse_pair(&format!("{key}={value}"))?;
+    Ok(Taint { key, value: Some(value).filter(|value| !value.is_empty()), effect: effect.to_owned(), time_added: None })
+}
+
+fn host_name() -> Result<String> {
+    let uname = rustix::system::uname();
+    let name = uname.nodename().to_str().context("the host's name is not UTF-8; give --node-name")?;
+    Ok(name.to_lowercase())
+}
+
+/// A node's name is a label on everything it runs, so it is checked before anything is made.
+fn check_name(name: &str) -> Result<()> {
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
+    let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+    if name.len() > 63 || !name.chars().all(allowed) || !edge(name.chars().next()) || !edge(name.chars().last()) {
+        bail!(
+            "{name:?} cannot be a node's name: it takes up to 63 lower-case letters, digits, '-' and '.', and begins and \
+             ends with a letter or digit; give --node-name"
+        );
+    }
+    Ok(())
+}
+
+/// The address that the host would use towards others. Connecting a datagram socket sends nothing.
+fn default_address() -> Result<IpAddr> {
+    let socket = std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).context("cannot open a socket")?;
+    let anywhere = SocketAddr::from((Ipv4Addr::new(203, 0, 113, 1), 9));
+    match socket.connect(anywhere).and_then(|()| socket.local_addr()) {
+        Ok(address) if !address.ip().is_loopback() && !address.ip().is_unspecified() => Ok(address.ip()),
+        // A laptop without a network still has pods, and they reach their node here.
+        _ => Ok(knarr_net::Config::new("", "", Ipv4Addr::UNSPECIFIED.into()).gateway().into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn node_names() {
+        let rows = [
+            ("node-1", true),
+            ("a.b", true),
+            ("", false),
+            ("-a", false),
+            ("a-", false),
+            ("UPPER", false),
+            ("under_score", false),
+            (&*"x".repeat(64), false),
+        ];
+        for (name, good) in rows {
+            assert_eq!(check_name(name).is_ok(), good, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn labels_and_taints() {
+        let label = parse_label("topology.kubernetes.io/zone=a").unwrap();
+        assert_eq!(label, ("topology.kubernetes.io/zone".to_owned(), "a".to_owned()));
+        for bad in ["zone", "=a", "a b=c", "a=b c", "node-role.kubernetes.io/db=a"] {
+            assert!(parse_label(bad).is_err(), "{bad}");
+        }
+        let taint = |text: &str| parse_taint(text).map(|taint| (taint.key, taint.value, taint.effect));
+        let owned =
+            |key: &str, value: Option<&str>, effect: &str| (key.into(), value.map(str::to_owned), effect.into());
+        assert_eq!(taint("gpu=yes:NoSchedule"), Ok(owned("gpu", Some("yes"), "NoSchedule")));
+        assert_eq!(taint("gpu:NoExecute"), Ok(owned("gpu", None, "NoExecute")));
+        for bad in ["gpu", "gpu=yes", "gpu:Never", ":NoSchedule"] {
+            assert!(parse_taint(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! What the server half is told.
+
+use std::{net::IpAddr, time::Duration};
+
+use crate::{agent::NodeConfig, cli::ControlArgs, datadir::DataDir};
+
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    pub data: DataDir,
+    /// The node in the server's own process.
+    pub node_name: String,
+    /// Where other machines reach the API server.
+    pub address: IpAddr,
+    pub port: u16,
+    /// Further names and addresses that it is reached by.
+    pub names: Vec<String>,
+    pub node_monitor_grace: Duration,
+    /// A cluster was kept in the data directory before.
+    pub is_known: bool,
+}
+
+impl ServerConfig {
+    pub fn new(node: &NodeConfig, args: ControlArgs) -> Self {
+        let ControlArgs { port, tls_san, node_monitor_grace_period } = args;
+        Self {
+            data: node.data.clone(),
+            node_name: node.name.clone(),
+            address: node.ip,
+            port,
+            names: tls_san,
+            node_monitor_grace: node_monitor_grace_period,
+            is_known: node.record.is_some(),
+        }
+    }
+}
