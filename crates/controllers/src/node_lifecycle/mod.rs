@@ -35,6 +35,7 @@ pub const NAME: &str = "node-controller";
 const WORKERS: usize = 4;
 /// A new node has at least so long to say something for the first time.
 const STARTUP_GRACE: Duration = Duration::from_secs(60);
+const LATE: Duration = Duration::from_secs(2);
 const LEASE_NAMESPACE: &str = "kube-node-lease";
 
 /// What a cluster is told about its nodes.
@@ -150,7 +151,9 @@ impl Controller {
         let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         let entry = heard.entry(name.to_owned()).or_insert_with(|| (heartbeat.clone(), now));
-        if entry.0 != heartbeat {
+        // Who looks much later than it meant to has been stopped itself, and heard nobody meanwhile.
+        let was_away = plan::is_ready(node) && entry.1.elapsed() > grace + LATE;
+        if entry.0 != heartbeat || was_away {
             *entry = (heartbeat, now);
         }
         Silence { left: grace.checked_sub(entry.1.elapsed()).filter(|left| !left.is_zero()) }

@@ -21,7 +21,7 @@ pub async fn run(args: DataArgs) -> Result<()> {
         say!("no cluster runs in {}", data.root().display());
         return Ok(());
     }
-    say!("stopped; pods keep running until `knarr up` takes them back or `knarr reset` ends them");
+    say!("stopped; pods keep running until the next start takes them back or `knarr reset` ends them");
     Ok(())
 }
 

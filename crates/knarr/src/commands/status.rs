@@ -33,10 +33,10 @@ pub async fn run(args: DataArgs) -> Result<bool> {
         "knarr",
         &format!("{version}, process {pid}, {}{}", memory(pid), since(&data.root().join("lock"))),
     );
-    let Some(port) = port else {
-        line(Mark::None, "agent of", &server.unwrap_or_default());
-        return Ok(true);
-    };
+    if let Some(server) = server {
+        return show_agent(&data, &server).await;
+    }
+    let port = port.unwrap_or_default();
     let client = knarr_client::from_kubeconfig(&data.admin_kubeconfig()).await?;
     let shown = tokio::time::timeout(PATIENCE, show_cluster(&client, port)).await;
     let unheard = || {
@@ -48,6 +48,47 @@ pub async fn run(args: DataArgs) -> Result<bool> {
     line(Mark::None, "data", &data.root().display().to_string());
     line(Mark::None, "kubeconfig", &data.admin_kubeconfig().display().to_string());
     Ok(ready)
+}
+
+/// An agent sees its own node and no other.
+async fn show_agent(data: &DataDir, server: &str) -> Result<bool> {
+    let identity = knarr_join::Identity::open(&data.identity(), server, 0)?;
+    let (Some(identity), Some(record)) = (identity, data.record()?) else {
+        line(Mark::Bad, "server", &format!("{server}: this machine has not joined yet"));
+        return Ok(false);
+    };
+    let node = tokio::time::timeout(PATIENCE, Api::<Node>::all(identity.client()).get(&record.node_name)).await;
+    let ready = match node {
+        Ok(Ok(node)) => {
+            line(Mark::Good, "server", server);
+            show_node(&node)
+        }
+        // The pods go on meanwhile.
+        Ok(Err(error)) => {
+            line(Mark::Bad, "server", &format!("{server} does not answer: {error}"));
+            false
+        }
+        Err(_) => {
+            line(Mark::Bad, "server", &format!("{server} does not answer"));
+            false
+        }
+    };
+    line(Mark::None, "data", &data.root().display().to_string());
+    Ok(ready)
+}
+
+/// One line; true where the node is ready.
+fn show_node(node: &Node) -> bool {
+    let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let ready = conditions.into_iter().find(|condition| condition.type_ == "Ready");
+    let (state, why) = match ready {
+        Some(condition) if condition.status == "True" => ("Ready", None),
+        Some(condition) => ("NotReady", condition.message.clone()),
+        None => ("Unknown", None),
+    };
+    let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+    line(Mark::of(state == "Ready"), "node", &format!("{} {state}{why}", node.name_any()));
+    state == "Ready"
 }
 
 /// How a line begins.
@@ -81,16 +122,7 @@ async fn show_cluster(client: &Client, port: u16) -> Result<bool> {
     let nodes = Api::<Node>::all(client.clone()).list(&ListParams::default()).await?;
     let mut all_ready = !nodes.items.is_empty();
     for node in &nodes.items {
-        let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
-        let ready = conditions.into_iter().find(|condition| condition.type_ == "Ready");
-        let (state, why) = match ready {
-            Some(condition) if condition.status == "True" => ("Ready", None),
-            Some(condition) => ("NotReady", condition.message.clone()),
-            None => ("Unknown", None),
-        };
-        all_ready &= state == "Ready";
-        let why = why.map(|why| format!(": {why}")).unwrap_or_default();
-        line(Mark::of(state == "Ready"), "node", &format!("{} {state}{why}", node.name_any()));
+        all_ready &= show_node(node);
     }
     let pods = Api::<Pod>::all(client.clone()).list(&ListParams::default()).await?;
     let phase = |wanted: &str| {

@@ -16,6 +16,7 @@ use knarr_cri::{
 };
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::json;
+use tokio::time::{Instant, timeout_at};
 
 pub use lease::run as heartbeat;
 pub use machine::Machine;
@@ -53,6 +54,7 @@ impl Registrar {
     pub async fn run(self) {
         let mut reported: Option<(NodeStatus, Timestamp)> = None;
         let mut unready_looks = 0;
+        let mut changes = self.node.subscribe();
         self.tell("Starting", "Starting kubelet.".to_owned());
         loop {
             let ready = match self.look(&mut reported).await {
@@ -75,7 +77,16 @@ impl Registrar {
                 looks if looks < UNREADY_FAST => LOOK_UNREADY,
                 _ => Duration::from_secs(1),
             };
-            tokio::time::sleep(pause).await;
+            // A node that was given up while it was out of reach is back at once, not at the next look.
+            let next = Instant::now() + pause;
+            loop {
+                match timeout_at(next, changes.next()).await {
+                    Err(_) => break,
+                    Ok(None) => return,
+                    Ok(Some(change)) if change.new.as_ref().is_some_and(|node| is_given_up(node)) => break,
+                    Ok(Some(_)) => {}
+                }
+            }
         }
     }
 
@@ -207,6 +218,11 @@ impl Registrar {
         images.truncate(MAX_IMAGES);
         images
     }
+}
+
+fn is_given_up(node: &Node) -> bool {
+    let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "Unknown")
 }
 
 fn is_ready(status: &NodeStatus) -> bool {
