@@ -82,6 +82,14 @@ impl Cluster {
         knarr
     }
 
+    /// The binary on the machine outside, which is to be an agent: in the same control groups, with the network of there.
+    pub fn knarr_outside(&self, command: &str) -> Command {
+        let mut knarr = Command::new("nsenter");
+        knarr.arg(format!("--net=/run/netns/{}", crate::host::OUTSIDE)).arg(&self.knarr).args(command.split(' '));
+        knarr.arg("--data-dir").arg(self.dir.path().join("agent")).env("RUST_LOG", "info");
+        knarr
+    }
+
     /// Starts the process in the foreground of a child and waits until the node is ready; returns how long that took.
     pub fn start(&mut self) -> Result<Duration> {
         let begun = Instant::now();
@@ -90,9 +98,20 @@ impl Cluster {
         Ok(begun.elapsed())
     }
 
+    /// As [`Cluster::start`], with more arguments.
+    pub fn start_with(&mut self, more: &[&str]) -> Result<()> {
+        self.spawn_with(more)?;
+        self.wait_ready()
+    }
+
     /// Starts the process and waits for nothing.
     pub fn spawn(&mut self) -> Result<()> {
+        self.spawn_with(&[])
+    }
+
+    fn spawn_with(&mut self, more: &[&str]) -> Result<()> {
         let mut up = self.knarr("up");
+        up.args(more);
         up.arg("--kubeconfig").arg(self.dir.path().join("user.kubeconfig"));
         up.arg("--images").arg(self.dir.path().join("images")).args(["--node-name", "node-1"]);
         self.process = Some(start(&mut up, "")?);

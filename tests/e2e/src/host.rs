@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use crate::command::succeed;
 
 const MARK: &str = "KNARR_TEST_NETWORK";
-const OUTSIDE: &str = "knarr-test-outside";
+pub const OUTSIDE: &str = "knarr-test-outside";
 
 /// The cluster host's address, and the outside's.
 pub const HOST_IP: &str = "10.99.0.1";

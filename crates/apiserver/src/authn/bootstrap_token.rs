@@ -58,7 +58,10 @@ impl Authenticator for BootstrapTokens {
     async fn authenticate(&self, credentials: Credentials<'_>) -> Result<Option<UserInfo>, AuthenticationError> {
         let token = bearer_token(credentials.headers).and_then(|text| text.parse::<BootstrapToken>().ok());
         let Some(token) = token else { return Ok(None) };
-        let stored = self.lookup.get(builtin::secrets(), NAMESPACE, &token.secret_name());
+        // As new as the last write: a token is used as soon as it was made.
+        let stored = self.lookup.get_fresh(builtin::secrets(), NAMESPACE, &token.secret_name()).await;
+        let stored =
+            stored.map_err(|error| AuthenticationError::Rejected(format!("the bootstrap token: {error:?}")))?;
         let Some(stored) = stored else { return Ok(None) };
         let user = self.user(&token, &stored.value());
         user.map(Some).map_err(|why| AuthenticationError::Rejected(format!("the bootstrap token: {why}")))

@@ -108,12 +108,17 @@ impl Controller {
         if silence.is_over_grace()
             && let Some(status) = plan::status_of_silent(&node, now)
         {
+            let was_ready = plan::is_ready(&node);
             node.status = Some(status);
             let written = call::replace_status(&self.context.client, &node).await;
             let Some(written) = errors::optional(written).map_err(Error::api("marking a silent node"))? else {
                 return Ok(Outcome::Done);
             };
             node = written;
+            if was_ready {
+                let message = format!("Node {} status is now: NodeNotReady", key.name);
+                self.context.recorder.normal(&node, "NodeNotReady", message);
+            }
         }
         let is_cut_off = plan::is_cut_off(&self.nodes.list(), self.settings.local.as_deref());
         let taints = plan::taints(&node, !is_cut_off, now);

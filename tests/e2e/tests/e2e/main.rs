@@ -7,6 +7,7 @@ mod clients;
 mod config;
 mod deployments;
 mod lifecycle;
+mod nodes;
 mod pods;
 mod services;
 mod storm;
@@ -65,7 +66,7 @@ fn main() -> ExitCode {
             Ok(())
         })
     };
-    let alone = [lifecycle::tests(), storm::tests()].into_iter().flatten().map(|(name, test)| {
+    let alone = [lifecycle::tests(), nodes::tests(), storm::tests()].into_iter().flatten().map(|(name, test)| {
         let cluster = cluster.clone();
         Trial::test(name, move || {
             drop(cluster.lock().unwrap_or_else(PoisonError::into_inner).take());
