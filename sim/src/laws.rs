@@ -59,7 +59,7 @@ fn of_pod(before: &Value, after: &Value) -> Option<String> {
 /// What a pod is compared with.
 pub struct Neighbours<'a> {
     pub objects: &'a BTreeMap<String, Arc<Value>>,
-    /// The most replicas that each ReplicaSet ever wanted, by uid: a smaller wish may not have been heard of yet.
+    /// The most replicas that each ReplicaSet and StatefulSet ever wanted, by uid: a smaller wish may not have been heard of yet.
     pub most_wanted: &'a BTreeMap<String, u64>,
 }
 
@@ -94,6 +94,12 @@ impl Neighbours<'_> {
                 job["spec"]["parallelism"].as_u64()?
             }
             "ReplicaSet" => *self.most_wanted.get(owner["uid"].as_str()?)?,
+            "StatefulSet" => {
+                let most = *self.most_wanted.get(owner["uid"].as_str()?)?;
+                let ordinal = pod["metadata"]["name"].as_str()?.rsplit_once('-')?.1.parse::<u64>().ok()?;
+                return (ordinal >= most).then(|| format!("has ordinal {ordinal} of {most} that were ever wanted"));
+            }
+            "DaemonSet" => return self.judge_daemon(pod, &owner["uid"], &active),
             _ => return None,
         };
         if active.len() as u64 > most {
@@ -105,6 +111,17 @@ impl Neighbours<'_> {
         let done = siblings.iter().any(|one| one["status"]["phase"] == "Succeeded" && index_of(one) == index);
         let again = !index.is_null() && (done || active.iter().filter(|one| index_of(one) == index).count() > 1);
         again.then(|| format!("does index {index} of Job {} again", owner["name"]))
+    }
+
+    /// A node gets one pod of a DaemonSet; while pods are exchanged with a surge, one of each template.
+    fn judge_daemon(&self, pod: &Value, owner_uid: &Value, active: &[&Value]) -> Option<String> {
+        let set = self.objects.values().find(|object| object["metadata"]["uid"] == *owner_uid)?;
+        let node = |one: &Value| one["spec"]["affinity"]["nodeAffinity"].to_string();
+        let revision = |one: &Value| one["metadata"]["labels"]["controller-revision-hash"].clone();
+        let on_node: Vec<_> = active.iter().filter(|one| node(one) == node(pod)).collect();
+        let surges = set["spec"]["updateStrategy"]["rollingUpdate"]["maxSurge"] != 0;
+        let alike = on_node.iter().filter(|one| !surges || revision(one) == revision(pod)).count();
+        (alike > 1).then(|| format!("is one of {alike} of DaemonSet {} for one node", set["metadata"]["name"]))
     }
 }
 

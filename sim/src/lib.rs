@@ -52,7 +52,7 @@ const WATCHED: [(&str, &str); 3] = [
     ("/api/v1/configmaps", "configmaps/"),
     ("/apis/apps/v1/replicasets", "replicasets.apps/"),
 ];
-const ACTIONS: usize = 24;
+const ACTIONS: usize = 32;
 const COUNTERS: usize = 3;
 /// The longest that everything may take to become as it should be: pods leave silent nodes within minutes, and
 /// backoffs that grew in the storm run out.

@@ -29,6 +29,8 @@ pub fn complaints(truth: &Truth) -> Vec<String> {
         let complaint = match key.split('/').next().unwrap_or_default() {
             "deployments.apps" => deployment(object),
             "replicasets.apps" => replica_set(truth, object),
+            "daemonsets.apps" => daemon_set(truth, object),
+            "statefulsets.apps" => stateful_set(truth, object),
             "jobs.batch" => job(truth, object),
             "pods" => pod(object),
             "services" => service(truth, key, object),
@@ -69,6 +71,45 @@ fn replica_set(truth: &Truth, object: &Value) -> Option<String> {
     let pods = controlled(truth, object).iter().filter(|pod| !has_ended(pod)).count() as i64;
     let said = number(&object["status"]["replicas"]);
     (pods != wanted || said != wanted).then(|| format!("wants {wanted} pods, has {pods} and says {said}"))
+}
+
+/// A node has one pod, of the current template.
+fn daemon_set(truth: &Truth, object: &Value) -> Option<String> {
+    let mut nodes: Vec<String> =
+        truth.list("nodes/").iter().map(|(_, node)| node["metadata"]["name"].to_string()).collect();
+    let pods = controlled(truth, object);
+    let mut hosts: Vec<String> =
+        pods.iter().filter(|pod| !has_ended(pod)).map(|pod| pod["spec"]["nodeName"].to_string()).collect();
+    nodes.sort();
+    hosts.sort();
+    let status = &object["status"];
+    let is_seen = status["observedGeneration"] == object["metadata"]["generation"];
+    let counts = [
+        "desiredNumberScheduled",
+        "currentNumberScheduled",
+        "numberReady",
+        "numberAvailable",
+        "updatedNumberScheduled",
+    ];
+    let is_done = is_seen && counts.iter().all(|count| number(&status[*count]) == nodes.len() as i64);
+    (!is_done || hosts != nodes).then(|| format!("has pods on {hosts:?} of {nodes:?}, and is {status}"))
+}
+
+/// The ordinals that are wanted and no other, all of the current template.
+fn stateful_set(truth: &Truth, object: &Value) -> Option<String> {
+    let (wanted, status) = (number(&object["spec"]["replicas"]), &object["status"]);
+    let name = object["metadata"]["name"].as_str().unwrap_or_default();
+    let mut there: Vec<String> = controlled(truth, object).iter().map(|pod| text(&pod["metadata"]["name"])).collect();
+    there.sort();
+    let named: Vec<String> = (0..wanted).map(|ordinal| format!("{name}-{ordinal}")).collect();
+    let is_seen = status["observedGeneration"] == object["metadata"]["generation"];
+    let counts = ["replicas", "readyReplicas", "availableReplicas", "updatedReplicas", "currentReplicas"];
+    let is_done = is_seen && counts.iter().all(|count| number(&status[*count]) == wanted);
+    (!is_done || there != named).then(|| format!("wants {wanted}, has {there:?}, and is {status}"))
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
 }
 
 fn job(truth: &Truth, object: &Value) -> Option<String> {

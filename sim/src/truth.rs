@@ -39,7 +39,7 @@ struct State {
     /// The objects there are, by key.
     objects: BTreeMap<String, Arc<Value>>,
     history: Vec<Entry>,
-    /// Of each ReplicaSet, by uid.
+    /// Of each ReplicaSet and StatefulSet, by uid.
     most_wanted: BTreeMap<String, u64>,
     /// Writes that were acknowledged, with the revision that the answer named.
     acknowledged: Vec<(String, u64)>,
@@ -195,7 +195,8 @@ impl State {
             let verb = if object.is_some() { "put" } else { "delete" };
             self.lines.push(format!("{revision} {verb} {key} {:016x}", self.digest));
         }
-        if let Some(object) = object.as_deref().filter(|_| key.starts_with("replicasets.apps/")) {
+        let is_counted = key.starts_with("replicasets.apps/") || key.starts_with("statefulsets.apps/");
+        if let Some(object) = object.as_deref().filter(|_| is_counted) {
             let uid = object["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
             let most = self.most_wanted.entry(uid).or_default();
             *most = object["spec"]["replicas"].as_u64().unwrap_or(0).max(*most);

@@ -18,6 +18,8 @@ pub struct User {
 }
 
 const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/{ns}/deployments";
+const DAEMON_SETS: &str = "/apis/apps/v1/namespaces/{ns}/daemonsets";
+const STATEFUL_SETS: &str = "/apis/apps/v1/namespaces/{ns}/statefulsets";
 const JOBS: &str = "/apis/batch/v1/namespaces/{ns}/jobs";
 const SERVICES: &str = "/api/v1/namespaces/{ns}/services";
 const PODS: &str = "/api/v1/namespaces/{ns}/pods";
@@ -49,7 +51,7 @@ impl User {
         let (namespace, name) = (*self.dice.pick(&NAMESPACES), *self.dice.pick(&NAMES));
         let named = |template: &str| format!("{}/{name}", place(template, namespace));
         let dice = &self.dice;
-        match dice.below(16) {
+        match dice.below(24) {
             0..=3 => self.create(&place(DEPLOYMENTS, namespace), deployment(name, dice)).await,
             4 | 5 => self.patch(&named(DEPLOYMENTS), json!({"spec": {"replicas": dice.below(6)}})).await,
             6 | 7 => self.patch(&named(DEPLOYMENTS), new_image(dice)).await,
@@ -60,6 +62,12 @@ impl User {
             13 => self.create(&place(SERVICES, namespace), service(name)).await,
             14 if dice.one_in(3) => self.delete(&format!("/api/v1/namespaces/{namespace}")).await,
             14 => self.create_namespace(namespace).await,
+            16 | 17 => self.create(&place(DAEMON_SETS, namespace), daemon_set(name, dice)).await,
+            18 => self.patch(&named(DAEMON_SETS), new_image(dice)).await,
+            19 | 20 => self.create(&place(STATEFUL_SETS, namespace), stateful_set(name, dice)).await,
+            21 => self.patch(&named(STATEFUL_SETS), new_image(dice)).await,
+            22 => self.patch(&named(STATEFUL_SETS), json!({"spec": {"replicas": dice.below(4)}})).await,
+            23 => self.delete(&named(if dice.one_in(2) { DAEMON_SETS } else { STATEFUL_SETS })).await,
             _ => self.kill_a_pod(namespace).await,
         }
     }
@@ -126,6 +134,26 @@ fn deployment(name: &str, dice: &Dice) -> Value {
     json!({"metadata": {"name": name}, "spec": {
         "replicas": dice.below(6), "strategy": strategy, "selector": {"matchLabels": {"app": name}},
         "template": {"metadata": {"labels": {"app": name}}, "spec": pod_spec(dice.below(3), "300m")}}})
+}
+
+/// Small enough that there is room on every node whatever else is there.
+fn daemon_set(name: &str, dice: &Dice) -> Value {
+    let rolling = match dice.one_in(2) {
+        true => json!({"maxUnavailable": 1}),
+        false => json!({"maxUnavailable": 0, "maxSurge": 1}),
+    };
+    let app = format!("{name}-daemon");
+    json!({"metadata": {"name": name}, "spec": {
+        "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": rolling}, "selector": {"matchLabels": {"app": app}},
+        "template": {"metadata": {"labels": {"app": app}}, "spec": pod_spec(dice.below(3), "5m")}}})
+}
+
+fn stateful_set(name: &str, dice: &Dice) -> Value {
+    let app = format!("{name}-stateful");
+    json!({"metadata": {"name": name}, "spec": {
+        "replicas": dice.below(4), "podManagementPolicy": *dice.pick(&["OrderedReady", "Parallel"]),
+        "serviceName": name, "selector": {"matchLabels": {"app": app}},
+        "template": {"metadata": {"labels": {"app": app}}, "spec": pod_spec(dice.below(3), "10m")}}})
 }
 
 fn new_image(dice: &Dice) -> Value {

@@ -1,7 +1,7 @@
 //! The nodes and what runs on them, kept up to date change by change: deciding about a pod copies nothing.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     sync::Arc,
 };
 
@@ -10,8 +10,10 @@ use knarr_api::quantity::Quantity;
 use knarr_client::meta;
 
 use crate::{
+    around::Around,
     pod::{HostPort, PodInfo, Uid},
     resources::Resources,
+    tally::{self, Gone, Groups, PerNode, Question, Tallies},
     terms::{Labels, PodTerm},
 };
 
@@ -93,9 +95,10 @@ pub struct Cluster {
     /// Decided, but not yet seen on its node.
     assumed: HashMap<Uid, Arc<PodInfo>>,
     /// Pods whose anti-affinity every other pod has to respect.
-    pub averse: HashMap<Uid, Arc<PodInfo>>,
+    pub averse: Groups,
     /// Pods that want others near, or would rather have them near or far.
-    pub sociable: HashMap<Uid, Arc<PodInfo>>,
+    pub sociable: Groups,
+    tallies: Tallies,
     /// Pods for which room is being made, by the node.
     nominated: HashMap<String, BTreeMap<Uid, Arc<PodInfo>>>,
     by_namespace: HashMap<String, BTreeMap<Uid, Arc<PodInfo>>>,
@@ -210,24 +213,51 @@ impl Cluster {
         self.by_namespace.get(namespace).into_iter().flat_map(BTreeMap::values)
     }
 
-    /// The pods that any of the terms may select.
-    pub fn pods_for<'a>(&'a self, terms: impl Iterator<Item = &'a PodTerm>) -> Vec<&'a Arc<PodInfo>> {
-        let namespaces: Option<Vec<&[String]>> = terms.map(PodTerm::namespaces).collect();
-        match namespaces {
-            None => self.pods().collect(),
-            Some(names) => {
-                let names: BTreeSet<&String> = names.into_iter().flatten().collect();
-                names.into_iter().flat_map(|name| self.pods_in(name)).collect()
-            }
+    /// How many pods that a term selects are on each node, those aside that are thought gone.
+    pub fn count_term(&self, term: &PodTerm, around: &dyn Around, gone: &Gone<'_>) -> PerNode {
+        match &term.question {
+            Some(question) => self.count(question, gone),
+            None => self.count_where(gone, |pod| term.selects(&pod.namespace, &pod.labels, around)),
         }
+    }
+
+    /// As many of a question that can be kept.
+    pub fn count(&self, question: &Question, gone: &Gone<'_>) -> PerNode {
+        let all = || {
+            let mut counts = PerNode::new();
+            let pods = question.namespaces.iter().flat_map(|namespace| self.pods_in(namespace));
+            for index in pods.filter(|pod| question.counts(pod)).filter_map(|pod| self.place_of(pod)) {
+                *counts.entry(index).or_default() += 1;
+            }
+            counts
+        };
+        let leaving = gone.iter().filter_map(|uid| {
+            let index = *self.places.get(*uid)?;
+            self.nodes[index].pods.get(*uid).filter(|pod| question.counts(pod)).map(|_| index)
+        });
+        tally::without(self.tallies.ask(question, all), leaving)
+    }
+
+    pub fn count_where(&self, gone: &Gone<'_>, is_meant: impl Fn(&PodInfo) -> bool) -> PerNode {
+        let mut counts = PerNode::new();
+        let there = self.pods().filter(|pod| !gone.contains(&*pod.uid) && is_meant(pod));
+        for index in there.filter_map(|pod| self.place_of(pod)) {
+            *counts.entry(index).or_default() += 1;
+        }
+        counts
+    }
+
+    /// Where pods are of a group whose key `of` gives, those aside that are thought gone.
+    pub fn remaining(&self, counts: &PerNode, gone: &Gone<'_>, is_of_group: impl Fn(&PodInfo) -> bool) -> PerNode {
+        let leaving = gone.iter().filter_map(|uid| {
+            let index = *self.places.get(*uid)?;
+            self.nodes[index].pods.get(*uid).filter(|pod| is_of_group(pod)).map(|_| index)
+        });
+        tally::without(counts.clone(), leaving)
     }
 
     pub fn pods(&self) -> impl Iterator<Item = &Arc<PodInfo>> {
         self.by_namespace.values().flat_map(BTreeMap::values)
-    }
-
-    pub fn node_of(&self, pod: &PodInfo) -> Option<&NodeInfo> {
-        self.places.get(&pod.uid).map(|index| &self.nodes[*index])
     }
 
     pub fn place_of(&self, pod: &PodInfo) -> Option<usize> {
@@ -254,23 +284,28 @@ impl Cluster {
     fn put(&mut self, index: usize, pod: Arc<PodInfo>) {
         self.nodes[index].add(&pod);
         self.places.insert(pod.uid.clone(), index);
-        if !pod.anti_affinity.is_empty() {
-            self.averse.insert(pod.uid.clone(), pod.clone());
-        }
-        if !pod.affinity.is_empty() || !pod.preferences.is_empty() {
-            self.sociable.insert(pod.uid.clone(), pod.clone());
-        }
+        self.note(&pod, index, 1);
         if let Some(owner) = &pod.owner {
             *self.siblings.entry(owner.clone()).or_default().entry(index).or_default() += 1;
         }
         self.by_namespace.entry(pod.namespace.clone()).or_default().insert(pod.uid.clone(), pod);
     }
 
+    /// A pod is on a node from now on (1), or no longer (-1).
+    fn note(&mut self, pod: &Arc<PodInfo>, index: usize, change: i64) {
+        if let Some(key) = &pod.averse {
+            self.averse.note(key, pod, index, change);
+        }
+        if let Some(key) = &pod.sociable {
+            self.sociable.note(key, pod, index, change);
+        }
+        self.tallies.note(pod, index, change);
+    }
+
     fn take(&mut self, uid: &str) -> Option<Arc<PodInfo>> {
         let index = self.places.remove(uid)?;
         let pod = self.nodes[index].remove(uid)?;
-        self.averse.remove(uid);
-        self.sociable.remove(uid);
+        self.note(&pod, index, -1);
         if let Some(pods) = self.by_namespace.get_mut(&pod.namespace) {
             pods.remove(uid);
             if pods.is_empty() {
@@ -303,6 +338,9 @@ impl Cluster {
         let Some(moved) = self.nodes.get(index) else { return };
         self.by_name.insert(moved.name.clone(), index);
         let from = self.nodes.len();
+        self.averse.node_moved(from, index);
+        self.sociable.node_moved(from, index);
+        self.tallies.node_moved(from, index);
         for pod in moved.pods.values() {
             self.places.insert(pod.uid.clone(), index);
             let counts = pod.owner.as_ref().and_then(|owner| self.siblings.get_mut(owner));

@@ -17,6 +17,7 @@ mod queue;
 mod resources;
 mod run;
 mod score;
+mod tally;
 mod terms;
 #[cfg(test)]
 mod tests;

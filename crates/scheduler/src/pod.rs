@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{NodeSelector, Pod, PreferredSchedulingTerm, Toleration};
+use k8s_openapi::api::core::v1::{NodeSelector, Pod, PodAffinityTerm, PreferredSchedulingTerm, Toleration};
 use knarr_api::placement;
 use knarr_client::meta;
 
@@ -56,6 +56,9 @@ pub struct PodInfo {
     pub anti_affinity: Vec<PodTerm>,
     /// Weight (negative: away from) and term.
     pub preferences: Vec<(i64, PodTerm)>,
+    /// What it wants of and prefers about others, and what it does not bear, as text: equal for pods alike.
+    pub sociable: Option<Arc<str>>,
+    pub averse: Option<Arc<str>>,
     pub spread: Vec<Spread>,
     pub images: Vec<String>,
 }
@@ -75,7 +78,16 @@ impl PodInfo {
         let preferences = near_terms
             .map(|preference| (i64::from(preference.weight), term(&preference.pod_affinity_term)))
             .chain(far_terms.map(|preference| (-i64::from(preference.weight), term(&preference.pod_affinity_term))));
+        let preferences: Vec<_> = preferences.collect();
+        let terms =
+            |terms: Option<Vec<PodAffinityTerm>>| -> Vec<PodTerm> { terms.iter().flatten().map(term).collect() };
+        let affinity = terms(near.required_during_scheduling_ignored_during_execution.clone());
+        let anti_affinity = terms(far.required_during_scheduling_ignored_during_execution.clone());
+        let wishes =
+            preferences.iter().map(|(weight, term)| (*weight, term)).chain(affinity.iter().map(|term| (0, term)));
         Self {
+            sociable: key(wishes),
+            averse: key(anti_affinity.iter().map(|term| (0, term))),
             uid: meta::uid(&object.metadata).into(),
             name: meta::name(&object.metadata).to_owned(),
             owner: meta::controller_of(&object.metadata).map(|owner| owner.uid.as_str().into()),
@@ -88,10 +100,15 @@ impl PodInfo {
             only_node: required.and_then(placement::only_node).map(str::to_owned),
             required_nodes: nodes.required_during_scheduling_ignored_during_execution,
             preferred_nodes: nodes.preferred_during_scheduling_ignored_during_execution.unwrap_or_default(),
-            affinity: near.required_during_scheduling_ignored_during_execution.iter().flatten().map(term).collect(),
-            anti_affinity: far.required_during_scheduling_ignored_during_execution.iter().flatten().map(term).collect(),
-            preferences: preferences.collect(),
-            spread: spec.topology_spread_constraints.iter().flatten().map(|c| Spread::of(c, &labels)).collect(),
+            affinity,
+            anti_affinity,
+            preferences,
+            spread: spec
+                .topology_spread_constraints
+                .iter()
+                .flatten()
+                .map(|c| Spread::of(c, &namespace, &labels))
+                .collect(),
             images: spec.containers.iter().filter_map(|container| container.image.clone()).collect(),
             node_selector: spec.node_selector.unwrap_or_default(),
             tolerations: spec.tolerations.unwrap_or_default(),
@@ -100,6 +117,11 @@ impl PodInfo {
             object,
         }
     }
+}
+
+fn key<'a>(terms: impl Iterator<Item = (i64, &'a PodTerm)>) -> Option<Arc<str>> {
+    let texts: Vec<_> = terms.map(|(weight, term)| format!("{weight} {}", term.key())).collect();
+    (!texts.is_empty()).then(|| texts.join("\n").into())
 }
 
 fn host_ports(spec: &k8s_openapi::api::core::v1::PodSpec) -> Vec<HostPort> {

@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector as Written;
 pub use knarr_api::placement::Labels;
 use knarr_api::selector::LabelSelector;
 
-use crate::around::Around;
+use crate::{around::Around, tally::Question};
 
 pub fn matches(selector: &LabelSelector, labels: &Labels) -> bool {
     selector.matches(|key| labels.get(key).map(String::as_str))
@@ -21,6 +21,8 @@ pub fn compile(selector: Option<&Written>) -> LabelSelector {
 #[derive(Clone, Debug)]
 pub struct PodTerm {
     pub topology_key: String,
+    /// Its question where the namespaces are known by name, else nothing that could be kept.
+    pub question: Option<Question>,
     selector: LabelSelector,
     /// Namespaces by name; none, and no selector of namespaces, means the pod's own.
     namespaces: Vec<String>,
@@ -38,17 +40,22 @@ impl PodTerm {
         let mut selector = term.label_selector.clone();
         add_keys(&mut selector, term.match_label_keys.as_deref(), "In", labels);
         add_keys(&mut selector, term.mismatch_label_keys.as_deref(), "NotIn", labels);
+        let selector = compile(selector.as_ref());
+        let named = || Question::new(namespaces.clone(), vec![selector.clone()], false);
         Self {
             topology_key: term.topology_key.clone(),
-            selector: compile(selector.as_ref()),
+            question: namespace_selector.is_none().then(named),
+            selector,
             namespaces,
             namespace_selector,
         }
     }
 
-    /// The namespaces that its pods are in; `None` where any may be one.
-    pub fn namespaces(&self) -> Option<&[String]> {
-        self.namespace_selector.is_none().then_some(&self.namespaces)
+    /// All of the term as text: equal for pods alike.
+    pub fn key(&self) -> String {
+        let Self { topology_key, question: _, selector, namespaces, namespace_selector } = self;
+        let by_label = namespace_selector.as_ref().map(ToString::to_string);
+        format!("{topology_key} {selector} {namespaces:?} {by_label:?}")
     }
 
     pub fn selects(&self, namespace: &str, labels: &Labels, around: &dyn Around) -> bool {
@@ -85,12 +92,14 @@ pub struct Spread {
     pub honors_affinity: bool,
     pub honors_taints: bool,
     pub selector: LabelSelector,
+    pub question: Question,
 }
 
 impl Spread {
-    pub fn of(constraint: &TopologySpreadConstraint, labels: &Labels) -> Self {
+    pub fn of(constraint: &TopologySpreadConstraint, namespace: &str, labels: &Labels) -> Self {
         let mut selector = constraint.label_selector.clone();
         add_keys(&mut selector, constraint.match_label_keys.as_deref(), "In", labels);
+        let selector = compile(selector.as_ref());
         Self {
             topology_key: constraint.topology_key.clone(),
             max_skew: i64::from(constraint.max_skew),
@@ -98,7 +107,8 @@ impl Spread {
             is_hard: constraint.when_unsatisfiable != "ScheduleAnyway",
             honors_affinity: constraint.node_affinity_policy.as_deref() != Some("Ignore"),
             honors_taints: constraint.node_taints_policy.as_deref() == Some("Honor"),
-            selector: compile(selector.as_ref()),
+            question: Question::new(vec![namespace.to_owned()], vec![selector.clone()], true),
+            selector,
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::{
     around::Around,
     cluster::{Cluster, NodeInfo},
     pod::PodInfo,
+    tally::{Gone, PerNode},
     terms::PodTerm,
 };
 
@@ -27,31 +28,37 @@ pub struct Counts {
 }
 
 impl Counts {
-    pub fn of(pod: &PodInfo, cluster: &Cluster, around: &dyn Around, gone: &HashSet<&str>) -> Self {
+    pub fn of(pod: &PodInfo, cluster: &Cluster, around: &dyn Around, gone: &Gone<'_>) -> Self {
         let mut counts = Self::default();
-        for averse in cluster.averse.values().filter(|other| !gone.contains(&*other.uid)) {
-            let Some(node) = cluster.node_of(averse) else { continue };
+        for (averse, per_node) in cluster.averse.iter() {
+            if !averse.anti_affinity.iter().any(|term| term.selects(&pod.namespace, &pod.labels, around)) {
+                continue;
+            }
+            let there = cluster.remaining(per_node, gone, |one| one.averse == averse.averse);
             for term in &averse.anti_affinity {
                 if term.selects(&pod.namespace, &pod.labels, around) {
-                    counts.unwelcome.extend(domain(node, term));
+                    counts.unwelcome.extend(there.keys().filter_map(|index| domain(&cluster.nodes[*index], term)));
                 }
             }
         }
         if pod.affinity.is_empty() && pod.anti_affinity.is_empty() {
             return counts;
         }
-        let candidates = cluster.pods_for(pod.affinity.iter().chain(&pod.anti_affinity));
-        for other in candidates.into_iter().filter(|other| !gone.contains(&*other.uid)) {
-            let selects = |term: &PodTerm| term.selects(&other.namespace, &other.labels, around);
-            let Some(node) = cluster.node_of(other) else { continue };
-            if !pod.affinity.is_empty() && pod.affinity.iter().all(selects) {
-                for domain in pod.affinity.iter().filter_map(|term| domain(node, term)) {
-                    *counts.near.entry(domain).or_default() += 1;
-                }
+        for term in &pod.anti_affinity {
+            let there = cluster.count_term(term, around, gone);
+            counts.far.extend(there.keys().filter_map(|index| domain(&cluster.nodes[*index], term)));
+        }
+        // Only pods that all of the terms select make a place near.
+        let near = match pod.affinity.as_slice() {
+            [] => PerNode::new(),
+            [only] => cluster.count_term(only, around, gone),
+            several => cluster
+                .count_where(gone, |one| several.iter().all(|term| term.selects(&one.namespace, &one.labels, around))),
+        };
+        for (index, count) in near {
+            for domain in pod.affinity.iter().filter_map(|term| domain(&cluster.nodes[index], term)) {
+                *counts.near.entry(domain).or_default() += count as usize;
             }
-            counts
-                .far
-                .extend(pod.anti_affinity.iter().filter(|term| selects(term)).filter_map(|term| domain(node, term)));
         }
         let wants_itself = |term: &PodTerm| term.selects(&pod.namespace, &pod.labels, around);
         counts.is_first = counts.near.is_empty() && pod.affinity.iter().all(wants_itself);

@@ -6,12 +6,11 @@ mod basic;
 mod fit;
 mod spread;
 
-use std::collections::HashSet;
-
 use crate::{
     around::Around,
     cluster::{Cluster, NodeInfo},
     pod::PodInfo,
+    tally::Gone,
 };
 
 pub use spread::count as spread_count;
@@ -51,11 +50,11 @@ pub struct Filters<'a> {
 
 impl<'a> Filters<'a> {
     pub fn prepare(pod: &'a PodInfo, cluster: &Cluster, around: &dyn Around) -> Self {
-        Self::without(pod, cluster, around, &HashSet::new())
+        Self::without(pod, cluster, around, &Gone::new())
     }
 
     /// As if the pods with these uids were gone.
-    pub fn without(pod: &'a PodInfo, cluster: &Cluster, around: &dyn Around, gone: &HashSet<&str>) -> Self {
+    pub fn without(pod: &'a PodInfo, cluster: &Cluster, around: &dyn Around, gone: &Gone<'_>) -> Self {
         let affinity = affinity::Counts::of(pod, cluster, around, gone);
         let hard = pod.spread.iter().filter(|constraint| constraint.is_hard);
         let spread = hard.map(|constraint| spread::Counts::of(pod, constraint, cluster, gone)).collect();

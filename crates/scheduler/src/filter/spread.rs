@@ -1,12 +1,13 @@
 //! Even spread over the values of a node label: no value may have more than `maxSkew` above the emptiest.
 //! (<https://kubernetes.io/docs/concepts/scheduling-eviction/topology-spread-constraints/>)
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use super::{Plugin, Refusal, basic};
 use crate::{
     cluster::{Cluster, NodeInfo},
     pod::PodInfo,
+    tally::Gone,
     terms::{self, Spread},
 };
 
@@ -20,7 +21,7 @@ pub struct Counts {
 }
 
 impl Counts {
-    pub fn of(pod: &PodInfo, constraint: &Spread, cluster: &Cluster, gone: &HashSet<&str>) -> Self {
+    pub fn of(pod: &PodInfo, constraint: &Spread, cluster: &Cluster, gone: &Gone<'_>) -> Self {
         let per_value = count(pod, constraint, cluster, gone);
         let too_few_domains = (per_value.len() as i64) < constraint.min_domains;
         let lowest = if too_few_domains { 0 } else { per_value.values().copied().min().unwrap_or(0) };
@@ -48,21 +49,19 @@ impl Counts {
 }
 
 /// Matching pods of the pod's namespace per value of the label, over the nodes that count for it.
-pub fn count(pod: &PodInfo, constraint: &Spread, cluster: &Cluster, gone: &HashSet<&str>) -> HashMap<String, i64> {
-    let mut per_value = HashMap::new();
+pub fn count(pod: &PodInfo, constraint: &Spread, cluster: &Cluster, gone: &Gone<'_>) -> HashMap<String, i64> {
+    let mut per_value: HashMap<String, i64> = HashMap::new();
     for node in cluster.nodes.iter().filter(|node| counts(pod, constraint, node)) {
-        if let Some(value) = node.labels.get(&constraint.topology_key) {
-            per_value.entry(value.clone()).or_insert(0);
+        if let Some(value) = node.labels.get(&constraint.topology_key).filter(|value| !per_value.contains_key(*value)) {
+            per_value.insert(value.clone(), 0);
         }
     }
-    for other in cluster.pods_in(&pod.namespace) {
-        let alive = other.object.metadata.deletion_timestamp.is_none();
-        if !alive || gone.contains(&*other.uid) || !terms::matches(&constraint.selector, &other.labels) {
-            continue;
-        }
-        let Some(node) = cluster.node_of(other).filter(|node| counts(pod, constraint, node)) else { continue };
-        if let Some(count) = node.labels.get(&constraint.topology_key).and_then(|value| per_value.get_mut(value)) {
-            *count += 1;
+    for (index, there) in cluster.count(&constraint.question, gone) {
+        let node = &cluster.nodes[index];
+        if counts(pod, constraint, node)
+            && let Some(count) = node.labels.get(&constraint.topology_key).and_then(|value| per_value.get_mut(value))
+        {
+            *count += there;
         }
     }
     per_value

@@ -9,6 +9,7 @@ use crate::{
     around::Around,
     cluster::Cluster,
     pod::PodInfo,
+    tally::{Gone, PerNode},
     terms::{Labels, PodTerm},
 };
 
@@ -56,7 +57,7 @@ pub fn spread(pod: &PodInfo, cluster: &Cluster, candidates: &[usize], around: &d
     }
     let mut crowd = vec![0; candidates.len()];
     for constraint in soft {
-        let counts = crate::filter::spread_count(pod, constraint, cluster, &HashSet::new());
+        let counts = crate::filter::spread_count(pod, constraint, cluster, &Gone::new());
         let worst = counts.values().copied().max().unwrap_or(0) + 1;
         for (total, index) in crowd.iter_mut().zip(candidates) {
             let value = cluster.nodes[*index].labels.get(&constraint.topology_key);
@@ -106,24 +107,21 @@ fn away_from(alike: HashMap<usize, i64>, cluster: &Cluster, candidates: &[usize]
 /// having it near count as preferring it a little.
 pub fn pod_affinity(pod: &PodInfo, cluster: &Cluster, candidates: &[usize], around: &dyn Around) -> Option<Vec<i64>> {
     let mut weights: HashMap<(&str, &str), i64> = HashMap::new();
-    let mut add = |term: &'_ PodTerm, weight: i64, other: &PodInfo| {
-        let node = cluster.node_of(other);
-        if let Some((key, value)) = node.and_then(|node| node.labels.get_key_value(&term.topology_key)) {
-            *weights.entry((key, value)).or_default() += weight;
+    let mut add = |term: &PodTerm, weight: i64, there: &PerNode| {
+        for (index, count) in there {
+            if let Some((key, value)) = cluster.nodes[*index].labels.get_key_value(&term.topology_key) {
+                *weights.entry((key, value)).or_default() += weight * count;
+            }
         }
     };
-    if !pod.preferences.is_empty() {
-        for other in cluster.pods_for(pod.preferences.iter().map(|(_, term)| term)) {
-            let wished =
-                pod.preferences.iter().filter(|(_, term)| term.selects(&other.namespace, &other.labels, around));
-            wished.for_each(|(weight, term)| add(term, *weight, other));
-        }
+    for (weight, term) in &pod.preferences {
+        add(term, *weight, &cluster.count_term(term, around, &Gone::new()));
     }
-    for other in cluster.sociable.values() {
+    for (other, there) in cluster.sociable.iter() {
         let wishes = other.preferences.iter().map(|(weight, term)| (*weight, term));
         let needs = other.affinity.iter().map(|term| (NEEDED, term));
         let about_it = wishes.chain(needs).filter(|(_, term)| term.selects(&pod.namespace, &pod.labels, around));
-        about_it.for_each(|(weight, term)| add(term, weight, other));
+        about_it.for_each(|(weight, term)| add(term, weight, there));
     }
     if weights.is_empty() {
         return None;

@@ -12,6 +12,7 @@ mod pods;
 mod services;
 mod storm;
 mod wishes;
+mod workloads;
 
 use std::{
     process::ExitCode,
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
     let shared = [
         basics::tests(),
         deployments::tests(),
+        workloads::tests(),
         services::tests(),
         pods::tests(),
         config::tests(),

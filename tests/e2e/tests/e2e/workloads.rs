@@ -29,25 +29,27 @@ fn end(cluster: &Cluster, ns: &str) -> Result<()> {
 
 fn replication_controller(cluster: &Cluster) -> Result<()> {
     let ns = cluster.namespace("rc")?;
+    let left = |count: usize| {
+        eventually("so many pods are left", || {
+            let pods = cluster.kubectl(&format!("get pods -n {ns} -o name"))?;
+            ensure!(pods.lines().count() == count, "not {count}: {pods}");
+            Ok(pods.trim().to_owned())
+        })
+    };
     let yaml = "apiVersion: v1\nkind: ReplicationController\nmetadata: {name: old}\nspec:\n  replicas: 2\n  template:\n    \
-        metadata: {labels: {app: old}}\n    spec: {containers: [{name: c, image: 'knarr.local/demo:v1'}]}\n";
+        metadata: {labels: {app: old}}\n    spec: {terminationGracePeriodSeconds: 1, containers: [{name: c, image: 'knarr.local/demo:v1'}]}\n";
     cluster.apply(&ns, yaml)?;
     cluster.expect(&format!("rc/old -n {ns}"), "{.status.readyReplicas}", "2")?;
     cluster.kubectl(&format!("scale rc/old -n {ns} --replicas=1"))?;
     cluster.expect(&format!("rc/old -n {ns}"), "{.status.replicas}", "1")?;
     // Without its label a pod is nobody's, and another is made; with it, it is taken back and one too many.
-    let pod = cluster.kubectl(&format!("get pods -n {ns} -o name"))?;
-    let pod = pod.trim();
+    let pod = left(1)?;
     cluster.kubectl(&format!("label {pod} -n {ns} app-"))?;
     cluster.expect(&format!("{pod} -n {ns}"), "{.metadata.ownerReferences}", "")?;
     cluster.expect(&format!("rc/old -n {ns}"), "{.status.readyReplicas}", "1")?;
-    ensure!(cluster.kubectl(&format!("get pods -n {ns} -o name"))?.lines().count() == 2);
+    left(2)?;
     cluster.kubectl(&format!("label {pod} -n {ns} app=old"))?;
-    eventually("one pod is left", || {
-        let pods = cluster.kubectl(&format!("get pods -n {ns} -o name"))?;
-        ensure!(pods.lines().count() == 1, "{pods}");
-        Ok(())
-    })?;
+    left(1)?;
     end(cluster, &ns)
 }
 
