@@ -12,7 +12,7 @@ use k8s_openapi::api::{
     coordination::v1::Lease,
     core::v1::{Node, Pod},
 };
-use knarr_e2e::{Cluster, host};
+use knarr_e2e::Cluster;
 use kube::{
     Api, Client,
     api::{DeleteParams, PostParams, WatchEvent, WatchParams},
@@ -28,7 +28,6 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const TICKS_PER_SECOND: f64 = 100.0;
 
 pub fn run() -> Result<()> {
-    host::enter()?;
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(starts())?;
     let mut cluster = Cluster::new()?;
@@ -93,7 +92,7 @@ async fn until<T, F: Future<Output = Result<T>>>(mut attempt: impl FnMut() -> F)
     }
 }
 
-fn report(case: &str, what: &str, times: &mut [Duration]) {
+pub fn report(case: &str, what: &str, times: &mut [Duration]) {
     times.sort();
     let ms = |at: usize| times.get(at).map(|time| (time.as_secs_f64() * 1e4).round() / 10.0);
     println!(
@@ -113,12 +112,8 @@ pub fn footprint(when: &str, cluster: &Cluster) -> Result<()> {
     let used = (ticks(&processes)? - before) as f64 / TICKS_PER_SECOND / begun.elapsed().as_secs_f64();
     let mut kib = (0, 0);
     for process in &processes {
-        let memory = fs::read_to_string(process.join("smaps_rollup"))?;
-        let of = |name: &str| -> Option<u64> {
-            memory.lines().find_map(|line| line.strip_prefix(name))?.trim().strip_suffix(" kB")?.parse().ok()
-        };
-        kib.0 += of("Pss:").context("no Pss")?;
-        kib.1 += of("Rss:").context("no Rss")?;
+        let (pss, rss) = memory_kib(process)?;
+        kib = (kib.0 + pss, kib.1 + rss);
     }
     println!(
         "{}",
@@ -126,6 +121,15 @@ pub fn footprint(when: &str, cluster: &Cluster) -> Result<()> {
             "rss_mib": kib.1 / 1024, "cpu_percent_of_a_core": (used * 1e4).round() / 100.0})
     );
     Ok(())
+}
+
+/// What a process has of memory: its share of what several have (PSS), and all that it has (RSS).
+pub fn memory_kib(process: &Path) -> Result<(u64, u64)> {
+    let memory = fs::read_to_string(process.join("smaps_rollup"))?;
+    let of = |name: &str| -> Option<u64> {
+        memory.lines().find_map(|line| line.strip_prefix(name))?.trim().strip_suffix(" kB")?.parse().ok()
+    };
+    of("Pss:").zip(of("Rss:")).context("no memory is shown")
 }
 
 /// The processes that run the program itself: the server with the node, and one shim for each pod.

@@ -4,7 +4,7 @@
 use std::{path::PathBuf, process::Command};
 
 use anyhow::{Context, Result, ensure};
-use knarr_e2e::{Cluster, host, image::BUSYBOX};
+use knarr_e2e::{Cluster, image::BUSYBOX};
 
 use crate::cluster::footprint;
 
@@ -24,7 +24,6 @@ const CASES: [(&str, &[&str]); 11] = [
 ];
 
 pub fn run() -> Result<()> {
-    host::enter()?;
     let generator = PathBuf::from(std::env::var_os("KLOAD").context("KLOAD names no load generator")?);
     let mut cluster = Cluster::new()?;
     cluster.start()?;

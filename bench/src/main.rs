@@ -4,18 +4,23 @@
 
 mod cluster;
 mod load;
+mod nodes;
 mod store;
 
 use anyhow::{Result, bail};
 
 fn main() -> Result<()> {
     let case = std::env::args().nth(1).unwrap_or_else(|| "all".into());
-    match case.as_str() {
+    if case != "store" {
         // First, because it runs this program again in a network of its own.
-        "all" => cluster::run().and_then(|()| store::run()),
+        knarr_e2e::host::enter()?;
+    }
+    match case.as_str() {
+        "all" => cluster::run().and_then(|()| nodes::run()).and_then(|()| store::run()),
         "cluster" => cluster::run(),
         "load" => load::run(),
+        "nodes" => nodes::run(),
         "store" => store::run(),
-        other => bail!("there is no benchmark {other:?}; there are: cluster, load, store"),
+        other => bail!("there is no benchmark {other:?}; there are: cluster, load, nodes, store"),
     }
 }

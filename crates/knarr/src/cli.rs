@@ -7,6 +7,8 @@ use k8s_openapi::api::core::v1::Taint;
 
 use crate::agent::{parse_label, parse_taint};
 
+use crate::commands::cluster::ClusterCommand;
+
 /// Kubernetes in one program.
 #[derive(Debug, Parser)]
 #[command(name = "knarr", version = crate::version::SHORT, propagate_version = true, max_term_width = 100)]
@@ -32,6 +34,9 @@ pub enum Command {
     Status(DataArgs),
     /// Stop all pods and remove everything that Knarr made on this host
     Reset(ResetArgs),
+    /// Clusters of several nodes on this machine
+    #[command(subcommand)]
+    Cluster(ClusterCommand),
     /// Import, list and remove images
     #[command(subcommand)]
     Image(ImageCommand),

@@ -28,8 +28,9 @@ pub const ENTRIES: [&str; 12] = [
     "knarr.log",
     "knarr.log.1",
 ];
-/// What file systems put into their topmost directory themselves.
-const OF_NOBODY: [&str; 1] = ["lost+found"];
+/// What file systems put into their topmost directory themselves, and where the local clusters are, which have data
+/// directories of their own.
+const OF_NOBODY: [&str; 2] = ["lost+found", "clusters"];
 /// How long somebody who only looks may hold the lock, at most.
 const LOOKING: Duration = Duration::from_millis(200);
 
@@ -49,6 +50,19 @@ pub struct Running {
     /// The server that an agent belongs to.
     #[serde(default)]
     pub server: Option<String>,
+    /// Where its number means something: a node of a local cluster has numbers of its own.
+    #[serde(default)]
+    pub pid_namespace: Option<u64>,
+}
+
+impl Running {
+    /// Refuses a process whose number is another's here.
+    pub fn check_reachable(&self) -> Result<()> {
+        if self.pid_namespace.is_some() && self.pid_namespace != knarr_os::lock::own_pid_namespace() {
+            bail!("this data directory is used by a node of a local cluster, which `knarr cluster` looks after");
+        }
+        Ok(())
+    }
 }
 
 /// Held for as long as the process uses the directory; the kernel lets go of it however the process ends.
@@ -215,7 +229,7 @@ mod tests {
     use super::*;
 
     fn note() -> Running {
-        Running { pid: 42, version: "1".into(), port: Some(6443), server: None }
+        Running { pid: 42, version: "1".into(), port: Some(6443), server: None, pid_namespace: None }
     }
 
     #[test]

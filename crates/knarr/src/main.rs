@@ -24,10 +24,15 @@ use clap::Parser;
 use cli::{Cli, Command};
 
 fn main() -> ExitCode {
-    // A shim is this program again; it must not start threads, so it is asked for before anything else.
+    // These are this program again; they must not start threads, so they are asked for before anything else.
     let args: Vec<String> = std::env::args().skip(1).collect();
-    if let Some(("shim", rest)) = args.split_first().map(|(first, rest)| (first.as_str(), rest)) {
-        return ExitCode::from(u8::try_from(knarr_runtime::shim::main(rest)).unwrap_or(1));
+    let alone = match args.split_first().map(|(first, rest)| (first.as_str(), rest)) {
+        Some(("shim", rest)) => Some(knarr_runtime::shim::main(rest)),
+        Some((knarr_local::supervisor::COMMAND, rest)) => Some(knarr_local::supervisor::main(rest)),
+        _ => None,
+    };
+    if let Some(code) = alone {
+        return ExitCode::from(u8::try_from(code).unwrap_or(1));
     }
     let Cli { command } = Cli::parse();
     match run(command) {
@@ -50,6 +55,7 @@ fn run(command: Command) -> Result<bool> {
         Command::Down(args) => wait_for(commands::down::run(args)).map(|()| true),
         Command::Status(args) => wait_for(commands::status::run(args)),
         Command::Reset(args) => wait_for(commands::reset::run(args)),
+        Command::Cluster(command) => wait_for(commands::cluster::run(command)).map(|()| true),
         Command::Image(command) => wait_for(commands::image::run(command)).map(|()| true),
         Command::Check(args) => commands::check::run(args),
         Command::Version => {

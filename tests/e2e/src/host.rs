@@ -12,6 +12,8 @@ pub const OUTSIDE: &str = "knarr-test-outside";
 /// The cluster host's address, and the outside's.
 pub const HOST_IP: &str = "10.99.0.1";
 pub const OUTSIDE_IP: &str = "10.99.0.2";
+/// Where local clusters take their nodes' addresses from.
+const LOCAL_NODES: &str = "172.30.0.0/16";
 
 /// Runs this program again in namespaces of its own, unless that has happened.
 pub fn enter() -> Result<()> {
@@ -37,12 +39,16 @@ fn build() -> Result<()> {
     ip("link set lo up")?;
     ip(&format!("netns add {OUTSIDE}"))?;
     ip(&format!("link add uplink type veth peer name eth0 netns {OUTSIDE}"))?;
+    // The kernel would give it one of its own a second later, which would look like something left behind.
+    let _ = fs::write("/proc/sys/net/ipv6/conf/uplink/disable_ipv6", "1");
     ip(&format!("addr add {HOST_IP}/24 dev uplink"))?;
     ip("link set uplink up")?;
     ip(&format!("-n {OUTSIDE} addr add {OUTSIDE_IP}/24 dev eth0"))?;
     ip(&format!("-n {OUTSIDE} link set eth0 up"))?;
     ip(&format!("-n {OUTSIDE} link set lo up"))?;
     ip(&format!("route add default via {OUTSIDE_IP}"))?;
+    // The outside knows the way to the nodes of local clusters, as a router of theirs would.
+    ip(&format!("-n {OUTSIDE} route add {LOCAL_NODES} via {HOST_IP}"))?;
     Ok(())
 }
 

@@ -5,13 +5,17 @@
 
 #![allow(clippy::disallowed_methods)] // tests run real programs and wait for them
 
+pub mod clients;
 pub mod cluster;
 pub mod command;
 pub mod host;
 pub mod image;
 pub mod load;
+pub mod local;
 pub mod wait;
 
+pub use clients::Clients;
 pub use cluster::Cluster;
 pub use load::Load;
+pub use local::Local;
 pub use wait::{eventually, eventually_within};

@@ -67,6 +67,7 @@ impl NodeConfig {
             version: crate::version::SHORT.into(),
             port,
             server,
+            pid_namespace: knarr_os::lock::own_pid_namespace(),
         }
     }
 

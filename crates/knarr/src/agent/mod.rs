@@ -113,10 +113,15 @@ pub fn runtime_config(data: &Path, network: Arc<dyn knarr_cri::PodNetwork>) -> R
     Ok(knarr_runtime::Config {
         data_dir: data.join("runtime"),
         run_dir: run_dir(data),
-        cgroup_root: format!("knarr-{}", short_name(data)).into(),
+        cgroup_root: pods_group(data),
         network,
         exe: std::env::current_exe().context("the program's own path is not known")?,
     })
+}
+
+/// The control group that all pods' are below.
+pub fn pods_group(data: &Path) -> PathBuf {
+    format!("knarr-{}", short_name(data)).into()
 }
 
 /// Where the pods' volumes are.

@@ -6,11 +6,7 @@ use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::{Instant, sleep};
 
-use crate::{
-    cli::DataArgs,
-    datadir::{DataDir, Running},
-    say::say,
-};
+use crate::{cli::DataArgs, datadir::DataDir, say::say};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const FORCE_AFTER: Duration = Duration::from_secs(10);
@@ -27,7 +23,9 @@ pub async fn run(args: DataArgs) -> Result<()> {
 
 /// Ends the process that uses the directory and waits until it is gone; false where there was none.
 pub async fn stop(data: &DataDir) -> Result<bool> {
-    let Some(Running { pid, .. }) = data.running()? else { return Ok(false) };
+    let Some(running) = data.running()? else { return Ok(false) };
+    running.check_reachable()?;
+    let pid = running.pid;
     signal(pid, Signal::TERM)?;
     if !ended(data, PATIENCE).await? {
         bail!(
@@ -40,7 +38,9 @@ pub async fn stop(data: &DataDir) -> Result<bool> {
 
 /// Ends the process, by force where it does not go by itself: what is reset next needs no orderly end.
 pub async fn force(data: &DataDir) -> Result<()> {
-    let Some(Running { pid, .. }) = data.running()? else { return Ok(()) };
+    let Some(running) = data.running()? else { return Ok(()) };
+    running.check_reachable()?;
+    let pid = running.pid;
     signal(pid, Signal::TERM)?;
     if !ended(data, FORCE_AFTER).await? {
         signal(pid, Signal::KILL)?;

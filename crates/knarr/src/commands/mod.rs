@@ -1,6 +1,7 @@
 //! The commands beside `up`: each in a file of its own.
 
 pub mod check;
+pub mod cluster;
 pub mod down;
 pub mod image;
 pub mod reset;

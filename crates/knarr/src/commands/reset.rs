@@ -68,7 +68,13 @@ fn check_is_ours(data: &DataDir, ours: &[String], others: &[String]) -> Result<(
 
 fn note() -> Running {
     let pid = rustix::process::getpid().as_raw_nonzero().get();
-    Running { pid, version: version::SHORT.into(), port: None, server: None }
+    Running {
+        pid,
+        version: version::SHORT.into(),
+        port: None,
+        server: None,
+        pid_namespace: knarr_os::lock::own_pid_namespace(),
+    }
 }
 
 async fn remove_from_kernel(data: &DataDir) -> Result<()> {

@@ -21,10 +21,12 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 pub async fn run(args: DataArgs) -> Result<bool> {
     let data = DataDir::at(&args.data_dir)?;
-    let Some(Running { pid, version, port, server }) = data.running()? else {
+    let Some(running) = data.running()? else {
         say!("no cluster runs in {}; start one with `knarr up`", data.root().display());
         return Ok(false);
     };
+    running.check_reachable()?;
+    let Running { pid, version, port, server, pid_namespace: _ } = running;
     if port.is_none() && server.is_none() {
         bail!("{} is being reset by process {pid}", data.root().display());
     }

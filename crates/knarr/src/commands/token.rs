@@ -41,6 +41,18 @@ async fn connect(data: &DataDir) -> Result<Client> {
 
 async fn create(client: &Client, ttl: Duration) -> Result<()> {
     let server = address(client).await.context("where the server is reached could not be read")?;
+    let (token, expiration) = make(client, ttl).await?;
+    say!("knarr agent --server {server} --token {token}");
+    let until = match expiration {
+        Some(ends) => ends.to_string(),
+        None => format!("`knarr token revoke {}`", token.token.id),
+    };
+    eprintln!("\nType this on the other machine, as root. The token is shown only now, and good until {until}.");
+    Ok(())
+}
+
+/// Makes a token; says when it ends, if it does.
+pub async fn make(client: &Client, ttl: Duration) -> Result<(JoinToken, Option<Timestamp>)> {
     let authority = authority(client).await.context("the cluster's CA could not be read")?;
     #[allow(clippy::disallowed_methods)] // a token has to be one that nobody can guess
     let token = BootstrapToken::generate(|below| rand::Rng::random_range(&mut rand::rng(), 0..below));
@@ -48,17 +60,7 @@ async fn create(client: &Client, ttl: Duration) -> Result<()> {
     let expiration = expiration.map(|ends| ends.round(jiff::Unit::Second)).transpose()?;
     let secrets: Api<Secret> = Api::namespaced(client.clone(), NAMESPACE);
     secrets.create(&PostParams::default(), &secret(&token, expiration)).await.context("the token could not be kept")?;
-    say!("knarr agent --server {server} --token {}", JoinToken { token: token.clone(), authority });
-    match expiration {
-        Some(ends) => {
-            eprintln!("\nType this on the other machine, as root. The token is shown only now, and good until {ends}.")
-        }
-        None => eprintln!(
-            "\nType this on the other machine, as root. The token is shown only now, and good until `knarr token revoke {}`.",
-            token.id
-        ),
-    }
-    Ok(())
+    Ok((JoinToken { token, authority }, expiration))
 }
 
 fn secret(token: &BootstrapToken, expiration: Option<Timestamp>) -> Secret {

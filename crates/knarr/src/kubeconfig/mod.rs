@@ -1,4 +1,4 @@
-//! Kubeconfig files: the admin's own, and the context `knarr` in the user's file, where everything else stays
+//! Kubeconfig files: the admin's own, and the cluster's context in the user's file, where everything else stays
 //! as it is.
 
 mod file;
@@ -12,18 +12,52 @@ use serde_yaml::{Mapping, Value};
 
 use self::{file::Locked, text::Change};
 
-/// The name of the cluster, the user and the context.
-const NAME: &str = "knarr";
+/// The usual name of the cluster, the user and the context.
+pub const NAME: &str = "knarr";
 /// The sections of a kubeconfig, and the field of an entry that holds what it is about.
 const SECTIONS: [(&str, &str); 3] = [("clusters", "cluster"), ("users", "user"), ("contexts", "context")];
 
 /// What a client needs to be the administrator.
 #[derive(Clone, Debug)]
 pub struct Admin<'a> {
+    /// Of the cluster, the user and the context.
+    pub name: &'a str,
     pub server: String,
     pub ca_pem: &'a str,
     pub certificate_pem: &'a str,
     pub key_pem: &'a str,
+}
+
+/// The administrator's certificates, as read from their own file.
+pub struct Credentials {
+    ca_pem: String,
+    certificate_pem: String,
+    key_pem: String,
+}
+
+impl Credentials {
+    /// Reads the file that [`write_admin`] wrote.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let config: Value = serde_yaml::from_str(&text)?;
+        let decoded = |(section, field): (&str, &str), key: &str| -> Result<String> {
+            let data = config.get(section).and_then(|entries| entries.get(0)?.get(field)?.get(key)?.as_str());
+            let data = data.with_context(|| format!("{} has no {key}", path.display()))?;
+            Ok(String::from_utf8(STANDARD.decode(data)?)?)
+        };
+        let [clusters, users, _] = SECTIONS;
+        Ok(Self {
+            ca_pem: decoded(clusters, "certificate-authority-data")?,
+            certificate_pem: decoded(users, "client-certificate-data")?,
+            key_pem: decoded(users, "client-key-data")?,
+        })
+    }
+
+    /// The same administrator under another name, at another address of the server.
+    pub fn admin<'a>(&'a self, name: &'a str, server: String) -> Admin<'a> {
+        let Self { ca_pem, certificate_pem, key_pem } = self;
+        Admin { name, server, ca_pem, certificate_pem, key_pem }
+    }
 }
 
 /// Writes a kubeconfig with nothing but this cluster.
@@ -31,20 +65,21 @@ pub fn write_admin(path: &Path, admin: &Admin<'_>) -> Result<()> {
     file::replace(path, &serde_yaml::to_string(&merge(Value::Null, admin)?)?)
 }
 
-/// Adds or renews the context `knarr` in the file at `path` and makes it the current one where the file had
+/// Adds or renews the cluster's context in the file at `path` and makes it the current one where the file had
 /// none; says whether it is. A file that cannot be read as a kubeconfig is left alone.
 pub fn merge_into(path: &Path, admin: &Admin<'_>) -> Result<bool> {
     let invalid = || format!("{} is no valid kubeconfig and was left as it is", path.display());
     let file = Locked::take(path)?;
     let before = file.read()?.unwrap_or_default();
     let merged = merge(serde_yaml::from_str(&before).with_context(invalid)?, admin).with_context(invalid)?;
-    let changes = SECTIONS.map(|(section, _)| Change { section, name: NAME, entry: ours(&merged, section).cloned() });
+    let name = admin.name;
+    let changes = SECTIONS.map(|(section, _)| Change { section, name, entry: ours(&merged, section, name).cloned() });
     file.replace(&render(&before, &merged, &changes)?)?;
-    Ok(current(&merged) == Some(NAME))
+    Ok(current(&merged) == Some(name))
 }
 
-/// Takes the context `knarr` out of the file again, if it is there and means the cluster that `admin` (the
-/// administrator's own file) belongs to. A file in which nothing is left goes.
+/// Takes the context out of the file again that the administrator's own file, `admin`, has, if it is there and means the
+/// same cluster. A file in which nothing is left goes.
 pub fn remove_from(path: &Path, admin: &Path) -> Result<()> {
     if !path.exists() {
         return Ok(());
@@ -53,21 +88,22 @@ pub fn remove_from(path: &Path, admin: &Path) -> Result<()> {
     let Some(before) = file.read()? else { return Ok(()) };
     let Some(mut config) = serde_yaml::from_str::<Value>(&before).ok().filter(Value::is_mapping) else { return Ok(()) };
     let admin = std::fs::read_to_string(admin).ok().and_then(|text| serde_yaml::from_str::<Value>(&text).ok());
-    if authority(&config).is_none() || authority(&config) != admin.as_ref().and_then(authority) {
+    let Some((admin, name)) = admin.as_ref().and_then(|admin| Some((admin, current(admin)?))) else { return Ok(()) };
+    if authority(&config, name).is_none() || authority(&config, name) != authority(admin, name) {
         return Ok(());
     }
     for (section, _) in SECTIONS {
         if let Some(Value::Sequence(entries)) = config.get_mut(section) {
-            entries.retain(|entry| !is_ours(entry));
+            entries.retain(|entry| !is_named(entry, name));
         }
     }
-    if current(&config) == Some(NAME) {
+    if current(&config) == Some(name) {
         config["current-context"] = "".into();
     }
     if is_bare(&config) && !before.contains('#') {
         return file.remove();
     }
-    file.replace(&render(&before, &config, &SECTIONS.map(|(section, _)| Change { section, name: NAME, entry: None }))?)
+    file.replace(&render(&before, &config, &SECTIONS.map(|(section, _)| Change { section, name, entry: None }))?)
 }
 
 /// The user's kubeconfig: the first file of `KUBECONFIG`, else `~/.kube/config`.
@@ -93,9 +129,9 @@ fn render(before: &str, config: &Value, changes: &[Change<'_>]) -> Result<String
     }
 }
 
-/// The certificate authority of the cluster `knarr`, as the file has it.
-fn authority(config: &Value) -> Option<&str> {
-    ours(config, "clusters")?.get("cluster")?.get("certificate-authority-data")?.as_str()
+/// The certificate authority of the cluster of this name, as the file has it.
+fn authority<'a>(config: &'a Value, name: &str) -> Option<&'a str> {
+    ours(config, "clusters", name)?.get("cluster")?.get("certificate-authority-data")?.as_str()
 }
 
 fn current(config: &Value) -> Option<&str> {
@@ -116,12 +152,12 @@ fn is_bare(config: &Value) -> bool {
     })
 }
 
-fn ours<'a>(config: &'a Value, section: &str) -> Option<&'a Value> {
-    config.get(section)?.as_sequence()?.iter().find(|entry| is_ours(entry))
+fn ours<'a>(config: &'a Value, section: &str, name: &str) -> Option<&'a Value> {
+    config.get(section)?.as_sequence()?.iter().find(|entry| is_named(entry, name))
 }
 
-fn is_ours(entry: &Value) -> bool {
-    entry.get("name").and_then(Value::as_str) == Some(NAME)
+fn is_named(entry: &Value, name: &str) -> bool {
+    entry.get("name").and_then(Value::as_str) == Some(name)
 }
 
 fn mapping<const N: usize>(entries: [(&str, Value); N]) -> Value {
@@ -141,7 +177,8 @@ fn merge(existing: Value, admin: &Admin<'_>) -> Result<Value> {
         ("client-certificate-data", encoded(admin.certificate_pem)),
         ("client-key-data", encoded(admin.key_pem)),
     ]);
-    let context = mapping([("cluster", NAME.into()), ("user", NAME.into())]);
+    let name = admin.name;
+    let context = mapping([("cluster", name.into()), ("user", name.into())]);
     config.entry("apiVersion".into()).or_insert("v1".into());
     config.entry("kind".into()).or_insert("Config".into());
     for ((section, field), value) in SECTIONS.into_iter().zip([cluster, user, context]) {
@@ -150,12 +187,12 @@ fn merge(existing: Value, admin: &Admin<'_>) -> Result<Value> {
             *entries = Value::Sequence(Vec::new());
         }
         let Value::Sequence(entries) = entries else { bail!("{section} is no list") };
-        entries.retain(|entry| !is_ours(entry));
-        entries.push(mapping([("name", NAME.into()), (field, value)]));
+        entries.retain(|entry| !is_named(entry, name));
+        entries.push(mapping([("name", name.into()), (field, value)]));
     }
     let current = config.entry("current-context".into()).or_insert("".into());
     if current.as_str().is_none_or(str::is_empty) {
-        *current = NAME.into();
+        *current = name.into();
     }
     Ok(Value::Mapping(config))
 }

@@ -3,7 +3,7 @@ use std::{fs, os::unix::fs::MetadataExt};
 use super::*;
 
 fn admin(server: &str) -> Admin<'static> {
-    Admin { server: server.into(), ca_pem: "CA", certificate_pem: "CERT", key_pem: "KEY" }
+    Admin { name: NAME, server: server.into(), ca_pem: "CA", certificate_pem: "CERT", key_pem: "KEY" }
 }
 
 fn merged(before: &str) -> String {
@@ -46,6 +46,25 @@ fn merging_twice_renews_and_removing_restores() {
     write_admin(&own, &admin("https://new")).unwrap();
     remove_from(&path, &own).unwrap();
     assert!(!path.exists(), "{}", fs::read_to_string(&path).unwrap());
+}
+
+#[test]
+fn clusters_of_other_names_live_side_by_side() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, own, copy) = (dir.path().join("config"), dir.path().join("own"), dir.path().join("copy"));
+    merge_into(&path, &admin("https://one")).unwrap();
+    write_admin(&own, &Admin { ca_pem: "OTHER", ..admin("https://127.0.0.1") }).unwrap();
+    let credentials = Credentials::read(&own).unwrap();
+    let second = credentials.admin("knarr-two", "https://two".into());
+    assert!(!merge_into(&path, &second).unwrap(), "the current context was changed");
+    let config: Value = serde_yaml::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    assert_eq!(config["contexts"][1]["context"]["user"], "knarr-two");
+    assert_eq!(config["clusters"][1]["cluster"]["server"], "https://two");
+    write_admin(&copy, &second).unwrap();
+    remove_from(&path, &copy).unwrap();
+    let config: Value = serde_yaml::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    assert_eq!(config["contexts"].as_sequence().unwrap().len(), 1);
+    assert_eq!(config["contexts"][0]["name"], NAME);
 }
 
 #[test]

@@ -22,7 +22,7 @@ enum State {
 }
 
 struct Steps {
-    list: Vec<(&'static str, State)>,
+    list: Vec<(String, State)>,
     started: Instant,
     drawn: bool,
     live: bool,
@@ -34,8 +34,8 @@ struct Steps {
 pub struct Progress(Arc<Mutex<Steps>>);
 
 impl Progress {
-    pub fn new(steps: &[&'static str]) -> Self {
-        let list = steps.iter().map(|name| (*name, State::Waiting)).collect();
+    pub fn new(steps: &[impl AsRef<str>]) -> Self {
+        let list = steps.iter().map(|name| (name.as_ref().to_owned(), State::Waiting)).collect();
         let live = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         let progress = Self(Arc::new(Mutex::new(Steps { list, started: Instant::now(), drawn: false, live, tick: 0 })));
         progress.with(Steps::draw);
@@ -46,14 +46,14 @@ impl Progress {
         act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub fn ready(&self, step: &'static str) {
+    pub fn ready(&self, step: &str) {
         self.with(|steps| {
-            let elapsed = steps.started.elapsed();
+            let (elapsed, width) = (steps.started.elapsed(), steps.width());
             for (name, state) in &mut steps.list {
                 if *name == step && *state == State::Waiting {
                     *state = State::Ready(elapsed);
                     if !steps.live {
-                        say!("ready  {name:<14} {:>6} ms", elapsed.as_millis());
+                        say!("ready  {name:<width$} {:>6} ms", elapsed.as_millis());
                     }
                 }
             }
@@ -83,6 +83,10 @@ impl Progress {
 }
 
 impl Steps {
+    fn width(&self) -> usize {
+        self.list.iter().map(|(name, _)| name.len()).max().unwrap_or(0).max(14)
+    }
+
     fn draw(&mut self) {
         if !self.live {
             return;
@@ -91,11 +95,12 @@ impl Steps {
         if self.drawn {
             text.push_str(&format!("\x1b[{}A", self.list.len()));
         }
+        let width = self.width();
         for (name, state) in &self.list {
             let line = match state {
                 State::Waiting => format!("{DIM}{} {name}{RESET}", SPINNER[self.tick % SPINNER.len()]),
                 State::Ready(after) => {
-                    format!("{GREEN}✓{RESET} {name:<14} {DIM}{:>6} ms{RESET}", after.as_millis())
+                    format!("{GREEN}✓{RESET} {name:<width$} {DIM}{:>6} ms{RESET}", after.as_millis())
                 }
             };
             text.push_str(&format!("\x1b[2K{line}\n"));

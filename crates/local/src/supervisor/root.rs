@@ -12,6 +12,8 @@ use knarr_os::{
     root::{Root, magic_path},
 };
 
+use rustix::fs::OFlags;
+
 use super::{DATA, ROOT};
 use crate::{ClusterRecord, NodeRecord, Result, error::At};
 
@@ -31,6 +33,9 @@ const DIRECTORIES: [(&str, u32); 10] = [
     ("var/log", 0o755),
     ("var/tmp", 0o1777),
 ];
+
+/// Another number at each reading (`random(4)`).
+const RANDOM_ID: &str = "/proc/sys/kernel/random/uuid";
 
 /// Makes the root and enters it, once and for all. This process is alone in its mount namespace.
 pub fn enter(directory: &Path, cluster: &ClusterRecord, node: &NodeRecord) -> Result<()> {
@@ -58,6 +63,11 @@ pub fn enter(directory: &Path, cluster: &ClusterRecord, node: &NodeRecord) -> Re
     let hosts = format!("127.0.0.1 localhost\n{} {}\n", node.address, node.name);
     for (name, text) in [("etc/hostname", &format!("{}\n", node.name)), ("etc/hosts", &hosts)] {
         root.file(Path::new(name)).and_then(|file| fs::write(magic_path(&file), text)).at("write", name)?;
+    }
+    let machine_id = Path::new("etc/machine-id");
+    if root.get(machine_id, OFlags::PATH).is_err() {
+        let id = fs::read_to_string(RANDOM_ID).at("read", RANDOM_ID)?.replace('-', "");
+        root.file(machine_id).and_then(|file| fs::write(magic_path(&file), id)).at("write", machine_id)?;
     }
     drop(root);
     mount::enter_root(&path)?;

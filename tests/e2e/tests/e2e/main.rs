@@ -1,4 +1,5 @@
-//! Whole-cluster tests: one cluster for all that can share it, then those that want one of their own.
+//! Whole-cluster tests: one cluster of one node for all that can share it, one of five for those that want several,
+//! then those that want one of their own.
 
 #![allow(clippy::disallowed_methods)]
 
@@ -7,8 +8,10 @@ mod clients;
 mod config;
 mod deployments;
 mod lifecycle;
+mod local;
 mod nodes;
 mod pods;
+mod readme;
 mod services;
 mod storm;
 mod wishes;
@@ -20,11 +23,13 @@ use std::{
 };
 
 use anyhow::Result;
-use knarr_e2e::{Cluster, host, load};
+use knarr_e2e::{Cluster, Local, host, load};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 /// A test on the cluster that all share; it works in a namespace of its own.
 type Shared = fn(&Cluster) -> Result<()>;
+/// A test on the five nodes that all share; it works in a namespace of its own, and leaves nodes as it found them.
+type OnFive = fn(&Local) -> Result<()>;
 /// A test that makes and ends clusters itself.
 type Alone = fn() -> Result<()>;
 
@@ -44,7 +49,8 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // One cluster has one network: tests go one after another.
     arguments.test_threads = Some(1);
-    let cluster: Arc<Mutex<Option<Cluster>>> = Arc::default();
+    let one = Slot::<Cluster>::default();
+    let five = Slot::<Local>::default();
     let shared = [
         basics::tests(),
         deployments::tests(),
@@ -54,42 +60,63 @@ fn main() -> ExitCode {
         config::tests(),
         clients::tests(),
         wishes::tests(),
-    ]
-    .into_iter()
-    .flatten()
-    .map(|(name, test)| {
-        let cluster = cluster.clone();
-        Trial::test(name, move || with_cluster(&cluster, test))
+    ];
+    let shared = shared.into_iter().flatten().map(|(name, test)| {
+        let one = one.clone();
+        Trial::test(name, move || on(&one, start_one, test))
     });
-    let end = {
-        let cluster = cluster.clone();
-        Trial::test("the_shared_cluster_ends", move || {
-            drop(cluster.lock().unwrap_or_else(PoisonError::into_inner).take());
-            Ok(())
-        })
-    };
-    let alone = [lifecycle::tests(), nodes::tests(), storm::tests()].into_iter().flatten().map(|(name, test)| {
-        let cluster = cluster.clone();
+    let on_five = [local::on_five()];
+    let on_five = on_five.into_iter().flatten().map(|(name, test)| {
+        let five = five.clone();
+        Trial::test(name, move || on(&five, start_five, test))
+    });
+    let (end_one, end_five) = (end("the_shared_cluster_ends", &one), end("the_shared_nodes_end", &five));
+    let alone = [lifecycle::tests(), local::tests(), nodes::tests(), readme::tests(), storm::tests()];
+    let alone = alone.into_iter().flatten().map(|(name, test)| {
+        let (one, five) = (one.clone(), five.clone());
         Trial::test(name, move || {
-            drop(cluster.lock().unwrap_or_else(PoisonError::into_inner).take());
+            drop((take(&one), take(&five)));
             test().map_err(|error| Failed::from(format!("{error:?}")))
         })
     });
-    let trials: Vec<Trial> = shared.chain([end]).chain(alone).collect();
+    let trials: Vec<Trial> = shared.chain([end_one]).chain(on_five).chain([end_five]).chain(alone).collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
-    drop(cluster.lock().unwrap_or_else(PoisonError::into_inner).take());
+    drop((take(&one), take(&five)));
     conclusion.exit_code()
 }
 
-fn with_cluster(cluster: &Mutex<Option<Cluster>>, test: Shared) -> Result<(), Failed> {
-    let mut cluster = cluster.lock().unwrap_or_else(PoisonError::into_inner);
+/// What several tests share, made for the first of them.
+type Slot<T> = Arc<Mutex<Option<T>>>;
+
+fn start_one() -> Result<Cluster> {
+    let mut cluster = Cluster::new()?;
+    cluster.start()?;
+    Ok(cluster)
+}
+
+fn start_five() -> Result<Local> {
+    Local::create("five", 5, &[])
+}
+
+fn take<T>(slot: &Slot<T>) -> Option<T> {
+    slot.lock().unwrap_or_else(PoisonError::into_inner).take()
+}
+
+fn end<T: Send + 'static>(name: &str, slot: &Slot<T>) -> Trial {
+    let slot = slot.clone();
+    Trial::test(name, move || {
+        drop(take(&slot));
+        Ok(())
+    })
+}
+
+fn on<T>(slot: &Slot<T>, start: fn() -> Result<T>, test: fn(&T) -> Result<()>) -> Result<(), Failed> {
+    let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
     let mut run = || {
-        if cluster.is_none() {
-            let mut fresh = Cluster::new()?;
-            fresh.start()?;
-            *cluster = Some(fresh);
+        if slot.is_none() {
+            *slot = Some(start()?);
         }
-        cluster.as_ref().map_or(Ok(()), test)
+        slot.as_ref().map_or(Ok(()), test)
     };
     run().map_err(|error| Failed::from(format!("{error:?}")))
 }
