@@ -99,6 +99,8 @@ impl Parts {
             authority: Arc::new(Nobody),
             node_monitor_grace: Duration::from_secs(40),
             control_plane_node: None,
+            autoscaler_period: Duration::from_secs(15),
+            ingress: true,
         }
     }
 

@@ -42,6 +42,7 @@ builtins! {
     cluster_roles: "rbac.authorization.k8s.io", "v1", "clusterroles";
     cluster_role_bindings: "rbac.authorization.k8s.io", "v1", "clusterrolebindings";
     roles: "rbac.authorization.k8s.io", "v1", "roles";
+    api_services: "apiregistration.k8s.io", "v1", "apiservices";
     role_bindings: "rbac.authorization.k8s.io", "v1", "rolebindings";
     endpoint_slices: "discovery.k8s.io", "v1", "endpointslices";
     flow_schemas: "flowcontrol.apiserver.k8s.io", "v1", "flowschemas";

@@ -14,6 +14,8 @@ mod disruption;
 mod endpoints;
 mod endpointslice;
 mod garbage;
+mod horizontal_pod_autoscaler;
+mod ingress;
 mod job;
 mod namespace;
 mod node_lifecycle;
@@ -52,6 +54,10 @@ pub struct Config {
     pub node_monitor_grace: Duration,
     /// The node in the server's own process, where there is one.
     pub control_plane_node: Option<String>,
+    /// How often each HorizontalPodAutoscaler looks at its metrics; upstream's default is 15 s.
+    pub autoscaler_period: Duration,
+    /// Whether the nodes have the built-in Ingress.
+    pub ingress: bool,
 }
 
 /// What one controller is given.
@@ -76,6 +82,7 @@ pub fn spawn(config: Config, wanted: impl FnMut(&'static str) -> bool) -> JoinSe
     let authority = config.authority.clone();
     let control_plane = config.control_plane_node.clone();
     let nodes = node_lifecycle::Settings { grace: config.node_monitor_grace, local: control_plane.clone() };
+    let autoscaler_period = config.autoscaler_period;
     let mut tasks = JoinSet::new();
     let mut start = Starter { config: &config, wanted, tasks: &mut tasks };
     start.controller(deployment::NAME, deployment::run);
@@ -85,6 +92,9 @@ pub fn spawn(config: Config, wanted: impl FnMut(&'static str) -> bool) -> JoinSe
     start.controller(statefulset::NAME, statefulset::run);
     start.controller(job::NAME, job::run);
     start.controller(cronjob::NAME, cronjob::run);
+    start.controller(horizontal_pod_autoscaler::NAME, move |context| {
+        horizontal_pod_autoscaler::run(context, autoscaler_period)
+    });
     start.controller(ttl_after_finished::NAME, ttl_after_finished::run);
     start.controller(disruption::NAME, disruption::run);
     start.controller(pod_gc::NAME, pod_gc::run);
@@ -99,6 +109,9 @@ pub fn spawn(config: Config, wanted: impl FnMut(&'static str) -> bool) -> JoinSe
     start.controller(control_plane::NAME, move |context| control_plane::run(context, control_plane.clone()));
     start.controller(token_cleaner::NAME, token_cleaner::run);
     start.controller(garbage::NAME, garbage::run);
+    if config.ingress {
+        start.controller(ingress::NAME, ingress::run);
+    }
     start.controller(service_lb::NAME, service_lb::run);
     tasks
 }

@@ -38,6 +38,10 @@ pub trait RuntimeService: Send + Sync + 'static {
     async fn container_stats(&self, request: ContainerStatsRequest) -> Result<ContainerStatsResponse>;
     async fn list_container_stats(&self, request: ListContainerStatsRequest) -> Result<ListContainerStatsResponse>;
 
+    async fn pod_sandbox_stats(&self, request: PodSandboxStatsRequest) -> Result<PodSandboxStatsResponse>;
+    /// Of sandboxes that are ready, each with its running containers.
+    async fn list_pod_sandbox_stats(&self, request: ListPodSandboxStatsRequest) -> Result<ListPodSandboxStatsResponse>;
+
     /// Every change of a container's state from now on. A receiver that lags is told so and lists again.
     fn container_events(&self) -> broadcast::Receiver<ContainerEventResponse>;
 }

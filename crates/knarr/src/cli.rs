@@ -139,6 +139,12 @@ pub struct ControlArgs {
     /// How long a node may say nothing before its pods are taken for lost; 5s at least
     #[arg(long, value_name = "TIME", default_value = "40s", value_parser = parse_grace)]
     pub node_monitor_grace_period: Duration,
+    /// How often nodes are asked what their pods use
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_period)]
+    pub metric_resolution: Duration,
+    /// How often autoscalers look at what pods use
+    #[arg(long, value_name = "TIME", default_value = "15s", value_parser = parse_period)]
+    pub horizontal_pod_autoscaler_sync_period: Duration,
 }
 
 /// What the node half is told.
@@ -165,12 +171,37 @@ pub struct NodeArgs {
     /// Kernel parameters that pods may set beside the safe ones, such as net.core.somaxconn or net.ipv4.*
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     pub allowed_unsafe_sysctls: Vec<String>,
+    #[command(flatten)]
+    pub ingress: IngressArgs,
+}
+
+/// Where a node answers for Ingresses, once there is one.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct IngressArgs {
+    /// The node's port for Ingresses by HTTP; 0 for none
+    #[arg(long, value_name = "PORT", default_value_t = 80)]
+    pub ingress_http_port: u16,
+    /// The node's port for Ingresses by HTTPS; 0 for none
+    #[arg(long, value_name = "PORT", default_value_t = 443)]
+    pub ingress_https_port: u16,
+}
+
+impl IngressArgs {
+    pub fn is_on(self) -> bool {
+        self.ingress_http_port != 0 || self.ingress_https_port != 0
+    }
 }
 
 /// A time as people write it: `40s`, `24h`, `1h30m`.
 pub fn parse_time(text: &str) -> Result<Duration, String> {
     let span: jiff::SignedDuration = text.parse().map_err(|_| "a time reads 40s, 30m or 24h")?;
     Duration::try_from(span).map_err(|_| "a time cannot be negative".to_owned())
+}
+
+/// A period of nothing would be work without an end.
+fn parse_period(text: &str) -> Result<Duration, String> {
+    let period = parse_time(text)?;
+    if period.is_zero() { Err("a period must be longer than 0s".to_owned()) } else { Ok(period) }
 }
 
 fn parse_grace(text: &str) -> Result<Duration, String> {

@@ -27,6 +27,7 @@ use crate::{
         protocol::{Reply, Request},
         spec::{Exit, load},
     },
+    stats::Sample,
 };
 
 /// Why a runtime cannot work on its directories.
@@ -58,6 +59,8 @@ pub struct EmbeddedRuntime {
     events: broadcast::Sender<ContainerEventResponse>,
     /// The CPU shares that groups above the sandboxes were given last.
     weights: Mutex<BTreeMap<PathBuf, u64>>,
+    /// What the last readings of containers' usage found, by container.
+    samples: Mutex<BTreeMap<String, Sample>>,
 }
 
 /// All that is known; locked for moments only, never across a wait.
@@ -111,6 +114,7 @@ impl EmbeddedRuntime {
             state: Mutex::new(state),
             events: broadcast::Sender::new(EVENTS_KEPT),
             weights: Mutex::default(),
+            samples: Mutex::default(),
         });
         // All at once, so that one shim that hangs is waited for once and not before all others.
         futures::future::join_all(ids.iter().map(|id| runtime.adopt(id))).await;
@@ -124,6 +128,11 @@ impl EmbeddedRuntime {
 
     pub(crate) fn weights(&self) -> MutexGuard<'_, BTreeMap<PathBuf, u64>> {
         self.weights.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Locked after the state where both are.
+    pub(crate) fn samples(&self) -> MutexGuard<'_, BTreeMap<String, Sample>> {
+        self.samples.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Does work to its end even if the caller stops waiting for it: a half-made container would be no one's.

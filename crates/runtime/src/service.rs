@@ -214,6 +214,26 @@ impl RuntimeService for EmbeddedRuntime {
         Ok(ListContainerStatsResponse { stats: self.stats_of(ids).await })
     }
 
+    async fn pod_sandbox_stats(&self, request: PodSandboxStatsRequest) -> Result<PodSandboxStatsResponse> {
+        let id = self.sandbox(&request.pod_sandbox_id)?.meta.id;
+        let stats = self.sandbox_stats_of(vec![id]).await;
+        Ok(PodSandboxStatsResponse { stats: stats.into_iter().next() })
+    }
+
+    async fn list_pod_sandbox_stats(&self, request: ListPodSandboxStatsRequest) -> Result<ListPodSandboxStatsResponse> {
+        let filter = request.filter.unwrap_or_default();
+        let ids = {
+            let state = self.state();
+            let wanted = state.sandboxes.values().filter(|s| {
+                s.state() == PodSandboxState::SandboxReady
+                    && (filter.id.is_empty() || s.meta.id == filter.id)
+                    && convert::labels_match(&s.config.labels, &filter.label_selector)
+            });
+            wanted.map(|s| s.meta.id.clone()).collect()
+        };
+        Ok(ListPodSandboxStatsResponse { stats: self.sandbox_stats_of(ids).await })
+    }
+
     fn container_events(&self) -> broadcast::Receiver<ContainerEventResponse> {
         self.subscribe()
     }

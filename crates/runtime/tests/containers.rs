@@ -296,6 +296,12 @@ async fn logs_rotate_and_stats_are_read() {
     let stats = host.runtime.container_stats(ContainerStatsRequest { container_id: id }).await.unwrap().stats.unwrap();
     assert!(stats.memory.unwrap().working_set_bytes.unwrap().value > 0);
     assert!(stats.cpu.unwrap().usage_core_nano_seconds.unwrap().value > 0);
+    assert!(stats.writable_layer.unwrap().used_bytes.unwrap().value > 0);
+    let request = PodSandboxStatsRequest { pod_sandbox_id: sandbox.clone() };
+    let whole = host.runtime.pod_sandbox_stats(request).await.unwrap().stats.unwrap().linux.unwrap();
+    assert!(whole.process.unwrap().process_count.unwrap().value > 0);
+    assert!(whole.cpu.unwrap().usage_core_nano_seconds.unwrap().value > 0);
+    assert_eq!(whole.containers.len(), 1);
     host.finish().await;
 }
 

@@ -108,6 +108,8 @@ impl Cluster {
         up.args(more);
         up.arg("--kubeconfig").arg(self.dir.path().join("user.kubeconfig"));
         up.arg("--images").arg(self.dir.path().join("images")).args(["--node-name", "node-1"]);
+        // Nobody waits as long here as a person does for an autoscaler.
+        up.args(["--metric-resolution", "1s", "--horizontal-pod-autoscaler-sync-period", "1s"]);
         self.process = Some(start(&mut up, "")?);
         Ok(())
     }

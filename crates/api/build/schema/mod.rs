@@ -5,6 +5,7 @@
 
 mod emit;
 mod facts;
+mod metrics;
 mod roots;
 
 use std::collections::{BTreeMap, HashMap};
@@ -53,10 +54,11 @@ struct Builder {
 
 /// `writers` is the source of what writes documents from the table; it takes part in the table's hash.
 pub fn generate([facts, defaults]: &[String; 2], writers: &str) -> Output {
-    let mut builder =
-        Builder { definitions: roots::definitions(), facts: Facts::parse(facts, defaults), ..Builder::default() };
+    let mut definitions = roots::definitions();
+    definitions.extend(metrics::definitions());
+    let mut builder = Builder { definitions, facts: Facts::parse(facts, defaults), ..Builder::default() };
     let mut kinds = Vec::new();
-    for (group, version, kind, definition) in roots::kinds() {
+    for (group, version, kind, definition) in roots::kinds().into_iter().chain(metrics::kinds()) {
         let node = builder.definition(&definition, None);
         kinds.push((group.to_owned(), version.to_owned(), kind.to_owned(), node));
         if builder.definitions[definition.as_str()].pointer("/properties/metadata/$ref").and_then(Value::as_str)

@@ -6,6 +6,7 @@ mod cluster;
 mod custom;
 mod extension;
 mod format;
+mod metrics;
 mod network;
 mod pods;
 mod storage;
@@ -125,6 +126,8 @@ fn printer(resource: &Resource) -> &'static Printer {
         ("discovery.k8s.io", "EndpointSlice") => &network::ENDPOINT_SLICE,
         ("flowcontrol.apiserver.k8s.io", "FlowSchema") => &extension::FLOW_SCHEMA,
         ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration") => &extension::PRIORITY_LEVEL,
+        ("metrics.k8s.io", "NodeMetrics") => &metrics::NODE_METRICS,
+        ("metrics.k8s.io", "PodMetrics") => &metrics::POD_METRICS,
         ("networking.k8s.io", "Ingress") => &network::INGRESS,
         ("networking.k8s.io", "IngressClass") => &network::INGRESS_CLASS,
         ("networking.k8s.io", "IPAddress") => &network::IP_ADDRESS,

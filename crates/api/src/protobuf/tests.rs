@@ -227,6 +227,10 @@ const NEW_STRUCTS: &[&str] = &[
     "io.k8s.api.core.v1.PodSchedulingGroup",
     "io.k8s.api.core.v1.VolumeStatus",
     "io.k8s.api.resource.v1.NodeAllocatableResourceMapping",
+    // Not of Kubernetes' own API; they are read as JSON only.
+    "io.k8s.metrics.pkg.apis.metrics.v1beta1.ContainerMetrics",
+    "io.k8s.metrics.pkg.apis.metrics.v1beta1.NodeMetrics",
+    "io.k8s.metrics.pkg.apis.metrics.v1beta1.PodMetrics",
 ];
 
 /// Fields that 1.36 brought.

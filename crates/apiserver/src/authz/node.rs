@@ -16,7 +16,7 @@ pub fn node_name_of(user: &UserInfo) -> Option<&str> {
 }
 
 /// The Node authoriser: an agent reads the secrets, config maps, claims and volumes of the pods bound to its
-/// node, and no others (<https://kubernetes.io/docs/reference/access-authn-authz/node/>). What an agent may
+/// node, the certificates of Ingresses that nodes serve, and no others (<https://kubernetes.io/docs/reference/access-authn-authz/node/>). What an agent may
 /// write is narrowed further by the NodeRestriction admission plugin.
 pub struct NodeAuthorizer {
     graph: NodeGraph,
@@ -105,7 +105,8 @@ impl NodeAuthorizer {
         let decision = self.related(node, asked, referent);
         if decision != Decision::Allow
             && referent == Referent::Secret
-            && self.graph.refers_to_secret_of_volume(node, asked.namespace, asked.name)
+            && (self.graph.refers_to_secret_of_volume(node, asked.namespace, asked.name)
+                || self.graph.is_certificate(asked.namespace, asked.name))
         {
             return Decision::Allow;
         }

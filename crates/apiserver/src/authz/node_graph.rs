@@ -10,6 +10,9 @@ use crate::derived::Derived;
 /// How many namespaces are kept indexed.
 const MAX_NAMESPACES: usize = 1024;
 
+/// The controller of IngressClasses that nodes serve themselves.
+const BUILT_IN_INGRESS: &str = "knarr.dev/ingress";
+
 /// A kind of object that a pod may refer to in its own namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Referent {
@@ -77,6 +80,22 @@ impl NodeGraph {
             let volume = stored.value();
             let claim_namespace = volume["spec"]["claimRef"]["namespace"].as_str().unwrap_or_default();
             names_secret(&volume["spec"], claim_namespace, namespace, name) && self.uses_claim_of(node, &volume)
+        })
+    }
+
+    /// True where an Ingress of the built-in class shows the secret's certificate: every node answers for Ingresses.
+    pub(super) fn is_certificate(&self, namespace: &str, name: &str) -> bool {
+        let is_built_in = |class: &Value| {
+            let class = class.as_str().and_then(|class| self.lookup.get(builtin::ingress_classes(), "", class));
+            class.is_some_and(|class| class.value()["spec"]["controller"] == BUILT_IN_INGRESS)
+        };
+        self.lookup.list(builtin::ingresses(), namespace).iter().any(|stored| {
+            let ingress = stored.value();
+            let spec = &ingress["spec"];
+            let named = spec["tls"].as_array().into_iter().flatten().any(|tls| tls["secretName"] == name);
+            let annotated = &ingress["metadata"]["annotations"]["kubernetes.io/ingress.class"];
+            named
+                && is_built_in(if spec["ingressClassName"].is_string() { &spec["ingressClassName"] } else { annotated })
         })
     }
 

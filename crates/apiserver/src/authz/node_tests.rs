@@ -162,3 +162,29 @@ async fn a_node_asks_for_tokens_of_its_own_pods_only() {
         assert_eq!(code, expected, "{what}: {answer}");
     }
 }
+
+#[tokio::test]
+async fn nodes_read_the_certificates_of_ingresses_that_they_serve() {
+    let cluster = Cluster::start().await;
+    cluster.namespace("team").await;
+    for (name, controller) in [("ours", "knarr.dev/ingress"), ("theirs", "acme.io/x")] {
+        let class = json!({
+            "apiVersion": "networking.k8s.io/v1", "kind": "IngressClass",
+            "metadata": { "name": name }, "spec": { "controller": controller },
+        });
+        cluster.make("/apis/networking.k8s.io/v1/ingressclasses", class).await;
+        let ingress = json!({
+            "apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": { "name": name },
+            "spec": {
+                "ingressClassName": name, "tls": [{ "secretName": format!("cert-{name}") }],
+                "defaultBackend": { "service": { "name": "web", "port": { "number": 80 } } },
+            },
+        });
+        cluster.make("/apis/networking.k8s.io/v1/namespaces/team/ingresses", ingress).await;
+    }
+    for (name, expected) in [("cert-ours", true), ("cert-theirs", false), ("other", false)] {
+        assert_eq!(may(&cluster, "n1", "get", "secrets", name).await, expected, "{name}");
+    }
+    assert!(may_select(&cluster, "n1", "watch", "secrets", "cert-ours", "metadata.name=cert-ours").await);
+    assert!(!may(&cluster, "n1", "update", "secrets", "cert-ours").await);
+}

@@ -144,6 +144,15 @@ pub(super) const CONTROLLER_ROLES: &[RoleRow] = &[
         ],
     ),
     (
+        "system:controller:ingress-controller",
+        &[
+            rule(READ, "networking.k8s.io", "ingresses"),
+            rule("create get list watch", "networking.k8s.io", "ingressclasses"),
+            rule("patch update", "networking.k8s.io", "ingresses/status"),
+            rule(READ, "core", "nodes"),
+        ],
+    ),
+    (
         "system:controller:job-controller",
         &[
             rule("get list patch update watch", "batch", "jobs"),
@@ -153,6 +162,7 @@ pub(super) const CONTROLLER_ROLES: &[RoleRow] = &[
             EVENTS,
         ],
     ),
+    ("system:controller:metrics-server", &[rule("get", "core", "nodes/proxy"), rule(READ, "core", "nodes pods")]),
     (
         "system:controller:namespace-controller",
         &[

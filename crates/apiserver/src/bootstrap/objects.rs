@@ -111,3 +111,16 @@ pub(super) fn kubernetes_endpoint_slice(config: &BootstrapConfig) -> Value {
         "ports": [{ "name": "https", "port": config.port, "protocol": "TCP" }],
     })
 }
+
+/// Group versions that other servers bring along as a rule, and that this one serves itself.
+pub(super) fn api_services() -> Vec<Value> {
+    vec![json!({
+        "apiVersion": "apiregistration.k8s.io/v1",
+        "kind": "APIService",
+        "metadata": {
+            "name": "v1beta1.metrics.k8s.io",
+            "labels": { "kube-aggregator.kubernetes.io/automanaged": "onstart" },
+        },
+        "spec": { "group": "metrics.k8s.io", "version": "v1beta1", "groupPriorityMinimum": 100, "versionPriority": 100 },
+    })]
+}

@@ -45,7 +45,33 @@ pub async fn bootstrap(lookup: &dyn Lookup, config: &BootstrapConfig) -> Result<
     let namespaces = items(builtin::namespaces(), objects::namespaces(), keep);
     run(lookup, &user, namespaces, &mut report).await?;
     run(lookup, &user, rest(config), &mut report).await?;
+    for service in objects::api_services() {
+        let name = service["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        mark_available(lookup, &user, &name).await?;
+    }
     Ok(report)
+}
+
+/// Says of a group version that this server answers it; one that somebody has given to a server of theirs is theirs.
+async fn mark_available(lookup: &dyn Lookup, user: &UserInfo, name: &str) -> Result<(), ApiError> {
+    let is_done = |service: &Value| {
+        let conditions = service["status"]["conditions"].as_array();
+        service["spec"]["service"].is_object() || conditions.is_some_and(|conditions| !conditions.is_empty())
+    };
+    let resource = builtin::api_services();
+    if lookup.get_fresh(resource, "", name).await?.is_none_or(|found| is_done(&found.value())) {
+        return Ok(());
+    }
+    let mut mark = |service: &mut Value| {
+        let condition = serde_json::json!({
+            "type": "Available", "status": "True", "reason": "Local",
+            "message": "Local APIServices are always available",
+            "lastTransitionTime": service["metadata"]["creationTimestamp"],
+        });
+        service["status"] = serde_json::json!({ "conditions": [condition] });
+        Ok(())
+    };
+    lookup.modify(user, resource, "status", "", name, &mut mark).await.map(drop)
 }
 
 fn rest(config: &BootstrapConfig) -> Vec<Item> {
@@ -57,6 +83,7 @@ fn rest(config: &BootstrapConfig) -> Vec<Item> {
     all.extend(items(builtin::priority_classes(), objects::priority_classes(), keep));
     all.extend(items(builtin::priority_levels(), flow_control::priority_levels(), keep));
     all.extend(items(builtin::flow_schemas(), flow_control::flow_schemas(), keep));
+    all.extend(items(builtin::api_services(), objects::api_services(), keep));
     all.extend(items(builtin::service_cidrs(), vec![objects::service_cidr(config)], keep));
     all.extend(items(builtin::services(), vec![objects::kubernetes_service(config)], repair_service));
     all.extend(items(builtin::endpoints(), vec![objects::kubernetes_endpoints(config)], repair_subsets));

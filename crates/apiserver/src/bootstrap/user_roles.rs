@@ -7,11 +7,19 @@ const TO_ADMIN: &str = "rbac.authorization.k8s.io/aggregate-to-admin";
 const TO_EDIT: &str = "rbac.authorization.k8s.io/aggregate-to-edit";
 const TO_VIEW: &str = "rbac.authorization.k8s.io/aggregate-to-view";
 
+/// Who may see what nodes and pods use, named as the usual metrics add-on names it.
+const METRICS: &str = "system:aggregated-metrics-reader";
+
 /// Name, label of its own, label it selects, and the roles of [`USER_ROLES`] that come together in it.
 pub(super) const AGGREGATED: &[(&str, Option<&str>, &str, &[&str])] = &[
-    ("admin", None, TO_ADMIN, &["system:aggregate-to-admin", "system:aggregate-to-edit", "system:aggregate-to-view"]),
-    ("edit", Some(TO_ADMIN), TO_EDIT, &["system:aggregate-to-edit", "system:aggregate-to-view"]),
-    ("view", Some(TO_EDIT), TO_VIEW, &["system:aggregate-to-view"]),
+    (
+        "admin",
+        None,
+        TO_ADMIN,
+        &["system:aggregate-to-admin", "system:aggregate-to-edit", "system:aggregate-to-view", METRICS],
+    ),
+    ("edit", Some(TO_ADMIN), TO_EDIT, &["system:aggregate-to-edit", "system:aggregate-to-view", METRICS]),
+    ("view", Some(TO_EDIT), TO_VIEW, &["system:aggregate-to-view", METRICS]),
 ];
 
 /// Name, label, rules.
@@ -100,4 +108,5 @@ pub(super) const USER_ROLES: &[(&str, &str, &[Row])] = &[
             rule(READ, "resource.k8s.io", "resourceclaims resourceclaims/status resourceclaimtemplates"),
         ],
     ),
+    (METRICS, TO_VIEW, &[rule(READ, "metrics.k8s.io", "nodes pods")]),
 ];

@@ -107,7 +107,11 @@ pub struct ListMeta {
 
 impl ListMeta {
     fn json(&self) -> String {
-        let mut meta = serde_json::json!({"resourceVersion": self.revision.to_string()});
+        let mut meta = serde_json::json!({});
+        // What is in no store has no revision either.
+        if self.revision > 0 {
+            meta["resourceVersion"] = self.revision.to_string().into();
+        }
         if !self.continue_token.is_empty() {
             meta["continue"] = self.continue_token.as_str().into();
         }

@@ -4,9 +4,11 @@
 mod admission;
 mod auth;
 mod lookup;
+mod source;
 mod subresource;
 
 pub use admission::{Admission, AdmissionRequest, Operation};
 pub use auth::{Attributes, AuthenticationError, Authenticator, Authorizer, Credentials, Decision, UserInfo};
 pub use lookup::{ChangeFn, Fields, Labels, Lookup, Stored};
+pub use source::ObjectSource;
 pub use subresource::{Body, Response, SubresourceHandler, SubresourceRequest};

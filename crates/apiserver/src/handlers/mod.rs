@@ -7,6 +7,7 @@ mod options;
 mod patch;
 mod scale;
 mod selection;
+mod sourced;
 mod watch;
 
 use std::sync::Arc;
@@ -114,6 +115,9 @@ pub fn resolve(info: &RequestInfo) -> Option<(&'static Resource, &'static str)> 
 pub async fn serve(context: Context, request: http::Request<Body>) -> Result<Response, ApiError> {
     if let Some(handler) = context.server.plugins.handler(context.resource, context.subresource) {
         return hand_over(context, handler, request).await;
+    }
+    if let Some(source) = context.server.plugins.source(context.resource) {
+        return sourced::serve(&context, &*source);
     }
     let allowed = match context.subresource {
         "" => context.resource.verbs.iter().any(|verb| verb.as_str() == context.info.verb),

@@ -11,8 +11,8 @@ use super::{Inner, compaction, limits::Limits, local::LocalService, lookup::Serv
 use crate::{
     cache::Caches,
     contract::{
-        Admission, Attributes, Authenticator, Authorizer, Body, Decision, Lookup, Response, SubresourceHandler,
-        UserInfo,
+        Admission, Attributes, Authenticator, Authorizer, Body, Decision, Lookup, ObjectSource, Response,
+        SubresourceHandler, UserInfo,
     },
     discovery::Discovery,
     env::Env,
@@ -37,6 +37,8 @@ pub struct Plugins {
     pub admission: Vec<Arc<dyn Admission>>,
     pub subresources: Vec<Arc<dyn SubresourceHandler>>,
     pub paths: Vec<Arc<dyn PathHandler>>,
+    /// Group versions whose objects are not in the store.
+    pub sources: Vec<Arc<dyn ObjectSource>>,
     by_subresource: HashMap<&'static str, Arc<dyn SubresourceHandler>>,
 }
 
@@ -58,6 +60,11 @@ impl Plugins {
             name.push_str(subresource);
         }
         self.by_subresource.get(name.as_str()).cloned()
+    }
+
+    /// What makes up the objects of a resource, where that is not the store.
+    pub(crate) fn source(&self, resource: &Resource) -> Option<Arc<dyn ObjectSource>> {
+        self.sources.iter().find(|source| source.serves() == (resource.group, resource.version)).cloned()
     }
 
     fn index(&mut self) {

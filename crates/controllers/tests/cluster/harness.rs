@@ -125,6 +125,8 @@ pub async fn start(nodes: usize) -> Cluster {
         authority,
         node_monitor_grace: std::time::Duration::from_secs(40),
         control_plane_node: None,
+        autoscaler_period: Duration::from_millis(200),
+        ingress: true,
     });
     tokio::spawn(async move { while controllers.join_next().await.is_some() {} });
     tokio::spawn(knarr_scheduler::run(knarr_scheduler::Config {

@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::Taint;
 use knarr_api::meta::names;
 
 use crate::{
-    cli::NodeArgs,
+    cli::{IngressArgs, NodeArgs},
     datadir::{DataDir, Running},
     record::Record,
 };
@@ -28,13 +28,23 @@ pub struct NodeConfig {
     pub labels: BTreeMap<String, String>,
     /// Put on the Node when it is registered for the first time.
     pub taints: Vec<Taint>,
+    pub ingress: IngressArgs,
     /// What the data directory said of itself; `None` for a new one.
     pub record: Option<Record>,
 }
 
 impl NodeConfig {
     pub fn new(data: DataDir, args: NodeArgs) -> Result<Self> {
-        let NodeArgs { node_port, node_name, node_ip, images, node_labels, node_taints, allowed_unsafe_sysctls } = args;
+        let NodeArgs {
+            node_port,
+            node_name,
+            node_ip,
+            images,
+            node_labels,
+            node_taints,
+            allowed_unsafe_sysctls,
+            ingress,
+        } = args;
         if let Some(dir) = &images
             && let Err(error) = std::fs::read_dir(dir)
         {
@@ -56,6 +66,7 @@ impl NodeConfig {
             unsafe_sysctls: allowed_unsafe_sysctls,
             labels: node_labels.into_iter().collect(),
             taints: node_taints,
+            ingress,
             record,
         })
     }

@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Context, Result, anyhow};
 use k8s_openapi::api::core::v1::Pod;
-use knarr_client::{Clock, Informers, informer::Scope};
+use knarr_client::{Clock, Informers, informer::Scope, supervise};
 use knarr_net::Network;
 use knarr_node::AgentError;
 use knarr_runtime::Runtime;
@@ -22,6 +22,7 @@ use tokio::{sync::Mutex, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    cli::IngressArgs,
     ranges::{CLUSTER_DNS, CLUSTER_DOMAIN},
     start::{NETWORK, RUNTIME, progress::Progress},
 };
@@ -65,6 +66,9 @@ pub async fn start(
     import_images(config, &runtime).await?;
     progress.ready(RUNTIME);
 
+    if config.ingress.is_on() {
+        start_ingress(config, informers.clone(), stop);
+    }
     let agent = knarr_node::Agent::new(knarr_node::Config {
         node_name: config.name.clone(),
         node_ip: config.ip,
@@ -87,6 +91,24 @@ pub async fn start(
     });
     let task = tokio::spawn(agent.run(stop.clone()));
     Ok(Agent { task: Mutex::new(task), _network: network })
+}
+
+/// Waits for an Ingress, and serves it from then on.
+fn start_ingress(config: &NodeConfig, informers: Informers, stop: &CancellationToken) {
+    let IngressArgs { ingress_http_port, ingress_https_port } = config.ingress;
+    let (address, stop) = (config.ip, stop.clone());
+    tokio::spawn(async move {
+        supervise::keep_running("ingress", &stop, || {
+            knarr_ingress::run(knarr_ingress::Config {
+                informers: informers.clone(),
+                address,
+                http_port: ingress_http_port,
+                https_port: ingress_https_port,
+                cancel: stop.child_token(),
+            })
+        })
+        .await;
+    });
 }
 
 impl Agent {

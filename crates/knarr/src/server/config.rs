@@ -15,13 +15,23 @@ pub struct ServerConfig {
     /// Further names and addresses that it is reached by.
     pub names: Vec<String>,
     pub node_monitor_grace: Duration,
+    pub metric_resolution: Duration,
+    pub autoscaler_period: Duration,
+    /// The nodes serve Ingresses.
+    pub ingress: bool,
     /// A cluster was kept in the data directory before.
     pub is_known: bool,
 }
 
 impl ServerConfig {
     pub fn new(node: &NodeConfig, args: ControlArgs) -> Self {
-        let ControlArgs { port, tls_san, node_monitor_grace_period } = args;
+        let ControlArgs {
+            port,
+            tls_san,
+            node_monitor_grace_period,
+            metric_resolution,
+            horizontal_pod_autoscaler_sync_period,
+        } = args;
         Self {
             data: node.data.clone(),
             node_name: node.name.clone(),
@@ -29,6 +39,9 @@ impl ServerConfig {
             port,
             names: tls_san,
             node_monitor_grace: node_monitor_grace_period,
+            metric_resolution,
+            autoscaler_period: horizontal_pod_autoscaler_sync_period,
+            ingress: node.ingress.is_on(),
             is_known: node.record.is_some(),
         }
     }

@@ -1,6 +1,7 @@
 //! The server half: store, certificates, API server, controllers, scheduler.
 
 mod config;
+mod metrics;
 mod scheduler;
 
 use std::{net::Ipv4Addr, path::Path, sync::Arc, time::Duration};
@@ -20,6 +21,7 @@ use knarr_apiserver::{
 };
 use knarr_client::{Clock, Informers};
 use knarr_controllers::RequestedCertificate;
+use knarr_metrics::Metrics;
 use knarr_store::{EmbeddedStore, engine::disk::DiskEngine};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -30,6 +32,7 @@ use crate::{
 };
 
 pub use config::ServerConfig;
+use metrics::MetricsSource;
 
 const HEAP: Reading = Reading {
     name: "knarr_heap_bytes",
@@ -53,6 +56,7 @@ pub struct Server {
     pub authority: Arc<CertificateAuthority>,
     /// The administrator's client certificate.
     pub admin: Leaf,
+    metrics: Arc<Metrics>,
 }
 
 /// Opens the store and answers on the listener; ready for requests when this returns.
@@ -84,12 +88,18 @@ pub async fn start(config: &ServerConfig, listener: TcpListener, stop: &Cancella
         further_authenticators: Vec::new(),
         env: env.clone(),
     };
+    let metrics = Arc::new(Metrics::default());
+    let source = MetricsSource(metrics.clone());
     let api = ApiServer::builder(Arc::new(store))
         .env(env)
         .shutdown(stop.clone())
         .reading(HEAP)
         .reading(RESIDENT)
-        .plugins(move |lookup| Plugins::from(Security::new(security, &lookup)))
+        .plugins(move |lookup| {
+            let mut plugins = Plugins::from(Security::new(security, &lookup));
+            plugins.sources.push(Arc::new(source));
+            plugins
+        })
         .start()
         .await?;
     let objects = BootstrapConfig {
@@ -104,7 +114,7 @@ pub async fn start(config: &ServerConfig, listener: TcpListener, stop: &Cancella
     let tls = ApiTls::new(&serving_leaf, authority.certificate())?;
     let (serving, ends) = (api.clone(), stop.clone());
     tokio::spawn(async move { serving.serve(listener, tls, ends).await });
-    Ok(Server { api, authority: Arc::new(authority), admin })
+    Ok(Server { api, authority: Arc::new(authority), admin, metrics })
 }
 
 impl Server {
@@ -136,6 +146,8 @@ impl Server {
     pub fn start_control(&self, config: &ServerConfig, stop: &CancellationToken) {
         let watcher = knarr_client::in_process(self.api.local(component("system:kube-controller-manager")), "knarr");
         let informers = Informers::new(watcher, stop.clone());
+        let collector = knarr_client::in_process(self.api.local(controller(metrics::USER)), metrics::USER);
+        metrics::start(self.metrics.clone(), collector, informers.clone(), config.metric_resolution, stop.clone());
         let api = self.api.clone();
         let client_for = move |name: &'static str| knarr_client::in_process(api.local(controller(name)), name);
         let mut controllers = knarr_controllers::spawn_all(knarr_controllers::Config {
@@ -146,6 +158,8 @@ impl Server {
             root_ca_pem: self.authority.certificate_pem().to_owned(),
             authority: Arc::new(Authority(self.authority.clone())),
             node_monitor_grace: config.node_monitor_grace,
+            autoscaler_period: config.autoscaler_period,
+            ingress: config.ingress,
             control_plane_node: Some(config.node_name.clone()),
         });
         tokio::spawn(async move { while controllers.join_next().await.is_some() {} });

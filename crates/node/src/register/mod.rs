@@ -19,7 +19,7 @@ use serde_json::json;
 use tokio::time::{Instant, timeout_at};
 
 pub use lease::run as heartbeat;
-pub use machine::Machine;
+pub use machine::{Available, Load, Machine};
 use object::Standing;
 pub use object::allocatable;
 

@@ -8,9 +8,15 @@ mod logs;
 mod pages;
 mod portforward;
 pub(crate) mod route;
+mod stats;
 mod upgrade;
 
-use std::{convert::Infallible, io, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    io,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
@@ -18,6 +24,7 @@ use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use knarr_cri::{CriError, StreamService};
+use knarr_os::cgroup::CpuRate;
 use rustls_pki_types::CertificateDer;
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -75,11 +82,13 @@ pub(crate) struct Inner {
     pub ctx: Arc<Context>,
     pub manager: Manager,
     pub streams: Arc<dyn StreamService>,
+    /// How busy the machine is, from one reading to the next.
+    pub cpu_rate: Mutex<CpuRate>,
 }
 
 impl Server {
     pub fn new(ctx: Arc<Context>, manager: Manager, streams: Arc<dyn StreamService>) -> Self {
-        Self { inner: Arc::new(Inner { ctx, manager, streams }) }
+        Self { inner: Arc::new(Inner { ctx, manager, streams, cpu_rate: Mutex::default() }) }
     }
 
     /// Serves until `stop`; streams that are open then are cut.

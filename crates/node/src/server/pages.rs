@@ -3,13 +3,12 @@
 use std::{fmt::Write as _, sync::Arc};
 
 use http::{HeaderValue, Response, StatusCode, header};
-use knarr_cri::v1::{ContainerState, ListContainerStatsRequest, ListContainersRequest, ListPodSandboxRequest};
+use knarr_cri::v1::{ContainerState, ListContainersRequest, ListPodSandboxRequest};
 use serde_json::{Value, json};
 
 use super::{Body, Inner, Refusal, text};
-use crate::pod::labels;
 
-fn json_page(value: &Value) -> Response<Body> {
+pub(super) fn json_page(value: &Value) -> Response<Body> {
     let mut response = text(StatusCode::OK, value.to_string());
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
@@ -50,41 +49,4 @@ pub async fn metrics(server: &Arc<Inner>) -> Result<Response<Body>, Refusal> {
         _ = writeln!(out, "kubelet_running_containers{{container_state=\"{name}\"}} {count}");
     }
     Ok(text(StatusCode::OK, out))
-}
-
-/// The part of the Summary API that tools read: cpu and memory of each container.
-pub async fn stats(server: &Arc<Inner>) -> Result<Response<Body>, Refusal> {
-    let stats = server.ctx.runtime.list_container_stats(ListContainerStatsRequest::default()).await?.stats;
-    let time = |nanoseconds: i64| {
-        jiff::Timestamp::from_nanosecond(i128::from(nanoseconds)).map(|time| time.to_string()).unwrap_or_default()
-    };
-    let mut pods: std::collections::BTreeMap<String, (Value, Vec<Value>)> = std::collections::BTreeMap::new();
-    for container in stats {
-        let Some(attributes) = container.attributes else { continue };
-        let label = |key: &str| attributes.labels.get(key).cloned().unwrap_or_default();
-        let uid = label(labels::POD_UID);
-        let reference = json!({"name": label(labels::POD_NAME), "namespace": label(labels::POD_NAMESPACE), "uid": uid});
-        let cpu = container.cpu.map(|cpu| {
-            json!({
-                "time": time(cpu.timestamp),
-                "usageNanoCores": cpu.usage_nano_cores.map(|value| value.value),
-                "usageCoreNanoSeconds": cpu.usage_core_nano_seconds.map(|value| value.value),
-            })
-        });
-        let memory = container.memory.map(|memory| {
-            json!({
-                "time": time(memory.timestamp),
-                "workingSetBytes": memory.working_set_bytes.map(|value| value.value),
-                "usageBytes": memory.usage_bytes.map(|value| value.value),
-                "rssBytes": memory.rss_bytes.map(|value| value.value),
-            })
-        });
-        let entry = json!({"name": label(labels::CONTAINER_NAME), "cpu": cpu, "memory": memory});
-        pods.entry(uid).or_insert_with(|| (reference, Vec::new())).1.push(entry);
-    }
-    let pods: Vec<Value> = pods
-        .into_values()
-        .map(|(reference, containers)| json!({"podRef": reference, "containers": containers}))
-        .collect();
-    Ok(json_page(&json!({"node": {"nodeName": server.ctx.node_name}, "pods": pods})))
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
-use super::{Body, Inner, Refusal, exec, logs, pages, portforward, text};
+use super::{Body, Inner, Refusal, exec, logs, pages, portforward, stats, text};
 
 /// Where a container is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +20,7 @@ pub enum Path {
     Health,
     Pods,
     Metrics,
+    ResourceMetrics,
     Stats,
     Logs(Place),
     Exec(Place),
@@ -39,6 +40,7 @@ pub fn parse(path: &str) -> Option<Path> {
         ["healthz"] => Path::Health,
         ["pods"] => Path::Pods,
         ["metrics"] => Path::Metrics,
+        ["metrics", "resource"] => Path::ResourceMetrics,
         ["stats", "summary"] => Path::Stats,
         ["containerLogs", ns, pod, container] => Path::Logs(place(ns, pod, container)),
         ["exec", ns, pod, container] | ["exec", ns, pod, _, container] => Path::Exec(place(ns, pod, container)),
@@ -58,7 +60,8 @@ pub async fn route(server: &Arc<Inner>, request: Request<Incoming>) -> Result<Re
         Path::Health if get => Ok(text(StatusCode::OK, "ok")),
         Path::Pods if get => Ok(pages::pods(server)),
         Path::Metrics if get => pages::metrics(server).await,
-        Path::Stats if get => pages::stats(server).await,
+        Path::ResourceMetrics if get => Ok(stats::resource_metrics(server).await),
+        Path::Stats if get => stats::summary(server, request.uri().query().unwrap_or_default()).await,
         Path::Logs(place) if get => logs::serve(server, &place, request.uri().query().unwrap_or_default()).await,
         Path::Exec(place) if stream => exec::exec(server, &place, request).await,
         Path::Attach(place) if stream => exec::attach(server, &place, request).await,

@@ -6,6 +6,7 @@
 mod devices;
 mod freeze;
 mod layout;
+mod rate;
 mod resources;
 mod usage;
 mod v1;
@@ -20,6 +21,7 @@ use std::{
 };
 
 pub use layout::{Layout, Version};
+pub use rate::CpuRate;
 pub use resources::{HugepageLimit, Resources};
 pub use usage::Usage;
 
@@ -217,7 +219,11 @@ fn set(directory: &Path, file: &str, value: impl AsRef<str>, warnings: &mut Vec<
 
 /// The number after `key` in a file of `key value` lines.
 fn keyed(path: &Path, key: &str) -> Option<u64> {
-    let text = fs::read_to_string(path).ok()?;
+    value_of(&fs::read_to_string(path).ok()?, key)
+}
+
+/// The number after `key` among `key value` lines.
+fn value_of(text: &str, key: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
 }
 

@@ -2,7 +2,7 @@
 
 use std::{fs, io, path::Path};
 
-use super::{Resources, Usage, Warning, keyed, layout::V1Layout, number, set};
+use super::{Resources, Usage, Warning, keyed, layout::V1Layout, number, set, value_of};
 use crate::error::{Context, OsError, Result};
 
 pub(super) fn create(layout: &V1Layout, path: &Path, resources: &Resources) -> Result<()> {
@@ -119,7 +119,9 @@ pub(super) fn oom_kills(layout: &V1Layout, path: &Path) -> u64 {
 pub(super) fn usage(layout: &V1Layout, path: &Path) -> Usage {
     let file = |controller: &str, name: &str| layout.controller(controller).map(|root| root.join(path).join(name));
     let memory = file("memory", "memory.usage_in_bytes").and_then(|f| number(&f));
-    let stat = |key: &str| file("memory", "memory.stat").and_then(|f| keyed(&f, key));
+    // Read once: the kernel adds up its counters of every processor for each reading.
+    let stats = file("memory", "memory.stat").and_then(|f| fs::read_to_string(f).ok()).unwrap_or_default();
+    let stat = |key: &str| value_of(&stats, key);
     let inactive = stat("total_inactive_file").unwrap_or(0);
     Usage {
         cpu_ns: file("cpuacct", "cpuacct.usage").and_then(|f| number(&f)),

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use super::{Resources, Usage, Warning, keyed, number, set};
+use super::{Resources, Usage, Warning, keyed, number, set, value_of};
 use crate::error::{Context, Result};
 
 const CONTROLLERS: [&str; 6] = ["cpu", "memory", "pids", "cpuset", "io", "hugetlb"];
@@ -91,7 +91,9 @@ pub(super) fn oom_kills(root: &Path, path: &Path) -> u64 {
 pub(super) fn usage(root: &Path, path: &Path) -> Usage {
     let group = root.join(path);
     let memory = number(&group.join("memory.current"));
-    let stat = |key: &str| keyed(&group.join("memory.stat"), key);
+    // Read once: the kernel adds up its counters of every processor for each reading.
+    let stats = fs::read_to_string(group.join("memory.stat")).unwrap_or_default();
+    let stat = |key: &str| value_of(&stats, key);
     Usage {
         cpu_ns: keyed(&group.join("cpu.stat"), "usage_usec").map(|us| us * 1000),
         memory_bytes: memory,

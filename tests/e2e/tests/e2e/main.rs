@@ -3,10 +3,12 @@
 
 #![allow(clippy::disallowed_methods)]
 
+mod autoscaling;
 mod basics;
 mod clients;
 mod config;
 mod deployments;
+mod ingress;
 mod lifecycle;
 mod local;
 mod nodes;
@@ -59,6 +61,7 @@ fn main() -> ExitCode {
         pods::tests(),
         config::tests(),
         clients::tests(),
+        autoscaling::tests(),
         wishes::tests(),
     ];
     let shared = shared.into_iter().flatten().map(|(name, test)| {
@@ -71,7 +74,7 @@ fn main() -> ExitCode {
         Trial::test(name, move || on(&five, start_five, test))
     });
     let (end_one, end_five) = (end("the_shared_cluster_ends", &one), end("the_shared_nodes_end", &five));
-    let alone = [lifecycle::tests(), local::tests(), nodes::tests(), readme::tests(), storm::tests()];
+    let alone = [ingress::tests(), lifecycle::tests(), local::tests(), nodes::tests(), readme::tests(), storm::tests()];
     let alone = alone.into_iter().flatten().map(|(name, test)| {
         let (one, five) = (one.clone(), five.clone());
         Trial::test(name, move || {
