@@ -2,7 +2,7 @@
 
 use std::{
     fs, io,
-    os::unix::process::CommandExt,
+    os::{fd::AsFd, unix::process::CommandExt},
     path::{Path, PathBuf},
     process::Stdio,
     time::{Duration, Instant},
@@ -86,12 +86,15 @@ impl Node {
         command.arg(supervisor::COMMAND).arg(&self.directory).arg(self.own_group());
         command.env_clear().envs(PASSED.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).process_group(0).current_dir("/");
-        let said = command.output().at("run", program)?;
-        if said.status.success() {
-            return Ok(());
+        let said = last_words(&mut command).at("run", program)?;
+        match said {
+            None => Ok(()),
+            Some(said) => {
+                // It may have come half the way.
+                self.stop()?;
+                Err(LocalError::NoStart { node: self.name.clone(), said })
+            }
         }
-        let said = String::from_utf8_lossy(&said.stderr).trim().to_owned();
-        Err(LocalError::NoStart { node: self.name.clone(), said })
     }
 
     /// Cuts the power: nothing of the node is told, and nothing of it is left but its disk.
@@ -104,7 +107,7 @@ impl Node {
                 let handle = handle?;
                 process::signal(&handle, SIGKILL)?;
                 self.thaw();
-                let ended = fds::wait_readable(&[std::os::fd::AsFd::as_fd(&handle)], Some(PATIENCE.as_millis() as u32));
+                let ended = fds::wait_readable(&[handle.as_fd()], Some(PATIENCE.as_millis() as u32));
                 if !ended.is_ok_and(|ended| ended == [true]) {
                     return Err(LocalError::NoEnd { node: self.name.clone() });
                 }
@@ -171,6 +174,29 @@ impl Node {
         }
         Ok(())
     }
+}
+
+/// Runs a program until it has ended and nobody holds its standard error any more; what it said where it failed.
+fn last_words(command: &mut std::process::Command) -> io::Result<Option<String>> {
+    let mut child = command.spawn()?;
+    let (mut said, deadline) = (Vec::new(), Instant::now() + PATIENCE);
+    if let Some(stream) = child.stderr.take() {
+        let mut part = [0; 4096];
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if !fds::wait_readable(&[stream.as_fd()], Some(left.as_millis() as u32))?[0] {
+                child.kill()?;
+                said.extend_from_slice(b"it takes too long");
+                break;
+            }
+            match fds::read(&stream, &mut part)? {
+                0 => break,
+                length => said.extend_from_slice(&part[..length]),
+            }
+        }
+    }
+    let succeeded = child.wait()?.success();
+    Ok((!succeeded).then(|| String::from_utf8_lossy(&said).trim().to_owned()))
 }
 
 /// Whether something came to hold within the time there is; a matter of a few milliseconds.
