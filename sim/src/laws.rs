@@ -183,4 +183,37 @@ mod tests {
         assert!(lost.is_some_and(|law| law.contains("revision")));
         assert!(of_change("pods/a/p", None, Some(&json!({"metadata": {"name": "p"}}))).is_some());
     }
+
+    #[test]
+    fn pods_too_many_are_noticed() {
+        let born = |kind: &str, name: &str, node: &str| {
+            let affinity = json!({"nodeAffinity": node});
+            let owner = json!([{"kind": kind, "name": "o", "uid": kind, "controller": true}]);
+            pod(
+                json!({"metadata": {"name": name, "uid": name, "ownerReferences": owner}, "spec": {"affinity": affinity}}),
+            )
+        };
+        let set = json!({"metadata": {"name": "o", "uid": "DaemonSet"}, "spec": {"updateStrategy": {"rollingUpdate": {"maxSurge": 0}}}});
+        let most_wanted = BTreeMap::from([("StatefulSet".to_owned(), 2)]);
+        let judge = |there: &[Value], new: &Value| {
+            let pods =
+                there.iter().chain([new]).map(|pod| (format!("pods/a/{}", pod["metadata"]["name"]), pod.clone()));
+            let objects = pods.chain([("daemonsets.apps/a/o".to_owned(), set.clone())]);
+            let objects = objects.map(|(key, object)| (key, Arc::new(object))).collect();
+            Neighbours { objects: &objects, most_wanted: &most_wanted }.judge(new, None)
+        };
+        let first = born("DaemonSet", "d1", "n0");
+        for (new, wanted) in [
+            (born("DaemonSet", "d2", "n0"), Some("for one node")),
+            (born("DaemonSet", "d2", "n1"), None),
+            (born("StatefulSet", "o-1", "n0"), None),
+            (born("StatefulSet", "o-2", "n0"), Some("ordinal 2")),
+        ] {
+            let broken = judge(std::slice::from_ref(&first), &new);
+            match wanted {
+                None => assert_eq!(broken, None),
+                Some(words) => assert!(broken.as_ref().is_some_and(|law| law.contains(words)), "{broken:?}"),
+            }
+        }
+    }
 }

@@ -16,7 +16,7 @@ use crate::{
     site::Site,
 };
 
-const NODES: u32 = 3;
+pub const NODES: usize = 3;
 /// At most so long between two misfortunes, and as long do they last.
 const BETWEEN: Duration = Duration::from_secs(20);
 const DOWN: Duration = Duration::from_secs(5);

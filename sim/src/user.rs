@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::{chance::Dice, link::Link};
+use crate::{chance::Dice, link::Link, storm::NODES};
 
 pub const NAMESPACES: [&str; 2] = ["a", "b"];
 const NAMES: [&str; 3] = ["red", "green", "blue"];
@@ -51,7 +51,7 @@ impl User {
         let (namespace, name) = (*self.dice.pick(&NAMESPACES), *self.dice.pick(&NAMES));
         let named = |template: &str| format!("{}/{name}", place(template, namespace));
         let dice = &self.dice;
-        match dice.below(24) {
+        match dice.below(25) {
             0..=3 => self.create(&place(DEPLOYMENTS, namespace), deployment(name, dice)).await,
             4 | 5 => self.patch(&named(DEPLOYMENTS), json!({"spec": {"replicas": dice.below(6)}})).await,
             6 | 7 => self.patch(&named(DEPLOYMENTS), new_image(dice)).await,
@@ -68,6 +68,8 @@ impl User {
             21 => self.patch(&named(STATEFUL_SETS), new_image(dice)).await,
             22 => self.patch(&named(STATEFUL_SETS), json!({"spec": {"replicas": dice.below(4)}})).await,
             23 => self.delete(&named(if dice.one_in(2) { DAEMON_SETS } else { STATEFUL_SETS })).await,
+            // A node that lives makes its object again.
+            24 => self.delete(&format!("/api/v1/nodes/n{}", dice.below(NODES))).await,
             _ => self.kill_a_pod(namespace).await,
         }
     }
