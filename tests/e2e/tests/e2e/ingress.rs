@@ -3,16 +3,56 @@
 use std::{
     io::{Read as _, Write as _},
     net::TcpStream,
+    path::Path,
     time::Duration,
 };
 
 use anyhow::{Result, bail, ensure};
-use knarr_e2e::{Cluster, Load, eventually, host::outside, image::BUSYBOX};
+use knarr_e2e::{Cluster, Load, Local, eventually, host::outside, image::BUSYBOX};
 
-use crate::{Alone, deployments::deploy_web};
+use crate::{Alone, OnFive, deployments::deploy_web};
 
 pub fn tests() -> Vec<(&'static str, Alone)> {
     vec![("an_ingress_serves_hosts_paths_tls_and_upgrades_and_loses_nothing", ingress)]
+}
+
+pub fn on_five() -> Vec<(&'static str, OnFive)> {
+    vec![("every_node_answers_for_ingresses", every_node)]
+}
+
+/// Agents may read the certificate that an Ingress names, and a rule holds on all nodes.
+fn every_node(five: &Local) -> Result<()> {
+    let ns = five.namespace("ingress")?;
+    let ca = make_certificate(five.scratch(), |line| five.kubectl(&format!("create secret tls shop -n {ns} {line}")))?;
+    let rule = "shop.example/*=nobody:80,tls=shop";
+    five.kubectl_args(&["create", "ingress", "shop", "-n", &ns, "--class", "knarr", "--rule", rule])?;
+    let internal = "{.items[*].status.addresses[?(@.type==\"InternalIP\")].address}";
+    let addresses = five.kubectl_args(&["get", "nodes", &format!("-o=jsonpath={internal}")])?;
+    ensure!(addresses.split_whitespace().count() == 5, "{addresses}");
+    for address in addresses.split_whitespace() {
+        eventually(&format!("{address} answers"), || {
+            let said = curl_at(address, "https://shop.example/", &["--cacert", &ca])?;
+            if said == "503 Service Unavailable\n|503 2" { Ok(()) } else { bail!("{said:?}") }
+        })?;
+    }
+    let shown = eventually("all addresses are shown", || {
+        let path = "-o=jsonpath={.status.loadBalancer.ingress[*].ip}";
+        let shown = five.kubectl_args(&["get", "ingress", "shop", "-n", &ns, path])?;
+        if shown.split_whitespace().count() == 5 { Ok(shown) } else { bail!("{shown:?}") }
+    })?;
+    ensure!(addresses.split_whitespace().all(|address| shown.contains(address)), "{shown} of {addresses}");
+    five.kubectl(&format!("delete namespace {ns} --wait=false"))?;
+    Ok(())
+}
+
+/// A certificate of its own authority, made a Secret by kubectl; gives the file to trust it by.
+fn make_certificate(scratch: &Path, create: impl Fn(&str) -> Result<String>) -> Result<String> {
+    let certificate = rcgen::generate_simple_self_signed(["shop.example".to_owned(), "*.wild.example".to_owned()])?;
+    let (crt, key) = (scratch.join("tls.crt"), scratch.join("tls.key"));
+    std::fs::write(&crt, certificate.cert.pem())?;
+    std::fs::write(&key, certificate.signing_key.serialize_pem())?;
+    create(&format!("--cert {} --key {}", crt.display(), key.display()))?;
+    Ok(crt.display().to_string())
 }
 
 const RULES: &str = "apiVersion: networking.k8s.io/v1
@@ -61,19 +101,15 @@ fn ingress() -> Result<()> {
         cluster.kubectl(&format!("expose pod {name} -n {ns} --port 80 --target-port 8080"))?;
         cluster.kubectl(&format!("wait pod/{name} -n {ns} --for=condition=Ready --timeout=60s"))?;
     }
-    let certificate = rcgen::generate_simple_self_signed(["shop.example".to_owned(), "*.wild.example".to_owned()])?;
-    let (crt, key) = (cluster.scratch().join("tls.crt"), cluster.scratch().join("tls.key"));
-    std::fs::write(&crt, certificate.cert.pem())?;
-    std::fs::write(&key, certificate.signing_key.serialize_pem())?;
-    let (crt, key) = (crt.display(), key.display());
-    cluster.kubectl(&format!("create secret tls shop -n {ns} --cert {crt} --key {key}"))?;
+    let ca =
+        make_certificate(cluster.scratch(), |line| cluster.kubectl(&format!("create secret tls shop -n {ns} {line}")))?;
     cluster.apply(&ns, RULES)?;
     let shown = "{.status.loadBalancer.ingress[0].ip}";
     cluster.expect(&format!("ingress/fan-out -n {ns}"), shown, cluster.address())?;
     let listed = cluster.kubectl(&format!("get ingress fan-out -n {ns} --no-headers"))?;
     ensure!(listed.contains("knarr") && listed.contains("80, 443"), "{listed}");
     routes(&cluster)?;
-    encrypted(&cluster, &crt.to_string())?;
+    encrypted(&cluster, &ca)?;
     upgraded(&cluster)?;
     update(&cluster, &ns)?;
     cluster.reset()?;
@@ -82,10 +118,14 @@ fn ingress() -> Result<()> {
 
 /// One request by a name, from outside: status, protocol version, and body.
 fn curl(cluster: &Cluster, url: &str, more: &[&str]) -> Result<String> {
+    curl_at(cluster.address(), url, more)
+}
+
+fn curl_at(address: &str, url: &str, more: &[&str]) -> Result<String> {
     let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
     let host = rest.split('/').next().unwrap_or_default();
     let port = if scheme == "https" { 443 } else { 80 };
-    let place = format!("{host}:{port}:{}", cluster.address());
+    let place = format!("{host}:{port}:{address}");
     let mut command = outside("curl");
     command
         .args(["-sS", "--max-time", "5", "--resolve", &place, "-w", "|%{http_code} %{http_version}", url])
