@@ -19,3 +19,4 @@ pub mod strategy;
 pub mod time;
 mod value;
 pub mod version;
+pub mod volume;

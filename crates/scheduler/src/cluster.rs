@@ -15,6 +15,7 @@ use crate::{
     resources::Resources,
     tally::{self, Gone, Groups, PerNode, Question, Tallies},
     terms::{Labels, PodTerm},
+    volume,
 };
 
 #[derive(Clone, Debug, Default)]
@@ -104,6 +105,7 @@ pub struct Cluster {
     by_namespace: HashMap<String, BTreeMap<Uid, Arc<PodInfo>>>,
     /// How many pods of one controller are on each node.
     siblings: HashMap<Arc<str>, HashMap<usize, i64>>,
+    pub volumes: volume::Picture,
 }
 
 impl Cluster {

@@ -47,6 +47,9 @@ pub fn decide(
     around: &dyn Around,
 ) -> Decision {
     let filters = Filters::prepare(pod, cluster, around);
+    if let Some(why) = filters.hopeless() {
+        return Decision::Nowhere(Box::new(nowhere_at_all(cluster, why)));
+    }
     // Where room was made for it, it goes.
     let status = pod.object.status.as_ref();
     let promised = status.and_then(|status| status.nominated_node_name.as_deref());
@@ -115,6 +118,18 @@ fn best(totals: &[i64], random: &mut SmallRng) -> usize {
         }
     }
     chosen
+}
+
+/// The pod itself is not ready to go anywhere, whatever the nodes are like.
+fn nowhere_at_all(cluster: &Cluster, why: &str) -> Nowhere {
+    let message = match cluster.existing_nodes() {
+        0 => "no nodes available to schedule pods".to_owned(),
+        count => format!(
+            "0/{count} nodes are available: {why}. preemption: 0/{count} nodes are available: {count} Preemption is not \
+             helpful for scheduling."
+        ),
+    };
+    Nowhere { message, refused_by: vec![Plugin::Volumes], preemption: None, keeps_nomination: false }
 }
 
 fn nowhere(pod: &PodInfo, cluster: &Cluster, refusals: BTreeMap<usize, Refusal>, around: &dyn Around) -> Nowhere {

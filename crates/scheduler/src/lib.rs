@@ -21,5 +21,6 @@ mod tally;
 mod terms;
 #[cfg(test)]
 mod tests;
+mod volume;
 
 pub use run::{Config, NAME, run};

@@ -31,6 +31,8 @@ pub enum Happening {
     PodPlaced,
     /// A pod left its node, or asks for less.
     PodGone,
+    /// A claim, a volume or a storage class is there or differs.
+    Storage,
 }
 
 impl Happening {
@@ -40,10 +42,11 @@ impl Happening {
         match self {
             Happening::NodeAdded => true,
             Happening::NodeRoom => plugin == Fit,
-            Happening::NodeLabels => matches!(plugin, Affinity | PodAffinity | Spread),
+            Happening::NodeLabels => matches!(plugin, Affinity | PodAffinity | Spread | Volumes),
             Happening::NodeTaints => matches!(plugin, Taints | Unschedulable | Spread),
             Happening::PodPlaced => matches!(plugin, PodAffinity | Spread),
-            Happening::PodGone => matches!(plugin, Fit | Ports | PodAffinity | Spread),
+            Happening::PodGone => matches!(plugin, Fit | Ports | PodAffinity | Spread | VolumeUsers),
+            Happening::Storage => matches!(plugin, Volumes | VolumeUsers),
         }
     }
 }

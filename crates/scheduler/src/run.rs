@@ -2,7 +2,10 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::{
+    core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod},
+    storage::v1::StorageClass,
+};
 use knarr_client::{Change, Clock, Informers, Recorder, call, errors, meta};
 use kube::api::DeleteParams;
 use rand::{SeedableRng as _, rngs::SmallRng};
@@ -20,6 +23,7 @@ use crate::{
     decide::{self, Decision, Nowhere},
     pod::PodInfo,
     queue::{Happening, Queue},
+    volume::{self, Picture, bind::Volumes},
 };
 
 /// Also the name that pods ask for in `spec.schedulerName`.
@@ -46,6 +50,8 @@ struct Scheduler {
     clock: Clock,
     state: Mutex<State>,
     wake: Notify,
+    /// Writes what pods' volumes need; those that wait for theirs wait there.
+    volumes: Volumes,
 }
 
 struct State {
@@ -68,6 +74,7 @@ pub async fn run(config: Config) {
         around: Caches::of(&informers),
         state: Mutex::new(State { cluster: Cluster::default(), queue: Queue::default(), start: 0, random }),
         wake: Notify::new(),
+        volumes: Volumes::new(client.clone()),
         client,
         clock,
     });
@@ -75,16 +82,19 @@ pub async fn run(config: Config) {
     if !(nodes.synced().await && pods.synced().await && scheduler.around.synced().await) {
         return;
     }
+    if !scheduler.follow_storage(&informers, &cancel).await {
+        return;
+    }
     let watcher = scheduler.clone();
     nodes.on_change_until(&cancel, move |change| watcher.node_changed(change));
     let watcher = scheduler.clone();
     pods.on_change_until(&cancel, move |change| watcher.pod_changed(change));
     // Dropped with the run, and what is under way with it: the next run must not be surprised by it.
-    let mut writes = JoinSet::new();
+    let (mut writes, mut patient) = (JoinSet::new(), JoinSet::new());
     let mut tick = tokio::time::interval(TICK);
     loop {
         tokio::select! {
-            () = scheduler.clone().work(&mut writes) => {}
+            () = scheduler.clone().work(&mut writes, &mut patient) => {}
             () = cancel.cancelled() => return,
         }
         let next_retry = scheduler.state().queue.next_retry();
@@ -105,16 +115,18 @@ pub async fn run(config: Config) {
 
 impl Scheduler {
     /// Decides about pods until none is left to try.
-    async fn work(self: Arc<Self>, writes: &mut JoinSet<()>) {
+    /// Pods that wait for their volumes wait apart: the others must not wait for them.
+    async fn work(self: Arc<Self>, writes: &mut JoinSet<()>, patient: &mut JoinSet<()>) {
         loop {
             // Room before a pod: what is taken from the queue is decided and written without a wait between.
-            while writes.try_join_next().is_some() {}
+            while writes.try_join_next().is_some() || patient.try_join_next().is_some() {}
             while writes.len() >= MAX_WRITES {
                 writes.join_next().await;
             }
             let Some((pod, outcome)) = self.next() else { return };
             let this = self.clone();
-            writes.spawn(async move { this.write(pod, outcome).await });
+            let set = if outcome.waits() { &mut *patient } else { &mut *writes };
+            set.spawn(async move { this.write(pod, outcome).await });
             tokio::task::yield_now().await;
         }
     }
@@ -127,8 +139,9 @@ impl Scheduler {
             Decision::Place(index) => {
                 let node_name = cluster.nodes[index].name.clone();
                 cluster.nominate(&pod, None);
+                let volumes = volume::reserve(&pod, cluster, index);
                 cluster.assume(&pod, index);
-                Some((pod, Outcome::Bind(node_name)))
+                Some((pod, Outcome::Bind { node_name, volumes }))
             }
             Decision::Nowhere(nowhere) => {
                 match &nowhere.preemption {
@@ -145,13 +158,24 @@ impl Scheduler {
 
     async fn write(&self, pod: Arc<PodInfo>, outcome: Outcome) {
         match outcome {
-            Outcome::Bind(node_name) => self.bind(&pod, &node_name).await,
+            Outcome::Bind { node_name, volumes } => self.bind(&pod, &node_name, &volumes).await,
             Outcome::Explain(nowhere) => self.explain(&pod, &nowhere).await,
         }
     }
 
-    async fn bind(&self, pod: &Arc<PodInfo>, node_name: &str) {
+    async fn bind(&self, pod: &Arc<PodInfo>, node_name: &str, volumes: &volume::Plan) {
         let name = format!("{}/{}", pod.namespace, pod.name);
+        let progress = |written: &volume::bind::Written| {
+            let state = self.state();
+            // A pod that went away meanwhile needs nothing any more.
+            let node = state.cluster.node_of(pod).filter(|_| state.cluster.is_assumed(&pod.uid));
+            node.map(|node| written.progress(&state.cluster.volumes, &node.name, &node.labels))
+        };
+        if let Err(error) = self.volumes.bind(volumes, node_name, progress).await {
+            let message = format!("running PreBind plugin \"VolumeBinding\": {error}");
+            self.recorder.warning(&*pod.object, "FailedScheduling", message);
+            return self.not_bound(pod, volumes, false);
+        }
         match bind::bind(&self.client, pod, node_name).await {
             Ok(()) => {
                 let message = format!("Successfully assigned {name} to {node_name}");
@@ -159,21 +183,28 @@ impl Scheduler {
                 self.state().queue.remove(&pod.uid);
             }
             Err(error) => {
-                let mut state = self.state();
-                let State { cluster, queue, .. } = &mut *state;
-                cluster.forget(&pod.uid);
-                if errors::is_not_found(&error) {
-                    // The pod is gone; its deletion is on its way here.
-                    queue.remove(&pod.uid);
-                } else {
-                    queue.retry(&pod.uid, Instant::now());
-                }
-                queue.notice(Happening::PodGone, Instant::now());
-                drop(state);
+                self.not_bound(pod, volumes, errors::is_not_found(&error));
                 tracing::debug!(pod = name, node = node_name, error = &error as &dyn std::error::Error, "not bound");
-                self.wake.notify_one();
             }
         }
+    }
+
+    /// Takes the decision back.
+    fn not_bound(&self, pod: &PodInfo, volumes: &volume::Plan, is_gone: bool) {
+        let mut state = self.state();
+        let State { cluster, queue, .. } = &mut *state;
+        cluster.forget(&pod.uid);
+        cluster.volumes.release(volumes);
+        if is_gone {
+            // Its deletion is on its way here.
+            queue.remove(&pod.uid);
+        } else {
+            queue.retry(&pod.uid, Instant::now());
+        }
+        queue.notice(Happening::PodGone, Instant::now());
+        queue.notice(Happening::Storage, Instant::now());
+        drop(state);
+        self.wake.notify_one();
     }
 
     async fn explain(&self, pod: &PodInfo, nowhere: &Nowhere) {
@@ -261,6 +292,31 @@ impl Scheduler {
         self.wake_for(&state);
     }
 
+    /// Keeps the picture of claims, volumes and classes; false once cancelled.
+    async fn follow_storage(self: &Arc<Self>, informers: &Informers, cancel: &CancellationToken) -> bool {
+        let claims = informers.of::<PersistentVolumeClaim>();
+        let (volumes, classes) = (informers.of::<PersistentVolume>(), informers.of::<StorageClass>());
+        if !(claims.synced().await && volumes.synced().await && classes.synced().await) {
+            return false;
+        }
+        let this = self.clone();
+        claims.on_change_until(cancel, move |change| this.storage_changed(|picture| picture.claim_changed(change)));
+        let this = self.clone();
+        volumes.on_change_until(cancel, move |change| this.storage_changed(|picture| picture.volume_changed(change)));
+        let this = self.clone();
+        classes.on_change_until(cancel, move |change| this.storage_changed(|picture| picture.class_changed(change)));
+        true
+    }
+
+    fn storage_changed(&self, apply: impl FnOnce(&mut Picture)) {
+        let mut state = self.state();
+        apply(&mut state.cluster.volumes);
+        state.queue.notice(Happening::Storage, Instant::now());
+        self.wake_for(&state);
+        drop(state);
+        self.volumes.look_again();
+    }
+
     fn wake_for(&self, state: &State) {
         if state.queue.has_work() {
             self.wake.notify_one();
@@ -273,8 +329,14 @@ impl Scheduler {
 }
 
 enum Outcome {
-    Bind(String),
+    Bind { node_name: String, volumes: volume::Plan },
     Explain(Box<Nowhere>),
+}
+
+impl Outcome {
+    fn waits(&self) -> bool {
+        matches!(self, Self::Bind { volumes, .. } if !volumes.is_empty())
+    }
 }
 
 fn has_node(pod: &Pod) -> bool {

@@ -19,7 +19,7 @@ use crate::{
 
 /// Every namespace is labelled with its own name.
 #[derive(Default)]
-struct Setting {
+pub(crate) struct Setting {
     services: Vec<Arc<Service>>,
     budgets: Vec<Arc<PodDisruptionBudget>>,
 }

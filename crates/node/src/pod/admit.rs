@@ -3,7 +3,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use k8s_openapi::api::core::v1::{NodeSelectorRequirement, NodeSelectorTerm, Pod};
+use k8s_openapi::api::core::v1::Pod;
+use knarr_api::placement::node_selector_matches;
 
 use super::{qos::pod_request_milli, refuse, status::Verdict};
 
@@ -112,34 +113,5 @@ fn matches_node(pod: &Pod, offer: &Offer<'_>) -> bool {
     }
     let affinity = spec.affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref());
     let required = affinity.and_then(|node| node.required_during_scheduling_ignored_during_execution.as_ref());
-    required.is_none_or(|required| required.node_selector_terms.iter().any(|term| matches_term(term, offer)))
-}
-
-fn matches_term(term: &NodeSelectorTerm, offer: &Offer<'_>) -> bool {
-    let expressions = term.match_expressions.as_deref().unwrap_or_default();
-    let fields = term.match_fields.as_deref().unwrap_or_default();
-    if expressions.is_empty() && fields.is_empty() {
-        return false;
-    }
-    let name = offer.node_name.to_owned();
-    expressions.iter().all(|expression| matches_requirement(expression, offer.labels.get(&expression.key)))
-        && fields.iter().all(|field| field.key == "metadata.name" && matches_requirement(field, Some(&name)))
-}
-
-fn matches_requirement(requirement: &NodeSelectorRequirement, value: Option<&String>) -> bool {
-    let values = requirement.values.as_deref().unwrap_or_default();
-    let number = |text: &String| text.parse::<i64>().ok();
-    let compare = |holds: fn(i64, i64) -> bool| {
-        let pair = value.and_then(number).zip(values.first().and_then(number));
-        pair.is_some_and(|(own, limit)| holds(own, limit))
-    };
-    match requirement.operator.as_str() {
-        "In" => value.is_some_and(|value| values.contains(value)),
-        "NotIn" => value.is_none_or(|value| !values.contains(value)),
-        "Exists" => value.is_some(),
-        "DoesNotExist" => value.is_none(),
-        "Gt" => compare(|own, limit| own > limit),
-        "Lt" => compare(|own, limit| own < limit),
-        _ => false,
-    }
+    required.is_none_or(|required| node_selector_matches(required, offer.node_name, offer.labels))
 }

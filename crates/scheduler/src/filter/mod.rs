@@ -11,6 +11,7 @@ use crate::{
     cluster::{Cluster, NodeInfo},
     pod::PodInfo,
     tally::Gone,
+    volume,
 };
 
 pub use spread::count as spread_count;
@@ -22,6 +23,8 @@ pub enum Plugin {
     Affinity,
     Ports,
     Fit,
+    VolumeUsers,
+    Volumes,
     Spread,
     PodAffinity,
 }
@@ -36,7 +39,7 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    fn new(plugin: Plugin, reason: &str, resolvable: bool) -> Self {
+    pub fn new(plugin: Plugin, reason: &str, resolvable: bool) -> Self {
         Self { plugin, reasons: vec![reason.to_owned()], resolvable }
     }
 }
@@ -46,19 +49,26 @@ pub struct Filters<'a> {
     pod: &'a PodInfo,
     affinity: affinity::Counts,
     spread: Vec<spread::Counts>,
+    volumes: Result<volume::Wishes<'a>, String>,
 }
 
 impl<'a> Filters<'a> {
-    pub fn prepare(pod: &'a PodInfo, cluster: &Cluster, around: &dyn Around) -> Self {
+    pub fn prepare(pod: &'a PodInfo, cluster: &'a Cluster, around: &dyn Around) -> Self {
         Self::without(pod, cluster, around, &Gone::new())
     }
 
     /// As if the pods with these uids were gone.
-    pub fn without(pod: &'a PodInfo, cluster: &Cluster, around: &dyn Around, gone: &Gone<'_>) -> Self {
+    pub fn without(pod: &'a PodInfo, cluster: &'a Cluster, around: &dyn Around, gone: &Gone<'_>) -> Self {
         let affinity = affinity::Counts::of(pod, cluster, around, gone);
         let hard = pod.spread.iter().filter(|constraint| constraint.is_hard);
         let spread = hard.map(|constraint| spread::Counts::of(pod, constraint, cluster, gone)).collect();
-        Self { pod, affinity, spread }
+        let volumes = volume::Wishes::of(pod, cluster, gone);
+        Self { pod, affinity, spread, volumes }
+    }
+
+    /// Why no node at all can take the pod, however much room there is.
+    pub fn hopeless(&self) -> Option<&str> {
+        self.volumes.as_ref().err().map(String::as_str)
     }
 
     /// Also with the pods on it to which room there is promised.
@@ -79,6 +89,10 @@ impl<'a> Filters<'a> {
         basic::affinity(pod, node)?;
         basic::ports(pod, node)?;
         fit::check(pod, node)?;
+        if let Ok(volumes) = &self.volumes {
+            volumes.check_users()?;
+            volumes.check(node)?;
+        }
         self.spread.iter().try_for_each(|counts| counts.check(pod, node))?;
         self.affinity.check(pod, node)
     }
