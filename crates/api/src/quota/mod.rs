@@ -109,7 +109,7 @@ fn claim_usage(claim: &Value, used: &mut Amounts) {
     }
 }
 
-/// True where a quota's scopes hold for a pod; other objects are in no scope.
+/// True where a quota's scopes hold for a pod or a claim; other objects are in no scope.
 pub fn in_scope(quota: &Value, resource: &Resource, object: &Value) -> bool {
     let spec = &quota["spec"];
     let plain = items(&spec["scopes"]).iter().map(|scope| (text(scope), "Exists", [].as_slice()));
@@ -119,9 +119,24 @@ pub fn in_scope(quota: &Value, resource: &Resource, object: &Value) -> bool {
     if scopes.is_empty() {
         return true;
     }
-    resource.plural == "pods"
+    matches!(resource.plural, "pods" | "persistentvolumeclaims")
         && resource.group.is_empty()
-        && scopes.into_iter().all(|(scope, operator, values)| scope_holds(scope, operator, values, object))
+        && scopes.into_iter().all(|(scope, operator, values)| match (scope, resource.plural) {
+            ("VolumeAttributesClass", "persistentvolumeclaims") => {
+                is_selected(text(&object["spec"]["volumeAttributesClassName"]), operator, values)
+            }
+            ("VolumeAttributesClass", _) | (_, "persistentvolumeclaims") => false,
+            _ => scope_holds(scope, operator, values, object),
+        })
+}
+
+fn is_selected(class: &str, operator: &str, values: &[Value]) -> bool {
+    match operator {
+        "In" => values.iter().any(|value| value == class),
+        "NotIn" => values.iter().all(|value| value != class),
+        "DoesNotExist" => class.is_empty(),
+        _ => !class.is_empty(),
+    }
 }
 
 fn scope_holds(scope: &str, operator: &str, values: &[Value], pod: &Value) -> bool {
@@ -132,15 +147,7 @@ fn scope_holds(scope: &str, operator: &str, values: &[Value], pod: &Value) -> bo
         "NotTerminating" => spec["activeDeadlineSeconds"].as_i64().is_none(),
         "BestEffort" => is_best_effort(),
         "NotBestEffort" => !is_best_effort(),
-        "PriorityClass" => {
-            let class = text(&spec["priorityClassName"]);
-            match operator {
-                "In" => values.iter().any(|value| value == class),
-                "NotIn" => values.iter().all(|value| value != class),
-                "DoesNotExist" => class.is_empty(),
-                _ => !class.is_empty(),
-            }
-        }
+        "PriorityClass" => is_selected(text(&spec["priorityClassName"]), operator, values),
         "CrossNamespacePodAffinity" => ["podAffinity", "podAntiAffinity"].iter().any(|kind| {
             let affinity = &spec["affinity"][kind];
             let required = items(&affinity["requiredDuringSchedulingIgnoredDuringExecution"]).iter();

@@ -231,21 +231,7 @@ pub(super) static RESOURCE_QUOTA: Rules = Rules {
     },
     validate: |object, errors| {
         check::resource_list(&object["spec"]["hard"], &SPEC.child("hard"), errors);
-        let scopes = [
-            "BestEffort",
-            "CrossNamespacePodAffinity",
-            "NotBestEffort",
-            "NotTerminating",
-            "PriorityClass",
-            "Terminating",
-            "VolumeAttributesClass",
-        ];
-        let path = SPEC.child("scopes");
-        for scope in items(&object["spec"]["scopes"]) {
-            if !scopes.contains(&text(scope)) {
-                errors.push(FieldError::invalid(&path, scope.clone(), "unsupported scope"));
-            }
-        }
+        super::quota::validate(&object["spec"], errors);
     },
     validate_update: |new, old, part, errors| {
         if part == Part::Main {
@@ -285,7 +271,18 @@ pub(super) static LIMIT_RANGE: Rules = Rules {
             for key in AMOUNTS {
                 check::resource_list(&limit[key], &path.child(key), errors);
             }
+            for key in ["default", "defaultRequest"] {
+                if limit["type"] == "Pod" && is_set(&limit[key]) {
+                    errors.push(FieldError::forbidden(&path.child(key), "may not be specified when `type` is 'Pod'"));
+                }
+            }
+            let bounds = ["min", "max"].map(|key| is_set(&limit[key]["storage"]));
+            if limit["type"] == "PersistentVolumeClaim" && bounds == [false, false] {
+                let why = "either minimum or maximum storage value is required, but neither was provided";
+                errors.push(FieldError::required(&path.child("limits"), why));
+            }
             ordered(limit, &path, errors);
+            ratios(limit, &path, errors);
         }
     },
     ..Rules::DATA
@@ -321,6 +318,27 @@ fn ordered(limit: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
                 let list = path.child(if low == "min" && high != "max" { high } else { low });
                 errors.push(FieldError::invalid(&list.key(resource), amount.to_string(), why));
             }
+        }
+    }
+}
+
+/// A limit is never below its request, and the bounds allow the ratio.
+fn ratios(limit: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
+    for (resource, amount) in entries(&limit["maxLimitRequestRatio"]) {
+        let ratio = Quantity::or_zero(amount);
+        let list = path.child("maxLimitRequestRatio");
+        let path = list.key(resource);
+        if ratio.milli_value() < 1000 {
+            let why = format!("ratio {ratio} is less than 1");
+            errors.push(FieldError::invalid(&path, ratio.to_string(), why));
+        }
+        let bound = |key: &str| limit[key].get(resource).map(|amount| Quantity::or_zero(amount).milli_value() as f64);
+        if let (Some(low), Some(high)) = (bound("min"), bound("max"))
+            && low > 0.0
+            && ratio.milli_value() as f64 / 1000.0 > high / low
+        {
+            let why = format!("ratio {ratio} is greater than max/min = {:.6}", high / low);
+            errors.push(FieldError::invalid(&path, ratio.to_string(), why));
         }
     }
 }

@@ -18,6 +18,7 @@ mod flow;
 mod networking;
 pub mod pod;
 mod policy;
+mod quota;
 mod rbac;
 mod rules;
 pub mod scale;

@@ -122,6 +122,11 @@ pub(super) static PERSISTENT_VOLUME: Rules = Rules {
         }
         if part == Part::Main {
             check::immutable(&new["spec"]["volumeMode"], &old["spec"]["volumeMode"], &SPEC.child("volumeMode"), errors);
+            let (affinity, before) = (&new["spec"]["nodeAffinity"], &old["spec"]["nodeAffinity"]);
+            if is_set(before) && !same(affinity, before) {
+                let why = "field is immutable, except for updating from beta label to GA";
+                errors.push(FieldError::invalid(&SPEC.child("nodeAffinity"), affinity.clone(), why));
+            }
         }
     },
     ..Rules::WITH_STATUS

@@ -6,7 +6,7 @@ use knarr_api::quota::amounts::{self, Amounts};
 use knarr_api::status::ApiError;
 use serde_json::{Value, json};
 
-use super::{denied, is_main};
+use super::{denied, is_main, is_of};
 use crate::builtin;
 use crate::contract::{Admission, AdmissionRequest, Lookup, Operation};
 use crate::json::{items, items_mut, text};
@@ -28,7 +28,8 @@ impl LimitRanger {
     /// The limits of a namespace, one for each type of each LimitRange.
     fn limits(&self, request: &AdmissionRequest<'_>) -> Vec<Value> {
         let is_write = matches!(request.operation, Operation::Create | Operation::Update);
-        let is_subject = is_main(request, "", "pods") || is_main(request, "", "persistentvolumeclaims");
+        let is_resize = request.subresource == "resize" && is_of(request, "", "pods");
+        let is_subject = is_resize || is_main(request, "", "pods") || is_main(request, "", "persistentvolumeclaims");
         if !is_write || !is_subject || request.namespace.is_empty() {
             return Vec::new();
         }
@@ -71,7 +72,9 @@ impl Admission for LimitRanger {
 
     async fn validate(&self, request: &AdmissionRequest<'_>) -> Result<(), ApiError> {
         let limits = self.limits(request);
-        if limits.is_empty() || (request.resource.plural == "pods" && request.operation == Operation::Update) {
+        // What a pod asks for can be changed by resizing it only.
+        let is_plain_update = request.operation == Operation::Update && is_main(request, "", "pods");
+        if limits.is_empty() || is_plain_update {
             return Ok(());
         }
         let mut problems = Vec::new();

@@ -12,7 +12,7 @@ use knarr_api::status::ApiError;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::denied;
+use super::{denied, is_of};
 use crate::builtin;
 use crate::contract::{Admission, AdmissionRequest, Lookup, Operation};
 use crate::json::{name, text};
@@ -150,7 +150,10 @@ impl Admission for ResourceQuota {
     }
 
     async fn validate(&self, request: &AdmissionRequest<'_>) -> Result<(), ApiError> {
-        if !request.subresource.is_empty() || request.namespace.is_empty() {
+        // A pod that is resized in place asks for more like any other.
+        let is_counted =
+            request.subresource.is_empty() || is_of(request, "", "pods") && request.subresource == "resize";
+        if !is_counted || request.namespace.is_empty() {
             return Ok(());
         }
         match request.operation {
