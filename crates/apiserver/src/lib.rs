@@ -26,6 +26,7 @@ mod openapi;
 pub mod pki;
 pub mod proxy;
 mod route;
+pub mod seal;
 mod security;
 mod server;
 pub mod subresources;

@@ -145,6 +145,10 @@ pub struct ControlArgs {
     /// How often autoscalers look at what pods use
     #[arg(long, value_name = "TIME", default_value = "15s", value_parser = parse_period)]
     pub horizontal_pod_autoscaler_sync_period: Duration,
+    /// Encrypt Secrets with the first key in this file, and read those of the others (each 32 bytes in base64, one a
+    /// line) [default: a key made at the first start, in the data directory]
+    #[arg(long, value_name = "FILE")]
+    pub encryption_key_file: Option<PathBuf>,
 }
 
 /// What the node half is told.

@@ -42,6 +42,11 @@ pub enum PkiError {
     Verifier(#[source] rustls::server::VerifierBuilderError),
 }
 
+/// Writes a file that only its owner may read, whole or not at all, into a directory of that kind.
+pub(crate) fn write_private(directory: &Path, name: &str, text: &str) -> Result<(), PkiError> {
+    files::Directory::open(directory)?.write(name, text)
+}
+
 impl PkiError {
     fn damaged(what: impl Into<String>, why: impl std::fmt::Display) -> Self {
         Self::Damaged { what: what.into(), why: why.to_string() }

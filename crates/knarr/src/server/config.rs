@@ -1,6 +1,6 @@
 //! What the server half is told.
 
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use crate::{agent::NodeConfig, cli::ControlArgs, datadir::DataDir};
 
@@ -19,6 +19,8 @@ pub struct ServerConfig {
     pub autoscaler_period: Duration,
     /// The nodes serve Ingresses.
     pub ingress: bool,
+    /// Keys for Secrets in a file of the user's; `None` for the one in the data directory.
+    pub encryption_key_file: Option<PathBuf>,
     /// A cluster was kept in the data directory before.
     pub is_known: bool,
 }
@@ -31,6 +33,7 @@ impl ServerConfig {
             node_monitor_grace_period,
             metric_resolution,
             horizontal_pod_autoscaler_sync_period,
+            encryption_key_file,
         } = args;
         Self {
             data: node.data.clone(),
@@ -42,6 +45,7 @@ impl ServerConfig {
             metric_resolution,
             autoscaler_period: horizontal_pod_autoscaler_sync_period,
             ingress: node.ingress.is_on(),
+            encryption_key_file,
             is_known: node.record.is_some(),
         }
     }

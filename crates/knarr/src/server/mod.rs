@@ -17,12 +17,13 @@ use knarr_apiserver::{
         ApiTls, CertificateAuthority, Identity, Leaf, Pki, Purpose, Requested, ServerNames, Subject, client_config,
         server_config,
     },
+    seal::{Keys, SealedStore, has_sealed},
     tokens::TokenIssuer,
 };
 use knarr_client::{Clock, Informers};
 use knarr_controllers::RequestedCertificate;
 use knarr_metrics::Metrics;
-use knarr_store::{EmbeddedStore, engine::disk::DiskEngine};
+use knarr_store::{EmbeddedStore, Store, engine::disk::DiskEngine};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -79,7 +80,15 @@ pub async fn start(config: &ServerConfig, listener: TcpListener, stop: &Cancella
         );
     }
     let engine = DiskEngine::open(&config.data.store(), free_bytes)?;
-    let store = EmbeddedStore::open(engine)?;
+    let store: Arc<dyn Store> = Arc::new(EmbeddedStore::open(engine)?);
+    let keys = match &config.encryption_key_file {
+        Some(path) => Keys::read(path)?,
+        None => {
+            let pki = config.data.pki();
+            Keys::open_in(&pki, !Keys::are_in(&pki) && has_sealed(&*store).await?)?
+        }
+    };
+    let store = SealedStore::open(store, keys).await.context("the encrypted Secrets cannot be opened")?;
     let Pki { authority, server: serving_leaf, admin, kubelet_client, service_account_key } = pki;
     let security = SecurityConfig {
         issuer: Arc::new(TokenIssuer::new(service_account_key, ISSUER, vec![ISSUER.into()])),
