@@ -17,6 +17,7 @@ mod rbac_escalation;
 mod resource_quota;
 mod runtime_class;
 mod service_account;
+mod storage;
 mod taint_nodes;
 mod token_secret;
 
@@ -46,6 +47,7 @@ pub use rbac_escalation::RbacEscalation;
 pub use resource_quota::ResourceQuota;
 pub use runtime_class::RuntimeClass;
 pub use service_account::ServiceAccount;
+pub use storage::{ClaimResize, InUseProtection};
 pub use taint_nodes::TaintNodesByCondition;
 pub use token_secret::TokenSecrets;
 
@@ -66,6 +68,8 @@ pub fn plugins(
         Arc::new(DefaultTolerationSeconds),
         Arc::new(RuntimeClass::new(lookup.clone())),
         Arc::new(DefaultStorageClass::new(lookup.clone())),
+        Arc::new(InUseProtection),
+        Arc::new(ClaimResize::new(lookup.clone())),
         Arc::new(DefaultIngressClass::new(lookup.clone())),
         Arc::new(PodSecurity::new(lookup.clone())),
         Arc::new(LimitRanger::new(lookup.clone())),

@@ -2,7 +2,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use knarr_api::status::ApiError;
-use serde_json::Value;
+use knarr_api::volume::{HOSTNAME, LOCAL_PROVISIONER, PROVISIONED_BY};
+use serde_json::{Value, json};
 
 use super::{denied, node_labels};
 use crate::authz::node_name_of;
@@ -12,7 +13,8 @@ use crate::json::{is_mirror_pod, items, name, text};
 
 const MIRROR: &str = "kubernetes.io/config.mirror";
 
-/// A node's agent writes what is its own: its Node, its leases, the status of pods bound to it, and mirror pods.
+/// A node's agent writes what is its own: its Node, its leases, the status of pods bound to it, mirror pods, and the
+/// volumes that are directories of its own.
 pub struct NodeRestriction {
     lookup: Arc<dyn Lookup>,
 }
@@ -63,6 +65,27 @@ impl NodeRestriction {
             (subresource, _) => {
                 no(format!("unexpected pod subresource {subresource:?}, only 'status' and 'eviction' are allowed"))
             }
+        }
+    }
+
+    /// The volume must be on this very node before and after, and all that may change is who waits for its end.
+    async fn check_volume(&self, node: &str, request: &AdmissionRequest<'_>) -> Result<(), ApiError> {
+        let no = |why: String| Err(denied(request, why));
+        if !request.subresource.is_empty() {
+            return no(format!("node {node:?} is not allowed to write a volume's {}", request.subresource));
+        }
+        let is_new = request.operation == Operation::Create;
+        let old = if is_new { None } else { Some(self.stored(request).await?) };
+        let gone = request.operation == Operation::Delete;
+        let both = old.iter().chain((!gone).then_some(&request.object));
+        if !both.into_iter().all(|volume| is_directory_of(volume, node)) {
+            return no(format!("node {node:?} can only write volumes that are directories of its own"));
+        }
+        match old.filter(|_| !gone) {
+            Some(old) if old["spec"] != request.object["spec"] => {
+                no(format!("node {node:?} is not allowed to modify the spec of a volume"))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -122,6 +145,15 @@ fn check_mirror_pod(node: &str, request: &AdmissionRequest<'_>) -> Result<(), Ap
     Ok(())
 }
 
+/// Made by the built-in provisioner, as a directory that only this node reaches.
+fn is_directory_of(volume: &Value, node: &str) -> bool {
+    let spec = &volume["spec"];
+    let wish = json!([{ "matchExpressions": [{ "key": HOSTNAME, "operator": "In", "values": [node] }] }]);
+    volume["metadata"]["annotations"][PROVISIONED_BY] == LOCAL_PROVISIONER
+        && spec["local"].is_object()
+        && spec["nodeAffinity"]["required"]["nodeSelectorTerms"] == wish
+}
+
 /// Leases and CSINodes carry the name of their node.
 fn check_own_name(node: &str, request: &AdmissionRequest<'_>) -> Result<(), ApiError> {
     let target = if request.name.is_empty() { name(&request.object) } else { request.name };
@@ -173,6 +205,7 @@ impl Admission for NodeRestriction {
         match (request.resource.group, request.resource.plural) {
             ("", "pods") => self.check_pod(node, request).await,
             ("", "nodes") => self.check_node(node, request),
+            ("", "persistentvolumes") => self.check_volume(node, request).await,
             ("coordination.k8s.io", "leases") | ("storage.k8s.io", "csinodes") => check_own_name(node, request),
             _ => Ok(()),
         }

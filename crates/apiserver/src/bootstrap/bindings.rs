@@ -34,6 +34,7 @@ const CLUSTER_BINDINGS: &[(&str, &[Subject])] = &[
     ("system:service-account-issuer-discovery", &[Group("system:serviceaccounts")]),
     // Nodes have their rights from the Node authoriser; the binding stays for those who add to it.
     ("system:node", &[]),
+    ("knarr:local-provisioner", &[Group("system:nodes")]),
     ("knarr:node-proxier", &[Group("system:nodes")]),
     // How machines become nodes and stay it: ask, be granted, and renew what was granted.
     ("system:node-bootstrapper", &[Group(NODE_GROUP)]),

@@ -158,6 +158,15 @@ pub(super) const CLUSTER_ROLES: &[RoleRow] = &[
         ],
     ),
     (
+        // The built-in provisioner on each node. Of volumes a node may write its own only: NodeRestriction sees to it.
+        "knarr:local-provisioner",
+        &[
+            rule("create delete get list update watch", "core", "persistentvolumes"),
+            rule(READ, "core", "persistentvolumeclaims"),
+            rule(READ, "storage.k8s.io", "storageclasses"),
+        ],
+    ),
+    (
         "system:kube-scheduler",
         &[
             EVENTS,

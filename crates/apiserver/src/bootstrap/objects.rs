@@ -1,5 +1,6 @@
 //! Namespaces, priority classes, and how pods find the API server.
 
+use knarr_api::volume::LOCAL_PROVISIONER;
 use serde_json::{Value, json};
 
 use super::BootstrapConfig;
@@ -36,6 +37,22 @@ pub(super) fn priority_classes() -> Vec<Value> {
             "Used for system critical pods that must not be moved from their current node.",
         ),
     ]
+}
+
+/// What claims get their volumes from that say nothing else: directories on the node of their first pod.
+pub(super) fn storage_class() -> Value {
+    json!({
+        "apiVersion": "storage.k8s.io/v1",
+        "kind": "StorageClass",
+        "metadata": {
+            "name": "local",
+            "annotations": { "storageclass.kubernetes.io/is-default-class": "true" },
+        },
+        "provisioner": LOCAL_PROVISIONER,
+        "reclaimPolicy": "Delete",
+        "volumeBindingMode": "WaitForFirstConsumer",
+        "allowVolumeExpansion": true,
+    })
 }
 
 pub(super) fn service_cidr(config: &BootstrapConfig) -> Value {

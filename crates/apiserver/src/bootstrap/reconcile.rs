@@ -12,6 +12,7 @@ use crate::contract::{Lookup, UserInfo};
 /// How many writes are on their way at a time; the store puts all that wait on disk together.
 const CONCURRENT_WRITES: usize = 256;
 const ALREADY_EXISTS: u16 = 409;
+const PROVISIONER_ROLE: &str = "knarr:local-provisioner";
 
 /// What a start changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,6 +45,12 @@ pub async fn bootstrap(lookup: &dyn Lookup, config: &BootstrapConfig) -> Result<
     // Namespaces come first: nothing can be created in one that does not exist.
     let namespaces = items(builtin::namespaces(), objects::namespaces(), keep);
     run(lookup, &user, namespaces, &mut report).await?;
+    // A user may change or delete the storage class for good. It is made once, before the role of those who serve it:
+    // where that role is, it has been made.
+    if lookup.get(builtin::cluster_roles(), "", PROVISIONER_ROLE).is_none() {
+        let classes = items(builtin::storage_classes(), vec![objects::storage_class()], keep);
+        run(lookup, &user, classes, &mut report).await?;
+    }
     run(lookup, &user, rest(config), &mut report).await?;
     for service in objects::api_services() {
         let name = service["metadata"]["name"].as_str().unwrap_or_default().to_owned();

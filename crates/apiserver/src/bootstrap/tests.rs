@@ -43,7 +43,14 @@ async fn a_second_start_changes_nothing_and_repairs_what_was_broken() {
     let first = cluster.bootstrap().await;
     assert!(first.created > 150 && first.changed == 0 && first.kept == 0, "{first:?}");
     let second = cluster.bootstrap().await;
-    assert_eq!((second.created, second.changed, second.kept), (0, 0, first.created));
+    // The storage class is made at the first start only.
+    assert_eq!((second.created, second.changed, second.kept), (0, 0, first.created - 1));
+    let class = "/apis/storage.k8s.io/v1/storageclasses/local";
+    let (_, found) = cluster.get(&admin(), class).await;
+    assert_eq!(found["metadata"]["annotations"]["storageclass.kubernetes.io/is-default-class"], "true");
+    cluster.send(&admin(), "DELETE", class, Value::Null).await;
+    cluster.settle().await;
+    assert_eq!(cluster.bootstrap().await.created, 0, "what a user deleted stays deleted");
 
     let root = admin();
     let path = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/system:basic-user";
