@@ -13,6 +13,7 @@ mod deployment;
 mod disruption;
 mod endpoints;
 mod endpointslice;
+mod ephemeral_volume;
 mod garbage;
 mod horizontal_pod_autoscaler;
 mod ingress;
@@ -28,6 +29,9 @@ mod serviceaccount;
 mod statefulset;
 mod token_cleaner;
 mod ttl_after_finished;
+mod volume_binder;
+mod volume_expand;
+mod volume_protection;
 
 use std::{sync::Arc, time::Duration};
 
@@ -113,6 +117,11 @@ pub fn spawn(config: Config, wanted: impl FnMut(&'static str) -> bool) -> JoinSe
         start.controller(ingress::NAME, ingress::run);
     }
     start.controller(service_lb::NAME, service_lb::run);
+    start.controller(volume_binder::NAME, volume_binder::run);
+    start.controller(volume_expand::NAME, volume_expand::run);
+    start.controller(volume_protection::CLAIMS, volume_protection::run_claims);
+    start.controller(volume_protection::VOLUMES, volume_protection::run_volumes);
+    start.controller(ephemeral_volume::NAME, ephemeral_volume::run);
     tasks
 }
 
