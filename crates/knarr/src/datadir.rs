@@ -24,6 +24,7 @@ pub const ENTRIES: [&str; 12] = [
     "runtime",
     "node",
     "pods",
+    "volumes",
     "net",
     "knarr.log",
     "knarr.log.1",

@@ -12,6 +12,7 @@ use crate::{
     Config,
     logs::{Limits, Rotator},
     pod::{admit::Admitted, context::Context, manager::Manager, references::References},
+    provision,
     register::{self, Machine, Registrar},
     server,
     static_pods::StaticPods,
@@ -52,6 +53,7 @@ impl Agent {
             machine_identity,
             data_dir,
             pod_dir,
+            volume_dir,
             cluster_dns,
             cluster_domain,
             max_pods,
@@ -125,17 +127,28 @@ impl Agent {
             recorder,
             clock,
         };
+        let provisioner_informers = informers.clone();
+        let provisioner = || {
+            let config = provision::Config {
+                node_name: node_name.clone(),
+                dir: volume_dir.clone(),
+                informers: provisioner_informers.clone(),
+                recorder: context.recorder.for_component(provision::COMPONENT),
+            };
+            provision::run(config, stop.clone())
+        };
         let server = server::Server::new(context.clone(), manager.clone(), streams);
         let statics = StaticPods::new(manifest_dir, context.clone(), manager.clone(), pods.clone());
         let rotator = Rotator { runtime: runtime.clone(), limits: Limits::default(), clock };
         let work = async {
             tokio::join!(
                 registrar.run(),
-                register::heartbeat(client, node_name, node, clock),
+                register::heartbeat(client, node_name.clone(), node, clock),
                 server.serve(listener, tls, stop.clone()),
                 keep(&stop, "node-events", || manager.listen(runtime.container_events())),
                 follow(&stop, &manager, pods, services, &statics),
                 rotator.run(),
+                keep(&stop, "local-provisioner", provisioner),
             )
         };
         tokio::select! {

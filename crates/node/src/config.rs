@@ -19,6 +19,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// One folder for each pod, by UID, with its volumes and its `/etc/hosts`.
     pub pod_dir: PathBuf,
+    /// The volumes of claims, which outlive pods.
+    pub volume_dir: PathBuf,
     pub cluster_dns: Vec<IpAddr>,
     pub cluster_domain: String,
     pub max_pods: u32,

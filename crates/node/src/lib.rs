@@ -10,6 +10,7 @@ mod config;
 mod logs;
 mod pod;
 mod probe;
+mod provision;
 mod register;
 mod server;
 mod spdy;

@@ -77,6 +77,7 @@ pub async fn start(
         machine_identity: config.machine_identity(),
         data_dir: config.data.root().join("node"),
         pod_dir: pod_dir(config.data.root()),
+        volume_dir: volume_dir(config.data.root()),
         cluster_dns: vec![CLUSTER_DNS.into()],
         cluster_domain: CLUSTER_DOMAIN.into(),
         max_pods: MAX_PODS,
@@ -149,6 +150,11 @@ pub fn pods_group(data: &Path) -> PathBuf {
 /// Where the pods' volumes are.
 pub fn pod_dir(data: &Path) -> PathBuf {
     data.join("pods")
+}
+
+/// Where the volumes of claims are.
+pub fn volume_dir(data: &Path) -> PathBuf {
+    data.join("volumes")
 }
 
 /// A short path of its own for each data directory, because a socket's path has 107 bytes at most.

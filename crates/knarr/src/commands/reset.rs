@@ -81,7 +81,9 @@ async fn remove_from_kernel(data: &DataDir) -> Result<()> {
     let config = agent::runtime_config(data.root(), Arc::new(Detached))?;
     let run_dir = config.run_dir.clone();
     knarr_runtime::reset(&config).await.context("not all containers could be removed")?;
-    knarr_node::reset(&agent::pod_dir(data.root())).context("not all volumes could be removed")?;
+    for dir in [agent::pod_dir(data.root()), agent::volume_dir(data.root())] {
+        knarr_node::reset(&dir).context("not all volumes could be removed")?;
+    }
     let root = data.root().to_owned();
     tokio::task::spawn_blocking(move || knarr_net::reset(&root))
         .await?

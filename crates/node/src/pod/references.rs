@@ -40,6 +40,9 @@ pub struct References {
 struct Watched<K> {
     informer: Informer<K>,
     listeners: Arc<Mutex<Vec<Weak<Notify>>>>,
+    /// True for an object that says of itself that it never changes: it is not watched any longer.
+    is_immutable: fn(&K) -> bool,
+    stop: CancellationToken,
     _cancel: DropGuard,
 }
 
@@ -92,10 +95,14 @@ impl References {
         for (kind, name) in names {
             match kind {
                 Kind::ConfigMap => {
-                    held.config_maps.insert(name.clone(), self.watch(*kind, namespace, name, "configmaps", wake));
+                    let is_immutable = |map: &ConfigMap| map.immutable == Some(true);
+                    let watched = self.watch(*kind, namespace, name, "configmaps", is_immutable, wake);
+                    held.config_maps.insert(name.clone(), watched);
                 }
                 Kind::Secret => {
-                    held.secrets.insert(name.clone(), self.watch(*kind, namespace, name, "secrets", wake));
+                    let is_immutable = |secret: &Secret| secret.immutable == Some(true);
+                    let watched = self.watch(*kind, namespace, name, "secrets", is_immutable, wake);
+                    held.secrets.insert(name.clone(), watched);
                 }
             }
         }
@@ -108,6 +115,7 @@ impl References {
         namespace: &str,
         name: &str,
         plural: &str,
+        is_immutable: fn(&K) -> bool,
         wake: &Arc<Notify>,
     ) -> Arc<Watched<K>> {
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
@@ -115,7 +123,7 @@ impl References {
         let key = (kind, namespace.to_owned(), name.to_owned());
         let present = watched.get(&key).and_then(Weak::upgrade).and_then(|any| any.downcast::<Watched<K>>().ok());
         let entry = present.unwrap_or_else(|| {
-            let entry = Arc::new(self.start::<K>(namespace, name, plural));
+            let entry = Arc::new(self.start(namespace, name, plural, is_immutable));
             let any: Arc<dyn Any + Send + Sync> = entry.clone();
             watched.insert(key, Arc::downgrade(&any));
             entry
@@ -127,7 +135,7 @@ impl References {
         entry
     }
 
-    fn start<K: Object>(&self, namespace: &str, name: &str, plural: &str) -> Watched<K> {
+    fn start<K: Object>(&self, namespace: &str, name: &str, plural: &str, is_immutable: fn(&K) -> bool) -> Watched<K> {
         let cancel = self.informers.cancellation().child_token();
         let scope = Scope {
             namespace: Some(namespace.to_owned()),
@@ -143,7 +151,7 @@ impl References {
                 listener.notify_one();
             }
         });
-        Watched { informer, listeners, _cancel: cancel.drop_guard() }
+        Watched { informer, listeners, is_immutable, stop: cancel.clone(), _cancel: cancel.drop_guard() }
     }
 }
 
@@ -168,7 +176,11 @@ impl Held {
         if !watched.informer.is_synced() {
             let _ = tokio::time::timeout(FIRST_ANSWER, watched.informer.synced()).await;
         }
-        watched.informer.get(&self.namespace, name)
+        let object = watched.informer.get(&self.namespace, name)?;
+        if (watched.is_immutable)(&object) {
+            watched.stop.cancel();
+        }
+        Some(object)
     }
 }
 

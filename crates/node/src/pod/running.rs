@@ -1,6 +1,6 @@
 //! A pod that is to run: look, plan, act, tell.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 use knarr_cri::{CriError, v1::RemovePodSandboxRequest};
@@ -14,7 +14,10 @@ use super::{
     track::Track,
     worker::{Next, State, Worker},
 };
-use crate::probe::{self, Kind, Outcome};
+use crate::{
+    probe::{self, Kind, Outcome},
+    volume::Here,
+};
 
 const VOLUME_RETRY: SignedDuration = SignedDuration::from_secs(2);
 const FAR: SignedDuration = SignedDuration::from_secs(3600);
@@ -90,7 +93,11 @@ impl Worker {
             host_ips: &self.ctx.node_ips,
             allocatable: self.ctx.allocatable,
         };
-        match self.volumes.set_up(&self.ctx.client, facts, snapshot, now).await {
+        let node = self.ctx.node.get("", &self.ctx.node_name);
+        let none = BTreeMap::new();
+        let labels = node.as_ref().and_then(|node| node.metadata.labels.as_ref()).unwrap_or(&none);
+        let here = Here { name: &self.ctx.node_name, labels };
+        match self.volumes.set_up(&self.ctx.client, facts, snapshot, here, now).await {
             Ok(due) => {
                 self.volumes_due = due;
                 None

@@ -2,22 +2,42 @@
 
 use std::{
     fs, io,
-    os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown},
+    os::{
+        fd::AsRawFd,
+        unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown},
+    },
     path::{Path, PathBuf},
 };
 
-use super::{Content, Desired, VolumeError, atomic, tmpfs};
+use super::{Content, Desired, VolumeError, atomic, claims::Place, tmpfs};
 
-pub fn apply(desired: &Desired, group: Option<u32>) -> Result<(), VolumeError> {
+/// The group that all of a pod's volumes belong to.
+#[derive(Clone, Copy, Debug)]
+pub struct Group {
+    pub id: u32,
+    /// Whether a volume that has the group at its top is left alone.
+    pub only_if_root_differs: bool,
+}
+
+pub fn apply(desired: &Desired, group: Option<Group>) -> Result<(), VolumeError> {
     let disk = |(path, source): (PathBuf, io::Error)| VolumeError::Disk { volume: desired.name.clone(), path, source };
     match &desired.content {
         Content::Host { kind } => {
             host(&desired.path, kind).map_err(|cause| VolumeError::SetUp { volume: desired.name.clone(), cause })
         }
+        Content::Claimed(place) => {
+            claimed(place).map_err(|cause| VolumeError::SetUp { volume: desired.name.clone(), cause })?;
+            link(&desired.path, &place.path).map_err(|source| disk((desired.path.clone(), source)))?;
+            match group.filter(|_| place.owned) {
+                Some(group) => give(&place.path, group).map_err(disk),
+                None => Ok(()),
+            }
+        }
         Content::Empty { memory } => empty(&desired.path, *memory, group).map_err(disk),
         Content::Files { files, memory } => {
             let done = prepare(&desired.path, memory.then_some(0)).and_then(|()| {
-                atomic::write(&desired.path, files, group).map_err(|error| (desired.path.clone(), error))
+                atomic::write(&desired.path, files, group.map(|group| group.id))
+                    .map_err(|error| (desired.path.clone(), error))
             });
             done.map_err(disk)
         }
@@ -47,33 +67,68 @@ fn prepare(path: &Path, memory: Option<u64>) -> Result<(), Failure> {
 }
 
 /// Open to all of the pod's users; with a group, new files belong to it.
-fn empty(path: &Path, memory: Option<u64>, group: Option<u32>) -> Result<(), Failure> {
+fn empty(path: &Path, memory: Option<u64>, group: Option<Group>) -> Result<(), Failure> {
     let new = !path.exists();
     prepare(path, memory)?;
     if new {
         fs::set_permissions(path, fs::Permissions::from_mode(0o777)).map_err(at(path))?;
     }
     if let Some(group) = group {
-        own(path, group)?;
+        give(path, group)?;
     }
     Ok(())
 }
 
-/// Gives a tree to a group: readable and writable by it, and inherited by what is made in it.
-pub fn own(path: &Path, group: u32) -> Result<(), Failure> {
-    let metadata = fs::symlink_metadata(path).map_err(at(path))?;
-    if metadata.file_type().is_symlink() {
-        return std::os::unix::fs::lchown(path, None, Some(group)).map_err(at(path));
+/// What a claim's volume is made of must be there: one that is gone must not come back empty.
+fn claimed(place: &Place) -> Result<(), String> {
+    if place.owned && !place.path.exists() {
+        return Err(format!("path {:?} does not exist", place.path.display().to_string()));
     }
+    host(&place.path, &place.kind)
+}
+
+fn link(path: &Path, target: &Path) -> io::Result<()> {
+    if fs::read_link(path).is_ok_and(|known| known == target) {
+        return Ok(());
+    }
+    path.parent().map_or(Ok(()), fs::create_dir_all)?;
+    atomic::symlink_anew(target, path)
+}
+
+fn give(path: &Path, group: Group) -> Result<(), Failure> {
+    let root = fs::symlink_metadata(path).map_err(at(path))?;
+    let is_right = root.gid() == group.id && root.mode() & 0o2770 == 0o2770;
+    if group.only_if_root_differs && is_right {
+        return Ok(());
+    }
+    own(path, path, group.id)
+}
+
+/// Gives a tree to a group: readable and writable by it, and inherited by what is made in it. Pods may be at work in
+/// it meanwhile, so nothing is changed by its name: a link put there in between would lead to somebody else's file.
+fn own(path: &Path, shown: &Path, group: u32) -> Result<(), Failure> {
+    let metadata = fs::symlink_metadata(path).map_err(at(shown))?;
+    if !metadata.is_dir() && !metadata.is_file() {
+        return std::os::unix::fs::lchown(path, None, Some(group)).map_err(at(shown));
+    }
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    let flags = i32::try_from(flags.bits()).unwrap_or_default();
+    let file = fs::OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(at(shown))?;
+    let metadata = file.metadata().map_err(at(shown))?;
     if metadata.gid() != group {
-        chown(path, None, Some(group)).map_err(at(path))?;
+        fchown(&file, None, Some(group)).map_err(at(shown))?;
     }
     let mask = if metadata.is_dir() { 0o2770 } else { 0o660 };
     let mode = (metadata.mode() | mask) & 0o7777;
-    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(at(path))?;
+    if mode != metadata.mode() & 0o7777 {
+        file.set_permissions(fs::Permissions::from_mode(mode)).map_err(at(shown))?;
+    }
     if metadata.is_dir() {
-        for entry in fs::read_dir(path).map_err(at(path))? {
-            own(&entry.map_err(at(path))?.path(), group)?;
+        // By what was opened, wherever its name leads by now.
+        let opened = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+        for entry in fs::read_dir(&opened).map_err(at(shown))? {
+            let name = entry.map_err(at(shown))?.file_name();
+            own(&opened.join(&name), &shown.join(&name), group)?;
         }
     }
     Ok(())

@@ -103,7 +103,7 @@ fn link_tops(dir: &Path, wanted: &BTreeSet<String>) -> io::Result<()> {
     Ok(())
 }
 
-fn symlink_anew(target: &Path, link: &Path) -> io::Result<()> {
+pub(super) fn symlink_anew(target: &Path, link: &Path) -> io::Result<()> {
     fs::remove_file(link).or_else(missing_is_fine)?;
     symlink(target, link)
 }

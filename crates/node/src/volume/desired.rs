@@ -8,7 +8,11 @@ use std::{
 
 use k8s_openapi::api::core::v1::{DownwardAPIVolumeFile, KeyToPath, Pod, Volume, VolumeProjection};
 
-use super::{Tokens, VolumeError, volume_path};
+use super::{
+    Tokens, VolumeError,
+    claims::{Place, Places},
+    volume_path,
+};
 use crate::pod::{
     downward::{self, Facts},
     qos,
@@ -29,6 +33,8 @@ pub enum Content {
     Empty { memory: Option<MemorySize> },
     /// Something of the host's, which must be of this type (empty: unchecked).
     Host { kind: String },
+    /// What a claim's volume is made of, somewhere else on this node; the volume's folder has a link to it.
+    Claimed(Place),
     /// Files that are replaced together.
     Files { files: BTreeMap<String, FileContent>, memory: bool },
 }
@@ -61,13 +67,20 @@ pub fn plugin(volume: &Volume) -> Option<&'static str> {
         () if volume.projected.is_some() => Some("projected"),
         () if volume.downward_api.is_some() => Some("downward-api"),
         () if volume.host_path.is_some() => Some("host-path"),
+        () if super::is_claim(volume) => Some("claim"),
         () => None,
     }
 }
 
-pub fn all(facts: Facts<'_>, snapshot: &Snapshot, tokens: &Tokens, dir: &Path) -> Result<Vec<Desired>, VolumeError> {
+pub fn all(
+    facts: Facts<'_>,
+    snapshot: &Snapshot,
+    tokens: &Tokens,
+    places: &Places,
+    dir: &Path,
+) -> Result<Vec<Desired>, VolumeError> {
     let volumes = facts.pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
-    let build = Builder { facts, snapshot, tokens, dir };
+    let build = Builder { facts, snapshot, tokens, places, dir };
     volumes.map(|volume| build.one(volume)).collect()
 }
 
@@ -75,6 +88,7 @@ struct Builder<'a> {
     facts: Facts<'a>,
     snapshot: &'a Snapshot,
     tokens: &'a Tokens,
+    places: &'a Places,
     dir: &'a Path,
 }
 
@@ -105,6 +119,10 @@ impl Builder<'_> {
         }
         if let Some(source) = &volume.host_path {
             return Ok(Content::Host { kind: source.type_.clone().unwrap_or_default() });
+        }
+        if super::is_claim(volume) {
+            let place = self.places.get(&volume.name).ok_or("its claim was not looked up yet")?;
+            return Ok(Content::Claimed(place.clone()));
         }
         let mut files = Files::new();
         if let Some(source) = &volume.config_map {
@@ -256,9 +274,6 @@ fn token_access(pod: &Pod, mode: u32) -> (Option<u32>, u32) {
 }
 
 fn unsupported_kind(volume: &Volume) -> String {
-    if let Some(source) = &volume.persistent_volume_claim {
-        return format!("persistentVolumeClaim ({})", source.claim_name);
-    }
     if let Some(source) = &volume.csi {
         return format!("csi ({})", source.driver);
     }

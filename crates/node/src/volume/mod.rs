@@ -4,6 +4,7 @@
 
 mod apply;
 mod atomic;
+mod claims;
 mod desired;
 mod mounts;
 mod tmpfs;
@@ -16,8 +17,9 @@ use std::{
 };
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Pod, PodSpec};
+use k8s_openapi::api::core::v1::{Pod, PodSpec, Volume};
 
+pub use claims::Here;
 pub use desired::{Content, Desired, FileContent};
 pub use mounts::container_mounts;
 pub use token::Tokens;
@@ -31,6 +33,11 @@ pub enum VolumeError {
     SetUp { volume: String, cause: String },
     #[error("MountVolume.SetUp failed for volume {volume:?} : {path}: {source}")]
     Disk { volume: String, path: PathBuf, source: io::Error },
+    #[error(
+        "Unable to attach or mount volumes: unmounted volumes=[{volume}], unattached volumes=[], failed to process \
+         volumes=[{volume}]: error processing PVC {claim}: {cause}"
+    )]
+    Claim { volume: String, claim: String, cause: String },
 }
 
 /// Unmounts the volumes of all pods, which run no more. Their files go with the directory.
@@ -45,11 +52,12 @@ pub struct Volumes {
     /// A digest of the content that each volume got last, so that an unchanged one costs no disk access.
     applied: HashMap<String, u64>,
     tokens: Tokens,
+    places: claims::Places,
 }
 
 impl Volumes {
     pub fn new(dir: PathBuf) -> Self {
-        Self { dir, applied: HashMap::new(), tokens: Tokens::default() }
+        Self { dir, applied: HashMap::new(), tokens: Tokens::default(), places: claims::Places::default() }
     }
 
     /// Brings every volume to its present content. Returns when a token has to be renewed.
@@ -58,18 +66,20 @@ impl Volumes {
         client: &kube::Client,
         facts: Facts<'_>,
         snapshot: &Snapshot,
+        here: Here<'_>,
         now: Timestamp,
     ) -> Result<Option<Timestamp>, VolumeError> {
         self.tokens.refresh(client, facts.pod, now).await?;
+        claims::follow(client, facts.pod, here, &mut self.places).await?;
         let mut work = Vec::new();
-        for desired in desired::all(facts, snapshot, &self.tokens, &self.dir)? {
+        for desired in desired::all(facts, snapshot, &self.tokens, &self.places, &self.dir)? {
             let digest = desired.digest();
             if self.applied.get(&desired.name) != Some(&digest) {
                 work.push((desired, digest));
             }
         }
         if !work.is_empty() {
-            let group = facts.pod.spec.as_ref().and_then(PodSpecExt::fs_group);
+            let group = facts.pod.spec.as_ref().and_then(group_of);
             let done = tokio::task::spawn_blocking(move || {
                 work.into_iter()
                     .map(|(desired, digest)| apply::apply(&desired, group).map(|()| (desired.name, digest)))
@@ -111,14 +121,11 @@ pub(crate) fn volume_path(dir: &Path, plugin: &str, name: &str) -> PathBuf {
     dir.join("volumes").join(format!("kubernetes.io~{plugin}")).join(name)
 }
 
-trait PodSpecExt {
-    fn fs_group(&self) -> Option<u32>;
-}
-
-impl PodSpecExt for PodSpec {
-    fn fs_group(&self) -> Option<u32> {
-        self.security_context.as_ref().and_then(|context| context.fs_group).and_then(|group| u32::try_from(group).ok())
-    }
+/// The group that the pod's volumes are given to, and whether one that is right at the top is taken to be right below.
+fn group_of(spec: &PodSpec) -> Option<apply::Group> {
+    let context = spec.security_context.as_ref()?;
+    let id = context.fs_group.and_then(|group| u32::try_from(group).ok())?;
+    Some(apply::Group { id, only_if_root_differs: context.fs_group_change_policy.as_deref() == Some("OnRootMismatch") })
 }
 
 /// The path on the host of a pod's volume, for mounting it into a container.
@@ -127,8 +134,20 @@ pub fn host_path(pod: &Pod, dir: &Path, name: &str) -> Option<PathBuf> {
     if let Some(source) = &volume.host_path {
         return Some(PathBuf::from(&source.path));
     }
-    let plugin = desired::plugin(volume)?;
-    Some(volume_path(dir, plugin, name))
+    let path = volume_path(dir, desired::plugin(volume)?, name);
+    // The folder of a claim has no more than a link to where its volume is.
+    if is_claim(volume) { std::fs::read_link(path).ok() } else { Some(path) }
+}
+
+/// The pod says itself that it will not write to the volume.
+pub fn is_read_only(pod: &Pod, name: &str) -> bool {
+    let mut volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    let source = volumes.find(|volume| volume.name == name).and_then(|volume| volume.persistent_volume_claim.as_ref());
+    source.is_some_and(|source| source.read_only == Some(true))
+}
+
+fn is_claim(volume: &Volume) -> bool {
+    volume.persistent_volume_claim.is_some() || volume.ephemeral.is_some()
 }
 
 #[cfg(test)]

@@ -55,7 +55,7 @@ fn one(pod: &Pod, mount: &VolumeMount, dir: &Path, known: &HashMap<&str, &str>) 
         Some(sub_path) => inside(&volume, &mount.name, &sub_path)?,
         None => volume,
     };
-    let readonly = mount.read_only == Some(true);
+    let readonly = mount.read_only == Some(true) || super::is_read_only(pod, &mount.name);
     Ok(Mount {
         container_path: absolute(&mount.mount_path),
         host_path: host_path.to_string_lossy().into_owned(),

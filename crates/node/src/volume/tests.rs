@@ -114,7 +114,7 @@ fn wanted(volume: Value) -> String {
         host_ips: &ips,
         allocatable: Allocatable::default(),
     };
-    match desired::all(facts, &snapshot(), &Tokens::default(), Path::new("/pods/u")) {
+    match desired::all(facts, &snapshot(), &Tokens::default(), &Default::default(), Path::new("/pods/u")) {
         Err(error) => error.to_string(),
         Ok(all) => match &all[0].content {
             Content::Files { files, .. } => {
