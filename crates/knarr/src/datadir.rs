@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::record::Record;
 
 /// Everything that a cluster keeps here. `reset` removes these and nothing else.
-pub const ENTRIES: [&str; 12] = [
+pub const ENTRIES: [&str; 13] = [
     "lock",
     "cluster.json",
     "store",

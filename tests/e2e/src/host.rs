@@ -1,6 +1,6 @@
 //! The network that the tests run in, and what the host looks like before and after.
 
-use std::{collections::BTreeSet, env, fs, os::unix::process::CommandExt, process::Command};
+use std::{collections::BTreeSet, env, fs, os::unix::process::CommandExt, path::Path, process::Command};
 
 use anyhow::{Context, Result, bail};
 
@@ -57,6 +57,21 @@ pub fn outside(program: &str) -> Command {
     let mut command = Command::new("ip");
     command.args(["netns", "exec", OUTSIDE, program]);
     command
+}
+
+/// True where a file below a directory has these bytes in it.
+pub fn holds(dir: &Path, text: &str) -> Result<bool> {
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        let found = match path.is_dir() {
+            true => holds(&path, text)?,
+            false => fs::read(&path)?.windows(text.len()).any(|window| window == text.as_bytes()),
+        };
+        if found {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// What Knarr could leave behind: links, rules, mounts, cgroups, network sysctls.

@@ -45,17 +45,30 @@ fn reaches(cluster: &Cluster) -> Result<()> {
 fn follows(cluster: &Cluster) -> Result<()> {
     let ns = cluster.namespace("follow")?;
     cluster.kubectl(&format!("create configmap settings -n {ns} --from-literal=colour=blue"))?;
+    cluster.kubectl(&format!("create secret generic login -n {ns} --from-literal=colour=blue"))?;
     let yaml = format!(
-        "apiVersion: v1\nkind: Pod\nmetadata: {{name: p}}\nspec:\n  volumes: [{{name: settings, configMap: {{name: settings}}}}]\n  containers:\n    \
-         - {{name: c, image: {BUSYBOX}, command: [sleep, '1000'], volumeMounts: [{{name: settings, mountPath: /settings}}]}}\n"
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: p}}\nspec:\n  volumes:\n    - {{name: settings, configMap: {{name: settings}}}}\n    \
+         - {{name: login, secret: {{secretName: login}}}}\n  containers:\n    \
+         - {{name: c, image: {BUSYBOX}, command: [sleep, '1000'], volumeMounts: [{{name: settings, mountPath: /settings}}, \
+         {{name: login, mountPath: /login}}, {{name: settings, mountPath: /fixed, subPath: colour}}]}}\n"
     );
     cluster.apply(&ns, &yaml)?;
     cluster.kubectl(&format!("wait pod/p -n {ns} --for=condition=Ready --timeout=60s"))?;
     cluster.kubectl_args(&["patch", "configmap", "settings", "-n", &ns, "-p", r#"{"data":{"colour":"green"}}"#])?;
-    eventually_within(Duration::from_secs(10), "the file follows", || {
-        let text = cluster.kubectl(&format!("exec p -n {ns} -- cat /settings/colour"))?;
-        if text == "green" { Ok(()) } else { bail!("{text}") }
+    cluster.kubectl_args(&["patch", "secret", "login", "-n", &ns, "-p", r#"{"stringData":{"colour":"green"}}"#])?;
+    let begun = std::time::Instant::now();
+    eventually_within(Duration::from_secs(2), "the files follow", || {
+        let text = cluster.kubectl(&format!("exec p -n {ns} -- cat /settings/colour /login/colour"))?;
+        if text == "greengreen" { Ok(()) } else { bail!("{text}") }
     })?;
+    println!("mounted files followed within {} ms", begun.elapsed().as_millis());
+    let fixed = cluster.kubectl(&format!("exec p -n {ns} -- cat /fixed"))?;
+    ensure!(fixed == "blue", "a subPath is a file of its own and stays: {fixed}");
+    cluster.kubectl_args(&["patch", "configmap", "settings", "-n", &ns, "-p", r#"{"immutable":true}"#])?;
+    let change = ["patch", "configmap", "settings", "-n", &ns, "-p", r#"{"data":{"colour":"red"}}"#];
+    let said = knarr_e2e::command::run(&mut cluster.kubectl_command(&change))?;
+    let wanted = "data: Forbidden: field is immutable when `immutable` is set";
+    ensure!(said.code != 0 && said.all().contains(wanted), "{}", said.all());
     cluster.kubectl(&format!("delete namespace {ns} --wait=false"))?;
     Ok(())
 }
