@@ -80,10 +80,19 @@ async fn a_node_reads_what_its_pods_use_and_nothing_else() {
         ("get", "configmaps", "env-from"),
         ("get", "configmaps", "projected"),
         ("get", "configmaps", "kube-root-ca.crt"),
-        ("get", "persistentvolumeclaims", "claim"),
-        ("get", "persistentvolumes", "pv"),
+        ("patch", "persistentvolumeclaims/status", "claim"),
         ("create", "serviceaccounts/token", "default"),
     ];
+    // Any node may be the one that is to make a claim's volume, so claims are no secret between nodes.
+    for (verb, resource, name, expected) in [
+        ("get", "persistentvolumeclaims", "claim", true),
+        ("list", "persistentvolumes", "", true),
+        ("update", "persistentvolumeclaims", "claim", false),
+        ("patch", "persistentvolumes", "pv", false),
+        ("update", "persistentvolumes/status", "pv", false),
+    ] {
+        assert_eq!(may(&cluster, "n2", verb, resource, name).await, expected, "{verb} {resource}");
+    }
     for (verb, resource, name) in its_own {
         assert!(!may(&cluster, "n1", verb, resource, name).await, "before binding: {verb} {resource} {name}");
     }
