@@ -7,7 +7,7 @@ use std::{
 };
 
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod, Volume};
-use knarr_api::{selector::node_selector_matches, volume as rules};
+use knarr_api::{placement::node_selector_matches, volume as rules};
 use knarr_client::{call, errors, meta};
 
 use super::VolumeError;
