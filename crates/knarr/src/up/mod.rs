@@ -141,6 +141,7 @@ impl Config {
     /// Writes the administrator's own file and merges it into the user's; gives the command to type next.
     fn write_kubeconfigs(&self, server: &Server) -> Result<String> {
         let admin = Admin {
+            name: kubeconfig::NAME,
             // From this machine.
             server: format!("https://127.0.0.1:{}", self.server.port),
             ca_pem: server.authority.certificate_pem(),
