@@ -270,6 +270,10 @@ impl Cluster {
         self.siblings.get(owner).into_iter().flatten().map(|(index, count)| (*index, *count))
     }
 
+    pub fn node_of(&self, pod: &PodInfo) -> Option<&NodeInfo> {
+        self.places.get(&pod.uid).map(|index| &self.nodes[*index])
+    }
+
     pub fn existing_nodes(&self) -> usize {
         self.nodes.iter().filter(|node| node.exists).count()
     }
