@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, env, fs, os::unix::process::CommandExt, path::P
 
 use anyhow::{Context, Result, bail};
 
-use crate::command::succeed;
+use crate::command::{run, succeed};
 
 const MARK: &str = "KNARR_TEST_NETWORK";
 pub const OUTSIDE: &str = "knarr-test-outside";
@@ -59,19 +59,13 @@ pub fn outside(program: &str) -> Command {
     command
 }
 
-/// True where a file below a directory has these bytes in it.
+/// True where a file below a directory has this text in it.
 pub fn holds(dir: &Path, text: &str) -> Result<bool> {
-    for entry in fs::read_dir(dir)? {
-        let path = entry?.path();
-        let found = match path.is_dir() {
-            true => holds(&path, text)?,
-            false => fs::read(&path)?.windows(text.len()).any(|window| window == text.as_bytes()),
-        };
-        if found {
-            return Ok(true);
-        }
+    let said = run(Command::new("grep").args(["-rqaF", "-e", text]).arg(dir))?;
+    match said.code {
+        0 | 1 => Ok(said.code == 0),
+        _ => bail!("grep in {}: {}", dir.display(), said.all()),
     }
-    Ok(false)
 }
 
 /// What Knarr could leave behind: links, rules, mounts, cgroups, network sysctls.

@@ -64,7 +64,7 @@ fn a_host_path_volume_is_claimed(cluster: &Cluster) -> Result<()> {
     let ns = cluster.namespace("static")?;
     let dir = cluster.scratch().join("static");
     fs::create_dir(&dir)?;
-    fs::write(dir.join("greeting"), "hello")?;
+    fs::write(dir.join("greeting"), "hello\n")?;
     let volume = |name: &str, size: &str| {
         format!(
             "apiVersion: v1\nkind: PersistentVolume\nmetadata: {{name: {name}}}\nspec:\n  capacity: {{storage: {size}}}\n  \
@@ -78,7 +78,7 @@ fn a_host_path_volume_is_claimed(cluster: &Cluster) -> Result<()> {
     cluster.apply(&ns, &all.concat())?;
     ready(cluster, &ns, "p")?;
     ensure!(volume_of(cluster, &ns, "data")? == "static-small", "the smallest that is large enough");
-    ensure!(cluster.kubectl(&format!("logs p -n {ns}"))? == "hello");
+    ensure!(cluster.kubectl(&format!("logs p -n {ns}"))? == "hello\n");
     let table = cluster.kubectl(&format!("get pvc -n {ns} --no-headers"))?;
     let columns: Vec<&str> = table.split_whitespace().collect();
     ensure!(columns[..6] == ["data", "Bound", "static-small", "2Gi", "RWO", "manual"], "{table}");
@@ -92,7 +92,7 @@ fn a_host_path_volume_is_claimed(cluster: &Cluster) -> Result<()> {
     cluster.kubectl(&format!("delete pod p -n {ns}"))?;
     is_gone(cluster, &format!("pvc/data -n {ns}"))?;
     is_gone(cluster, "pv/static-small")?;
-    ensure!(fs::read_to_string(dir.join("greeting"))? == "hello");
+    ensure!(fs::read_to_string(dir.join("greeting"))? == "hello\n");
     cluster.kubectl("delete pv static-large")?;
     cluster.kubectl(&format!("delete namespace {ns} --wait=false"))?;
     Ok(())
@@ -139,7 +139,7 @@ fn a_retained_volume_stays(cluster: &Cluster) -> Result<()> {
     cluster.apply(&ns, &(class.to_owned() + &claim("data", "  storageClassName: kept\n")))?;
     let volume = volume_of(cluster, &ns, "data")?;
     let path = cluster.get(&format!("pv/{volume}"))?["spec"]["local"]["path"].as_str().unwrap_or_default().to_owned();
-    fs::write(format!("{path}/file"), "kept")?;
+    fs::write(format!("{path}/file"), "kept\n")?;
     cluster.kubectl(&format!("delete pvc data -n {ns}"))?;
     phase(cluster, &format!("pv/{volume}"), "Released")?;
     // Its administrator gives it to another claim.
@@ -148,12 +148,12 @@ fn a_retained_volume_stays(cluster: &Cluster) -> Result<()> {
     let named = format!("  storageClassName: kept\n  volumeName: {volume}\n");
     cluster.apply(&ns, &(claim("again", &named) + &user("p", "again", "cat /data/file")))?;
     ready(cluster, &ns, "p")?;
-    ensure!(cluster.kubectl(&format!("logs p -n {ns}"))? == "kept");
+    ensure!(cluster.kubectl(&format!("logs p -n {ns}"))? == "kept\n");
     cluster.kubectl(&format!("delete pod p -n {ns}"))?;
     cluster.kubectl(&format!("delete pvc again -n {ns}"))?;
     phase(cluster, &format!("pv/{volume}"), "Released")?;
     cluster.kubectl(&format!("delete pv {volume}"))?;
-    ensure!(fs::read_to_string(format!("{path}/file"))? == "kept", "what is retained stays on the disk");
+    ensure!(fs::read_to_string(format!("{path}/file"))? == "kept\n", "what is retained stays on the disk");
     cluster.kubectl("delete storageclass kept")?;
     cluster.kubectl(&format!("delete namespace {ns} --wait=false"))?;
     Ok(())
