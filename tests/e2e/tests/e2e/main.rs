@@ -76,7 +76,15 @@ fn main() -> ExitCode {
         Trial::test(name, move || on(&five, start_five, test))
     });
     let (end_one, end_five) = (end("the_shared_cluster_ends", &one), end("the_shared_nodes_end", &five));
-    let alone = [ingress::tests(), lifecycle::tests(), local::tests(), nodes::tests(), readme::tests(), storm::tests(), storage::alone()];
+    let alone = [
+        ingress::tests(),
+        lifecycle::tests(),
+        local::tests(),
+        nodes::tests(),
+        readme::tests(),
+        storm::tests(),
+        storage::alone(),
+    ];
     let alone = alone.into_iter().flatten().map(|(name, test)| {
         let (one, five) = (one.clone(), five.clone());
         Trial::test(name, move || {
