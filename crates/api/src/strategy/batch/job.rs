@@ -3,6 +3,7 @@ use serde_json::Value;
 use super::policies;
 use crate::{
     field::{FieldError, FieldPath},
+    meta::names,
     selector::LabelSelector,
     strategy::{
         Part, check, defaults, pod,
@@ -12,6 +13,7 @@ use crate::{
 };
 
 const SPEC: FieldPath<'static> = FieldPath::new("spec");
+const LONGEST_MANAGER: usize = 63;
 
 pub(crate) static JOB: Rules = Rules {
     default,
@@ -118,6 +120,7 @@ pub(super) fn validate_spec(spec: &Value, path: &FieldPath<'_>, errors: &mut Err
         let why = "when completion mode is Indexed";
         errors.push(FieldError::required(&path.child("completions"), why));
     }
+    managed_by(&spec["managedBy"], &path.child("managedBy"), errors);
     policies::per_index(spec, path, errors);
     policies::success(spec, path, errors);
     let replacement = path.child("podReplacementPolicy");
@@ -137,6 +140,23 @@ pub(super) fn validate_spec(spec: &Value, path: &FieldPath<'_>, errors: &mut Err
         errors.push(FieldError::required(&restart_path, r#"valid values: "OnFailure", "Never""#));
     } else {
         check::optional_one_of(restart, &["OnFailure", "Never"], &restart_path, errors);
+    }
+}
+
+/// The name of another controller, under a domain: `acme.io/jobs`.
+fn managed_by(name: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
+    if !is_set(name) {
+        return;
+    }
+    if text(name).len() > LONGEST_MANAGER {
+        errors.push(FieldError::too_long(path, LONGEST_MANAGER));
+    }
+    match text(name).split_once('/').filter(|(domain, rest)| !domain.is_empty() && !rest.is_empty()) {
+        None => {
+            let why = "must be a domain-prefixed path (such as \"acme.io/foo\")";
+            errors.push(FieldError::invalid(path, name.clone(), why));
+        }
+        Some((domain, _)) => check::faults(names::subdomain(domain), domain, path, errors),
     }
 }
 

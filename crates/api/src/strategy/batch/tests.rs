@@ -129,6 +129,11 @@ fn faults_of_policies() {
             rule(json!({"succeededIndexes": "0-1", "succeededCount": 3})),
             "spec.successPolicy.rules[0].succeededCount: Invalid value: 3: must be less than or equal to 2 (the number of indexes in the specified succeededIndexes field)",
         ),
+        (json!({"managedBy": "acme.io/jobs"}), ""),
+        (
+            json!({"managedBy": "me"}),
+            "spec.managedBy: Invalid value: \"me\": must be a domain-prefixed path (such as \"acme.io/foo\")",
+        ),
         (
             indexed(json!({"maxFailedIndexes": 1})),
             "spec.backoffLimitPerIndex: Required value: when maxFailedIndexes is specified",
