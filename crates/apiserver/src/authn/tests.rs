@@ -162,3 +162,46 @@ async fn impersonation_needs_the_right_to_it() {
         assert_eq!(found, expected, "{} with {given:?}", who.name);
     }
 }
+
+#[tokio::test]
+async fn bootstrap_tokens_speak_for_machines_that_join() {
+    let cluster = Cluster::bare().await;
+    cluster.namespace("kube-system").await;
+    let group = "system:bootstrappers:kubeadm:default-node-token";
+    let good = json!({
+        "metadata": {"name": "bootstrap-token-abcdef", "namespace": "kube-system"},
+        "type": "bootstrap.kubernetes.io/token",
+        "stringData": {
+            "token-id": "abcdef", "token-secret": "0123456789abcdef", "usage-bootstrap-authentication": "true",
+            "auth-extra-groups": group, "expiration": "2199-01-01T00:00:00Z",
+        },
+    });
+    for (what, token, change, expected) in [
+        ("good", "abcdef.0123456789abcdef", json!({}), true),
+        ("for ever", "abcdef.0123456789abcdef", json!({"stringData": {"expiration": null}}), true),
+        ("guessed", "abcdef.0123456789abcdee", json!({}), false),
+        ("another", "abcdeg.0123456789abcdef", json!({}), false),
+        ("expired", "abcdef.0123456789abcdef", json!({"stringData": {"expiration": "2020-01-01T00:00:00Z"}}), false),
+        (
+            "for signing",
+            "abcdef.0123456789abcdef",
+            json!({"stringData": {"usage-bootstrap-authentication": "no"}}),
+            false,
+        ),
+        ("mislabelled", "abcdef.0123456789abcdef", json!({"stringData": {"token-id": "abcdeg"}}), false),
+        ("too much", "abcdef.0123456789abcdef", json!({"stringData": {"auth-extra-groups": "system:masters"}}), false),
+        ("any secret", "abcdef.0123456789abcdef", json!({"type": "Opaque"}), false),
+    ] {
+        let secret = knarr_api::patch::merge_patch(&good, &change).unwrap();
+        let path = "/api/v1/namespaces/kube-system/secrets";
+        cluster.make(path, secret).await;
+        let given = headers(&[("authorization", &format!("Bearer {token}"))]);
+        let found = who(&cluster, &given, &[]).await.ok().flatten();
+        assert_eq!(found.is_some(), expected, "{what}: {found:?}");
+        if let Some(user) = found {
+            assert_eq!(user.name, "system:bootstrap:abcdef");
+            assert_eq!(user.groups, ["system:bootstrappers", group, "system:authenticated"]);
+        }
+        cluster.send(&admin(), "DELETE", &format!("{path}/bootstrap-token-abcdef"), json!({})).await;
+    }
+}

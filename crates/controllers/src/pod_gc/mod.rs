@@ -52,6 +52,12 @@ async fn sweep(context: &Context, all: &Informer<Pod>, nodes: &Informer<Node>, m
             }
         }
     }
+    for node in nodes.list().iter().filter(|node| plan::is_out_of_service(node)) {
+        let on_node = all.by_index(NODE_INDEX, meta::name(&node.metadata));
+        for pod in on_node.iter().filter(|pod| pods::is_terminating(pod)) {
+            delete(context, pod).await;
+        }
+    }
     for pod in plan::to_delete(&list) {
         delete(context, &pod).await;
     }

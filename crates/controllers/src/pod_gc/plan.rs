@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Node, Pod};
 
 use crate::common::pods;
 
+const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
 /// So many pods that have ended are kept (upstream's --terminated-pod-gc-threshold).
 const MAX_ENDED: usize = 12_500;
 
@@ -18,6 +19,16 @@ pub fn to_delete(all: &[Arc<Pod>]) -> Vec<Arc<Pod>> {
         chosen.extend(ended[..ended.len() - MAX_ENDED].iter().map(|pod| (*pod).clone()));
     }
     chosen
+}
+
+/// Pods that are to end on a node that is down and of which an administrator said, by a taint, that it will not come
+/// back as it was: nobody is left to confirm their end, and volumes and names wait for it.
+/// (<https://kubernetes.io/docs/concepts/cluster-administration/node-shutdown/#non-graceful-node-shutdown>)
+pub fn is_out_of_service(node: &Node) -> bool {
+    let taints = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten());
+    let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let is_ready = conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True");
+    !is_ready && taints.into_iter().any(|taint| taint.key == OUT_OF_SERVICE)
 }
 
 #[cfg(test)]
@@ -44,5 +55,19 @@ mod tests {
         let chosen = to_delete(&all);
         assert_eq!(chosen.len(), 2);
         assert_eq!(chosen[1].metadata.name, Some(format!("p{MAX_ENDED}")));
+    }
+
+    #[test]
+    fn out_of_service_is_said_and_seen() {
+        let node = |ready: &str, key: &str| -> Node {
+            let node = json!({"spec": {"taints": [{"key": key, "effect": "NoExecute"}]},
+                              "status": {"conditions": [{"type": "Ready", "status": ready}]}});
+            serde_json::from_value(node).unwrap()
+        };
+        for (ready, key, expected) in
+            [("Unknown", OUT_OF_SERVICE, true), ("True", OUT_OF_SERVICE, false), ("False", "x", false)]
+        {
+            assert_eq!(is_out_of_service(&node(ready, key)), expected, "{ready} {key}");
+        }
     }
 }

@@ -112,6 +112,15 @@ impl Config {
         let directory = self.node.data.identity();
         let known = Identity::open(&directory, &self.server, self.seed)?;
         let token = self.token.as_deref().map(str::parse::<JoinToken>).transpose().context("--token cannot be used");
+        if known.is_some()
+            && let Some(record) = self.node.record.as_ref().filter(|record| record.node_name != self.node.name)
+        {
+            bail!(
+                "this machine joined as {}, which its certificate says; leave --node-name out, or join anew after \
+                 `knarr reset`",
+                record.node_name
+            );
+        }
         let Some(identity) = known else {
             let Some(token) = token? else {
                 bail!(
