@@ -46,7 +46,7 @@ pub fn run(args: AgentArgs) -> Result<()> {
     };
     #[allow(clippy::disallowed_methods)] // the one place where an agent's randomness begins
     let seed = rand::random();
-    let config = Config { node: NodeConfig::new(data, node)?, server, token, seed };
+    let config = Config { node: NodeConfig::new(data, node, Some(&server))?, server, token, seed };
     preflight::check(&config.node, &[(config.node.port, "--node-port")])?;
     let (node, server) = (config.node.clone(), config.server.clone());
     start::keep(&node, None, Some(server), config.serve())

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::PathBuf,
 };
 
@@ -34,7 +34,8 @@ pub struct NodeConfig {
 }
 
 impl NodeConfig {
-    pub fn new(data: DataDir, args: NodeArgs) -> Result<Self> {
+    /// `server` is where an agent's server is; its own address is the one that it has towards it.
+    pub fn new(data: DataDir, args: NodeArgs, server: Option<&str>) -> Result<Self> {
         let NodeArgs {
             node_port,
             node_name,
@@ -60,7 +61,7 @@ impl NodeConfig {
         Ok(Self {
             data,
             name,
-            ip: node_ip.map_or_else(default_address, Ok)?,
+            ip: node_ip.map_or_else(|| default_address(server), Ok)?,
             port: node_port,
             images,
             unsafe_sysctls: allowed_unsafe_sysctls,
@@ -147,14 +148,22 @@ fn check_name(name: &str) -> Result<()> {
     Ok(())
 }
 
-/// The address that the host would use towards others. Connecting a datagram socket sends nothing.
-fn default_address() -> Result<IpAddr> {
-    let socket = std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).context("cannot open a socket")?;
-    let anywhere = SocketAddr::from((Ipv4Addr::new(203, 0, 113, 1), 9));
-    match socket.connect(anywhere).and_then(|()| socket.local_addr()) {
-        Ok(address) if !address.ip().is_loopback() && !address.ip().is_unspecified() => Ok(address.ip()),
+/// The address that the host would use towards its server, or towards others. Connecting a datagram socket sends
+/// nothing.
+fn default_address(server: Option<&str>) -> Result<IpAddr> {
+    let server_ip = server.and_then(|url| {
+        let url: http::Uri = url.parse().ok()?;
+        url.host()?.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().ok()
+    });
+    let peer = SocketAddr::from((server_ip.unwrap_or(Ipv4Addr::new(203, 0, 113, 1).into()), 9));
+    let any: IpAddr = if peer.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let socket = std::net::UdpSocket::bind((any, 0)).context("cannot open a socket")?;
+    match (socket.connect(peer).and_then(|()| socket.local_addr()), server) {
+        (Ok(address), Some(_)) if !address.ip().is_unspecified() => Ok(address.ip()),
+        (Ok(address), None) if !address.ip().is_loopback() && !address.ip().is_unspecified() => Ok(address.ip()),
+        (_, Some(server)) => bail!("this machine has no address by which {server} could reach it; give --node-ip"),
         // A laptop without a network still has pods, and they reach their node here.
-        _ => Ok(knarr_net::Config::new("", "", Ipv4Addr::UNSPECIFIED.into()).gateway().into()),
+        (_, None) => Ok(knarr_net::Config::new("", "", Ipv4Addr::UNSPECIFIED.into()).gateway().into()),
     }
 }
 

@@ -80,7 +80,8 @@ fn a_machine_joins_is_lost_and_comes_back() -> Result<()> {
     let mut cluster = Cluster::new()?;
     cluster.start_with(&["--node-monitor-grace-period", "5s"])?;
     let token = token(&cluster)?;
-    let foreign = token.replace(|c: char| c.is_ascii_digit(), "0");
+    let (all, last) = token.split_at(token.len() - 1);
+    let foreign = format!("{all}{}", if last == "0" { "1" } else { "0" });
     let refused = run(&mut agent(&cluster, Some(&foreign)))?;
     ensure!(
         refused.code == 1 && refused.all().contains("is not the one that the token was made for"),
