@@ -202,15 +202,22 @@ impl Shared {
             }
             match self.connect().await {
                 Ok(open) => {
+                    if state.pause != FIRST_PAUSE {
+                        tracing::info!(address = self.address(), "the API server is back");
+                    }
                     state.pause = FIRST_PAUSE;
                     state.open.push(open);
                 }
                 Err(error) => {
+                    if state.pause == FIRST_PAUSE {
+                        let error = &error as &dyn std::error::Error;
+                        tracing::warn!(error, "the API server is out of reach; trying on");
+                    }
                     let pause = state.pause.mul_f64(1.0 + state.random.random::<f64>());
+                    state.pause = (state.pause * 2).min(LAST_PAUSE);
                     if Instant::now() + pause >= deadline {
                         return Err(error);
                     }
-                    state.pause = (state.pause * 2).min(LAST_PAUSE);
                     tokio::time::sleep(pause).await;
                 }
             }
