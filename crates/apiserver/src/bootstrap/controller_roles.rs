@@ -178,7 +178,7 @@ pub(super) const CONTROLLER_ROLES: &[RoleRow] = &[
             rule("patch update", "core", "nodes/status"),
             rule("patch update", "core", "pods/status"),
             rule("delete get list watch", "core", "pods"),
-            rule(READ, "coordination.k8s.io", "leases"),
+            rule("delete get list watch", "coordination.k8s.io", "leases"),
             EVENTS,
         ],
     ),

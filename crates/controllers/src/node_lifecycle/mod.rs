@@ -99,7 +99,7 @@ impl Controller {
     async fn reconcile(&self, key: ObjectKey) -> Result<Outcome, Error> {
         let Some(node) = self.nodes.get("", &key.name) else {
             self.heard.lock().unwrap_or_else(PoisonError::into_inner).remove(&key.name);
-            return Ok(Outcome::Done);
+            return self.clear_lease(&key.name).await.map(|()| Outcome::Done);
         };
         let mut node = (*node).clone();
         let now = self.context.clock.now();
@@ -145,6 +145,19 @@ impl Controller {
         again = [again, evictions.next_after].into_iter().flatten().min();
         join_all(evictions.due.iter().map(|pod| self.evict(pod))).await.into_iter().collect::<Result<(), _>>()?;
         Ok(again.map_or(Outcome::Done, |after| Outcome::After(after + Duration::from_millis(100))))
+    }
+
+    /// The Lease of a node that is no more. Leases change too often for the garbage collector to watch them.
+    async fn clear_lease(&self, name: &str) -> Result<(), Error> {
+        let Some(lease) = self.leases.get(LEASE_NAMESPACE, name) else { return Ok(()) };
+        // One without an owner is of a node that is just being registered.
+        let is_owned = lease.metadata.owner_references.as_ref().is_some_and(|owners| !owners.is_empty());
+        let node = call::get::<Node>(&self.context.client, "", name).await.map_err(Error::api("looking for a node"))?;
+        if is_owned && node.is_none() {
+            let deleted = call::delete(&self.context.client, &*lease, DeleteParams::default()).await;
+            deleted.map_err(Error::api("removing the Lease of a node"))?;
+        }
+        Ok(())
     }
 
     fn listen(&self, node: &Node) -> Silence {

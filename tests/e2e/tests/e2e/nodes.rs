@@ -129,6 +129,7 @@ fn a_machine_joins_is_lost_and_comes_back() -> Result<()> {
     let ended = process.finish(PATIENCE)?;
     ensure!(!ended.all().contains(&token), "the token is in the log");
     cluster.kubectl("delete node node-2")?;
+    eventually("its lease is gone", || cluster.kubectl_fails("get lease node-2 -n kube-node-lease"))?;
     eventually("the taint is gone", || {
         let node = cluster.get("node/node-1")?;
         if node["spec"]["taints"].is_null() { Ok(()) } else { bail!("{}", node["spec"]) }
