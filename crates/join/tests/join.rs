@@ -102,6 +102,8 @@ impl Cluster {
             authority: Arc::new(Authority(authority)),
             node_monitor_grace: Duration::from_secs(40),
             control_plane_node: None,
+            autoscaler_period: Duration::from_secs(15),
+            ingress: false,
         };
         let wanted = |name| ["certificate-controller", "token-cleaner"].contains(&name);
         let mut running = knarr_controllers::spawn(controllers, wanted);
