@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use k8s_openapi::api::core::v1::Taint;
 
 use crate::agent::{parse_label, parse_taint};
@@ -15,6 +15,11 @@ use crate::commands::cluster::ClusterCommand;
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// All that can be typed: Knarr's own commands, then those that kubectl has too.
+pub fn full() -> clap::Command {
+    Cli::command().subcommands(knarr_cli::commands())
 }
 
 #[derive(Debug, Subcommand)]
@@ -269,10 +274,8 @@ pub struct DemoAppArgs {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     #[test]
     fn the_command_line_is_consistent() {
-        super::Cli::command().debug_assert();
+        super::full().debug_assert();
     }
 }

@@ -19,7 +19,7 @@ mod version;
 use std::{io::Write, process::ExitCode};
 
 use anyhow::Result;
-use clap::Parser;
+use clap::FromArgMatches;
 
 use cli::{Cli, Command};
 
@@ -34,7 +34,17 @@ fn main() -> ExitCode {
     if let Some(code) = alone {
         return ExitCode::from(u8::try_from(code).unwrap_or(1));
     }
-    let Cli { command } = Cli::parse();
+    let words = knarr_cli::reorder(std::env::args().collect());
+    let matches = cli::full().get_matches_from(words);
+    if let Some((name, _)) = matches.subcommand()
+        && knarr_cli::commands().iter().any(|command| command.get_name() == name)
+    {
+        return match wait_for(async { Ok(knarr_cli::run(cli::full(), &matches).await) }) {
+            Ok(code) => ExitCode::from(code),
+            Err(_) => ExitCode::FAILURE,
+        };
+    }
+    let Cli { command } = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     match run(command) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,

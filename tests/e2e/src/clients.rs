@@ -59,6 +59,13 @@ impl Clients {
         kubectl
     }
 
+    /// Knarr's own client with words of its own.
+    pub fn own_client_command(&self, args: &[&str]) -> Result<Command> {
+        let mut knarr = Command::new(from_env("KNARR")?);
+        knarr.env("KUBECONFIG", self.kubeconfig()).args(args);
+        Ok(knarr)
+    }
+
     pub fn helm_command(&self, line: &str) -> Command {
         let mut helm = Command::new(self.tools.join("helm"));
         let home = self.scratch.join("helm");

@@ -5,6 +5,7 @@
 
 mod autoscaling;
 mod basics;
+mod cli;
 mod clients;
 mod config;
 mod deployments;
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
     let five = Slot::<Local>::default();
     let shared = [
         basics::tests(),
+        cli::tests(),
         deployments::tests(),
         workloads::tests(),
         services::tests(),
