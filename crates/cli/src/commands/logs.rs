@@ -123,16 +123,7 @@ pub async fn pods_of(cx: &Cx, word: &str, all: bool) -> Result<Vec<Info>> {
     let pods = cx.discovery().await?.by_plural("", "pods")?;
     let search = Search { selector, ..Search::default() };
     let mut pods = search.list(cx, &pods, Some(&info.namespace)).await?;
-    // Pods that run and are ready come first, then the older ones.
-    pods.sort_by_key(|pod| {
-        let ready = items(dig(&pod.object, "status.conditions")).any(|c| c["type"] == "Ready" && c["status"] == "True");
-        (
-            dig(&pod.object, "spec.nodeName").is_null(),
-            dig_str(&pod.object, "status.phase") != "Running",
-            !ready,
-            dig_str(&pod.object, "metadata.creationTimestamp").to_owned(),
-        )
-    });
+    pods.sort_by_key(worth_reading);
     if pods.is_empty() {
         return Err(fail!("timed out waiting for the condition: no pod of {} is there", info.label()));
     }
@@ -141,6 +132,17 @@ pub async fn pods_of(cx: &Cx, word: &str, all: bool) -> Result<Vec<Info>> {
         pods.truncate(1);
     }
     Ok(pods)
+}
+
+/// Pods that run and are ready come first: those that have been for longest, then those that restarted most.
+fn worth_reading(pod: &Info) -> impl Ord + use<> {
+    let status = &pod.object["status"];
+    let ready = items(&status["conditions"]).find(|c| c["type"] == "Ready" && c["status"] == "True");
+    let since = ready.map_or("", |ready| dig_str(ready, "lastTransitionTime")).to_owned();
+    let restarts = items(&status["containerStatuses"]).filter_map(|c| c["restartCount"].as_i64()).max().unwrap_or(0);
+    let born = dig_str(&pod.object, "metadata.creationTimestamp").to_owned();
+    let unassigned = dig(&pod.object, "spec.nodeName").is_null();
+    (unassigned, dig_str(status, "phase") != "Running", ready.is_none(), since, -restarts, born)
 }
 
 fn names(pod: &Value, list: &str) -> Vec<String> {

@@ -13,6 +13,7 @@ use anyhow::{Result, bail, ensure};
 use knarr_e2e::{
     Cluster,
     command::{Said, run_with},
+    image::BUSYBOX,
 };
 
 use crate::Shared;
@@ -26,7 +27,7 @@ const AT_ONCE: usize = 4;
 const AT_LEAST: usize = 240;
 
 pub fn tests() -> Vec<(&'static str, Shared)> {
-    vec![("knarr_and_kubectl_print_the_same", same)]
+    vec![("knarr_and_kubectl_print_the_same", same), ("knarr_execs_copies_and_edits", streams)]
 }
 
 fn same(cluster: &Cluster) -> Result<()> {
@@ -74,6 +75,51 @@ fn changes(row: &str) -> bool {
     ];
     let first = row.split(' ').next().unwrap_or_default();
     !row.contains("--dry-run") && WORDS.contains(&first)
+}
+
+/// What passes between a terminal and a pod, and a file and an editor.
+fn streams(cluster: &Cluster) -> Result<()> {
+    let ns = cluster.namespace("streams")?;
+    let knarr = |words: &[&str], stdin: &str| -> Result<Said> {
+        let mut command = cluster.own_client_command(words)?;
+        command.args(["-n", &ns]).env("EDITOR", "sed -i s/red$/blue/");
+        run_with(&mut command, stdin, PATIENCE)
+    };
+    let pod = format!(
+        "{{apiVersion: v1, kind: Pod, metadata: {{name: box, labels: {{colour: red}}}}, spec: {{terminationGracePeriodSeconds: 0, containers: [{{name: box, image: {BUSYBOX}, command: [sleep, '600']}}]}}}}"
+    );
+    let made = knarr(&["apply", "-f", "-"], &pod)?;
+    ensure!(made.stdout == "pod/box created\n", "{made:?}");
+    let ready = knarr(&["wait", "--for=condition=Ready", "pod/box", "--timeout=60s"], "")?;
+    ensure!(ready.stdout == "pod/box condition met\n", "{ready:?}");
+    let exec = |words: &[&str], stdin: &str| {
+        let flags: &[&str] = if stdin.is_empty() { &["exec", "box"] } else { &["exec", "-i", "box"] };
+        let mut command = cluster.own_client_command(flags)?;
+        command.args(["-n", &ns, "--"]).args(words);
+        run_with(&mut command, stdin, PATIENCE)
+    };
+    let said = exec(&["sh", "-c", "echo out; echo err >&2; exit 3"], "")?;
+    ensure!(said.code == 3 && said.stdout == "out\n", "{said:?}");
+    ensure!(said.stderr == "err\ncommand terminated with exit code 3\n", "{said:?}");
+    let said = exec(&["cat"], "through the pod")?;
+    ensure!(said.code == 0 && said.stdout == "through the pod", "{said:?}");
+
+    let here = cluster.scratch().join("copied");
+    std::fs::write(&here, "a".repeat(100_000))?;
+    let (here, back) = (here.display().to_string(), cluster.scratch().join("back").display().to_string());
+    let said = knarr(&["cp", &here, "box:/tmp/copied"], "")?;
+    ensure!(said.code == 0, "{said:?}");
+    let said = knarr(&["cp", "box:/tmp/copied", &back], "")?;
+    ensure!(said.code == 0 && std::fs::read(&here)? == std::fs::read(&back)?, "{said:?}");
+
+    let said = knarr(&["edit", "pod/box"], "")?;
+    ensure!(said.stdout == "pod/box edited\n", "{said:?}");
+    let said = knarr(&["get", "pod", "box", "-o=jsonpath={.metadata.labels.colour}"], "")?;
+    ensure!(said.stdout == "blue", "{said:?}");
+    let said = knarr(&["delete", "pod", "box"], "")?;
+    ensure!(said.stdout == format!("pod \"box\" deleted from {ns} namespace\n"), "{said:?}");
+    cluster.kubectl(&format!("delete namespace {ns} --wait=false"))?;
+    Ok(())
 }
 
 fn prepare(cluster: &Cluster) -> Result<()> {
