@@ -73,9 +73,11 @@ fn a_host_path_volume_is_claimed(cluster: &Cluster) -> Result<()> {
         )
     };
     let manual = claim("data", "  storageClassName: manual\n");
-    let all =
-        [volume("static-large", "9Gi"), volume("static-small", "2Gi"), manual, user("p", "data", "cat /data/greeting")];
-    cluster.apply(&ns, &all.concat())?;
+    cluster.apply(&ns, &(volume("static-large", "9Gi") + &volume("static-small", "2Gi")))?;
+    for name in ["pv/static-large", "pv/static-small"] {
+        phase(cluster, name, "Available")?;
+    }
+    cluster.apply(&ns, &(manual + &user("p", "data", "cat /data/greeting")))?;
     ready(cluster, &ns, "p")?;
     ensure!(volume_of(cluster, &ns, "data")? == "static-small", "the smallest that is large enough");
     ensure!(cluster.kubectl(&format!("logs p -n {ns}"))? == "hello\n");
