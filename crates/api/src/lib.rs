@@ -2,6 +2,7 @@
 
 pub mod apply;
 pub mod bootstrap_token;
+pub mod cidr;
 pub mod field;
 pub mod meta;
 pub mod openapi;

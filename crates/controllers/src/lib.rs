@@ -19,6 +19,7 @@ mod horizontal_pod_autoscaler;
 mod ingress;
 mod job;
 mod namespace;
+mod node_ipam;
 mod node_lifecycle;
 mod pod_gc;
 mod replicaset;
@@ -37,7 +38,9 @@ use std::{sync::Arc, time::Duration};
 
 pub use certificates::{CertificateAuthority, Requested as RequestedCertificate};
 use k8s_openapi::api::{apps::v1::ReplicaSet, core::v1::ReplicationController};
+use knarr_api::cidr::Ipv4Cidr;
 use knarr_client::{Clock, Informers, Recorder, supervise};
+pub use service_lb::{AddressPool, PoolError};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -62,6 +65,10 @@ pub struct Config {
     pub autoscaler_period: Duration,
     /// Whether the nodes have the built-in Ingress.
     pub ingress: bool,
+    /// What the nodes' pod ranges are cut out of.
+    pub pod_cidr: Ipv4Cidr,
+    /// The addresses for Services of type LoadBalancer; `None`: those of the nodes.
+    pub load_balancer_pool: Option<AddressPool>,
 }
 
 /// What one controller is given.
@@ -87,6 +94,7 @@ pub fn spawn(config: Config, wanted: impl FnMut(&'static str) -> bool) -> JoinSe
     let control_plane = config.control_plane_node.clone();
     let nodes = node_lifecycle::Settings { grace: config.node_monitor_grace, local: control_plane.clone() };
     let autoscaler_period = config.autoscaler_period;
+    let (pod_cidr, pool) = (config.pod_cidr, config.load_balancer_pool.clone());
     let mut tasks = JoinSet::new();
     let mut start = Starter { config: &config, wanted, tasks: &mut tasks };
     start.controller(deployment::NAME, deployment::run);
@@ -112,16 +120,17 @@ pub fn spawn(config: Config, wanted: impl FnMut(&'static str) -> bool) -> JoinSe
     start.controller(node_lifecycle::NAME, move |context| node_lifecycle::run(context, nodes.clone()));
     start.controller(control_plane::NAME, move |context| control_plane::run(context, control_plane.clone()));
     start.controller(token_cleaner::NAME, token_cleaner::run);
+    start.controller(node_ipam::NAME, move |context| node_ipam::run(context, pod_cidr));
     start.controller(garbage::NAME, garbage::run);
     if config.ingress {
         start.controller(ingress::NAME, ingress::run);
     }
-    start.controller(service_lb::NAME, service_lb::run);
     start.controller(volume_binder::NAME, volume_binder::run);
     start.controller(volume_expand::NAME, volume_expand::run);
     start.controller(volume_protection::CLAIMS, volume_protection::run_claims);
     start.controller(volume_protection::VOLUMES, volume_protection::run_volumes);
     start.controller(ephemeral_volume::NAME, ephemeral_volume::run);
+    start.controller(service_lb::NAME, move |context| service_lb::run(context, pool.clone()));
     tasks
 }
 

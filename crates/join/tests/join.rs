@@ -104,6 +104,8 @@ impl Cluster {
             control_plane_node: None,
             autoscaler_period: Duration::from_secs(15),
             ingress: false,
+            pod_cidr: "10.244.0.0/16".parse().unwrap(),
+            load_balancer_pool: None,
         };
         let wanted = |name| ["certificate-controller", "token-cleaner"].contains(&name);
         let mut running = knarr_controllers::spawn(controllers, wanted);

@@ -5,7 +5,14 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use k8s_openapi::api::core::v1::Taint;
 
-use crate::agent::{parse_label, parse_taint};
+use knarr_api::cidr::{CidrError, Ipv4Cidr};
+use knarr_controllers::AddressPool;
+use knarr_net::Overlay;
+
+use crate::{
+    agent::{parse_label, parse_taint},
+    ranges::SERVICE_CIDR,
+};
 
 use crate::commands::cluster::ClusterCommand;
 
@@ -154,6 +161,13 @@ pub struct ControlArgs {
     /// line) [default: a key made at the first start, in the data directory]
     #[arg(long, value_name = "FILE")]
     pub encryption_key_file: Option<PathBuf>,
+    /// The range of all pods' addresses, of which each node gets a /24
+    #[arg(long, value_name = "CIDR", default_value = "10.244.0.0/16", value_parser = parse_pod_cidr)]
+    pub pod_cidr: Ipv4Cidr,
+    /// Addresses for Services of type LoadBalancer: FROM-TO or a CIDR, several with commas between them [default: none;
+    /// they get the nodes' addresses]
+    #[arg(long, value_name = "RANGE,...")]
+    pub load_balancer_pool: Option<AddressPool>,
 }
 
 /// What the node half is told.
@@ -177,6 +191,10 @@ pub struct NodeArgs {
     /// Taints that the node is registered with
     #[arg(long, value_name = "K=V:EFFECT,...", value_delimiter = ',', value_parser = parse_taint)]
     pub node_taints: Vec<Taint>,
+    /// The way to other nodes' pods: auto (plain routes to neighbours, VXLAN to others), routes or vxlan; the same on
+    /// all nodes
+    #[arg(long, value_name = "WAY", default_value = "auto")]
+    pub overlay: Overlay,
     /// Kernel parameters that pods may set beside the safe ones, such as net.core.somaxconn or net.ipv4.*
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     pub allowed_unsafe_sysctls: Vec<String>,
@@ -211,6 +229,19 @@ pub fn parse_time(text: &str) -> Result<Duration, String> {
 fn parse_period(text: &str) -> Result<Duration, String> {
     let period = parse_time(text)?;
     if period.is_zero() { Err("a period must be longer than 0s".to_owned()) } else { Ok(period) }
+}
+
+/// The range of all pods must not be that of the Services, and hold at least one node's.
+fn parse_pod_cidr(text: &str) -> Result<Ipv4Cidr, String> {
+    let parse = |text: &str| text.parse::<Ipv4Cidr>().map_err(|error: CidrError| error.to_string());
+    let (range, services) = (parse(text)?, parse(SERVICE_CIDR)?);
+    if range.overlaps(&services) {
+        return Err(format!("{range} overlaps {services}, the addresses of Services"));
+    }
+    if range.prefix() > 28 {
+        return Err(format!("{range} has room for too few pods; a /28 is the least"));
+    }
+    Ok(range)
 }
 
 fn parse_grace(text: &str) -> Result<Duration, String> {

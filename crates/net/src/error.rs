@@ -28,6 +28,9 @@ pub enum NetworkError {
          it with `knarr reset --data-dir {owner}`"
     )]
     HostTaken { owner: String },
+    /// In containerd's words, which people search for.
+    #[error("cni plugin not initialized")]
+    NoRange,
     #[error("no pod address is left in {range}: all are in use; delete pods, or give the node a larger range")]
     NoAddressLeft { range: Ipv4Cidr },
     #[error("the host port {port} is taken by another pod")]

@@ -11,9 +11,13 @@ use knarr_os::net::{
 
 use crate::{
     Config, Ipv4Cidr,
+    config::gateway,
     error::{During, NetworkError, Result},
     names::{self, LINK_PREFIX, NODE_LINK, TABLE},
 };
+
+/// Marks our routes to other nodes: `ip route` prints it behind `proto`.
+pub const ROUTE_PROTOCOL: u8 = 75;
 
 const DEFAULT_MTU: u32 = 1500;
 /// The settings of the whole host that are changed. Forwarding is what makes it a router for its pods.
@@ -32,22 +36,18 @@ pub fn uplink_mtu(links: &Links) -> Result<u32> {
     Ok(all.iter().find(|link| link.index == index).map_or(DEFAULT_MTU, |link| link.mtu))
 }
 
-/// Refuses ranges that another program routes to already: another cluster's leftovers, a VPN. A wider route of
+/// Refuses a range that another program routes to already: another cluster's leftovers, a VPN. A wider route of
 /// theirs does no harm, for ours are narrower and win.
-pub fn check_ranges(links: &Links, config: &Config) -> Result<()> {
+pub fn check_range(links: &Links, what: &'static str, range: Ipv4Cidr) -> Result<()> {
     let all = links.list().during("listing links")?;
     let name = |index| all.iter().find(|link| link.index == index).map_or("", |link| &link.name);
     for route in links.routes().during("listing routes")? {
         let IpAddr::V4(destination) = route.destination else { continue };
         let Some(found) = Ipv4Cidr::new(destination, route.prefix) else { continue };
         let link = name(route.link);
-        if is_ours(link) {
-            continue;
-        }
-        for (what, range) in [("pod", config.pod_cidr), ("Service", config.service_cidr)] {
-            if found.prefix() >= range.prefix() && range.contains(destination) {
-                return Err(NetworkError::RangeTaken { what, range, link: link.to_owned(), found });
-            }
+        let is_foreign = !is_ours(link) && route.protocol != ROUTE_PROTOCOL;
+        if is_foreign && found.prefix() >= range.prefix() && range.contains(destination) {
+            return Err(NetworkError::RangeTaken { what, range, link: link.to_owned(), found });
         }
     }
     Ok(())
@@ -71,24 +71,32 @@ pub fn check_owner(links: &Links, data_dir: &Path) -> Result<()> {
 pub fn ensure_node_link(links: &Links, config: &Config, mtu: u32) -> Result<()> {
     links.add_bridge(NODE_LINK, names::mac(NODE_LINK), mtu).during("making the node's link")?;
     let index = links.get(NODE_LINK).during("looking for the node's link")?.index;
-    let gateway = config.gateway();
-    let service_route = Route {
-        destination: config.service_cidr.first().into(),
-        prefix: config.service_cidr.prefix(),
-        link: index,
-        gateway: None,
-        source: Some(gateway.into()),
-    };
     let configure = links.change(|changes| {
         changes.set_up(index);
         changes.set_alias(index, &names::owner(&config.data_dir));
-        changes.add_address(index, gateway.into(), 32);
         changes.add_address(index, config.cluster_dns.into(), 32);
+    });
+    configure.during("configuring the node's link")
+}
+
+/// Gives the node its address in its own pod range, in place of the one it had in a former range.
+pub fn give_address(links: &Links, config: &Config, former: Option<&Ipv4Cidr>, range: &Ipv4Cidr) -> Result<()> {
+    let index = links.get(NODE_LINK).during("looking for the node's link")?.index;
+    let own = gateway(range);
+    let services = config.service_cidr;
+    let service_route =
+        Route { source: Some(own.into()), ..Route::new(services.first().into(), services.prefix(), index) };
+    let configure = links.change(|changes| {
+        changes.add_address(index, own.into(), 32);
         // Without it a process of the node could not even begin to connect to a Service where there is no
         // default route.
         changes.set_route(&service_route);
     });
-    configure.during("configuring the node's link")
+    configure.during("giving the node its pod address")?;
+    match former.map(gateway).filter(|former| *former != own) {
+        Some(former) => links.remove_address(index, former.into(), 32).during("taking back the node's former address"),
+        None => Ok(()),
+    }
 }
 
 /// Changes the host's settings, noting first what they were.
@@ -136,7 +144,14 @@ pub fn remove_links(links: &Links) -> Result<()> {
     all.iter().try_for_each(|link| links.remove(&link.name).during("removing a link"))
 }
 
-fn is_ours(name: &str) -> bool {
+/// Removes the routes to other nodes' pods that lie on the host's own links; those on links of ours go with them.
+pub fn remove_routes(links: &Links) -> Result<()> {
+    let routes = links.routes().during("listing routes")?;
+    let mut ours = routes.iter().filter(|route| route.protocol == ROUTE_PROTOCOL);
+    ours.try_for_each(|route| links.remove_route(route).during("removing a route"))
+}
+
+pub fn is_ours(name: &str) -> bool {
     name == NODE_LINK || name.strip_prefix(LINK_PREFIX).is_some_and(|rest| rest.starts_with('-'))
 }
 

@@ -1,14 +1,17 @@
 //! The network of one node: the pod network, the Service proxy and the cluster's DNS.
 //!
-//! Pods hang on routed veth pairs ([`pods`]), Services are elements of nftables maps ([`dataplane`],
-//! [`services`]), names are answered from the same view of the cluster that the proxy works from ([`dns`]).
+//! Pods hang on routed veth pairs ([`pods`]), those of other nodes are behind routes or tunnels ([`ways`]). Services
+//! are elements of nftables maps ([`dataplane`], [`services`]), their load balancers' addresses are answered for by one
+//! node each ([`announce`]), names are answered from the same view of the cluster that the proxy works from ([`dns`]).
 //! Everything made in the kernel is named `knarr*`; [`reset`] removes exactly that.
 
-mod cidr;
+mod announce;
+mod base;
 mod config;
 mod dataplane;
 mod dns;
 mod error;
+mod follow;
 mod host;
 mod kube_dns;
 mod names;
@@ -17,10 +20,11 @@ mod pods;
 mod services;
 #[cfg(test)]
 mod testbed;
+mod ways;
 
-pub use cidr::{CidrError, Ipv4Cidr};
-pub use config::Config;
+pub use config::{Config, Overlay};
 pub use error::{NetworkError, Result};
+pub use knarr_api::cidr::{CidrError, Ipv4Cidr};
 pub use kube_dns::ensure as ensure_dns_service;
 pub use network::{Network, check_host, forwarding_obstacles, reset};
 

@@ -7,6 +7,8 @@ use knarr_os::net::Mac;
 
 /// The link that stands for the node in the pod network: it carries the gateway's and the DNS address.
 pub const NODE_LINK: &str = "knarr0";
+/// The link to nodes that are not on a link of the host's.
+pub const TUNNEL_LINK: &str = "knarr-vx";
 /// What the names of all links of ours begin with.
 pub const LINK_PREFIX: &str = "knarr";
 /// The nftables table.

@@ -6,7 +6,7 @@ use std::{
     io::{Read, Write},
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     path::{Path, PathBuf},
-    sync::mpsc,
+    sync::{Arc, mpsc},
     thread,
     time::Duration,
 };
@@ -17,7 +17,11 @@ use knarr_os::net::{
     netns::{in_namespace, in_new_namespace},
 };
 
-use crate::{Config, network::Base, pods::PodNetworkHandle};
+use crate::{
+    Config, Overlay,
+    base::{Base, Ranges},
+    pods::PodNetworkHandle,
+};
 
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -46,7 +50,69 @@ impl Node {
         let dir = tempfile::tempdir().unwrap();
         let config = Config::new(dir.path(), "node-a", NODE_IP.into());
         let base = Base::set_up(&config).unwrap_or_else(|error| panic!("{error:?}"));
+        let range = |text: &str| text.parse().unwrap();
+        base.adopt(Ranges { node: range("10.244.0.0/24"), cluster: config.cluster_cidr }).unwrap();
         Self { config, base, dir }
+    }
+}
+
+/// A wire that machines hang on.
+pub struct Wire(Space);
+
+impl Wire {
+    pub fn new() -> Self {
+        let space = Space::new();
+        space.links().add_bridge("wire", Mac([2, 9, 0, 0, 0, 1]), 1500).unwrap();
+        Self(space)
+    }
+
+    /// Plugs a machine in, with an address in a /24.
+    pub fn plug(&self, machine: &Space, link: &str, ip: Ipv4Addr) {
+        let (switch, [a, b, c, d]) = (self.0.links(), ip.octets());
+        let port = format!("port-{c}-{d}");
+        let here = LinkConfig { name: &port, mac: Mac([2, 9, a, b, c, d]), mtu: 1500 };
+        let there = LinkConfig { name: link, mac: Mac([2, 8, a, b, c, d]), mtu: 1500 };
+        switch.add_veth(here, there, &machine.file).unwrap();
+        let (port, wire) = (switch.get(&port).unwrap().index, switch.get("wire").unwrap().index);
+        switch.change(|changes| changes.set_master(port, wire)).unwrap();
+        let links = machine.links();
+        let link = links.get(link).unwrap().index;
+        links.change(|changes| changes.set_up(link)).unwrap();
+        links.change(|changes| changes.add_address(link, ip.into(), 24)).unwrap();
+    }
+}
+
+/// One of several nodes, in a namespace of its own.
+pub struct Machine {
+    pub space: Space,
+    pub config: Config,
+    pub base: Arc<Base>,
+    pub network: PodNetworkHandle,
+    _dir: tempfile::TempDir,
+}
+
+impl Machine {
+    /// A node on a wire, with the routes and the pod range that are given.
+    pub fn new(name: &str, wire: &Wire, ip: Ipv4Addr, router: Option<Ipv4Addr>, range: &str, overlay: Overlay) -> Self {
+        let (space, dir) = (Space::new(), tempfile::tempdir().unwrap());
+        space.up();
+        wire.plug(&space, "eth0", ip);
+        if let Some(router) = router {
+            space.route_by("eth0", router);
+        }
+        let config = Config { overlay, ..Config::new(dir.path(), name, ip.into()) };
+        let base = space.run(|| {
+            let base = Base::set_up(&config).unwrap_or_else(|error| panic!("{error:?}"));
+            base.adopt(Ranges { node: range.parse().unwrap(), cluster: config.cluster_cidr }).unwrap();
+            Arc::new(base)
+        });
+        let network = PodNetworkHandle(base.pods.clone());
+        Self { space, config, base, network, _dir: dir }
+    }
+
+    /// Attaches a namespace to this node's network and serves on a port in it.
+    pub fn pod(&self, name: &str, port: u16) -> (Space, Ipv4Addr) {
+        self.space.run(|| pod(&self.network, name, port, Vec::new()))
     }
 }
 
@@ -83,11 +149,8 @@ impl Space {
         links.add_veth(here, there, &space.file).unwrap();
         let uplink = links.get("uplink").unwrap().index;
         let default = |link, gateway: Ipv4Addr| Route {
-            destination: Ipv4Addr::UNSPECIFIED.into(),
-            prefix: 0,
-            link,
             gateway: Some(gateway.into()),
-            source: None,
+            ..Route::new(Ipv4Addr::UNSPECIFIED.into(), 0, link)
         };
         links.change(|c| c.add_address(uplink, NODE_IP.into(), 24)).unwrap();
         links.change(|c| c.set_route(&default(uplink, CLIENT_IP))).unwrap();
@@ -97,6 +160,20 @@ impl Space {
         inside.change(|c| [lo, eth0].map(|link| c.set_up(link)).into_iter().collect()).unwrap();
         inside.change(|c| c.add_address(eth0, CLIENT_IP.into(), 24)).unwrap();
         space
+    }
+
+    /// Takes the loopback link up.
+    pub fn up(&self) {
+        let links = self.links();
+        links.set_up(links.get("lo").unwrap().index).unwrap();
+    }
+
+    /// Sends everything that is not for a neighbour to a router.
+    pub fn route_by(&self, link: &str, router: Ipv4Addr) {
+        let links = self.links();
+        let link = links.get(link).unwrap().index;
+        let any = Route { gateway: Some(router.into()), ..Route::new(Ipv4Addr::UNSPECIFIED.into(), 0, link) };
+        links.change(|changes| changes.set_route(&any)).unwrap();
     }
 
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
@@ -180,6 +257,14 @@ pub fn connect(to: (Ipv4Addr, u16)) -> (Answer, TcpStream) {
     let mut buffer = [0; 64];
     let length = stream.read(&mut buffer).unwrap();
     (parse(&String::from_utf8_lossy(&buffer[..length])), stream)
+}
+
+/// Sends so many bytes to a server that echoes, and waits for all of them.
+pub fn echo(stream: &mut TcpStream, bytes: usize) {
+    let mut writer = stream.try_clone().unwrap();
+    let sender = thread::spawn(move || writer.write_all(&vec![7; bytes]).unwrap());
+    stream.read_exact(&mut vec![0; bytes]).unwrap();
+    sender.join().unwrap();
 }
 
 pub fn ask_udp(to: (Ipv4Addr, u16)) -> std::io::Result<Answer> {

@@ -4,6 +4,7 @@
 #![allow(unsafe_code)]
 
 pub mod alloc;
+pub mod arp;
 pub mod caps;
 pub mod cgroup;
 mod entropy;

@@ -183,6 +183,11 @@ pub(super) const CONTROLLER_ROLES: &[RoleRow] = &[
         ],
     ),
     (
+        // Each node's range for its pods; upstream has it under the rights of `node-controller`.
+        "system:controller:node-ipam-controller",
+        &[rule(READ, "core", "nodes"), rule("patch", "core", "nodes"), EVENTS],
+    ),
+    (
         "system:controller:persistent-volume-binder",
         &[
             rule("create delete get list patch update watch", "core", "persistentvolumes"),
@@ -239,9 +244,14 @@ pub(super) const CONTROLLER_ROLES: &[RoleRow] = &[
         ],
     ),
     (
-        // Knarr's own load balancer: nodes announce themselves as a Service's external address.
+        // Knarr's own load balancer: nodes answer for Services' external addresses.
         "system:controller:service-lb-controller",
-        &[rule(READ, "core", "services nodes"), rule("patch update", "core", "services/status"), EVENTS],
+        &[
+            rule(READ, "core", "services nodes"),
+            rule(READ, "discovery.k8s.io", "endpointslices"),
+            rule("patch update", "core", "services/status"),
+            EVENTS,
+        ],
     ),
     (
         "system:controller:service-cidrs-controller",

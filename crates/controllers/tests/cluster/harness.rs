@@ -61,6 +61,11 @@ fn service_account(name: &str) -> UserInfo {
 }
 
 pub async fn start(nodes: usize) -> Cluster {
+    start_with(nodes, None).await
+}
+
+/// A cluster with addresses for load balancers.
+pub async fn start_with(nodes: usize, pool: Option<knarr_controllers::AddressPool>) -> Cluster {
     if std::env::var_os("KNARR_TEST_LOG").is_some() {
         let filter = "knarr_client=debug,knarr_controllers=debug,knarr_scheduler=debug";
         let filter = tracing_subscriber::EnvFilter::new(filter);
@@ -127,6 +132,8 @@ pub async fn start(nodes: usize) -> Cluster {
         control_plane_node: None,
         autoscaler_period: Duration::from_millis(200),
         ingress: true,
+        pod_cidr: "10.244.0.0/16".parse().unwrap(),
+        load_balancer_pool: pool,
     });
     tokio::spawn(async move { while controllers.join_next().await.is_some() {} });
     tokio::spawn(knarr_scheduler::run(knarr_scheduler::Config {

@@ -1,6 +1,7 @@
 //! Whole clusters in one process: what a user does, and what becomes of it.
 
 mod harness;
+mod network;
 mod storage;
 mod workloads;
 

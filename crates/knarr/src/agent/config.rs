@@ -8,7 +8,8 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use k8s_openapi::api::core::v1::Taint;
-use knarr_api::meta::names;
+use knarr_api::{cidr::Ipv4Cidr, meta::names};
+use knarr_net::Overlay;
 
 use crate::{
     cli::{IngressArgs, NodeArgs},
@@ -29,6 +30,9 @@ pub struct NodeConfig {
     /// Put on the Node when it is registered for the first time.
     pub taints: Vec<Taint>,
     pub ingress: IngressArgs,
+    pub overlay: Overlay,
+    /// The range of all pods; an agent hears of it from the cluster.
+    pub pod_cidr: Option<Ipv4Cidr>,
     /// What the data directory said of itself; `None` for a new one.
     pub record: Option<Record>,
 }
@@ -43,6 +47,7 @@ impl NodeConfig {
             images,
             node_labels,
             node_taints,
+            overlay,
             allowed_unsafe_sysctls,
             ingress,
         } = args;
@@ -68,6 +73,8 @@ impl NodeConfig {
             labels: node_labels.into_iter().collect(),
             taints: node_taints,
             ingress,
+            overlay,
+            pod_cidr: None,
             record,
         })
     }

@@ -56,7 +56,13 @@ pub async fn start(
     let Access { client, serving } = access;
     let informers = Informers::new(client, stop.clone());
     let own_pods = informers.with_params::<Pod>(Scope::fields(format!("spec.nodeName={}", config.name)));
-    let network_config = knarr_net::Config::new(config.data.root(), config.name.clone(), config.ip);
+    let usual = knarr_net::Config::new(config.data.root(), config.name.clone(), config.ip);
+    let network_config = knarr_net::Config {
+        overlay: config.overlay,
+        cluster_cidr: config.pod_cidr.unwrap_or(usual.cluster_cidr),
+        is_range_known: config.pod_cidr.is_some(),
+        ..usual
+    };
     let network = Network::start(network_config, informers.clone(), Some(own_pods)).await;
     let network = network.context("the network of this node cannot be set up")?;
     progress.ready(NETWORK);

@@ -2,6 +2,9 @@
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
+use knarr_api::cidr::Ipv4Cidr;
+use knarr_controllers::AddressPool;
+
 use crate::{agent::NodeConfig, cli::ControlArgs, datadir::DataDir};
 
 #[derive(Clone, Debug)]
@@ -21,6 +24,8 @@ pub struct ServerConfig {
     pub ingress: bool,
     /// Keys for Secrets in a file of the user's; `None` for the one in the data directory.
     pub encryption_key_file: Option<PathBuf>,
+    pub pod_cidr: Ipv4Cidr,
+    pub load_balancer_pool: Option<AddressPool>,
     /// A cluster was kept in the data directory before.
     pub is_known: bool,
 }
@@ -34,6 +39,8 @@ impl ServerConfig {
             metric_resolution,
             horizontal_pod_autoscaler_sync_period,
             encryption_key_file,
+            pod_cidr,
+            load_balancer_pool,
         } = args;
         Self {
             data: node.data.clone(),
@@ -46,6 +53,8 @@ impl ServerConfig {
             autoscaler_period: horizontal_pod_autoscaler_sync_period,
             ingress: node.ingress.is_on(),
             encryption_key_file,
+            pod_cidr,
+            load_balancer_pool,
             is_known: node.record.is_some(),
         }
     }

@@ -170,6 +170,8 @@ impl Server {
             autoscaler_period: config.autoscaler_period,
             ingress: config.ingress,
             control_plane_node: Some(config.node_name.clone()),
+            pod_cidr: config.pod_cidr,
+            load_balancer_pool: config.load_balancer_pool.clone(),
         });
         tokio::spawn(async move { while controllers.join_next().await.is_some() {} });
         let scheduler = self.client("system:kube-scheduler", &[], "kube-scheduler");

@@ -66,7 +66,7 @@ impl Config {
                 data.root().display()
             );
         }
-        let node = NodeConfig::new(data, node, None)?;
+        let node = NodeConfig { pod_cidr: Some(control.pod_cidr), ..NodeConfig::new(data, node, None)? };
         let server = ServerConfig::new(&node, control);
         Ok(Self { server, node, kubeconfig, is_joined })
     }

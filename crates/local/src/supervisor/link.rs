@@ -32,7 +32,7 @@ pub fn connect(host: &Links, cluster: &ClusterRecord, node: &NodeRecord) -> Resu
     let configure = own.change(|changes| {
         changes.set_up(index);
         changes.add_address(index, node.address.into(), Range::PREFIX);
-        changes.set_route(&Route { destination: any, prefix: 0, link: index, gateway, source: None });
+        changes.set_route(&Route { gateway, ..Route::new(any, 0, index) });
     });
     configure.during("configuring the node's link")
 }

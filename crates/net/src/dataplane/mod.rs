@@ -47,14 +47,18 @@ pub const BACKENDS: Set = Set {
     key: &[DataType::Mark, DataType::Mark],
     kind: SetKind::Map(&[DataType::Ipv4Address, DataType::InetService]),
 };
-/// Group and endpoint, for groups with session affinity: a remembered choice counts while it is in here.
-pub const MEMBERS: Set =
-    Set { name: "members", key: &[DataType::Mark, DataType::Ipv4Address, DataType::InetService], kind: SetKind::Set };
-/// Group and client to the endpoint chosen before.
+/// Group and endpoint's address to its port, for groups with session affinity: a remembered choice counts while it
+/// is in here.
+pub const MEMBERS: Set = Set {
+    name: "members",
+    key: &[DataType::Mark, DataType::Ipv4Address],
+    kind: SetKind::Map(&[DataType::InetService]),
+};
+/// Group and client to the address of the endpoint chosen before.
 pub const AFFINITY: Set = Set {
     name: "affinity",
     key: &[DataType::Mark, DataType::Ipv4Address],
-    kind: SetKind::DynamicMap { value: &[DataType::Ipv4Address, DataType::InetService], size: AFFINITY_SIZE },
+    kind: SetKind::DynamicMap { value: &[DataType::Ipv4Address], size: AFFINITY_SIZE },
 };
 /// Host address (or 0.0.0.0 for all), protocol and port to a pod's port.
 pub const HOST_PORTS: Set = Set {

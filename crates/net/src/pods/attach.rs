@@ -36,13 +36,7 @@ pub fn attach(links: &Links, pod: &Attachment<'_>) -> Result<()> {
     }
     configure_inside(&inside, pod, node_mac)?;
     let node_end = links.get(pod.link).during("looking for the pod's link")?;
-    let to_pod = Route {
-        destination: pod.ip.into(),
-        prefix: 32,
-        link: node_end.index,
-        gateway: None,
-        source: Some(pod.gateway.into()),
-    };
+    let to_pod = Route { source: Some(pod.gateway.into()), ..Route::new(pod.ip.into(), 32, node_end.index) };
     links.change(|changes| changes.set_route(&to_pod)).during("routing to the pod")?;
     // Lets a node port answer on 127.0.0.1; the table's input chain keeps pods from using it the other way.
     sysctl::write(&format!("ipv4/conf/{}/route_localnet", pod.link), "1").during("configuring the pod's link")
@@ -53,9 +47,8 @@ fn configure_inside(inside: &Links, pod: &Attachment<'_>, node_mac: knarr_os::ne
     let link = inside.get(POD_LINK).during("looking into the pod")?.index;
     let loopback = inside.get("lo").during("looking into the pod")?.index;
     let gateway = pod.gateway.into();
-    let to_gateway = Route { destination: gateway, prefix: 32, link, gateway: None, source: None };
-    let default =
-        Route { destination: Ipv4Addr::UNSPECIFIED.into(), prefix: 0, link, gateway: Some(gateway), source: None };
+    let to_gateway = Route::new(gateway, 32, link);
+    let default = Route { gateway: Some(gateway), ..Route::new(Ipv4Addr::UNSPECIFIED.into(), 0, link) };
     let configure = inside.change(|changes| {
         changes.set_up(loopback);
         changes.set_up(link);

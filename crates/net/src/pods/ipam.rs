@@ -69,7 +69,8 @@ impl HostPort {
 #[derive(Debug)]
 pub struct Ipam {
     dir: PathBuf,
-    range: Ipv4Cidr,
+    /// What new pods are given addresses from; `None` until the cluster has given the node a range.
+    range: Option<Ipv4Cidr>,
     leases: HashMap<String, Lease>,
     used: HashSet<Ipv4Addr>,
     next: u32,
@@ -77,7 +78,7 @@ pub struct Ipam {
 
 impl Ipam {
     /// Reads the allocations that a former process left in `dir`.
-    pub fn open(dir: PathBuf, range: Ipv4Cidr) -> Result<Self> {
+    pub fn open(dir: PathBuf) -> Result<Self> {
         let record = |path: &Path| {
             let path = path.to_owned();
             move |source| NetworkError::Record { path, source }
@@ -97,7 +98,16 @@ impl Ipam {
         let next =
             fs::read_to_string(dir.join(NEXT)).ok().and_then(|text| text.trim().parse().ok()).unwrap_or_default();
         let used = leases.values().map(|lease: &Lease| lease.ip).collect();
-        Ok(Self { dir, range, leases, used, next })
+        Ok(Self { dir, range: None, leases, used, next })
+    }
+
+    pub fn range(&self) -> Option<Ipv4Cidr> {
+        self.range
+    }
+
+    /// From now on addresses come from this range; those given before stay.
+    pub fn set_range(&mut self, range: Ipv4Cidr) {
+        self.range = Some(range);
     }
 
     pub fn leases(&self) -> impl Iterator<Item = &Lease> {
@@ -118,7 +128,8 @@ impl Ipam {
         if let Some(port) = host_ports.iter().find(taken) {
             return Err(NetworkError::HostPortTaken { port: port.host_port });
         }
-        let ip = self.free_address().ok_or(NetworkError::NoAddressLeft { range: self.range })?;
+        let range = self.range.ok_or(NetworkError::NoRange)?;
+        let ip = self.free_address(&range).ok_or(NetworkError::NoAddressLeft { range })?;
         let lease = Lease { sandbox_id: sandbox_id.to_owned(), pod, ip, host_ports };
         let path = self.path(ip);
         write_new(&path, &lease).map_err(|source| NetworkError::Record { path, source })?;
@@ -146,12 +157,12 @@ impl Ipam {
 
     /// The next free address of the circle. The first is the network's, the second the gateway's, the last is for
     /// broadcasts.
-    fn free_address(&mut self) -> Option<Ipv4Addr> {
-        let size = u32::from(self.range.last()) - u32::from(self.range.first());
+    fn free_address(&mut self, range: &Ipv4Cidr) -> Option<Ipv4Addr> {
+        let size = u32::from(range.last()) - u32::from(range.first());
         let usable = size.checked_sub(2)?;
         for step in 0..usable {
             let offset = 2 + (self.next + step) % usable;
-            let Some(ip) = self.range.nth(offset) else { continue };
+            let Some(ip) = range.nth(offset) else { continue };
             if !self.used.contains(&ip) {
                 self.next = (offset - 1) % usable;
                 return Some(ip);
@@ -180,7 +191,9 @@ mod tests {
     use super::*;
 
     fn open(dir: &Path) -> Ipam {
-        Ipam::open(dir.to_owned(), "10.9.0.0/29".parse().unwrap()).unwrap()
+        let mut ipam = Ipam::open(dir.to_owned()).unwrap();
+        ipam.set_range("10.9.0.0/29".parse().unwrap());
+        ipam
     }
 
     fn take(ipam: &mut Ipam, sandbox: &str) -> u8 {
@@ -204,6 +217,20 @@ mod tests {
         ipam.release("e").unwrap();
         assert_eq!(take(&mut ipam, "g"), 6);
         ipam.release("never").unwrap();
+    }
+
+    #[test]
+    fn nothing_is_given_before_there_is_a_range_and_a_new_range_leaves_what_was_given() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut ipam = Ipam::open(dir.path().to_owned()).unwrap();
+        let error = ipam.allocate("a", String::new(), Vec::new()).unwrap_err();
+        assert_eq!(error.to_string(), "cni plugin not initialized");
+        ipam.set_range("10.9.0.0/29".parse().unwrap());
+        assert_eq!(take(&mut ipam, "a"), 2);
+        ipam.set_range("10.9.1.0/29".parse().unwrap());
+        assert_eq!(ipam.get("a").unwrap().ip, Ipv4Addr::new(10, 9, 0, 2));
+        take(&mut ipam, "b");
+        assert_eq!(ipam.get("b").unwrap().ip.octets()[2], 1);
     }
 
     #[test]

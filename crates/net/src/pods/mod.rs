@@ -12,8 +12,9 @@ mod tests;
 
 use std::{
     collections::HashSet,
-    net::IpAddr,
-    sync::{Arc, Mutex, PoisonError},
+    net::{IpAddr, Ipv4Addr},
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use async_trait::async_trait;
@@ -26,7 +27,8 @@ use knarr_os::net::{
 pub use ipam::{HostPort, Ipam, Lease};
 
 use crate::{
-    Config,
+    Ipv4Cidr,
+    config::gateway,
     dataplane::{FAMILY, HAIRPINS, HOST_PORTS},
     error::{During, NetworkError, Result},
     names::{self, TABLE},
@@ -34,8 +36,7 @@ use crate::{
 
 /// The pods' attachments of one node.
 pub struct Pods {
-    config: Config,
-    links: Links,
+    links: Arc<Links>,
     nftables: Arc<Nftables>,
     ipam: Mutex<Ipam>,
     mtu: u32,
@@ -43,17 +44,28 @@ pub struct Pods {
 
 impl Pods {
     /// Takes over the attachments that are there, and takes back the addresses of those that are not.
-    pub fn open(config: &Config, links: Links, nftables: Arc<Nftables>, mtu: u32) -> Result<Self> {
-        let mut ipam = Ipam::open(config.records_dir().join("addresses"), config.pod_cidr)?;
+    pub fn open(records: &Path, links: Arc<Links>, nftables: Arc<Nftables>, mtu: u32) -> Result<Self> {
+        let mut ipam = Ipam::open(records.join("addresses"))?;
         release_lost(&mut ipam, &links)?;
-        let pods = Self { config: config.clone(), links, nftables, ipam: Mutex::new(ipam), mtu };
+        let pods = Self { links, nftables, ipam: Mutex::new(ipam), mtu };
         pods.reconcile()?;
         Ok(pods)
     }
 
+    /// Gives new pods addresses from this range. Answers how many pods have one from elsewhere.
+    pub fn set_range(&self, range: Ipv4Cidr) -> usize {
+        let mut ipam = self.ipam();
+        ipam.set_range(range);
+        ipam.leases().filter(|lease| !range.contains(lease.ip)).count()
+    }
+
+    fn ipam(&self) -> MutexGuard<'_, Ipam> {
+        self.ipam.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Makes the table's elements for pods those of the leases, whatever happened before.
     pub fn reconcile(&self) -> Result<()> {
-        let ipam = self.ipam.lock().unwrap_or_else(PoisonError::into_inner);
+        let ipam = self.ipam();
         let mut batch = Batch::new(FAMILY, TABLE);
         for (set, wanted) in [
             (HAIRPINS.name, ipam.leases().map(hairpin).collect::<Vec<_>>()),
@@ -72,10 +84,11 @@ impl Pods {
         let ports = request.port_mappings.iter().filter_map(HostPort::of).collect();
         let pod = format!("{}/{}", request.namespace, request.name);
         // One pod at a time: what follows takes about a millisecond, nearly all of it under the kernel's own lock.
-        let mut ipam = self.ipam.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ipam = self.ipam();
         let known = ipam.get(&request.sandbox_id).is_some();
         let lease = ipam.allocate(&request.sandbox_id, pod, ports)?;
-        let made = self.make_link(&lease, request).and_then(|()| self.add_elements(&lease));
+        let gateway = ipam.range().map_or(lease.ip, |range| gateway(&range));
+        let made = self.make_link(&lease, gateway, request).and_then(|()| self.add_elements(&lease));
         if let Err(error) = made {
             if !known {
                 // The pod never had the address, so nobody needs it to be kept. Errors here repeat the first one.
@@ -87,13 +100,13 @@ impl Pods {
         Ok(NetworkAddress { ips: vec![IpAddr::V4(lease.ip)] })
     }
 
-    fn make_link(&self, lease: &Lease, request: &NetworkRequest) -> Result<()> {
+    fn make_link(&self, lease: &Lease, gateway: Ipv4Addr, request: &NetworkRequest) -> Result<()> {
         attach::attach(
             &self.links,
             &attach::Attachment {
                 link: &names::pod_link(&lease.sandbox_id),
                 ip: lease.ip,
-                gateway: self.config.gateway(),
+                gateway,
                 mtu: self.mtu,
                 netns: &request.netns,
             },
@@ -108,7 +121,7 @@ impl Pods {
     }
 
     fn detach(&self, sandbox_id: &str) -> Result<()> {
-        let mut ipam = self.ipam.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ipam = self.ipam();
         let Some(lease) = ipam.get(sandbox_id).cloned() else {
             return self.links.remove(&names::pod_link(sandbox_id)).during("removing a pod's link");
         };
@@ -134,7 +147,7 @@ impl Pods {
     /// Detaches every sandbox that `alive` does not know: those that ended while nobody watched.
     pub fn retain(&self, alive: impl Fn(&str) -> bool) -> Result<()> {
         let ids: Vec<_> = {
-            let ipam = self.ipam.lock().unwrap_or_else(PoisonError::into_inner);
+            let ipam = self.ipam();
             ipam.leases().map(|lease| lease.sandbox_id.clone()).filter(|id| !alive(id)).collect()
         };
         ids.iter().try_for_each(|id| self.detach(id))
@@ -156,7 +169,7 @@ fn hairpin(lease: &Lease) -> Element {
 fn host_ports(lease: &Lease) -> impl Iterator<Item = Element> {
     lease.host_ports.iter().map(|port| Element {
         key: Words::new()
-            .ip(port.host_ip.unwrap_or(std::net::Ipv4Addr::UNSPECIFIED))
+            .ip(port.host_ip.unwrap_or(Ipv4Addr::UNSPECIFIED))
             .protocol(port.protocol)
             .port(port.host_port),
         value: Value::Words(Words::new().ip(lease.ip).port(port.container_port)),
@@ -184,6 +197,10 @@ impl PodNetwork for PodNetworkHandle {
 
     async fn status(&self) -> knarr_cri::Result<()> {
         let pods = self.0.clone();
+        if pods.ipam().range().is_none() {
+            let message = format!("Network plugin returns error: {}", NetworkError::NoRange);
+            return Err(CriError::Unavailable { message });
+        }
         let found = blocking("look for the node's link".into(), move || {
             pods.links.find(names::NODE_LINK).during("looking for the node's link")
         });

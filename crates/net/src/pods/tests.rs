@@ -92,7 +92,7 @@ fn a_host_has_the_network_of_one_cluster() {
     on_node(|| {
         let node = Node::new();
         let other = tempfile::tempdir().unwrap();
-        let refused = crate::network::Base::set_up(&crate::Config::new(other.path(), "node-b", NODE_IP.into()));
+        let refused = crate::base::Base::set_up(&crate::Config::new(other.path(), "node-b", NODE_IP.into()));
         let refused = refused.err().unwrap().to_string();
         assert!(refused.contains(&node.dir.path().display().to_string()), "{refused}");
         crate::check_host(other.path()).unwrap_err();
@@ -133,7 +133,7 @@ fn a_restart_takes_over_and_a_reset_leaves_nothing() {
         assert_eq!(answer.name, "a");
         drop(network);
 
-        let base = crate::network::Base::set_up(&node.config).unwrap();
+        let base = crate::base::Base::set_up(&node.config).unwrap();
         let network = PodNetworkHandle(base.pods);
         use std::io::{Read as _, Write as _};
         stream.write_all(b"still there").unwrap();
@@ -145,11 +145,11 @@ fn a_restart_takes_over_and_a_reset_leaves_nothing() {
 
         // As after a reboot: links are gone, records are not.
         Links::open().unwrap().remove(&crate::names::pod_link("b")).unwrap();
-        let leases = |base: &crate::network::Base| {
+        let leases = |base: &crate::base::Base| {
             let ids = base.pods.leases().into_iter().map(|lease| lease.sandbox_id);
             ids.collect::<BTreeSet<_>>()
         };
-        let base = crate::network::Base::set_up(&node.config).unwrap();
+        let base = crate::base::Base::set_up(&node.config).unwrap();
         assert_eq!(leases(&base), BTreeSet::from(["a".to_owned()]));
         base.pods.retain(|id| id != "a").unwrap();
         assert_eq!(leases(&base), BTreeSet::new());
@@ -210,15 +210,15 @@ fn a_range_in_use_is_refused_and_left_alone() {
         let before = links.routes().unwrap();
         let dir = tempfile::tempdir().unwrap();
         let config = crate::Config::new(dir.path(), "node-a", NODE_IP.into());
-        let Err(error) = crate::network::Base::set_up(&config) else { panic!("taken") };
+        let Err(error) = crate::base::Base::set_up(&config) else { panic!("taken") };
         assert_eq!(
             error.to_string(),
-            "the pod range 10.244.0.0/24 is in use on this host: link cni0 leads to 10.244.0.0/24; choose another range"
+            "the pod range 10.244.0.0/16 is in use on this host: link cni0 leads to 10.244.0.0/24; choose another range"
         );
         assert_eq!(links.routes().unwrap(), before);
         assert!(links.find("knarr0").unwrap().is_none());
         links.remove("cni0").unwrap();
-        crate::network::Base::set_up(&config).unwrap();
+        crate::base::Base::set_up(&config).unwrap();
     });
 }
 

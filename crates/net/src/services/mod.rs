@@ -2,6 +2,7 @@
 //! executor that makes it so ([`proxy`]), driven by what changes in the API ([`watch`](mod@watch)).
 
 mod catalog;
+mod health;
 mod ledger;
 mod plan;
 mod proxy;

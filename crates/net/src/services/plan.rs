@@ -134,8 +134,8 @@ impl Planner<'_> {
             let position = Words::new().number(number).number(index as u32);
             self.plan.elements.insert((Map::Backends, position), Value::Words(endpoint));
             if self.service.affinity_s.is_some() {
-                let member = Words::new().number(number).ip(*ip).port(*port);
-                self.plan.elements.insert((Map::Members, member), Value::None);
+                let member = Words::new().number(number).ip(*ip);
+                self.plan.elements.insert((Map::Members, member), Value::Words(Words::new().port(*port)));
             }
         }
         (!placed.is_empty()).then_some(Group { number, length: placed.len() as u32 })

@@ -33,12 +33,10 @@ impl Bed {
     fn new() -> Self {
         let outside = Space::outside();
         let links = outside.links();
+        let eth0 = links.get("eth0").unwrap().index;
         let route = |destination: Ipv4Addr| knarr_os::net::Route {
-            destination: destination.into(),
-            prefix: 32,
-            link: links.get("eth0").unwrap().index,
             gateway: Some(NODE_IP.into()),
-            source: None,
+            ..knarr_os::net::Route::new(destination.into(), 32, eth0)
         };
         links.change(|changes| changes.set_route(&route(EXTERNAL_IP))).unwrap();
         links.change(|changes| changes.set_route(&route(CLUSTER_IP))).unwrap();
@@ -79,6 +77,7 @@ fn service(endpoints: &[Ipv4Addr]) -> ServiceView {
         affinity_s: None,
         internal_local: false,
         external_local: false,
+        health_port: None,
         publish_not_ready: false,
         proxied: true,
         endpoints: endpoints
@@ -487,5 +486,37 @@ fn a_large_cluster_loads_in_one_batch_and_changes_by_elements() {
         again.sweep().unwrap();
         let backends = bed.nftables.elements(crate::dataplane::FAMILY, crate::names::TABLE, "backends").unwrap();
         assert_eq!(backends.len(), 10_000);
+    });
+}
+
+/// People look at their firewall with `nft list ruleset`, and Debian 12's aborts at what it does not expect.
+#[test]
+fn nft_prints_the_table() {
+    on_node(|| {
+        let mut bed = Bed::new();
+        let pods = bed.pods(&["a", "b"]);
+        let mut view = service(&addresses(&pods));
+        view.external_local = true;
+        bed.set(&view);
+        view.key.name = "sticky".into();
+        view.cluster_ips = vec![IpAddr::from([10, 96, 7, 8])];
+        view.external_ips.clear();
+        view.ports.iter_mut().for_each(|port| port.node_port = None);
+        view.affinity_s = Some(60);
+        bed.set(&view);
+        ask_tcp(([10, 96, 7, 8].into(), 80)).unwrap();
+        #[allow(clippy::disallowed_methods)] // what is tested is the other program
+        let listed = std::process::Command::new("nft").args(["list", "ruleset"]).output();
+        let Ok(listed) = listed else {
+            println!("SKIPPED: there is no nft on this machine");
+            return;
+        };
+        let (text, errors) = (String::from_utf8_lossy(&listed.stdout), String::from_utf8_lossy(&listed.stderr));
+        assert!(listed.status.success() && errors.is_empty(), "{}: {errors}", listed.status);
+        for part in
+            ["table ip knarr", "chain pick-all-address-2-sticky-60", "chain pick-outside-port-2", "map affinity"]
+        {
+            assert!(text.contains(part), "{part} is missing in {text}");
+        }
     });
 }

@@ -41,6 +41,8 @@ pub struct ServiceView {
     pub internal_local: bool,
     /// `externalTrafficPolicy: Local`
     pub external_local: bool,
+    /// The port on which each node tells whether it has an endpoint.
+    pub health_port: Option<u16>,
     /// `spec.publishNotReadyAddresses`
     pub publish_not_ready: bool,
     /// False where another proxy serves it.
@@ -100,10 +102,17 @@ impl ServiceView {
             affinity_s: affinity(spec),
             internal_local: is_local(&spec.internal_traffic_policy),
             external_local: is_local(&spec.external_traffic_policy) && matches!(kind, "NodePort" | "LoadBalancer"),
+            health_port: spec.health_check_node_port.and_then(|port| port.try_into().ok()).filter(|port| *port != 0),
             publish_not_ready: spec.publish_not_ready_addresses == Some(true),
             proxied: !labelled(OTHER_PROXY) && !labelled(HEADLESS),
             endpoints: endpoints(slices),
         }
+    }
+
+    /// How many of its endpoints that are ready are on a node.
+    pub fn ready_on(&self, node: &str) -> usize {
+        let here = self.endpoints.iter().filter(|endpoint| endpoint.ready && endpoint.node.as_deref() == Some(node));
+        here.map(|endpoint| endpoint.ip).collect::<std::collections::HashSet<_>>().len()
     }
 
     /// Takes the endpoints whose pods are known to end for ending, whatever their slice says yet.

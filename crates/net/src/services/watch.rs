@@ -14,7 +14,7 @@ use k8s_openapi::api::{
 use knarr_client::{Informer, Informers, ObjectKey};
 use tokio::{sync::Notify, time::Instant};
 
-use super::{Catalog, Proxy, ServiceView};
+use super::{Catalog, Proxy, ServiceView, health::HealthPorts};
 use crate::error::{NetworkError, Result};
 
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
@@ -55,7 +55,13 @@ pub trait Table: Send + Sync + 'static {
 /// `pods` are those of this node, if its agent shares them. A pod that is being deleted is told to stop at once,
 /// while its EndpointSlice says so only after a controller has written it: with the pods at hand, no new connection
 /// goes to it in between.
-pub async fn watch(informers: Informers, pods: Option<Informer<Pod>>, catalog: Arc<Catalog>, table: Arc<dyn Table>) {
+pub async fn watch(
+    node: String,
+    informers: Informers,
+    pods: Option<Informer<Pod>>,
+    catalog: Arc<Catalog>,
+    table: Arc<dyn Table>,
+) {
     let services = informers.of::<Service>();
     let slices = informers.of::<EndpointSlice>();
     slices.add_index(SERVICE_INDEX, |slice| service_of(slice).map(|key| key.to_string()).into_iter().collect());
@@ -80,7 +86,7 @@ pub async fn watch(informers: Informers, pods: Option<Informer<Pod>>, catalog: A
     if !(services.synced().await && slices.synced().await) {
         return;
     }
-    let follower = Follower { services, slices, pods, catalog, table, dirty };
+    let follower = Follower { node, services, slices, pods, catalog, table, dirty };
     follower.follow().await;
 }
 
@@ -96,6 +102,7 @@ fn service_of(slice: &EndpointSlice) -> Option<ObjectKey> {
 }
 
 struct Follower {
+    node: String,
     services: Informer<Service>,
     slices: Informer<EndpointSlice>,
     pods: Option<Informer<Pod>>,
@@ -108,8 +115,10 @@ impl Follower {
     async fn follow(self) {
         let mut next_check = Instant::now() + CHECK_EVERY;
         let mut session = None;
+        let mut health = HealthPorts::default();
         loop {
-            let pass = self.pass(session.take()).await;
+            let pass = self.pass(session.take(), &mut health).await;
+            health.serve().await;
             let pause = match pass {
                 Ok(proceeded) => {
                     session = Some(proceeded);
@@ -133,7 +142,7 @@ impl Follower {
     }
 
     /// Brings catalog and table up to what the informers have: the changed Services, or all of them in a new session.
-    async fn pass(&self, session: Option<Session>) -> Result<Session> {
+    async fn pass(&self, session: Option<Session>, health: &mut HealthPorts) -> Result<Session> {
         let is_new = session.is_none();
         let Session { mut proxy, generation } = match session {
             Some(session) => session,
@@ -155,6 +164,8 @@ impl Follower {
             keys.into_iter().chain(waiting).map(|key| (self.view(&key), key)).map(|(view, key)| (key, view)).collect();
         for (key, view) in &views {
             self.catalog.set(key, view.clone());
+            let local = view.as_ref().filter(|view| view.external_local && view.proxied);
+            health.set(key, local.and_then(|view| Some((view.health_port?, view.ready_on(&self.node)))));
         }
         if is_new {
             self.catalog.set_complete();

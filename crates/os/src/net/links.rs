@@ -10,22 +10,25 @@ use std::{
 
 use super::{
     NetError, Netlink, Protocol, Result,
-    wire::{Attributes, Message, Request, address, attributes, flags, native_u32, text},
+    wire::{Attributes, Message, Request, address, attribute, attributes, flags, native_u32, text},
 };
 
-mod rtm {
+pub(super) mod rtm {
     pub const NEW_LINK: u16 = 16;
     pub const DEL_LINK: u16 = 17;
     pub const GET_LINK: u16 = 18;
     pub const NEW_ADDR: u16 = 20;
+    pub const DEL_ADDR: u16 = 21;
     pub const GET_ADDR: u16 = 22;
     pub const NEW_ROUTE: u16 = 24;
     pub const DEL_ROUTE: u16 = 25;
     pub const GET_ROUTE: u16 = 26;
     pub const NEW_NEIGHBOUR: u16 = 28;
+    pub const DEL_NEIGHBOUR: u16 = 29;
+    pub const GET_NEIGHBOUR: u16 = 30;
 }
 
-mod ifla {
+pub(super) mod ifla {
     pub const ADDRESS: u16 = 1;
     pub const NAME: u16 = 3;
     pub const MTU: u16 = 4;
@@ -36,6 +39,10 @@ mod ifla {
     pub const INFO_KIND: u16 = 1;
     pub const INFO_DATA: u16 = 2;
     pub const VETH_PEER: u16 = 1;
+    pub const VXLAN_ID: u16 = 1;
+    pub const VXLAN_LOCAL: u16 = 4;
+    pub const VXLAN_LEARNING: u16 = 7;
+    pub const VXLAN_PORT: u16 = 15;
 }
 
 mod rta {
@@ -46,14 +53,14 @@ mod rta {
     pub const PREFERRED_SOURCE: u16 = 7;
 }
 
-const IFF_UP: u32 = 1;
-const NUD_PERMANENT: u16 = 0x80;
+pub(super) const IFF_UP: u32 = 1;
+pub(super) const NUD_PERMANENT: u16 = 0x80;
 const RT_TABLE_MAIN: u8 = 254;
-const RT_PROTOCOL_STATIC: u8 = 4;
 const RT_SCOPE_UNIVERSE: u8 = 0;
 const RT_SCOPE_LINK: u8 = 253;
 const RT_SCOPE_NOWHERE: u8 = 255;
 const RTN_UNICAST: u8 = 1;
+const RTNH_ONLINK: u32 = 4;
 
 /// An Ethernet address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -76,6 +83,8 @@ pub struct Link {
     pub mac: Option<Mac>,
     /// A note of up to 255 bytes that anybody may leave on a link.
     pub alias: Option<String>,
+    /// Where a VXLAN link's packets come from.
+    pub tunnel_from: Option<IpAddr>,
 }
 
 /// One end of a veth pair to be made.
@@ -95,12 +104,26 @@ pub struct Route {
     pub gateway: Option<IpAddr>,
     /// The address the host takes as its own when it opens a connection over this route.
     pub source: Option<IpAddr>,
+    /// The gateway is on the link although no address of the link says so.
+    pub is_on_link: bool,
+    /// Who made it, as `ip route` prints it behind `proto`: [`Route::STATIC`], or a number that tells one's own apart.
+    pub protocol: u8,
+}
+
+impl Route {
+    pub const STATIC: u8 = 4;
+
+    /// A route to what is reached on the link itself.
+    pub fn new(destination: IpAddr, prefix: u8, link: u32) -> Self {
+        let (gateway, source) = (None, None);
+        Self { destination, prefix, link, gateway, source, is_on_link: false, protocol: Self::STATIC }
+    }
 }
 
 /// The links, addresses and routes of one network namespace.
 #[derive(Debug)]
 pub struct Links {
-    netlink: Netlink,
+    pub(super) netlink: Netlink,
 }
 
 impl Links {
@@ -215,6 +238,18 @@ impl Links {
         self.netlink.execute_forgiving(&request, NetError::is_missing)
     }
 
+    /// Takes an address off a link; succeeds where it is not there.
+    pub fn remove_address(&self, index: u32, ip: IpAddr, prefix: u8) -> Result<()> {
+        let mut request = Request::new();
+        request.message(rtm::DEL_ADDR, flags::ACK, "remove address", &ip.to_string(), |w| {
+            w.header(&address_header(index, ip, prefix));
+            w.address(2, ip);
+        });
+        // The kernel says "cannot assign" of an address that is not there.
+        let is_gone = |error: &NetError| error.is_missing() || error.errno() == Some(nix::libc::EADDRNOTAVAIL);
+        self.netlink.execute_forgiving(&request, is_gone)
+    }
+
     /// The addresses of this host as (link index, address, prefix length).
     pub fn addresses(&self) -> Result<Vec<(u32, IpAddr, u8)>> {
         let mut request = Request::new();
@@ -273,13 +308,20 @@ impl Links {
 
 /// Changes collected for one system call.
 pub struct LinkChanges {
-    request: Request,
+    pub(super) request: Request,
 }
 
 impl LinkChanges {
     pub fn set_up(&mut self, index: u32) {
         self.request.message(rtm::NEW_LINK, flags::ACK, "take up link", &index.to_string(), |w| {
             w.header(&link_header(index, IFF_UP, IFF_UP));
+        });
+    }
+
+    /// Takes a link down: its routes go, its addresses stay.
+    pub fn set_down(&mut self, index: u32) {
+        self.request.message(rtm::NEW_LINK, flags::ACK, "take down link", &index.to_string(), |w| {
+            w.header(&link_header(index, 0, IFF_UP));
         });
     }
 
@@ -301,9 +343,7 @@ impl LinkChanges {
     pub fn add_address(&mut self, index: u32, ip: IpAddr, prefix: u8) {
         let make = flags::CREATE | flags::EXCLUSIVE | flags::ACK;
         self.request.message(rtm::NEW_ADDR, make, "add address", &ip.to_string(), |w| {
-            let mut header = [family(ip), prefix, 0, RT_SCOPE_UNIVERSE, 0, 0, 0, 0];
-            header[4..].copy_from_slice(&index.to_ne_bytes());
-            w.header(&header);
+            w.header(&address_header(index, ip, prefix));
             w.address(2, ip);
             w.address(1, ip);
         });
@@ -313,11 +353,7 @@ impl LinkChanges {
     pub fn set_neighbour(&mut self, index: u32, ip: IpAddr, mac: Mac) {
         let make = flags::CREATE | flags::REPLACE | flags::ACK;
         self.request.message(rtm::NEW_NEIGHBOUR, make, "set neighbour", &ip.to_string(), |w| {
-            let mut header = [0; 12];
-            header[0] = family(ip);
-            header[4..8].copy_from_slice(&index.to_ne_bytes());
-            header[8..10].copy_from_slice(&NUD_PERMANENT.to_ne_bytes());
-            w.header(&header);
+            w.header(&neighbour_header(family(ip), index));
             w.address(1, ip);
             w.bytes(2, &mac.0);
         });
@@ -350,7 +386,7 @@ fn veth_end(w: &mut Attributes<'_>, end: LinkConfig<'_>) {
 }
 
 /// `struct ifinfomsg`.
-fn link_header(index: u32, link_flags: u32, change: u32) -> [u8; 16] {
+pub(super) fn link_header(index: u32, link_flags: u32, change: u32) -> [u8; 16] {
     let mut header = [0; 16];
     header[4..8].copy_from_slice(&index.to_ne_bytes());
     header[8..12].copy_from_slice(&link_flags.to_ne_bytes());
@@ -358,13 +394,33 @@ fn link_header(index: u32, link_flags: u32, change: u32) -> [u8; 16] {
     header
 }
 
-/// `struct rtmsg`.
-fn route_header(route: &Route, scope: u8) -> [u8; 12] {
-    let family = family(route.destination);
-    [family, route.prefix, 0, 0, RT_TABLE_MAIN, RT_PROTOCOL_STATIC, scope, RTN_UNICAST, 0, 0, 0, 0]
+/// `struct ifaddrmsg`.
+fn address_header(index: u32, ip: IpAddr, prefix: u8) -> [u8; 8] {
+    let mut header = [family(ip), prefix, 0, RT_SCOPE_UNIVERSE, 0, 0, 0, 0];
+    header[4..].copy_from_slice(&index.to_ne_bytes());
+    header
 }
 
-fn family(ip: IpAddr) -> u8 {
+/// `struct ndmsg`, of a neighbour that is known for good.
+pub(super) fn neighbour_header(family: u8, index: u32) -> [u8; 12] {
+    let mut header = [0; 12];
+    header[0] = family;
+    header[4..8].copy_from_slice(&index.to_ne_bytes());
+    header[8..10].copy_from_slice(&NUD_PERMANENT.to_ne_bytes());
+    header
+}
+
+/// `struct rtmsg`.
+fn route_header(route: &Route, scope: u8) -> [u8; 12] {
+    let mut header = [0; 12];
+    header[..2].copy_from_slice(&[family(route.destination), route.prefix]);
+    header[4..8].copy_from_slice(&[RT_TABLE_MAIN, route.protocol, scope, RTN_UNICAST]);
+    let hop = if route.is_on_link { RTNH_ONLINK } else { 0 };
+    header[8..].copy_from_slice(&hop.to_ne_bytes());
+    header
+}
+
+pub(super) fn family(ip: IpAddr) -> u8 {
     let family = if ip.is_ipv4() { nix::libc::AF_INET } else { nix::libc::AF_INET6 };
     family as u8
 }
@@ -374,8 +430,9 @@ fn parse_route(payload: &[u8]) -> Option<(Route, u32)> {
     if header[4] != RT_TABLE_MAIN || header[7] != RTN_UNICAST {
         return None;
     }
-    let any = Ipv4Addr::UNSPECIFIED.into();
-    let mut route = Route { destination: any, prefix: header[1], link: 0, gateway: None, source: None };
+    let mut route = Route::new(Ipv4Addr::UNSPECIFIED.into(), header[1], 0);
+    route.protocol = header[5];
+    route.is_on_link = native_u32(&header[8..])? & RTNH_ONLINK != 0;
     let mut metric = 0;
     for (kind, value) in attributes(rest) {
         match kind {
@@ -399,6 +456,7 @@ fn parse_link(message: &Message<'_>) -> Option<Link> {
         up: native_u32(&header[8..12])? & IFF_UP != 0,
         mac: None,
         alias: None,
+        tunnel_from: None,
     };
     for (kind, value) in attributes(rest) {
         match kind {
@@ -406,6 +464,10 @@ fn parse_link(message: &Message<'_>) -> Option<Link> {
             ifla::MTU => link.mtu = native_u32(value)?,
             ifla::ALIAS => link.alias = Some(text(value).to_owned()),
             ifla::ADDRESS => link.mac = value.try_into().ok().map(Mac),
+            ifla::LINK_INFO if attribute(value, ifla::INFO_KIND).is_some_and(|kind| text(kind) == "vxlan") => {
+                let data = attribute(value, ifla::INFO_DATA).unwrap_or_default();
+                link.tunnel_from = attribute(data, ifla::VXLAN_LOCAL).and_then(address);
+            }
             _ => {}
         }
     }

@@ -13,6 +13,7 @@ mod error;
 mod links;
 pub mod netns;
 pub mod nft;
+mod overlay;
 mod socket;
 pub mod sysctl;
 #[cfg(test)]
@@ -21,4 +22,5 @@ pub mod wire;
 
 pub use error::{NetError, Result};
 pub use links::{Link, LinkConfig, Links, Mac, Route};
+pub use overlay::{Forwarding, Neighbour, Vxlan};
 pub use socket::{Netlink, Protocol};

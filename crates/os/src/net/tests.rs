@@ -70,11 +70,8 @@ fn links_addresses_and_routes() {
         assert_eq!(links.get("knarr-x").unwrap().alias.as_deref(), Some("somebody's"));
         let ip: IpAddr = [10, 1, 0, 1].into();
         let route = |destination: [u8; 4], prefix, gateway: Option<IpAddr>| Route {
-            destination: destination.into(),
-            prefix,
-            link: link.index,
             gateway,
-            source: None,
+            ..Route::new(destination.into(), prefix, link.index)
         };
         for _ in 0..2 {
             links

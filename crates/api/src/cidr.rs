@@ -1,7 +1,11 @@
+//! Ranges of IPv4 addresses, as pod networks, Services and load balancers have them.
+
 use std::{fmt, net::Ipv4Addr, str::FromStr};
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
 /// A range of IPv4 addresses, such as `10.244.0.0/16`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ipv4Cidr {
     first: Ipv4Addr,
     prefix: u8,
@@ -40,6 +44,10 @@ impl Ipv4Cidr {
         u32::from(address) & u32::from(self.mask()) == u32::from(self.first)
     }
 
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self.contains(other.first) || other.contains(self.first)
+    }
+
     /// The address `offset` after the first, if it is in the range.
     pub fn nth(&self, offset: u32) -> Option<Ipv4Addr> {
         let address = u32::from(self.first).checked_add(offset)?.into();
@@ -52,6 +60,18 @@ fn mask(prefix: u8) -> Option<u32> {
         0 => Some(0),
         1..=32 => Some(u32::MAX << (32 - prefix)),
         _ => None,
+    }
+}
+
+impl Serialize for Ipv4Cidr {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Ipv4Cidr {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
 }
 
@@ -93,6 +113,10 @@ mod tests {
         for text in ["", "10.0.0.0", "10.0.0.0/33", "10.0.0/8", "fd00::/64", "10.0.0.0/-1"] {
             assert!(text.parse::<Ipv4Cidr>().is_err(), "{text}");
         }
+        let range = |text: &str| text.parse::<Ipv4Cidr>().unwrap();
+        assert!(range("10.244.0.0/16").overlaps(&range("10.244.3.0/24")));
+        assert!(range("10.244.3.0/24").overlaps(&range("10.244.0.0/16")));
+        assert!(!range("10.244.3.0/24").overlaps(&range("10.244.4.0/24")));
         let cidr: Ipv4Cidr = "10.244.1.0/30".parse().unwrap();
         assert_eq!(cidr.nth(3), Some(Ipv4Addr::new(10, 244, 1, 3)));
         assert_eq!(cidr.nth(4), None);

@@ -1,0 +1,98 @@
+//! What nodes and Services are given: ranges of addresses, and addresses.
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::api::core::v1::{Node, Service};
+use knarr_client::call;
+use kube::{Api, api::DeleteParams};
+use serde_json::json;
+
+use crate::harness::{Cluster, start, start_with};
+
+async fn nodes(cluster: &Cluster) -> Vec<Node> {
+    Api::<Node>::all(cluster.client.clone()).list(&Default::default()).await.unwrap().items
+}
+
+/// The nodes' ranges, once each has one.
+async fn ranges(cluster: &Cluster) -> Vec<(String, String)> {
+    let of = |node: Node| Some((node.metadata.name?, node.spec?.pod_cidr?));
+    cluster
+        .eventually("each node's range", || async { nodes(cluster).await.into_iter().all(|node| of(node).is_some()) })
+        .await;
+    nodes(cluster).await.into_iter().filter_map(of).collect()
+}
+
+#[tokio::test]
+async fn each_node_has_a_range_of_its_own() {
+    let cluster = start(6).await;
+    let before = ranges(&cluster).await;
+    let distinct: BTreeSet<_> = before.iter().map(|(_, range)| range.clone()).collect();
+    assert_eq!(distinct.len(), 6, "{before:?}");
+    assert!(distinct.iter().all(|range| range.starts_with("10.244.") && range.ends_with(".0/24")), "{before:?}");
+    let told = nodes(&cluster).await.into_iter().filter_map(|node| node.metadata.annotations);
+    let told: Vec<_> = told.filter_map(|mut all| all.remove("knarr.dev/cluster-pod-cidr")).collect();
+    assert_eq!(told, ["10.244.0.0/16"; 6]);
+
+    // A node that comes later gets one that nobody has, nor had just now.
+    let api = Api::<Node>::all(cluster.client.clone());
+    api.delete("n3", &DeleteParams::default()).await.unwrap();
+    cluster.add_node("later").await;
+    let after = ranges(&cluster).await;
+    let later = after.iter().find(|(name, _)| name == "later").unwrap();
+    assert!(!distinct.contains(&later.1), "{later:?} of {before:?}");
+}
+
+async fn balancer(cluster: &Cluster, name: &str) {
+    cluster
+        .create(json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": "default"},
+            "spec": {"type": "LoadBalancer", "selector": {"app": "web"}, "ports": [{"port": 80}]}}))
+        .await;
+}
+
+/// A Service's address, and the node that answers for it.
+async fn answered(cluster: &Cluster, name: &str) -> Option<(String, String)> {
+    let service = call::get::<Service>(&cluster.client, "default", name).await.unwrap()?;
+    let node = service.metadata.annotations?.remove("knarr.dev/load-balancer-node")?;
+    Some((service.status?.load_balancer?.ingress?.into_iter().next()?.ip?, node))
+}
+
+#[tokio::test]
+async fn an_address_of_the_pool_moves_when_its_node_falls_silent() {
+    let cluster = start_with(3, Some("192.0.2.200-192.0.2.201".parse().unwrap())).await;
+    for name in ["one", "two", "three"] {
+        balancer(&cluster, name).await;
+    }
+    let names = ["one", "two", "three"];
+    let count = || async {
+        let mut found = BTreeSet::new();
+        for name in names {
+            found.extend(answered(&cluster, name).await.map(|(ip, _)| ip));
+        }
+        found.len() == 2
+    };
+    cluster.eventually("both addresses are given out", count).await;
+    let mut holders = Vec::new();
+    for name in names {
+        holders.extend(answered(&cluster, name).await.map(|(ip, node)| (name, ip, node)));
+    }
+    let [(first, ip, node), (second, ..)] = &holders[..] else { panic!("{holders:?}") };
+
+    let lost = call::get::<Node>(&cluster.client, "", node).await.unwrap().unwrap();
+    let silent = json!({"status": {"conditions": [{"type": "Ready", "status": "Unknown"}]}});
+    call::merge_subresource(&cluster.client, &lost, "status", silent).await.unwrap();
+    cluster
+        .eventually("another node answers", || async {
+            answered(&cluster, first).await.is_some_and(|(same, other)| same == *ip && other != *node)
+        })
+        .await;
+
+    // What one gives back is for the one that waits.
+    let waiting = names.iter().find(|name| ![first, second].contains(name)).unwrap();
+    let services = Api::<Service>::namespaced(cluster.client.clone(), "default");
+    services.delete(first, &DeleteParams::default()).await.unwrap();
+    cluster
+        .eventually("the address is given again", || async {
+            answered(&cluster, waiting).await.is_some_and(|(given, _)| given == *ip)
+        })
+        .await;
+}
