@@ -16,6 +16,7 @@ impl Range {
     /// The server's; further nodes follow.
     pub const FIRST_NODE: u8 = 2;
     pub const LAST_NODE: u8 = 199;
+    const POOL: (u8, u8) = (200, 250);
 
     /// Those that are tried in this order where none is asked for.
     pub fn usual() -> impl Iterator<Item = Self> {
@@ -30,6 +31,11 @@ impl Range {
     /// The host's own, and the nodes' way to the world.
     pub fn host(&self) -> Ipv4Addr {
         self.at(Self::HOST)
+    }
+
+    /// The addresses that load balancers take, unless they are told others.
+    pub fn pool(&self) -> String {
+        format!("{}-{}", self.at(Self::POOL.0), self.at(Self::POOL.1))
     }
 
     /// Whether a route to `destination/prefix` leads to an address of these.

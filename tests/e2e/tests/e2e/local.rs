@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fs, path::Path, process::Command, time::Instant
 use anyhow::{Context, Result, ensure};
 use knarr_e2e::{
     Local,
-    command::{Running, run, start},
+    command::{Running, run, start, succeed},
     eventually,
     host::{Footprint, outside},
     image::BUSYBOX,
@@ -14,7 +14,11 @@ use knarr_e2e::{
 use crate::{Alone, OnFive};
 
 pub fn on_five() -> Vec<(&'static str, OnFive)> {
-    vec![("five_nodes_are_ready", five_nodes_are_ready), ("a_node_has_a_root_of_its_own", a_node_has_a_root_of_its_own)]
+    vec![
+        ("five_nodes_are_ready", five_nodes_are_ready),
+        ("a_node_has_a_root_of_its_own", a_node_has_a_root_of_its_own),
+        ("pods_of_all_nodes_reach_each_other_and_services", pods_of_all_nodes_reach_each_other_and_services),
+    ]
 }
 
 pub fn tests() -> Vec<(&'static str, Alone)> {
@@ -71,6 +75,54 @@ fn a_node_has_a_root_of_its_own(five: &Local) -> Result<()> {
         ensure!(found.is_empty(), "the node {node} shows what another's pod wrote: {found}");
     }
     ensure!(!Path::new(&path).exists(), "a pod's file is on the host");
+    Ok(())
+}
+
+/// A pod on every node, the server's too: each reaches each, the Service of all by name, and the outside reaches the
+/// Service on every node and by an address of its own.
+fn pods_of_all_nodes_reach_each_other_and_services(five: &Local) -> Result<()> {
+    let ns = five.namespace("reach")?;
+    let daemons = format!(
+        "apiVersion: apps/v1\nkind: DaemonSet\nmetadata: {{name: web}}\nspec:\n  selector: {{matchLabels: {{app: web}}}}\n  \
+         template:\n    metadata: {{labels: {{app: web}}}}\n    spec:\n      tolerations: [{{operator: Exists}}]\n      \
+         containers:\n      - name: web\n        image: {BUSYBOX}\n        command: [sh, -c, 'mkdir /w; echo $NODE > \
+         /w/index.html; exec httpd -f -p 8080 -h /w']\n        env: [{{name: NODE, valueFrom: {{fieldRef: {{fieldPath: \
+         spec.nodeName}}}}}}]\n        readinessProbe: {{httpGet: {{path: /, port: 8080}}, periodSeconds: 1}}\n---\napiVersion: \
+         v1\nkind: Service\nmetadata: {{name: web}}\nspec:\n  type: LoadBalancer\n  selector: {{app: web}}\n  ports: [{{port: \
+         80, targetPort: 8080}}]\n"
+    );
+    five.apply(&ns, &daemons)?;
+    five.kubectl(&format!("rollout status daemonset/web -n {ns} --timeout=60s"))?;
+    let pods = five.get(&format!("pods -n {ns}"))?;
+    let pods = pods["items"].as_array().context("no pods")?;
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    let pods: Vec<(String, String, String)> = pods
+        .iter()
+        .map(|pod| (text(&pod["metadata"]["name"]), text(&pod["spec"]["nodeName"]), text(&pod["status"]["podIP"])))
+        .collect();
+    ensure!(pods.iter().map(|(_, node, _)| node).collect::<BTreeSet<_>>().len() == 5, "{pods:?}");
+    let all = pods.iter().map(|(_, node, ip)| format!("test \"$(timeout 5 wget -q -O- http://{ip}:8080/)\" = {node}"));
+    let script = all.chain(["timeout 5 wget -q -O- http://web/".to_owned()]).collect::<Vec<_>>().join(" && ");
+    for (pod, node, _) in &pods {
+        let said = five.kubectl_args(&["exec", pod, "-n", &ns, "--", "sh", "-c", &script]);
+        said.with_context(|| format!("from {node}"))?;
+    }
+    let service = five.get(&format!("service/web -n {ns}"))?;
+    let port = &service["spec"]["ports"][0]["nodePort"];
+    let address = eventually("the Service has an address of its own", || {
+        let service = five.get(&format!("service/web -n {ns}"))?;
+        service["status"]["loadBalancer"]["ingress"][0]["ip"].as_str().map(str::to_owned).context("it has none")
+    })?;
+    let nodes = five.describe()?["nodes"].as_array().cloned().unwrap_or_default();
+    let on_nodes = nodes.iter().map(|node| format!("http://{}:{port}/", text(&node["address"])));
+    for url in on_nodes.chain([format!("http://{address}/")]) {
+        let get = || -> Result<()> {
+            let answer = succeed(outside("curl").args(["-sS", "--max-time", "2", &url]))?;
+            ensure!(answer.starts_with("five-"), "{answer:?}");
+            Ok(())
+        };
+        eventually(&format!("the outside reaches {url}"), get)?;
+    }
     Ok(())
 }
 

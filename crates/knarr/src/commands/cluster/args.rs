@@ -55,6 +55,12 @@ pub struct CreateArgs {
 /// What is handed on to `knarr server`.
 #[derive(Clone, Debug, Args)]
 pub struct ServerFlags {
+    /// The addresses of Services of type LoadBalancer [default: .200 to .250 of the nodes' network]
+    #[arg(long, value_name = "FROM-TO|CIDR")]
+    pub load_balancer_pool: Option<String>,
+    /// Where pods get their addresses from [default: 10.244.0.0/16]
+    #[arg(long, value_name = "CIDR")]
+    pub pod_cidr: Option<String>,
     /// How long a node may say nothing before its pods are taken for lost; 5s at least [default: 40s]
     #[arg(long, value_name = "TIME")]
     pub node_monitor_grace_period: Option<String>,

@@ -26,8 +26,6 @@ const NETWORK: &str = "network";
 /// Where an agent finds its token, as the node sees it.
 const TOKEN: &str = "/etc/knarr/token";
 const MAX_NAME: usize = 40;
-/// The first and the last address for load balancers, by their last byte.
-const POOL: (u8, u8) = (200, 250);
 
 pub fn server_name(cluster: &str) -> String {
     format!("{cluster}-server")
@@ -128,14 +126,13 @@ pub fn add_agent(cluster: &Cluster, name: &str, token: &str) -> Result<Node> {
 }
 
 fn server_arguments(cluster: &Cluster, name: &str, flags: &ServerFlags, address: Ipv4Addr, data: &Path) -> Vec<String> {
-    let ServerFlags { node_monitor_grace_period } = flags;
+    let ServerFlags { load_balancer_pool, pod_cidr, node_monitor_grace_period } = flags;
+    let pool = load_balancer_pool.clone().unwrap_or_else(|| cluster.record.range.pool());
     let mut words = vec!["server".to_owned(), "--port".to_owned(), access::PORT.to_string()];
-    let period = node_monitor_grace_period.iter();
-    words.extend(period.flat_map(|period| ["--node-monitor-grace-period".to_owned(), period.clone()]));
-    // Behind the nodes' own addresses, so that what a load balancer is given is reached from this host.
-    let range = &cluster.record.range;
-    let pool = format!("{}-{}", range.at(POOL.0), range.at(POOL.1));
     words.extend(["--load-balancer-pool".to_owned(), pool]);
+    for (flag, value) in [("--pod-cidr", pod_cidr), ("--node-monitor-grace-period", node_monitor_grace_period)] {
+        words.extend(value.iter().flat_map(|value| [flag.to_owned(), value.clone()]));
+    }
     words.extend(node_arguments(cluster, name, address, data));
     words
 }
