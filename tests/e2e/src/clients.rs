@@ -42,6 +42,11 @@ impl Clients {
         self.kubeconfig.clone()
     }
 
+    /// Where the set-up keeps what it fetched.
+    pub fn cache(&self, name: &str) -> PathBuf {
+        self.tools.parent().unwrap_or(&self.tools).join(name)
+    }
+
     /// A namespace that no other test uses.
     pub fn namespace(&self, prefix: &str) -> Result<String> {
         let name = format!("{prefix}-{}", NAMESPACES.fetch_add(1, Ordering::Relaxed));

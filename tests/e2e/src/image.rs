@@ -1,9 +1,9 @@
-//! Test images, made from Debian's busybox as archives of the kind that `docker save` writes.
+//! Test images, written as archives of the kind that `docker save` writes.
 
 use std::{fs, path::Path};
 
 use anyhow::{Context, Result};
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 /// The name under which tests use it.
@@ -20,7 +20,7 @@ pub fn digest(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn header(kind: tar::EntryType, mode: u32, size: u64) -> tar::Header {
+pub(crate) fn header(kind: tar::EntryType, mode: u32, size: u64) -> tar::Header {
     let mut header = tar::Header::new_gnu();
     header.set_entry_type(kind);
     header.set_mode(mode);
@@ -29,7 +29,44 @@ fn header(kind: tar::EntryType, mode: u32, size: u64) -> tar::Header {
     header
 }
 
-fn layer(busybox: &[u8]) -> Result<Vec<u8>> {
+/// An image of an archive: its name, its layers' places in the archive, and the `config` of its configuration.
+pub struct Image<'a> {
+    pub name: &'a str,
+    pub layers: &'a [usize],
+    pub config: Value,
+}
+
+/// Writes images and the layers (tar files) that they share as one archive.
+pub fn write_archive(path: &Path, layers: &[Vec<u8>], images: &[Image<'_>]) -> Result<()> {
+    let mut tar = tar::Builder::new(fs::File::create(path)?);
+    let mut add = |name: &str, bytes: &[u8]| {
+        tar.append_data(&mut header(tar::EntryType::Regular, 0o644, bytes.len() as u64), name, bytes)
+    };
+    let digests: Vec<String> = layers.iter().map(|layer| digest(layer)).collect();
+    for (layer, digest) in layers.iter().zip(&digests) {
+        add(&format!("{digest}.tar"), layer)?;
+    }
+    let mut manifest = Vec::new();
+    for Image { name, layers, config } in images {
+        let diff_ids: Vec<_> = layers.iter().map(|at| format!("sha256:{}", digests[*at])).collect();
+        let files: Vec<_> = layers.iter().map(|at| format!("{}.tar", digests[*at])).collect();
+        let config = json!({
+            "architecture": std::env::consts::ARCH.replace("x86_64", "amd64").replace("aarch64", "arm64"),
+            "os": "linux",
+            "config": config,
+            "rootfs": {"type": "layers", "diff_ids": diff_ids},
+        })
+        .to_string();
+        let file = format!("{}.json", digest(config.as_bytes()));
+        add(&file, config.as_bytes())?;
+        manifest.push(json!({"Config": file, "RepoTags": [name], "Layers": files}));
+    }
+    add("manifest.json", Value::from(manifest).to_string().as_bytes())?;
+    tar.finish()?;
+    Ok(())
+}
+
+fn busybox_layer(busybox: &[u8]) -> Result<Vec<u8>> {
     let mut tar = tar::Builder::new(Vec::new());
     for (dir, mode) in
         [("bin", 0o755), ("etc", 0o755), ("tmp", 0o1777), ("root", 0o700), ("var", 0o755), ("home", 0o755)]
@@ -53,24 +90,6 @@ fn layer(busybox: &[u8]) -> Result<Vec<u8>> {
 /// Writes the busybox image as an archive.
 pub fn write_busybox(path: &Path) -> Result<()> {
     let busybox = fs::read("/bin/busybox").context("no /bin/busybox: apt-get install busybox-static")?;
-    let layer = layer(&busybox)?;
-    let config = json!({
-        "architecture": std::env::consts::ARCH.replace("x86_64", "amd64").replace("aarch64", "arm64"),
-        "os": "linux",
-        "config": {"Env": ["PATH=/bin"], "Cmd": ["sh"]},
-        "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{}", digest(&layer))]},
-    })
-    .to_string();
-    let config_name = format!("{}.json", digest(config.as_bytes()));
-    let manifest = json!([{"Config": config_name, "RepoTags": [BUSYBOX], "Layers": ["layer.tar"]}]).to_string();
-    let mut tar = tar::Builder::new(fs::File::create(path)?);
-    for (name, bytes) in [
-        (config_name.as_str(), config.as_bytes()),
-        ("layer.tar", layer.as_slice()),
-        ("manifest.json", manifest.as_bytes()),
-    ] {
-        tar.append_data(&mut header(tar::EntryType::Regular, 0o644, bytes.len() as u64), name, bytes)?;
-    }
-    tar.finish()?;
-    Ok(())
+    let config = json!({"Env": ["PATH=/bin"], "Cmd": ["sh"]});
+    write_archive(path, &[busybox_layer(&busybox)?], &[Image { name: BUSYBOX, layers: &[0], config }])
 }

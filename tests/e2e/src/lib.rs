@@ -8,6 +8,7 @@
 pub mod clients;
 pub mod cluster;
 pub mod command;
+pub mod debian;
 pub mod host;
 pub mod image;
 pub mod load;

@@ -9,6 +9,8 @@ mod cli;
 mod clients;
 mod config;
 mod deployments;
+mod examples;
+mod five;
 mod ingress;
 mod lifecycle;
 mod local;
@@ -67,12 +69,13 @@ fn main() -> ExitCode {
         autoscaling::tests(),
         wishes::tests(),
         storage::tests(),
+        examples::tests(),
     ];
     let shared = shared.into_iter().flatten().map(|(name, test)| {
         let one = one.clone();
         Trial::test(name, move || on(&one, start_one, test))
     });
-    let on_five = [ingress::on_five(), local::on_five()];
+    let on_five = [ingress::on_five(), local::on_five(), five::on_five()];
     let on_five = on_five.into_iter().flatten().map(|(name, test)| {
         let five = five.clone();
         Trial::test(name, move || on(&five, start_five, test))
@@ -82,6 +85,7 @@ fn main() -> ExitCode {
         ingress::tests(),
         lifecycle::tests(),
         local::tests(),
+        five::tests(),
         nodes::tests(),
         readme::tests(),
         storm::tests(),

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
-use knarr_e2e::{Cluster, Load, eventually, eventually_within, host::outside, image::BUSYBOX};
+use knarr_e2e::{Clients, Cluster, Load, eventually, eventually_within, host::outside, image::BUSYBOX};
 
 use crate::{Shared, deployments::deploy_web};
 
@@ -21,7 +21,7 @@ pub fn tests() -> Vec<(&'static str, Shared)> {
 }
 
 /// The address of a Service's load balancer and its port.
-fn balancer(cluster: &Cluster, ns: &str, name: &str, port: u16) -> Result<SocketAddr> {
+pub fn balancer(cluster: &Clients, ns: &str, name: &str, port: u16) -> Result<SocketAddr> {
     let path = "-o=jsonpath={.status.loadBalancer.ingress[0].ip}";
     eventually("the load balancer has an address", || {
         let ip = cluster.kubectl_args(&["get", "svc", name, "-n", ns, path])?;
@@ -107,7 +107,7 @@ fn abrupt_end(cluster: &Cluster) -> Result<()> {
 }
 
 /// A second Deployment of version 2 under the same Service.
-fn deploy_second(cluster: &Cluster, ns: &str, name: &str, labels: &str, replicas: u32) -> Result<()> {
+pub fn deploy_second(cluster: &Clients, ns: &str, name: &str, labels: &str, replicas: u32) -> Result<()> {
     let yaml = format!(
         "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: {name}}}\nspec:\n  replicas: {replicas}\n  \
          selector: {{matchLabels: {{release: {name}}}}}\n  template:\n    metadata: {{labels: {{release: {name}, {labels}}}}}\n    \
