@@ -22,12 +22,6 @@ pub struct Written {
 }
 
 pub async fn read(cx: &Cx) -> Result<Vec<Written>> {
-    if cx.flags.some("kustomize").is_some() {
-        return Err(crate::output::refuse(
-            "kustomize",
-            "write what `kubectl kustomize DIR` prints to a file, and use -f",
-        ));
-    }
     let mut found = Vec::new();
     for path in cx.flags.list("filename") {
         match path {

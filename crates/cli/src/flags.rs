@@ -2,12 +2,30 @@
 
 use std::str::FromStr;
 
-use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use clap::{Arg, ArgAction, ArgMatches, Command, parser::ValueSource, value_parser};
 
 use crate::{
     error::{Error, Result},
     fail,
 };
+
+/// How the help of a flag begins that kubectl has and that is refused here; what to do instead follows.
+const REFUSED: &str = "Not supported: ";
+
+/// Refuses the first flag that was given although it is not acted on.
+pub fn check(command: &Command, given: &ArgMatches) -> Result<()> {
+    for flag in command.get_arguments() {
+        let (name, help) = (flag.get_id().as_str(), flag.get_help().map(ToString::to_string).unwrap_or_default());
+        let is_off = matches!(given.try_get_one::<bool>(name), Ok(Some(false)));
+        match help.strip_prefix(REFUSED) {
+            Some(instead) if given.value_source(name) == Some(ValueSource::CommandLine) && !is_off => {
+                return Err(fail!("--{name} is not supported by knarr: {instead}"));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
 
 /// A command whose words besides flags are in `args`, and those after `--` in `rest`.
 pub fn command(name: &'static str, about: &'static str, usage: &'static str, flags: Vec<Arg>) -> Command {
@@ -81,7 +99,7 @@ pub fn files() -> Vec<Arg> {
     vec![
         list("filename", "Files, directories or URLs with resources; - is standard input").short('f'),
         switch("recursive", "Descend into the directories given by -f").short('R'),
-        text("kustomize", "Not supported: write what `kubectl kustomize DIR` prints to a file").short('k'),
+        text("kustomize", "Not supported: write what `kubectl kustomize DIR` prints to a file, and use -f").short('k'),
     ]
 }
 
@@ -232,6 +250,22 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(seconds(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_flag_that_is_not_acted_on_is_refused() {
+        let command =
+            || command("x", "", "", vec![switch("prune", "Not supported: delete by label"), switch("all", "")]);
+        for (line, expected) in [
+            (&["x", "--prune"][..], Some("--prune is not supported by knarr: delete by label")),
+            (&["x", "--prune=false", "--all"], None),
+            (&["x"], None),
+        ] {
+            let given = command().try_get_matches_from(line).unwrap_or_else(|error| panic!("{error}"));
+            let refused = check(&command(), &given).err().and_then(|error| error.report("x"));
+            assert_eq!(refused.is_some(), expected.is_some(), "{line:?}");
+            assert!(refused.unwrap_or_default().contains(expected.unwrap_or_default()));
         }
     }
 

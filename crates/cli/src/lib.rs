@@ -65,8 +65,14 @@ pub async fn run(mut program: Command, matches: &ArgMatches) -> u8 {
     }
     let (words, inner) = commands::innermost(matches);
     let command = format!("{} {}", program.get_name(), words.join(" "));
+    let typed = words.iter().try_fold(&program, |outer, word| outer.find_subcommand(word));
+    let refused = typed.map_or(Ok(()), |typed| flags::check(typed, &inner));
     let cx = Cx::new(command.clone(), Flags(inner));
-    match commands::run(&words.join(" "), &cx).await {
+    let ended = match refused {
+        Ok(()) => commands::run(&words.join(" "), &cx).await,
+        refused => refused,
+    };
+    match ended {
         Ok(()) => 0,
         Err(error) => {
             if let Some(text) = error.report(&command) {

@@ -23,11 +23,11 @@ pub fn command() -> Command {
     let mut own = vec![
         switch("server-side", "Let the server merge, and keep track of who manages which field"),
         switch("force-conflicts", "With --server-side: take over fields that others manage"),
-        switch("force", "Not supported: delete and create the object instead"),
-        switch("prune", "Not supported: delete what is gone by its label"),
-        switch("all", "Only with --prune"),
+        switch("force", "Not supported: use `knarr replace --force`"),
+        switch("prune", "Not supported: delete what is gone with `knarr delete -l`"),
+        switch("all", "Not supported: it goes with --prune"),
         switch("overwrite", "What the file says holds against what others changed"),
-        switch("wait", "Only with --prune and --force"),
+        switch("wait", "Not supported: it goes with --prune and --force"),
         switch("openapi-patch", "Patches are made by the schema of the API; off is not supported"),
         text("validate", "strict, warn or ignore: what becomes of fields that the server does not know"),
         flags::selector(),
@@ -56,17 +56,11 @@ pub fn grouped(command: Command) -> Command {
 }
 
 pub async fn run(cx: &Cx) -> Result<()> {
-    for (flag, instead) in [
-        ("prune", "delete what is gone with `knarr delete -l`"),
-        ("force", "use `knarr replace --force`"),
-        ("subresource", "use `knarr patch --subresource`"),
-    ] {
-        if cx.flags.on(flag) {
-            return Err(refuse(flag, instead));
-        }
-    }
     if cx.flags.switch("overwrite") == Some(false) {
         return Err(refuse("overwrite=false", "compare first with `knarr diff`"));
+    }
+    if cx.flags.switch("openapi-patch") == Some(false) {
+        return Err(refuse("openapi-patch=false", "patches are made by the schema of the API"));
     }
     let server_side = cx.flags.on("server-side");
     if cx.flags.on("force-conflicts") && !server_side {

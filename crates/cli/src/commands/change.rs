@@ -10,7 +10,7 @@ use crate::{
     error::{Error, Result},
     fail,
     flags::{self, DryRun, switch, text},
-    output::{Reporter, refuse},
+    output::Reporter,
     resources::{self, Found, Info, Search},
     say,
 };
@@ -96,9 +96,6 @@ pub fn commands() -> Vec<Command> {
 
 /// `label` and `annotate`: what is set and what is removed, behind the words that name objects.
 pub async fn metadata(cx: &Cx, field: &str) -> Result<()> {
-    if cx.flags.on("local") {
-        return Err(refuse("local", "change files by an editor"));
-    }
     let what = field.trim_end_matches('s');
     let args = cx.flags.args();
     let is_change = |word: &str| word.contains('=') || word.ends_with('-');
@@ -211,9 +208,6 @@ pub async fn send(cx: &Cx, info: &Info, kind: &str, patch: &Value, manager: &str
 }
 
 pub async fn patch(cx: &Cx) -> Result<()> {
-    if cx.flags.on("local") {
-        return Err(refuse("local", "change files by an editor"));
-    }
     let text = match (cx.flags.some("patch"), cx.flags.some("patch-file")) {
         (Some(text), None) => text.to_owned(),
         (None, Some(file)) => {

@@ -38,7 +38,7 @@ fn sources() -> Vec<Arg> {
         list("from-literal", "A key and its value, such as color=blue"),
         list("from-file", "A file, or KEY=FILE, or a directory of files"),
         list("from-env-file", "A file of lines KEY=VALUE"),
-        switch("append-hash", "Not supported"),
+        switch("append-hash", "Not supported: name the object anew when its content changes"),
     ]
 }
 
@@ -69,7 +69,7 @@ pub fn command() -> Command {
     let mut own = shared();
     own.extend(flags::files());
     own.push(text("raw", "Post the file to this path"));
-    own.push(switch("edit", "Not supported"));
+    own.push(switch("edit", "Not supported: write the file first"));
     own.push(flags::selector());
     let image = || list("image", "The image of a container");
     let name_flag = || text("node-port", "The port on every node");
@@ -207,9 +207,6 @@ fn with(mut flags: Vec<Arg>, more: Arg) -> Vec<Arg> {
 
 /// `create -f`
 pub async fn from_files(cx: &Cx) -> Result<()> {
-    if cx.flags.on("edit") {
-        return Err(crate::output::refuse("edit", "write the file first"));
-    }
     if cx.flags.list("filename").is_empty() && cx.flags.some("kustomize").is_none() {
         return Err(fail!("must specify one of -f and -k"));
     }
@@ -361,9 +358,6 @@ fn deployment(cx: &Cx, name: &str) -> Result<Value> {
 
 /// Keys and bytes of `--from-literal`, `--from-file` and `--from-env-file`.
 fn data(cx: &Cx) -> Result<Vec<(String, Vec<u8>)>> {
-    if cx.flags.on("append-hash") {
-        return Err(crate::output::refuse("append-hash", "name the object anew when its content changes"));
-    }
     let mut found: Vec<(String, Vec<u8>)> = Vec::new();
     let mut add = |key: String, bytes: Vec<u8>| {
         if found.iter().any(|(known, _)| *known == key) {

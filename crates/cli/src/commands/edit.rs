@@ -30,14 +30,14 @@ pub fn commands() -> Vec<Command> {
         text("subresource", "Edit a subresource"),
         text("validate", "strict, warn or ignore"),
         flags::field_manager(),
-        switch("windows-line-endings", "Not supported"),
+        switch("windows-line-endings", "Not supported: lines end as the editor ends them"),
     ];
     edit.extend(flags::output());
     edit.extend(flags::files());
     let mut diff = vec![
         switch("server-side", "Compare with what server-side apply would make"),
         switch("force-conflicts", "With --server-side: take over fields"),
-        switch("prune", "Not supported"),
+        switch("prune", "Not supported: delete what is gone with `knarr delete -l`"),
         flags::selector(),
         flags::field_manager(),
         switch("show-managed-fields", "Keep metadata.managedFields"),
@@ -132,9 +132,6 @@ async fn save(cx: &Cx, info: &Info, before: &Value, text: &str) -> Result<Value>
 
 /// Exit code 0 where nothing differs, 1 where something does, more where it cannot be said.
 pub async fn diff(cx: &Cx) -> Result<()> {
-    if cx.flags.on("prune") {
-        return Err(crate::output::refuse("prune", "delete what is gone with `knarr delete -l`"));
-    }
     if cx.flags.list("filename").is_empty() && cx.flags.some("kustomize").is_none() {
         return Err(Error::Usage("must specify --filename or --kustomize".into()));
     }

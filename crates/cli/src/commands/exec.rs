@@ -30,7 +30,7 @@ const BUFFER: usize = 32 * 1024;
 
 pub fn commands() -> Vec<Command> {
     let container = || text("container", "The container").short('c');
-    let patience = || text("pod-running-timeout", "Not waited for: the pod is taken as it is");
+    let patience = || text("pod-running-timeout", "Not supported: wait for the pod with `knarr wait`");
     let terminal = || {
         vec![
             container(),
@@ -49,7 +49,7 @@ pub fn commands() -> Vec<Command> {
             "FROM TO",
             vec![
                 container(),
-                switch("no-preserve", "Do not keep owner and rights"),
+                switch("no-preserve", "Not supported: change owner and rights with `knarr exec`"),
                 text("retries", "Not supported: copy again"),
             ],
         ),

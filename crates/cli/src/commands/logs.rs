@@ -34,7 +34,7 @@ pub fn command() -> Command {
             text("tail", "How many of the last lines"),
             text("limit-bytes", "At most this many bytes"),
             text("max-log-requests", "How many logs are followed at once"),
-            text("pod-running-timeout", "Not waited for: pods are taken as they are"),
+            text("pod-running-timeout", "Not supported: wait for the pod with `knarr wait`"),
             flags::selector(),
         ],
     )

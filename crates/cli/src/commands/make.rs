@@ -83,7 +83,7 @@ pub fn commands() -> Vec<Command> {
                 text("overrides", "JSON that is merged into the object"),
                 text("override-type", "merge or strategic"),
                 text("pod-running-timeout", "How long to wait until it runs"),
-                switch("leave-stdin-open", "Not supported"),
+                switch("leave-stdin-open", "Not supported: standard input ends with the first session"),
                 text("grace-period", "Seconds that the pod has to end"),
                 switch("force", "Do not wait for its end"),
                 switch("wait", "Wait for its end"),

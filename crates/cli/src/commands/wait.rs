@@ -26,7 +26,7 @@ pub fn command() -> Command {
         list("for", "delete, create, condition=NAME[=VALUE] or jsonpath='{PATH}'[=VALUE]"),
         text("timeout", "How long to wait; 0 looks once, negative waits a week").default_value("30s"),
         switch("all", "All objects of the kinds"),
-        switch("local", "Not supported"),
+        switch("local", "Not supported: objects are asked for at the server"),
         flags::selector(),
         flags::field_selector(),
         flags::all_namespaces(),
