@@ -1,0 +1,151 @@
+//! What the nodes of a template find in an object.
+
+use std::cmp::Ordering;
+
+use serde_json::Value;
+
+use super::{Compare, Node, Operand, Result, Step};
+
+/// What every node found, one list each.
+pub fn find(nodes: &[Node], data: &Value, missing_ok: bool) -> Result<Vec<Vec<Value>>> {
+    let (run, mut found) = (Run { root: data, missing_ok }, Vec::new());
+    nodes.iter().try_for_each(|node| run.results(node, data, &mut found))?;
+    Ok(found)
+}
+
+struct Run<'a> {
+    root: &'a Value,
+    missing_ok: bool,
+}
+
+impl Run<'_> {
+    fn results(&self, node: &Node, current: &Value, found: &mut Vec<Vec<Value>>) -> Result<()> {
+        match node {
+            Node::Text(text) => found.push(vec![text.clone().into()]),
+            Node::Path(steps) => found.push(self.follow(steps, current)?.into_iter().cloned().collect()),
+            Node::Range(steps, inner) => {
+                for value in self.follow(steps, current)? {
+                    for node in inner {
+                        self.results(node, value, found)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn follow<'v>(&'v self, steps: &[Step], from: &'v Value) -> Result<Vec<&'v Value>> {
+        let mut values = vec![from];
+        for step in steps {
+            values = self.step(step, &values)?;
+        }
+        Ok(values)
+    }
+
+    fn step<'v>(&'v self, step: &Step, values: &[&'v Value]) -> Result<Vec<&'v Value>> {
+        let mut found: Vec<&'v Value> = Vec::new();
+        match step {
+            Step::Root => found.push(self.root),
+            Step::Field(name) => {
+                found.extend(values.iter().filter_map(|value| value.get(name.as_str())));
+                if found.is_empty() && !self.missing_ok {
+                    return Err(format!("{name} is not found"));
+                }
+            }
+            Step::Descend => values.iter().for_each(|value| descend(value, &mut found)),
+            Step::All => values.iter().for_each(|value| found.extend(children(value))),
+            Step::Union(parts) => {
+                for part in parts {
+                    found.extend(self.step(part, values)?);
+                }
+            }
+            Step::Index(index) => {
+                for list in values.iter().filter(|value| !value.is_null()) {
+                    let list = list.as_array().ok_or_else(|| format!("{} is not array or slice", kind(list)))?;
+                    let at = if *index < 0 { *index + list.len() as i64 } else { *index };
+                    let value = usize::try_from(at).ok().and_then(|at| list.get(at));
+                    let out = || format!("array index out of bounds: index {index}, length {}", list.len());
+                    found.push(value.ok_or_else(out)?);
+                }
+            }
+            Step::Slice { from, to, step } => {
+                for list in values.iter().filter_map(|value| value.as_array()) {
+                    let length = list.len() as i64;
+                    let place = |at: i64| (if at < 0 { at + length } else { at }).clamp(0, length) as usize;
+                    let (from, to) = (place(from.unwrap_or(0)), place(to.unwrap_or(length)));
+                    let step = usize::try_from(*step).ok().filter(|step| *step > 0).ok_or("step must be > 0")?;
+                    found.extend(list.get(from..to).unwrap_or_default().iter().step_by(step));
+                }
+            }
+            Step::Filter(left, right) => {
+                for value in values {
+                    for child in children(value) {
+                        if self.matches(child, left, right.as_ref())? {
+                            found.push(child);
+                        }
+                    }
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    fn matches(&self, value: &Value, left: &Operand, right: Option<&(Compare, Operand)>) -> Result<bool> {
+        let lenient = Run { root: self.root, missing_ok: true };
+        let get = |operand: &Operand| -> Result<Option<Value>> {
+            match operand {
+                Operand::Literal(value) => Ok(Some(value.clone())),
+                Operand::Path(steps) => Ok(lenient.follow(steps, value)?.first().map(|value| (*value).clone())),
+            }
+        };
+        let left = get(left)?;
+        let Some((compare, right)) = right else { return Ok(left.is_some()) };
+        let (Some(left), Some(right)) = (left, get(right)?) else { return Ok(false) };
+        let order = order(&left, &right);
+        Ok(match compare {
+            Compare::Equal => order == Some(Ordering::Equal),
+            Compare::NotEqual => order != Some(Ordering::Equal),
+            Compare::Less => order == Some(Ordering::Less),
+            Compare::LessOrEqual => order.is_some_and(Ordering::is_le),
+            Compare::Greater => order == Some(Ordering::Greater),
+            Compare::GreaterOrEqual => order.is_some_and(Ordering::is_ge),
+        })
+    }
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Object(_) => "map[string]interface {}",
+        Value::String(_) => "string",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "int64",
+        Value::Array(_) => "[]interface {}",
+        Value::Null => "<nil>",
+    }
+}
+
+fn children(value: &Value) -> Box<dyn Iterator<Item = &Value> + '_> {
+    match value {
+        Value::Array(list) => Box::new(list.iter()),
+        Value::Object(map) => Box::new(map.values()),
+        _ => Box::new(std::iter::empty()),
+    }
+}
+
+fn descend<'v>(value: &'v Value, found: &mut Vec<&'v Value>) {
+    let mut inner = children(value).peekable();
+    if inner.peek().is_some() {
+        found.push(value);
+        inner.for_each(|child| descend(child, found));
+    }
+}
+
+/// How two scalars compare; `None` where they are of different kinds.
+pub fn order(left: &Value, right: &Value) -> Option<Ordering> {
+    match (left, right) {
+        (Value::Number(left), Value::Number(right)) => left.as_f64()?.partial_cmp(&right.as_f64()?),
+        (Value::String(left), Value::String(right)) => Some(left.cmp(right)),
+        (Value::Bool(left), Value::Bool(right)) => Some(left.cmp(right)),
+        _ => None,
+    }
+}
