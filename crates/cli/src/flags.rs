@@ -119,6 +119,19 @@ pub fn field_manager() -> Arg {
     text("field-manager", "The name under which fields are managed")
 }
 
+pub fn container() -> Arg {
+    text("container", "The container").short('c')
+}
+
+/// How a container's streams meet this terminal.
+pub fn terminal() -> [Arg; 2] {
+    [switch("stdin", "Give standard input to the container").short('i'), switch("tty", "With a terminal").short('t')]
+}
+
+pub fn no_patience() -> Arg {
+    text("pod-running-timeout", "Not supported: wait for the pod with `knarr wait`")
+}
+
 /// What was typed.
 #[derive(Clone, Debug)]
 pub struct Flags(pub ArgMatches);

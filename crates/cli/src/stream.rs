@@ -27,6 +27,8 @@ pub const STDERR: u8 = 2;
 pub const ERROR: u8 = 3;
 pub const RESIZE: u8 = 4;
 const CLOSE: u8 = 255;
+/// How many bytes go into one message.
+pub const BUFFER: usize = 32 * 1024;
 
 type Socket = WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>;
 

@@ -21,7 +21,7 @@ pub fn command() -> Command {
         "Print the logs for a container in a pod",
         "POD | TYPE/NAME [CONTAINER]",
         vec![
-            text("container", "The container").short('c'),
+            flags::container(),
             switch("all-containers", "All containers of the pods"),
             switch("all-pods", "All pods of a workload"),
             switch("follow", "Go on with what is written").short('f'),
@@ -34,7 +34,7 @@ pub fn command() -> Command {
             text("tail", "How many of the last lines"),
             text("limit-bytes", "At most this many bytes"),
             text("max-log-requests", "How many logs are followed at once"),
-            text("pod-running-timeout", "Not supported: wait for the pod with `knarr wait`"),
+            flags::no_patience(),
             flags::selector(),
         ],
     )

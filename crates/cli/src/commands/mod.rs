@@ -4,6 +4,7 @@ mod apply;
 mod change;
 mod completion;
 mod config;
+mod cp;
 mod create;
 mod delete;
 mod describe;
@@ -16,6 +17,7 @@ mod get;
 mod info;
 mod logs;
 mod make;
+mod port_forward;
 mod rollout;
 mod set;
 mod wait;
@@ -45,6 +47,7 @@ pub fn all() -> Vec<Command> {
         completion::command(),
     ];
     all.extend(exec::commands());
+    all.extend([cp::command(), port_forward::command()]);
     all.extend(edit::commands());
     all.extend(make::commands());
     all.extend(change::commands());
@@ -65,8 +68,8 @@ pub async fn run(name: &str, cx: &Cx) -> Result<()> {
         "logs" => logs::run(cx).await,
         "exec" => exec::exec(cx).await,
         "attach" => exec::attach(cx).await,
-        "cp" => exec::cp(cx).await,
-        "port-forward" => exec::port_forward(cx).await,
+        "cp" => cp::run(cx).await,
+        "port-forward" => port_forward::run(cx).await,
         "wait" => wait::run(cx).await,
         "events" => events::run(cx).await,
         "explain" => explain::run(cx).await,
