@@ -1,6 +1,6 @@
 //! What a node's state means for its conditions, taints and pods. Pure.
 
-use std::{sync::Arc, time::Duration};
+use std::{slice, sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{
@@ -10,7 +10,7 @@ use k8s_openapi::{
     },
     apimachinery::pkg::apis::meta::v1::Time,
 };
-
+use knarr_api::placement::tolerates;
 use knarr_client::meta;
 
 use crate::common::pods;
@@ -229,19 +229,10 @@ pub fn evictions(node: &Node, on_node: &[Arc<Pod>], now: Timestamp) -> Evictions
 /// When the pod has to go because of the taint; `None` where it is tolerated for ever.
 fn ends(taint: &Taint, tolerations: &[Toleration], now: Timestamp) -> Option<Timestamp> {
     let since = taint.time_added.as_ref().map_or(now, |time| time.0);
-    let matching: Vec<_> = tolerations.iter().filter(|toleration| tolerates(toleration, taint)).collect();
+    let matching: Vec<_> = tolerations.iter().filter(|one| tolerates(slice::from_ref(one), taint)).collect();
     if matching.is_empty() {
         return Some(now);
     }
     let seconds = matching.iter().filter_map(|toleration| toleration.toleration_seconds).min()?;
     Some(since.saturating_add(SignedDuration::from_secs(seconds.max(0))).unwrap_or(Timestamp::MAX))
-}
-
-fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
-    let text = |value: &Option<String>| value.clone().unwrap_or_default();
-    let (key, effect) = (text(&toleration.key), text(&toleration.effect));
-    let exists = toleration.operator.as_deref() == Some("Exists");
-    (effect.is_empty() || effect == taint.effect)
-        && (key == taint.key || (key.is_empty() && exists))
-        && (exists || text(&toleration.value) == text(&taint.value))
 }

@@ -84,10 +84,11 @@ fn pods_go_when_their_toleration_ends() {
         pod("over", json!([{"key": key, "operator": "Exists", "tolerationSeconds": 30}])),
         pod("never", json!([{"operator": "Exists"}])),
         pod("other", json!([{"key": "x", "operator": "Exists"}])),
+        pod("no-number", json!([{"key": key, "operator": "Gt"}])),
     ];
     let evictions = evictions(&tainted, &pods, now());
     let due: Vec<_> = evictions.due.iter().map(|pod| pod.metadata.name.clone().unwrap()).collect();
-    assert_eq!(due, ["at-once", "over", "other"]);
+    assert_eq!(due, ["at-once", "over", "other", "no-number"]);
     assert_eq!(evictions.next_after, Some(Duration::from_secs(240)));
 }
 
