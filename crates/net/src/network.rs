@@ -85,12 +85,6 @@ impl Network {
     pub fn pod_network(&self) -> Arc<dyn PodNetwork> {
         Arc::new(PodNetworkHandle(self.base.pods.clone()))
     }
-
-    /// Detaches every sandbox that `alive` does not know: those that ended while Knarr did not run.
-    pub async fn retain(&self, alive: impl Fn(&str) -> bool + Send + 'static) -> Result<()> {
-        let pods = self.base.pods.clone();
-        tokio::task::spawn_blocking(move || pods.retain(alive)).await.unwrap_or(Err(NetworkError::WorkerGone))
-    }
 }
 
 /// The chains of other programs (as `table chain`) that drop what this host forwards, and with it the pods' traffic,

@@ -143,15 +143,6 @@ impl Pods {
     pub fn leases(&self) -> Vec<Lease> {
         self.ipam.lock().unwrap_or_else(PoisonError::into_inner).leases().cloned().collect()
     }
-
-    /// Detaches every sandbox that `alive` does not know: those that ended while nobody watched.
-    pub fn retain(&self, alive: impl Fn(&str) -> bool) -> Result<()> {
-        let ids: Vec<_> = {
-            let ipam = self.ipam();
-            ipam.leases().map(|lease| lease.sandbox_id.clone()).filter(|id| !alive(id)).collect()
-        };
-        ids.iter().try_for_each(|id| self.detach(id))
-    }
 }
 
 /// A link ends with its pod's network namespace: after the machine was started anew there are none, and the addresses

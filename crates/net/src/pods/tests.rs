@@ -151,7 +151,7 @@ fn a_restart_takes_over_and_a_reset_leaves_nothing() {
         };
         let base = crate::base::Base::set_up(&node.config).unwrap();
         assert_eq!(leases(&base), BTreeSet::from(["a".to_owned()]));
-        base.pods.retain(|id| id != "a").unwrap();
+        base.pods.detach("a").unwrap();
         assert_eq!(leases(&base), BTreeSet::new());
         assert!(outside.run(|| ask_tcp((NODE_IP, 8080))).is_err());
 
