@@ -6,8 +6,11 @@ use std::sync::Arc;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use knarr_api::selector::LabelSelector;
 use knarr_client::{
+    Informer,
     call::{self, Kind},
-    errors, meta,
+    errors,
+    informer::{CONTROLLER_INDEX, Object, orphans_key},
+    meta,
 };
 
 use super::{selector, some_or_null};
@@ -33,6 +36,14 @@ pub fn decide(owner: &ObjectMeta, object: &ObjectMeta, selected: bool) -> Claim 
         None if owner_goes || !selected || object.deletion_timestamp.is_some() => Claim::Ignore,
         None => Claim::Adopt,
     }
+}
+
+/// All that may turn out to be the owner's: what it controls, and what nobody controls in its namespace. The informer
+/// is one that is indexed by controller.
+pub fn candidates<K: Object<DynamicType = ()>>(all: &Informer<K>, owner: &ObjectMeta) -> Vec<Arc<K>> {
+    let owned = all.by_index(CONTROLLER_INDEX, meta::uid(owner));
+    let orphans = all.by_index(CONTROLLER_INDEX, &orphans_key(meta::namespace(owner)));
+    owned.into_iter().chain(orphans).collect()
 }
 
 /// The candidates that belong to `owner`, after adopting and releasing.

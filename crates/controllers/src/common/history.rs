@@ -8,6 +8,7 @@ use k8s_openapi::{
     apimachinery::pkg::{apis::meta::v1::ObjectMeta, runtime::RawExtension},
 };
 use knarr_client::{
+    Outcome,
     call::{self, Kind},
     errors, meta,
 };
@@ -139,6 +140,20 @@ fn new<O: Kind>(
         },
         revision,
     }
+}
+
+/// Another name for the next revision, where the present one is a stranger's: the hash of a template takes the number
+/// of collisions in. `count_of` is where the owner keeps that number.
+pub async fn count_collision<O: Kind + Clone>(
+    context: &Context,
+    owner: &O,
+    count_of: fn(&mut O) -> &mut Option<i32>,
+) -> Result<Outcome, Error> {
+    let mut changed = owner.clone();
+    let count = count_of(&mut changed);
+    *count = Some(count.unwrap_or(0) + 1);
+    let written = errors::optional(call::replace_status(&context.client, &changed).await);
+    written.map(|_| Outcome::Done).map_err(Error::api("counting a name collision"))
 }
 
 /// Deletes the oldest of those revisions that nothing is of, beyond the limit.

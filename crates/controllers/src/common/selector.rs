@@ -7,8 +7,10 @@ use knarr_api::selector::LabelSelector;
 
 use crate::Error;
 
-/// An empty selector would take everything, which for a workload is always a mistake: it selects nothing here.
-pub fn of_workload(selector: &Typed) -> Result<LabelSelector, Error> {
+/// An empty selector would take everything, which for a workload is always a mistake: it selects nothing here, as a
+/// workload without a spec does.
+pub fn of_workload(selector: Option<&Typed>) -> Result<LabelSelector, Error> {
+    let Some(selector) = selector else { return Ok(LabelSelector::nothing()) };
     let selector = of(selector)?;
     Ok(if selector.is_empty() { LabelSelector::nothing() } else { selector })
 }

@@ -17,11 +17,7 @@ use k8s_openapi::api::{
     core::v1::{Node, Pod},
 };
 use knarr_api::selector::LabelSelector;
-use knarr_client::{
-    Change, Informer, ObjectKey, Outcome, WorkQueue, call, errors,
-    informer::{CONTROLLER_INDEX, orphans_key},
-    meta, worker,
-};
+use knarr_client::{Change, Informer, ObjectKey, Outcome, WorkQueue, call, errors, meta, worker};
 
 use crate::{
     Context, Error,
@@ -100,7 +96,11 @@ fn concerns(change: &Change<Node>) -> bool {
 }
 
 fn selector_of(set: &DaemonSet) -> Result<LabelSelector, Error> {
-    set.spec.as_ref().map_or(Ok(LabelSelector::nothing()), |spec| selector::of_workload(&spec.selector))
+    selector::of_workload(set.spec.as_ref().map(|spec| &spec.selector))
+}
+
+fn collisions_of(set: &mut DaemonSet) -> &mut Option<i32> {
+    &mut set.status.get_or_insert_default().collision_count
 }
 
 impl Controller {
@@ -113,13 +113,15 @@ impl Controller {
         let wanted = selector_of(&set)?;
         // Asked for before the cache is read: what the cache shows then is at least as new.
         let settled = self.expectations.satisfied(uid);
-        let pods = self.claimed(&set, &wanted, &self.pods, &key.namespace).await?;
-        let mut revisions = self.claimed(&set, &wanted, &self.revisions, &key.namespace).await?;
+        let pods = self.claimed(&set, &wanted, &self.pods).await?;
+        let mut revisions = self.claimed(&set, &wanted, &self.revisions).await?;
         history::sort(&mut revisions);
         let collisions = set.status.as_ref().and_then(|status| status.collision_count);
         let newest =
             history::sync(&self.context, &*set, &spec.template, &revisions, collisions, history::OF_POD).await?;
-        let Newest::Is(newest) = newest else { return self.count_collision(&set).await };
+        let Newest::Is(newest) = newest else {
+            return history::count_collision(&self.context, &*set, collisions_of).await;
+        };
         let hash = meta::label(&newest.metadata, history::OF_POD).unwrap_or_default();
 
         let (nodes, now) = (self.nodes.list(), self.context.clock.now());
@@ -153,19 +155,8 @@ impl Controller {
         set: &DaemonSet,
         wanted: &LabelSelector,
         all: &Informer<K>,
-        namespace: &str,
     ) -> Result<Vec<Arc<K>>, Error> {
-        let owned = all.by_index(CONTROLLER_INDEX, meta::uid(&set.metadata));
-        let orphans = all.by_index(CONTROLLER_INDEX, &orphans_key(namespace));
-        claim::claim(&self.context.client, set, wanted, owned.into_iter().chain(orphans)).await
-    }
-
-    async fn count_collision(&self, set: &DaemonSet) -> Result<Outcome, Error> {
-        let mut changed = set.clone();
-        let status = changed.status.get_or_insert_default();
-        status.collision_count = Some(status.collision_count.unwrap_or(0) + 1);
-        let written = errors::optional(call::replace_status(&self.context.client, &changed).await);
-        written.map(|_| Outcome::Done).map_err(Error::api("counting a name collision"))
+        claim::claim(&self.context.client, set, wanted, claim::candidates(all, &set.metadata)).await
     }
 
     async fn take(&self, set: &Arc<DaemonSet>, hash: &str, plan: Plan) -> Result<(), Error> {

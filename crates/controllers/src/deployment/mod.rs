@@ -15,11 +15,7 @@ use k8s_openapi::api::{
     apps::v1::{Deployment, ReplicaSet},
     core::v1::Pod,
 };
-use knarr_client::{
-    Informer, ObjectKey, Outcome, WorkQueue, call, errors,
-    informer::{CONTROLLER_INDEX, orphans_key},
-    meta, worker,
-};
+use knarr_client::{Informer, ObjectKey, Outcome, WorkQueue, call, errors, informer::CONTROLLER_INDEX, meta, worker};
 use kube::api::DeleteParams;
 
 use crate::{
@@ -79,7 +75,7 @@ fn feed_by_replica_sets(
         if keys.is_empty() && !change.is_deletion() {
             // An orphan: whoever selects it may adopt it.
             let selects = |deployment: &Arc<Deployment>| {
-                let wanted = deployment.spec.as_ref().and_then(|spec| selector::of_workload(&spec.selector).ok());
+                let wanted = deployment.spec.as_ref().and_then(|spec| selector::of_workload(Some(&spec.selector)).ok());
                 wanted.is_some_and(|wanted| selector::matches(&wanted, &change.latest().metadata))
             };
             keys.extend(deployments.in_namespace(namespace).iter().filter(|d| selects(d)).map(|d| ObjectKey::of(&**d)));
@@ -121,10 +117,7 @@ impl Controller {
             self.context.recorder.warning(&*deployment, "SelectingAll", message);
             return Ok(Outcome::Done);
         }
-        let uid = meta::uid(&deployment.metadata);
-        let owned = self.replica_sets.by_index(CONTROLLER_INDEX, uid);
-        let orphans = self.replica_sets.by_index(CONTROLLER_INDEX, &orphans_key(&key.namespace));
-        let candidates = owned.into_iter().chain(orphans);
+        let candidates = claim::candidates(&self.replica_sets, &deployment.metadata);
         let replica_sets = claim::claim(&self.context.client, &*deployment, &wanted, candidates).await?;
         let now = self.context.clock.now();
         let pods_of = |set: &ReplicaSet| self.pods.by_index(CONTROLLER_INDEX, meta::uid(&set.metadata));

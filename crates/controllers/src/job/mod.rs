@@ -18,9 +18,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
 use knarr_client::{
-    Change, Informer, ObjectKey, Outcome, WorkQueue, call, errors,
-    informer::{CONTROLLER_INDEX, orphans_key},
-    meta, worker,
+    Change, Informer, ObjectKey, Outcome, WorkQueue, call, errors, informer::CONTROLLER_INDEX, meta, worker,
 };
 
 use crate::{
@@ -142,14 +140,13 @@ impl Controller {
         }
         let uid = meta::uid(&job.metadata);
         let settled = self.expectations.satisfied(uid);
-        let owned = self.pods.by_index(CONTROLLER_INDEX, uid);
         let pods = match &spec.selector {
             Some(wanted) => {
-                let orphans = self.pods.by_index(CONTROLLER_INDEX, &orphans_key(&key.namespace));
-                let candidates = owned.into_iter().chain(orphans);
-                claim::claim(&self.context.client, &*job, &selector::of_workload(wanted)?, candidates).await?
+                let wanted = selector::of_workload(Some(wanted))?;
+                let candidates = claim::candidates(&self.pods, &job.metadata);
+                claim::claim(&self.context.client, &*job, &wanted, candidates).await?
             }
-            None => owned,
+            None => self.pods.by_index(CONTROLLER_INDEX, uid),
         };
         let plan = plan::plan(&job, &pods, self.context.clock.now());
         self.carry_out(&job, plan, settled).await

@@ -29,7 +29,7 @@ impl Replicated for ReplicaSet {
     const CONTROLLER: &'static str = REPLICA_SETS;
 
     fn selector(&self) -> Result<LabelSelector, Error> {
-        self.spec.as_ref().map_or(Ok(LabelSelector::nothing()), |spec| selector::of_workload(&spec.selector))
+        selector::of_workload(self.spec.as_ref().map(|spec| &spec.selector))
     }
 
     fn as_set(&self) -> Cow<'_, ReplicaSet> {
@@ -49,7 +49,7 @@ impl Replicated for ReplicationController {
     const CONTROLLER: &'static str = REPLICATION_CONTROLLERS;
 
     fn selector(&self) -> Result<LabelSelector, Error> {
-        selector::of_workload(&by_labels(self))
+        selector::of_workload(Some(&by_labels(self)))
     }
 
     fn as_set(&self) -> Cow<'_, ReplicaSet> {

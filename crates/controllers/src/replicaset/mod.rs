@@ -10,9 +10,7 @@ use std::{sync::Arc, time::Duration};
 
 use k8s_openapi::api::core::v1::Pod;
 use knarr_client::{
-    Change, Informer, ObjectKey, Outcome, WorkQueue, call, errors,
-    informer::{CONTROLLER_INDEX, orphans_key},
-    meta, worker,
+    Change, Informer, ObjectKey, Outcome, WorkQueue, call, errors, informer::CONTROLLER_INDEX, meta, worker,
 };
 
 use crate::{
@@ -113,9 +111,7 @@ impl<K: Replicated> Controller<K> {
         let wanted = owner.selector()?;
         // Asked for before the cache is read: what the cache shows then is at least as new.
         let settled = self.expectations.satisfied(uid);
-        let owned = self.pods.by_index(CONTROLLER_INDEX, uid);
-        let orphans = self.pods.by_index(CONTROLLER_INDEX, &orphans_key(&key.namespace));
-        let candidates = owned.into_iter().chain(orphans);
+        let candidates = claim::candidates(&self.pods, owner.meta());
         let pods = claim::claim(&self.context.client, &*owner, &wanted, candidates).await?;
 
         let mut failure = None;

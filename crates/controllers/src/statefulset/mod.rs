@@ -16,11 +16,7 @@ use k8s_openapi::api::{
     core::v1::{PersistentVolumeClaim, Pod},
 };
 use knarr_api::selector::LabelSelector;
-use knarr_client::{
-    Informer, ObjectKey, Outcome, WorkQueue, call, errors,
-    informer::{CONTROLLER_INDEX, orphans_key},
-    meta, worker,
-};
+use knarr_client::{Informer, ObjectKey, Outcome, WorkQueue, call, errors, meta, worker};
 use kube::api::DeleteParams;
 
 use crate::{
@@ -85,7 +81,11 @@ pub async fn run(context: Context) {
 }
 
 fn selector_of(set: &StatefulSet) -> Result<LabelSelector, Error> {
-    set.spec.as_ref().map_or(Ok(LabelSelector::nothing()), |spec| selector::of_workload(&spec.selector))
+    selector::of_workload(set.spec.as_ref().map(|spec| &spec.selector))
+}
+
+fn collisions_of(set: &mut StatefulSet) -> &mut Option<i32> {
+    &mut set.status.get_or_insert_default().collision_count
 }
 
 impl Controller {
@@ -100,17 +100,19 @@ impl Controller {
         }
         let wanted = selector_of(&set)?;
         let named = |pod: &Arc<Pod>| identity::ordinal(&set, pod).is_some();
-        let pods = self.candidates(&set, &self.pods).into_iter().filter(named);
+        let pods = claim::candidates(&self.pods, &set.metadata).into_iter().filter(named);
         let pods = claim::claim(&self.context.client, &*set, &wanted, pods).await?;
         let pods: BTreeMap<i32, Arc<Pod>> =
             pods.into_iter().filter_map(|pod| Some((identity::ordinal(&set, &pod)?, pod))).collect();
-        let revisions = self.candidates(&set, &self.revisions);
+        let revisions = claim::candidates(&self.revisions, &set.metadata);
         let mut revisions = claim::claim(&self.context.client, &*set, &wanted, revisions).await?;
         history::sort(&mut revisions);
         let status = set.status.clone().unwrap_or_default();
         let newest =
             history::sync(&self.context, &*set, &spec.template, &revisions, status.collision_count, HASH).await?;
-        let Newest::Is(update) = newest else { return self.count_collision(&set).await };
+        let Newest::Is(update) = newest else {
+            return history::count_collision(&self.context, &*set, collisions_of).await;
+        };
         let is_current = |revision: &&Arc<ControllerRevision>| revision.metadata.name == status.current_revision;
         let current = revisions.iter().find(is_current).unwrap_or(&update);
 
@@ -142,20 +144,6 @@ impl Controller {
         };
         history::truncate(&self.context, &revisions, spec.revision_history_limit, is_live).await?;
         Ok(look_again.map_or(Outcome::Done, Outcome::After))
-    }
-
-    fn candidates<K: call::Kind + Send + Sync + 'static>(&self, set: &StatefulSet, all: &Informer<K>) -> Vec<Arc<K>> {
-        let owned = all.by_index(CONTROLLER_INDEX, meta::uid(&set.metadata));
-        let orphans = all.by_index(CONTROLLER_INDEX, &orphans_key(meta::namespace(&set.metadata)));
-        owned.into_iter().chain(orphans).collect()
-    }
-
-    async fn count_collision(&self, set: &StatefulSet) -> Result<Outcome, Error> {
-        let mut changed = set.clone();
-        let status = changed.status.get_or_insert_default();
-        status.collision_count = Some(status.collision_count.unwrap_or(0) + 1);
-        let written = errors::optional(call::replace_status(&self.context.client, &changed).await);
-        written.map(|_| Outcome::Done).map_err(Error::api("counting a name collision"))
     }
 
     /// A pod that was adopted, or that somebody tampered with, gets its labels back.
