@@ -67,6 +67,17 @@ pub async fn merge_subresource<K: Kind>(
     client.request(request.map_err(kube::Error::BuildRequest)?).await
 }
 
+/// A strategic merge patch of the status: of lists with keys it touches only the entries that it names.
+pub async fn strategic_status<K: Kind>(
+    client: &kube::Client,
+    object: &K,
+    patch: serde_json::Value,
+) -> Result<K, kube::Error> {
+    let (requests, name) = place(object);
+    let request = requests.patch_subresource("status", name, &PatchParams::default(), &Patch::Strategic(patch));
+    client.request(request.map_err(kube::Error::BuildRequest)?).await
+}
+
 /// Deletes exactly this object, not a successor of its name. Answers false where it was gone already.
 pub async fn delete<K: Kind>(client: &kube::Client, object: &K, params: DeleteParams) -> Result<bool, kube::Error> {
     let preconditions = Some(Preconditions { uid: object.meta().uid.clone(), resource_version: None });

@@ -1,5 +1,7 @@
 //! What is written: bindings, and why a pod has no node.
 
+use std::sync::Arc;
+
 use http::Request;
 use jiff::Timestamp;
 use k8s_openapi::{
@@ -34,58 +36,47 @@ pub enum Promise<'a> {
     Void,
 }
 
-/// Writes the condition and, where room is being made on a node, its name; nothing where all says so already.
+/// Writes the condition and, where room is being made on a node, its name; nothing where all says so already. Answers
+/// with the pod as it is then.
 pub async fn explain(
     client: &kube::Client,
-    pod: &Pod,
+    pod: &Arc<Pod>,
     message: &str,
     promise: Promise<'_>,
     now: Timestamp,
-) -> Result<(), kube::Error> {
-    let status = pod.status.clone().unwrap_or_default();
-    let mut conditions = status.conditions.unwrap_or_default();
-    let known = conditions.iter().position(|condition| condition.type_ == POD_SCHEDULED);
-    let since = known
-        .map(|at| &conditions[at])
-        .filter(|known| known.status == "False")
-        .and_then(|known| known.last_transition_time.clone());
+) -> Result<Arc<Pod>, kube::Error> {
+    let status = pod.status.as_ref();
+    let mut conditions = status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let known = conditions.find(|condition| condition.type_ == POD_SCHEDULED && condition.status == "False");
     let new = PodCondition {
         type_: POD_SCHEDULED.to_owned(),
         status: "False".to_owned(),
         reason: Some("Unschedulable".to_owned()),
         message: Some(message.to_owned()),
-        last_transition_time: since.or(Some(Time(now))),
+        last_transition_time: known.and_then(|known| known.last_transition_time.clone()).or(Some(Time(now))),
         observed_generation: pod.metadata.generation,
         last_probe_time: None,
     };
-    let is_same = known.is_some_and(|at| {
-        let known = &conditions[at];
-        (&known.status, &known.reason, &known.message) == (&new.status, &new.reason, &new.message)
-    });
+    let is_same = known.is_some_and(|known| (&known.reason, &known.message) == (&new.reason, &new.message));
+    let promised = status.and_then(|status| status.nominated_node_name.as_deref());
     let nominated = match promise {
         Promise::Of(node) => Some(node),
-        Promise::Stands => status.nominated_node_name.as_deref(),
+        Promise::Stands => promised,
         Promise::Void => None,
     };
-    if is_same && status.nominated_node_name.as_deref() == nominated {
-        return Ok(());
+    if is_same && promised == nominated {
+        return Ok(pod.clone());
     }
-    match known {
-        Some(at) => conditions[at] = new,
-        None => conditions.push(new),
-    }
-    let mut patch = json!({"metadata": {"uid": pod.metadata.uid}, "status": {"conditions": conditions}});
-    if status.nominated_node_name.as_deref() != nominated {
+    let mut patch = json!({"metadata": {"uid": pod.metadata.uid}, "status": {"conditions": [new]}});
+    if promised != nominated {
         patch["status"]["nominatedNodeName"] = nominated.into();
     }
-    call::merge_subresource(client, pod, "status", patch).await.map(drop)
+    call::strategic_status(client, &**pod, patch).await.map(Arc::new)
 }
 
 /// Says of a pod that it goes to make room, so that its controller does not take that for a failure of its own.
 pub async fn mark_preempted(client: &kube::Client, pod: &Pod, now: Timestamp) -> Result<(), kube::Error> {
-    let mut conditions = pod.status.as_ref().and_then(|status| status.conditions.clone()).unwrap_or_default();
-    conditions.retain(|condition| condition.type_ != "DisruptionTarget");
-    conditions.push(PodCondition {
+    let condition = PodCondition {
         type_: "DisruptionTarget".to_owned(),
         status: "True".to_owned(),
         reason: Some("PreemptionByScheduler".to_owned()),
@@ -93,7 +84,7 @@ pub async fn mark_preempted(client: &kube::Client, pod: &Pod, now: Timestamp) ->
         last_transition_time: Some(Time(now)),
         observed_generation: pod.metadata.generation,
         last_probe_time: None,
-    });
-    let patch = json!({"metadata": {"uid": pod.metadata.uid}, "status": {"conditions": conditions}});
-    call::merge_subresource(client, pod, "status", patch).await.map(drop)
+    };
+    let patch = json!({"metadata": {"uid": pod.metadata.uid}, "status": {"conditions": [condition]}});
+    call::strategic_status(client, pod, patch).await.map(drop)
 }

@@ -8,7 +8,8 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::Instant;
+use k8s_openapi::api::core::v1::Pod;
+use tokio::{sync::oneshot, time::Instant};
 
 use crate::{
     filter::Plugin,
@@ -58,6 +59,29 @@ struct Waiting {
     pod: Arc<PodInfo>,
     attempts: u32,
     place: Place,
+    /// Comes once all that was decided about the pod before is written.
+    written: Option<oneshot::Receiver<Option<Arc<Pod>>>>,
+}
+
+/// One writer's turn with a pod: what was decided about a pod is written in the order in which it was decided, or the
+/// pod would go on telling of an obstacle that is long gone.
+pub struct Turn {
+    before: Option<oneshot::Receiver<Option<Arc<Pod>>>>,
+    done: oneshot::Sender<Option<Arc<Pod>>>,
+}
+
+impl Turn {
+    /// Waits for the writer before; answers with the pod as that one left it.
+    pub async fn begin(&mut self) -> Option<Arc<Pod>> {
+        let before = self.before.as_mut()?;
+        before.await.ok().flatten()
+    }
+
+    /// Lets the next go on. Whoever drops its turn does so too.
+    pub fn end(self, left: Option<Arc<Pod>>) {
+        // Nobody may be next.
+        let _ = self.done.send(left);
+    }
 }
 
 enum Place {
@@ -92,7 +116,7 @@ impl Queue {
     pub fn set(&mut self, pod: Arc<PodInfo>, now: Instant) {
         let uid = pod.uid.clone();
         let Some(waiting) = self.pods.get_mut(&uid) else {
-            self.pods.insert(uid.clone(), Waiting { pod, attempts: 0, place: Place::Taken });
+            self.pods.insert(uid.clone(), Waiting { pod, attempts: 0, place: Place::Taken, written: None });
             return self.activate(&uid);
         };
         // A change of the pod's own wishes may help it; its status is what this scheduler itself writes.
@@ -126,6 +150,13 @@ impl Queue {
         waiting.place = Place::Taken;
         waiting.attempts += 1;
         Some(waiting.pod.clone())
+    }
+
+    /// The turn to write what was just decided about a pod.
+    pub fn turn(&mut self, uid: &str) -> Turn {
+        let (done, written) = oneshot::channel();
+        let waiting = self.pods.get_mut(uid);
+        Turn { before: waiting.and_then(|waiting| waiting.written.replace(written)), done }
     }
 
     /// No node takes the pod now, for these plugins' reasons.
@@ -279,5 +310,24 @@ mod tests {
         queue.retry("a", now);
         queue.remove("a");
         assert_eq!(queue.next_retry(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_decided_first_is_written_first() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        queue.set(pod("a", 0), now);
+        let (mut first, mut second, mut third) = (queue.turn("a"), queue.turn("a"), queue.turn("a"));
+        assert!(first.begin().await.is_none());
+        let early = tokio::time::timeout(Duration::from_secs(60), second.begin()).await;
+        assert!(early.is_err(), "the first is not written yet");
+        first.end(None);
+        drop(second);
+        assert!(third.begin().await.is_none(), "nobody waits for one that was given up");
+        let (fourth, mut fifth) = (queue.turn("a"), queue.turn("a"));
+        let left = pod("left", 0).object.clone();
+        fourth.end(Some(left.clone()));
+        assert_eq!(fifth.begin().await, Some(left));
+        queue.remove("a");
+        assert!(queue.turn("a").begin().await.is_none(), "a pod that is gone keeps nobody waiting");
     }
 }

@@ -22,7 +22,7 @@ use crate::{
     cluster::Cluster,
     decide::{self, Decision, Nowhere},
     pod::PodInfo,
-    queue::{Happening, Queue},
+    queue::{Happening, Queue, Turn},
     volume::{self, Picture, bind::Volumes},
 };
 
@@ -123,25 +123,25 @@ impl Scheduler {
             while writes.len() >= MAX_WRITES {
                 writes.join_next().await;
             }
-            let Some((pod, outcome)) = self.next() else { return };
+            let Some((pod, outcome, turn)) = self.next() else { return };
             let this = self.clone();
             let set = if outcome.waits() { &mut *patient } else { &mut *writes };
-            set.spawn(async move { this.write(pod, outcome).await });
+            set.spawn(async move { this.write(pod, outcome, turn).await });
             tokio::task::yield_now().await;
         }
     }
 
-    fn next(&self) -> Option<(Arc<PodInfo>, Outcome)> {
+    fn next(&self) -> Option<(Arc<PodInfo>, Outcome, Turn)> {
         let mut state = self.state();
         let State { cluster, queue, start, random } = &mut *state;
         let pod = queue.take(Instant::now())?;
-        match decide::decide(&pod, cluster, start, random, &self.around) {
+        let outcome = match decide::decide(&pod, cluster, start, random, &self.around) {
             Decision::Place(index) => {
                 let node_name = cluster.nodes[index].name.clone();
                 cluster.nominate(&pod, None);
                 let volumes = volume::reserve(&pod, cluster, index);
                 cluster.assume(&pod, index);
-                Some((pod, Outcome::Bind { node_name, volumes }))
+                Outcome::Bind { node_name, volumes }
             }
             Decision::Nowhere(nowhere) => {
                 match &nowhere.preemption {
@@ -151,15 +151,22 @@ impl Scheduler {
                     None => {}
                 }
                 queue.set_aside(&pod.uid, nowhere.refused_by.clone(), Instant::now());
-                Some((pod, Outcome::Explain(nowhere)))
+                Outcome::Explain(nowhere)
             }
-        }
+        };
+        let turn = queue.turn(&pod.uid);
+        Some((pod, outcome, turn))
     }
 
-    async fn write(&self, pod: Arc<PodInfo>, outcome: Outcome) {
+    async fn write(&self, pod: Arc<PodInfo>, outcome: Outcome, mut turn: Turn) {
+        let left = turn.begin().await;
         match outcome {
             Outcome::Bind { node_name, volumes } => self.bind(&pod, &node_name, &volumes).await,
-            Outcome::Explain(nowhere) => self.explain(&pod, &nowhere).await,
+            Outcome::Explain(nowhere) => {
+                // The watch may not have shown yet what the writer before left.
+                let newest = left.filter(|left| is_newer(left, &pod.object)).unwrap_or_else(|| pod.object.clone());
+                turn.end(self.explain(&newest, &nowhere).await);
+            }
         }
     }
 
@@ -207,20 +214,24 @@ impl Scheduler {
         self.wake.notify_one();
     }
 
-    async fn explain(&self, pod: &PodInfo, nowhere: &Nowhere) {
-        self.recorder.warning(&*pod.object, "FailedScheduling", nowhere.message.clone());
+    /// Answers with the pod as it is then, where that is known.
+    async fn explain(&self, pod: &Arc<Pod>, nowhere: &Nowhere) -> Option<Arc<Pod>> {
+        self.recorder.warning(&**pod, "FailedScheduling", nowhere.message.clone());
         let nominated = nowhere.preemption.as_ref().map(|preemption| preemption.node_name.as_str());
         let promise = match nominated {
             None if nowhere.keeps_nomination => bind::Promise::Stands,
             None => bind::Promise::Void,
             Some(node) => bind::Promise::Of(node),
         };
-        let written = bind::explain(&self.client, &pod.object, &nowhere.message, promise, self.clock.now()).await;
-        if let Err(error) = errors::optional(written) {
-            tracing::debug!(pod = pod.name, error = &error as &dyn std::error::Error, "condition not written");
-        }
+        let written = bind::explain(&self.client, pod, &nowhere.message, promise, self.clock.now()).await;
+        let left = errors::optional(written).unwrap_or_else(|error| {
+            let name = meta::name(&pod.metadata);
+            tracing::debug!(pod = name, error = &error as &dyn std::error::Error, "condition not written");
+            None
+        });
         for victim in nowhere.preemption.iter().flat_map(|preemption| &preemption.victims) {
-            let message = format!("Preempted by pod {} on node {}", &*pod.uid, nominated.unwrap_or_default());
+            let message =
+                format!("Preempted by pod {} on node {}", meta::uid(&pod.metadata), nominated.unwrap_or_default());
             self.recorder.normal(&*victim.object, "Preempted", message);
             let marked = bind::mark_preempted(&self.client, &victim.object, self.clock.now()).await;
             if let Err(error) = errors::optional(marked) {
@@ -231,6 +242,7 @@ impl Scheduler {
                 tracing::warn!(pod = victim.name, error = &error as &dyn std::error::Error, "could not be preempted");
             }
         }
+        left
     }
 
     fn node_changed(&self, change: &Change<Node>) {
@@ -341,6 +353,13 @@ impl Outcome {
 
 fn has_node(pod: &Pod) -> bool {
     pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).is_some_and(|name| !name.is_empty())
+}
+
+/// Resource versions of one resource can be compared as numbers.
+/// (<https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions>)
+fn is_newer(pod: &Pod, than: &Pod) -> bool {
+    let version = |pod: &Pod| pod.metadata.resource_version.as_ref().and_then(|version| version.parse::<u64>().ok());
+    version(pod) > version(than)
 }
 
 /// The change is of the status only, as most are: nothing that is counted here differs.
