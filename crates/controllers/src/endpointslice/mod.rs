@@ -2,11 +2,12 @@
 //! proxies and DNS read nothing else.
 //! (<https://kubernetes.io/docs/concepts/services-networking/endpoint-slices/>)
 
+mod hints;
 mod plan;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use k8s_openapi::api::{
     core::v1::{Node, Pod, Service},
@@ -21,6 +22,9 @@ use plan::{Action, MANAGED_BY, SERVICE_NAME};
 pub const NAME: &str = "endpointslice-controller";
 const WORKERS: usize = 5;
 const BY_SERVICE: &str = "service";
+/// Finds the slices with an endpoint on a node.
+const BY_NODE: &str = "endpoint-node";
+const ZONE: &str = "topology.kubernetes.io/zone";
 
 struct Controller {
     context: Context,
@@ -41,6 +45,7 @@ pub async fn run(context: Context) {
     });
     let Controller { services, pods, nodes, slices, .. } = &*controller;
     slices.add_index(BY_SERVICE, |slice| service_of(slice).map(|key| key.to_string()).into_iter().collect());
+    slices.add_index(BY_NODE, nodes_of);
     if !(services.synced().await && pods.synced().await && nodes.synced().await && slices.synced().await) {
         return;
     }
@@ -48,6 +53,7 @@ pub async fn run(context: Context) {
     service::feed_by_pods(&queue, services, pods);
     // Somebody may have changed or deleted what is ours.
     slices.feed(&queue, |change| service_of(change.latest()));
+    feed_by_zones(&queue, nodes, slices);
     worker::run(NAME, queue, WORKERS, move |key| {
         let controller = controller.clone();
         async move { controller.reconcile(key).await }
@@ -63,6 +69,31 @@ fn service_of(slice: &EndpointSlice) -> Option<ObjectKey> {
     ours.then(|| ObjectKey::new(meta::namespace(meta), service))
 }
 
+fn nodes_of(slice: &EndpointSlice) -> Vec<String> {
+    let nodes: BTreeSet<_> =
+        slice.endpoints.iter().flatten().filter_map(|endpoint| endpoint.node_name.clone()).collect();
+    nodes.into_iter().collect()
+}
+
+/// Endpoints show the zone of their node, so a node that comes into another zone is looked at in each slice that
+/// names it. A slice that is being written meanwhile is looked at again when it is seen.
+fn feed_by_zones(queue: &WorkQueue<ObjectKey>, nodes: &Informer<Node>, slices: &Informer<EndpointSlice>) {
+    let slices = slices.clone();
+    nodes.feed(queue, move |change| {
+        let zone = |node: &Option<Arc<Node>>| node.as_deref().and_then(zone_of);
+        if zone(&change.old) == zone(&change.new) {
+            return Vec::new();
+        }
+        let there = slices.by_index(BY_NODE, meta::name(&change.latest().metadata));
+        there.iter().filter_map(|slice| service_of(slice)).collect()
+    });
+}
+
+fn zone_of(node: &Node) -> Option<String> {
+    // An empty label names no zone, and would be no name for a hint either.
+    meta::label(&node.metadata, ZONE).filter(|zone| !zone.is_empty()).map(str::to_owned)
+}
+
 impl Controller {
     async fn reconcile(&self, key: ObjectKey) -> Result<Outcome, Error> {
         let slices = self.slices.by_index(BY_SERVICE, &key.to_string());
@@ -72,10 +103,7 @@ impl Controller {
             return Ok(Outcome::Done);
         }
         let Some(pods) = service::selected(&service, &self.pods) else { return Ok(Outcome::Done) };
-        let zone = |node: &str| {
-            let node = self.nodes.get("", node)?;
-            meta::label(&node.metadata, "topology.kubernetes.io/zone").map(str::to_owned)
-        };
+        let zone = |node: &str| zone_of(self.nodes.get("", node)?.as_ref());
         let client = &self.context.client;
         for action in plan::plan(&service, &pods, &slices, &zone) {
             match action {

@@ -14,6 +14,7 @@ use k8s_openapi::{
 };
 use knarr_client::meta;
 
+use super::hints::Closeness;
 use crate::common::{
     fnv, pods,
     service::{self, ResolvedPort},
@@ -200,7 +201,7 @@ fn endpoint(service: &Service, pod: &Pod, address: &str, zone: &dyn Fn(&str) -> 
     let serving = pods::is_ready(pod);
     let terminating = pods::is_terminating(pod);
     let node = Some(pods::node_name(pod)).filter(|node| !node.is_empty());
-    Endpoint {
+    let mut endpoint = Endpoint {
         addresses: vec![address.to_owned()],
         conditions: Some(EndpointConditions {
             ready: Some(service::publishes_unready(service) || (serving && !terminating)),
@@ -218,7 +219,9 @@ fn endpoint(service: &Service, pod: &Pod, address: &str, zone: &dyn Fn(&str) -> 
             ..Default::default()
         }),
         ..Default::default()
-    }
+    };
+    endpoint.hints = Closeness::of(service).hints(&endpoint);
+    endpoint
 }
 
 fn identity(pod: &Pod) -> String {

@@ -119,3 +119,38 @@ fn a_named_port_that_moves_is_another_slice() {
         json!({"team": "x", SERVICE_NAME: "web", MANAGED_BY_LABEL: MANAGED_BY, "service.kubernetes.io/headless": ""})
     );
 }
+
+#[test]
+fn a_changed_traffic_distribution_or_zone_changes_the_hints() {
+    let pods: Vec<_> = (1..3).map(|index| pod(index, json!({"spec": {"nodeName": format!("n{index}")}}))).collect();
+    let mut slices = Vec::new();
+    let mut check = |distribution: Value, expected: Value, counts: [usize; 3]| {
+        let service = service(json!({"spec": {"trafficDistribution": distribution}}));
+        assert_eq!(apply(&service, &pods, &mut slices), counts, "{distribution}");
+        let hints: Vec<_> = slices[0].endpoints.iter().flatten().map(|endpoint| &endpoint.hints).collect();
+        assert_eq!(serde_json::to_value(hints).unwrap(), expected, "{distribution}");
+    };
+    let zones = json!({"forZones": [{"name": "z"}]});
+    check(json!(null), json!([null, null]), [1, 0, 0]);
+    check(json!("PreferClose"), json!([zones, null]), [0, 1, 0]);
+    check(json!("PreferSameZone"), json!([zones, null]), [0, 0, 0]);
+    let both = json!({"forZones": [{"name": "z"}], "forNodes": [{"name": "n1"}]});
+    check(json!("PreferSameNode"), json!([both, {"forNodes": [{"name": "n2"}]}]), [0, 1, 0]);
+    check(json!(null), json!([null, null]), [0, 1, 0]);
+
+    let near = service(json!({"spec": {"trafficDistribution": "PreferClose"}}));
+    apply(&near, &pods, &mut slices);
+    let moved = plan(&near, &pods, &slices, &|_| Some("y".to_owned()));
+    let [Action::Update(slice)] = &moved[..] else { panic!("{moved:?}") };
+    let seen = slice.endpoints.iter().flatten().map(|endpoint| json!([endpoint.zone, endpoint.hints]));
+    assert!(seen.into_iter().all(|seen| seen == json!(["y", {"forZones": [{"name": "y"}]}])), "{slice:?}");
+    assert_eq!(nodes_of(slice), ["n1", "n2"]);
+}
+
+#[test]
+fn an_empty_label_names_no_zone() {
+    for (labels, expected) in [(json!(null), None), (json!({ZONE: ""}), None), (json!({ZONE: "z"}), Some("z"))] {
+        let node = serde_json::from_value(json!({"metadata": {"name": "n", "labels": labels}})).unwrap();
+        assert_eq!(zone_of(&node).as_deref(), expected, "{labels}");
+    }
+}
