@@ -32,7 +32,7 @@ impl Table for HostTable {
         self.0.ensure_table()?;
         let generation = self.generation()?;
         let Config { node_name, cluster_dns, .. } = &self.0.config;
-        let site = Site { node: node_name.clone(), cluster_dns: *cluster_dns };
+        let site = Site { node: node_name.clone(), zone: None, cluster_dns: *cluster_dns };
         Ok((Proxy::open(self.0.nftables.clone(), site)?, generation))
     }
 }

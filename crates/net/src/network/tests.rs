@@ -27,6 +27,7 @@ use crate::testbed::{Node, Space, ask_tcp, on_node};
 
 const SERVICES: &str = "/api/v1/services";
 const SLICES: &str = "/apis/discovery.k8s.io/v1/endpointslices";
+const NODES: &str = "/api/v1/nodes";
 const PODS: &str = "/api/v1/pods";
 const CLUSTER_IP: Ipv4Addr = Ipv4Addr::new(10, 96, 7, 7);
 
@@ -167,6 +168,18 @@ fn objects_of_the_api_become_paths_of_packets() {
             .await;
             api.set(SLICES, slice(&[("a", a), ("b", b)]));
             until("both endpoints answer", || names(20) == ["a", "b"]).await;
+
+            // Meant for one zone each: the node's own zone decides, as soon as its label says which.
+            let mut hinted = slice(&[("a", a), ("b", b)]);
+            hinted["endpoints"][0]["hints"] = json!({"forZones": [{"name": "y"}]});
+            hinted["endpoints"][1]["hints"] = json!({"forZones": [{"name": "z"}]});
+            api.set(SLICES, hinted);
+            for (zone, near) in [("y", ["a"].as_slice()), ("z", &["b"]), ("x", &["a", "b"])] {
+                let labels = json!({"topology.kubernetes.io/zone": zone});
+                api.set(NODES, json!({"metadata": {"name": node.config.node_name, "labels": labels}}));
+                until("the node's zone is preferred", move || names(20) == near).await;
+            }
+            api.set(SLICES, slice(&[("a", a), ("b", b)]));
 
             // Deleted: known from the pod itself, before its slice says so.
             api.set(PODS, pod_object("a", a, false));

@@ -8,6 +8,7 @@ mod plan;
 mod proxy;
 #[cfg(test)]
 mod tests;
+mod topology;
 mod view;
 mod watch;
 

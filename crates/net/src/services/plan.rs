@@ -8,7 +8,7 @@ use std::{
 use knarr_client::ObjectKey;
 use knarr_os::net::nft::{Value, Words};
 
-use super::{Endpoint, ServicePort, ServiceView};
+use super::{Endpoint, ServicePort, ServiceView, topology::Nearness};
 use crate::dataplane::{self, Allow, Chain, Frontend, Match, Pick, REJECT_CHAIN, Scope};
 
 /// The maps a Service has elements in.
@@ -55,6 +55,8 @@ pub struct Plan {
 #[derive(Clone, Debug)]
 pub struct Site {
     pub node: String,
+    /// The zone the node is in, as a label of it says.
+    pub zone: Option<String>,
     /// The address this process answers on where no pod does: not to be refused for want of endpoints.
     pub cluster_dns: Ipv4Addr,
 }
@@ -95,13 +97,17 @@ struct Planner<'a> {
 impl Planner<'_> {
     fn add_port(&mut self, port: &ServicePort) {
         let node = &*self.site.node;
-        let everywhere = choose(&self.service.endpoints, port, |_| true);
+        let usable = self.service.endpoints.iter().filter(|endpoint| backend(endpoint, port).is_some());
+        let nearness = Nearness::of(usable, self.site);
+        // Without anyone ready there is nobody to prefer either: nearness is anywhere then.
+        let cluster = choose(&self.service.endpoints, port, |endpoint| nearness.admits(endpoint, self.site));
+        // A policy of `Local` is a must and asks for no hints.
         let here = choose(&self.service.endpoints, port, |endpoint| endpoint.node.as_deref() == Some(node));
         let wants_here = self.service.internal_local || self.service.external_local;
-        let all = self.add_group(port, "all", &everywhere);
+        let all = self.add_group(port, "all", &cluster);
         let local = if wants_here { self.add_group(port, "local", &here) } else { None };
         // No endpoint anywhere is an error the client is told; none on this node is for others to make up for.
-        let unserved = if everywhere.is_empty() { Value::Goto(REJECT_CHAIN.into()) } else { Value::Drop };
+        let unserved = if cluster.is_empty() { Value::Goto(REJECT_CHAIN.into()) } else { Value::Drop };
 
         let inside = if self.service.internal_local { &local } else { &all };
         for ip in self.service.cluster_ips.iter().filter_map(ipv4) {
@@ -178,13 +184,17 @@ fn ipv4(ip: &IpAddr) -> Option<Ipv4Addr> {
 fn choose(endpoints: &[Endpoint], port: &ServicePort, wanted: impl Fn(&Endpoint) -> bool) -> BTreeSet<Backend> {
     let those = |pick: &dyn Fn(&Endpoint) -> bool| -> BTreeSet<Backend> {
         let picked = endpoints.iter().filter(|endpoint| wanted(endpoint) && pick(endpoint));
-        picked.filter_map(|endpoint| Some((ipv4(&endpoint.ip)?, target(endpoint, port)?))).collect()
+        picked.filter_map(|endpoint| backend(endpoint, port)).collect()
     };
     let ready = those(&|endpoint| endpoint.ready);
     if !ready.is_empty() {
         return ready;
     }
     those(&|endpoint| endpoint.serving && endpoint.terminating)
+}
+
+fn backend(endpoint: &Endpoint, port: &ServicePort) -> Option<Backend> {
+    Some((ipv4(&endpoint.ip)?, target(endpoint, port)?))
 }
 
 fn target(endpoint: &Endpoint, port: &ServicePort) -> Option<u16> {

@@ -42,6 +42,11 @@ impl Proxy {
         Ok(Self { nftables, site, ledger, chains: HashSet::new(), commits: 0 })
     }
 
+    /// Takes the zone its node is in. Services given before were served as in the former one, until given again.
+    pub fn set_zone(&mut self, zone: Option<String>) {
+        self.site.zone = zone;
+    }
+
     /// Serves these Services as they are now (`None`: no more). After an error nothing of it has happened, and all
     /// Services have to be given again.
     pub fn update(&mut self, services: &[(ObjectKey, Option<Arc<ServiceView>>)]) -> Result<()> {

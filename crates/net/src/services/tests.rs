@@ -57,7 +57,7 @@ impl Bed {
 }
 
 fn site() -> Site {
-    Site { node: "node-a".into(), cluster_dns: [10, 96, 0, 10].into() }
+    Site { node: "node-a".into(), zone: Some("zone-a".into()), cluster_dns: [10, 96, 0, 10].into() }
 }
 
 /// A Service on every kind of address, over TCP and UDP.
@@ -89,6 +89,8 @@ fn service(endpoints: &[Ipv4Addr]) -> ServiceView {
                 serving: true,
                 terminating: false,
                 node: Some("node-a".into()),
+                for_nodes: Vec::new(),
+                for_zones: Vec::new(),
                 hostname: None,
                 pod: None,
             })
@@ -272,6 +274,40 @@ fn local_policies_keep_to_the_node() {
 }
 
 #[test]
+fn hinted_endpoints_come_first_and_local_policies_before_them() {
+    on_node(|| {
+        let mut bed = Bed::new();
+        let pods = bed.pods(&["near", "far"]);
+        let mut view = service(&addresses(&pods));
+        let names = |to| (0..30).map(|_| ask_tcp(to).unwrap().name).collect::<BTreeSet<_>>().into_iter().collect();
+        let mut check = |view: &ServiceView, zone: &str, expected: &[&str]| {
+            bed.proxy.set_zone(Some(zone.into()));
+            bed.set(view);
+            for to in [(CLUSTER_IP, 80), (EXTERNAL_IP, 80), (NODE_IP, NODE_PORT)] {
+                let names: Vec<String> = names(to);
+                assert_eq!(names, expected, "in {zone} to {to:?}");
+            }
+        };
+        view.endpoints[0].for_zones = vec!["zone-a".into()];
+        check(&view, "zone-a", &["far", "near"]);
+        view.endpoints[1].for_zones = vec!["zone-b".into()];
+        check(&view, "zone-a", &["near"]);
+        check(&view, "zone-b", &["far"]);
+        check(&view, "zone-c", &["far", "near"]);
+        view.endpoints[0].for_nodes = vec!["node-a".into()];
+        view.endpoints[1].for_nodes = vec!["node-b".into()];
+        check(&view, "zone-b", &["near"]);
+
+        // What has to stay on the node stays there, whoever the endpoints are meant for.
+        view.internal_local = true;
+        view.endpoints[0].node = Some("node-b".into());
+        bed.set(&view);
+        let local: Vec<String> = names((CLUSTER_IP, 80));
+        assert_eq!(local, ["far"]);
+    });
+}
+
+#[test]
 fn flows_to_a_removed_endpoint() {
     on_node(|| {
         let mut bed = Bed::new();
@@ -419,7 +455,8 @@ fn views_read_the_api_with_its_defaults() {
     let slice = serde_json::from_value(json!({
         "metadata": {}, "addressType": "IPv4", "ports": [{"name": "http", "port": 8080}],
         "endpoints": [
-            {"addresses": ["10.0.0.1"], "nodeName": "a", "hostname": "web-0", "targetRef": {"kind": "Pod", "name": "p"}},
+            {"addresses": ["10.0.0.1"], "nodeName": "a", "hostname": "web-0", "targetRef": {"kind": "Pod", "name": "p"},
+                "hints": {"forZones": [{"name": "y"}, {"name": "z"}], "forNodes": [{"name": "a"}]}},
             {"addresses": ["10.0.0.2"], "conditions": {"ready": false, "serving": true, "terminating": true}},
             {"addresses": ["example.com"]},
         ],
@@ -437,6 +474,8 @@ fn views_read_the_api_with_its_defaults() {
     let states: Vec<_> =
         view.endpoints.iter().map(|e| (e.ready, e.serving, e.terminating, e.hostname.as_deref())).collect();
     assert_eq!(states, [(true, true, false, Some("web-0")), (false, true, true, None)]);
+    let hints: Vec<_> = view.endpoints.iter().map(|e| (e.for_nodes.join(","), e.for_zones.join(","))).collect();
+    assert_eq!(hints, [("a".into(), "y,z".into()), (String::new(), String::new())]);
     view.end(|pod| pod == "p");
     assert_eq!(
         (view.endpoints[0].ready, view.endpoints[0].serving, view.endpoints[0].terminating),

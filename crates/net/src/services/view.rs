@@ -68,6 +68,9 @@ pub struct Endpoint {
     pub serving: bool,
     pub terminating: bool,
     pub node: Option<String>,
+    /// The nodes and the zones whose clients it is meant for; nobody in particular, where none is named.
+    pub for_nodes: Vec<String>,
+    pub for_zones: Vec<String>,
     pub hostname: Option<String>,
     /// The name of the pod it is, in the Service's namespace.
     pub pod: Option<String>,
@@ -207,6 +210,9 @@ impl EndpointPort {
 fn addresses(endpoint: &discovery::Endpoint, ports: &Arc<[EndpointPort]>) -> Option<Endpoint> {
     let conditions = endpoint.conditions.clone().unwrap_or_default();
     let ready = conditions.ready.unwrap_or(true);
+    let hints = endpoint.hints.as_ref();
+    let nodes = hints.into_iter().flat_map(|hints| hints.for_nodes.iter().flatten());
+    let zones = hints.into_iter().flat_map(|hints| hints.for_zones.iter().flatten());
     Some(Endpoint {
         // Names (addressType FQDN) are not for proxies.
         ip: endpoint.addresses.first()?.parse().ok()?,
@@ -215,6 +221,8 @@ fn addresses(endpoint: &discovery::Endpoint, ports: &Arc<[EndpointPort]>) -> Opt
         serving: conditions.serving.unwrap_or(ready),
         terminating: conditions.terminating.unwrap_or(false),
         node: endpoint.node_name.clone(),
+        for_nodes: nodes.map(|node| node.name.clone()).collect(),
+        for_zones: zones.map(|zone| zone.name.clone()).collect(),
         hostname: endpoint.hostname.clone().filter(|name| !name.is_empty()),
         pod: endpoint.target_ref.as_ref().filter(|of| of.kind.as_deref() == Some("Pod")).and_then(|of| of.name.clone()),
     })

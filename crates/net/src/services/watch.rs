@@ -8,7 +8,7 @@ use std::{
 };
 
 use k8s_openapi::api::{
-    core::v1::{Pod, Service},
+    core::v1::{Node, Pod, Service},
     discovery::v1::EndpointSlice,
 };
 use knarr_client::{Informer, Informers, ObjectKey};
@@ -19,6 +19,7 @@ use crate::error::{NetworkError, Result};
 
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 const SERVICE_INDEX: &str = "service";
+const ZONE: &str = "topology.kubernetes.io/zone";
 /// How long after a failure all Services are tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// How often the table is looked at for changes by others, such as `nft flush ruleset`.
@@ -65,7 +66,17 @@ pub async fn watch(
     let services = informers.of::<Service>();
     let slices = informers.of::<EndpointSlice>();
     slices.add_index(SERVICE_INDEX, |slice| service_of(slice).map(|key| key.to_string()).into_iter().collect());
+    let nodes = informers.of::<Node>();
     let dirty = Arc::new(Dirty::default());
+    let (for_zone, me, all) = (dirty.clone(), node.clone(), services.clone());
+    nodes.on_change(move |change| {
+        let zone = |node: &Option<Arc<Node>>| node.as_deref().and_then(zone_of);
+        let is_own = change.latest().metadata.name.as_deref() == Some(&*me);
+        // Who is near changes for all Services at once.
+        if is_own && zone(&change.old) != zone(&change.new) {
+            for_zone.add(all.list().iter().map(|service| ObjectKey::of_meta(&service.metadata)));
+        }
+    });
     let for_services = dirty.clone();
     services.on_change(move |change| for_services.add([ObjectKey::of_meta(&change.latest().metadata)]));
     let for_slices = dirty.clone();
@@ -83,10 +94,10 @@ pub async fn watch(
     }
     // Before all is known, a Service would look as if it had no endpoints, and what a former process left for it
     // would be taken away.
-    if !(services.synced().await && slices.synced().await) {
+    if !(services.synced().await && slices.synced().await && nodes.synced().await) {
         return;
     }
-    let follower = Follower { node, services, slices, pods, catalog, table, dirty };
+    let follower = Follower { node, nodes, services, slices, pods, catalog, table, dirty };
     follower.follow().await;
 }
 
@@ -101,8 +112,13 @@ fn service_of(slice: &EndpointSlice) -> Option<ObjectKey> {
     Some(ObjectKey::new(slice.metadata.namespace.as_deref()?, name))
 }
 
+fn zone_of(node: &Node) -> Option<String> {
+    node.metadata.labels.as_ref()?.get(ZONE).filter(|zone| !zone.is_empty()).cloned()
+}
+
 struct Follower {
     node: String,
+    nodes: Informer<Node>,
     services: Informer<Service>,
     slices: Informer<EndpointSlice>,
     pods: Option<Informer<Pod>>,
@@ -153,6 +169,8 @@ impl Follower {
             }
         };
         let mut keys = self.dirty.take();
+        // After the keys: a zone that changes from here on makes all of them dirty again.
+        proxy.set_zone(self.nodes.get("", &self.node).and_then(|node| zone_of(&node)));
         if is_new {
             keys.extend(self.services.list().iter().map(|service| ObjectKey::of_meta(&service.metadata)));
         }
