@@ -36,6 +36,22 @@ impl fmt::Display for ObjectKey {
     }
 }
 
+/// What those work on who bind claims to volumes or make volumes for them: either side of a binding.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum BindingKey {
+    Claim(ObjectKey),
+    Volume(String),
+}
+
+impl fmt::Display for BindingKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Claim(key) => write!(f, "claim {key}"),
+            Self::Volume(name) => write!(f, "volume {name}"),
+        }
+    }
+}
+
 pub fn namespace(meta: &ObjectMeta) -> &str {
     meta.namespace.as_deref().unwrap_or_default()
 }

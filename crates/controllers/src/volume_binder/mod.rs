@@ -11,14 +11,19 @@ mod node;
 mod tests;
 mod volume;
 
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
 use k8s_openapi::api::{
     core::v1::{Node, PersistentVolume, PersistentVolumeClaim},
     storage::v1::StorageClass,
 };
 use knarr_api::volume as rules;
-use knarr_client::{Change, Informer, ObjectKey, Outcome, WorkQueue, call, errors, events::EventType, meta, worker};
+use knarr_client::{
+    Change, Informer, ObjectKey, Outcome, WorkQueue, call, errors,
+    events::EventType,
+    meta::{self, BindingKey as Key},
+    worker,
+};
 use serde_json::json;
 
 use self::{claim::Step, volume::Fate};
@@ -28,21 +33,6 @@ pub const NAME: &str = "persistent-volume-binder";
 /// As events name it.
 const COMPONENT: &str = "persistentvolume-controller";
 const WORKERS: usize = 8;
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Key {
-    Claim(ObjectKey),
-    Volume(String),
-}
-
-impl fmt::Display for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Claim(key) => write!(f, "claim {key}"),
-            Self::Volume(name) => write!(f, "volume {name}"),
-        }
-    }
-}
 
 struct Controller {
     context: Context,

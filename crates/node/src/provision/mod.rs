@@ -10,14 +10,18 @@ mod plan;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, io, path::PathBuf, sync::Arc, time::Duration};
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use k8s_openapi::api::{
     core::v1::{PersistentVolume, PersistentVolumeClaim},
     storage::v1::StorageClass,
 };
 use knarr_api::volume as rules;
-use knarr_client::{Informer, Informers, ObjectKey, Outcome, Recorder, WorkQueue, call, errors, meta, worker};
+use knarr_client::{
+    Informer, Informers, ObjectKey, Outcome, Recorder, WorkQueue, call, errors,
+    meta::{self, BindingKey as Key},
+    worker,
+};
 use kube::api::DeleteParams;
 use tokio_util::sync::CancellationToken;
 
@@ -36,21 +40,6 @@ pub struct Config {
     pub dir: PathBuf,
     pub informers: Informers,
     pub recorder: Recorder,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Key {
-    Claim(ObjectKey),
-    Volume(String),
-}
-
-impl fmt::Display for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Claim(key) => write!(f, "claim {key}"),
-            Self::Volume(name) => write!(f, "volume {name}"),
-        }
-    }
 }
 
 #[derive(Debug, thiserror::Error)]
