@@ -30,6 +30,21 @@ pub const LOCAL_PROVISIONER: &str = "knarr.dev/local";
 /// The label by which a volume on a node says where it is.
 pub const HOSTNAME: &str = "kubernetes.io/hostname";
 
+/// The fields of a volume's spec that do not say what it is made of. `persistentvolumesource` is the name by which
+/// messages speak of all those that do.
+const NOT_SOURCES: [&str; 10] = [
+    "accessModes",
+    "capacity",
+    "claimRef",
+    "mountOptions",
+    "nodeAffinity",
+    "persistentVolumeReclaimPolicy",
+    "storageClassName",
+    "volumeAttributesClassName",
+    "volumeMode",
+    "persistentvolumesource",
+];
+
 const BETA_CLASS: &str = "volume.beta.kubernetes.io/storage-class";
 
 type Annotations = Option<BTreeMap<String, String>>;
@@ -121,6 +136,11 @@ pub fn reference(claim: &PersistentVolumeClaim) -> ObjectReference {
 pub fn is_bound(claim: &PersistentVolumeClaim) -> bool {
     let named = claim.spec.as_ref().is_some_and(|spec| spec.volume_name.as_ref().is_some_and(|name| !name.is_empty()));
     named && annotation(&claim.metadata.annotations, BIND_COMPLETED).is_some()
+}
+
+/// True where a field of a volume's spec says what the volume is made of: `nfs`, `csi`, ...
+pub fn is_source(field: &str) -> bool {
+    !NOT_SOURCES.contains(&field)
 }
 
 /// Who made the volume; `None` where a person did.

@@ -11,6 +11,7 @@ use crate::{
     meta::names,
     quantity::Quantity,
     value::{entries, get, is_empty, is_set, items, keep, same, set_default, text},
+    volume::is_source,
 };
 
 const SPEC: FieldPath<'static> = FieldPath::new("spec");
@@ -132,24 +133,11 @@ pub(super) static PERSISTENT_VOLUME: Rules = Rules {
     ..Rules::WITH_STATUS
 };
 
-const NOT_SOURCES: [&str; 10] = [
-    "accessModes",
-    "capacity",
-    "claimRef",
-    "mountOptions",
-    "nodeAffinity",
-    "persistentVolumeReclaimPolicy",
-    "storageClassName",
-    "volumeAttributesClassName",
-    "volumeMode",
-    "persistentvolumesource",
-];
-
 /// The spec without everything that is not the source of the volume.
 fn source(spec: &Value) -> Value {
     let mut source = spec.clone();
     if let Some(source) = source.as_object_mut() {
-        source.retain(|key, value| !NOT_SOURCES.contains(&key.as_str()) && is_set(value));
+        source.retain(|key, value| is_source(key) && is_set(value));
     }
     source
 }

@@ -131,20 +131,9 @@ fn place(volume: &PersistentVolume, here: Here<'_>) -> Result<Place, String> {
 
 /// The field of the spec that says what the volume is made of.
 fn source_kind(volume: &PersistentVolume) -> String {
-    const OTHERS: [&str; 9] = [
-        "accessModes",
-        "capacity",
-        "claimRef",
-        "mountOptions",
-        "nodeAffinity",
-        "persistentVolumeReclaimPolicy",
-        "storageClassName",
-        "volumeAttributesClassName",
-        "volumeMode",
-    ];
     let value = k8s_openapi::serde_json::to_value(&volume.spec).unwrap_or_default();
     let mut keys = value.as_object().into_iter().flat_map(|spec| spec.keys());
-    keys.find(|key| !OTHERS.contains(&key.as_str())).cloned().unwrap_or_else(|| "unknown".to_owned())
+    keys.find(|key| rules::is_source(key)).cloned().unwrap_or_else(|| "unknown".to_owned())
 }
 
 #[cfg(test)]
