@@ -292,8 +292,8 @@ impl EmbeddedRuntime {
             return Err(CriError::FailedPrecondition { message });
         }
         match client::ask(&self.config.sandbox_run_dir(&sandbox), &Request::Start { id: id.to_owned() }).await {
-            Ok(Reply::Started { pid }) => {
-                self.started(id, pid);
+            Ok(Reply::Started { pid, at_ns }) => {
+                self.started(id, pid, at_ns);
                 Ok(())
             }
             Ok(other) => Err(CriError::Internal { message: format!("the pod's shim said {other:?}"), source: None }),

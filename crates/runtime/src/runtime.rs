@@ -179,7 +179,7 @@ impl EmbeddedRuntime {
                 match known.get(&container) {
                     Some(state) => match &state.exit {
                         Some(exit) => self.ended(&container, exit.clone()),
-                        None if state.running => self.started(&container, state.pid),
+                        None if state.running => self.started(&container, state.pid, state.started_at_ns),
                         None => {}
                     },
                     // The shim never had it, or was told to forget it: it was cut short on its way in or out.
@@ -241,15 +241,16 @@ impl EmbeddedRuntime {
         }
     }
 
-    /// Notes that a container runs, unless it is known to have ended already.
-    pub(crate) fn started(&self, id: &str, pid: i32) {
+    /// Notes that a container runs, since the time that its shim tells. The end of a short one may be noted before its
+    /// beginning, for the two are told on connections of their own: so the time of this note would be later than the end.
+    pub(crate) fn started(&self, id: &str, pid: i32, at_ns: i64) {
         {
             let mut state = self.state();
             let Some(container) = state.containers.get_mut(id) else { return };
             if container.meta.started_at_ns != 0 {
                 return;
             }
-            container.meta.started_at_ns = now_ns();
+            container.meta.started_at_ns = if at_ns == 0 { now_ns() } else { at_ns };
             container.meta.pid = pid;
             let _ = records::save_meta(&self.config.container_dir(id), &container.meta);
         }

@@ -41,6 +41,8 @@ pub struct Container {
     pub stdin_once: bool,
     exit_path: PathBuf,
     pub start_error: Option<String>,
+    /// Zero until its program runs.
+    pub started_at_ns: i64,
     pub warnings: Vec<String>,
     pub identity: Identity,
     /// The container was told to die, so that its end by SIGKILL is no sign of a lack of memory.
@@ -91,6 +93,7 @@ impl Container {
             stdin_once: spec.stdin_once,
             exit_path: spec.exit_path.clone(),
             start_error: None,
+            started_at_ns: 0,
             warnings: Vec::new(),
             identity: Identity::default(),
             killed: false,
@@ -183,8 +186,7 @@ impl Container {
         self.reports = None;
         self.log.finish(&now);
         let code = if self.start_error.is_some() { 128 } else { ended.exit_code };
-        let finished_at_ns = i64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or(0);
-        let exit = Exit { code, finished_at_ns, oom, start_error: self.start_error.take() };
+        let exit = Exit { code, finished_at_ns: now_ns(), oom, start_error: self.start_error.take() };
         let _ = super::spec::store(&self.exit_path, &exit);
         self.phase = Phase::Ended(exit.clone());
         exit
@@ -205,6 +207,10 @@ impl Container {
         }
         false
     }
+}
+
+pub fn now_ns() -> i64 {
+    i64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or(0)
 }
 
 fn now() -> String {

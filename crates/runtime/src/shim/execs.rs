@@ -9,11 +9,11 @@ use knarr_os::process;
 
 use super::{
     clients::ClientId,
-    container::Phase,
+    container::{self, Phase},
     error::line,
-    launch::{self, Report, Streams},
+    launch::{self, Report, Streams, read_report},
     protocol::{Failure, Reply},
-    server::{Server, internal, read_report},
+    server::{Server, internal},
     spec::{self, ContainerSpec, ProcessSpec},
 };
 
@@ -69,7 +69,7 @@ impl Server {
             }
             None => {
                 exec.reports = None;
-                self.reply(client, &Reply::Started { pid }, &[]);
+                self.reply(client, &Reply::Started { pid, at_ns: container::now_ns() }, &[]);
             }
         }
     }

@@ -79,11 +79,23 @@ pub fn container(
 /// Ends a child that could not be moved or told to go on. If it had failed itself before, that is the reason.
 fn end_unstarted(child: &Child, error: SetupError) -> SetupError {
     process::kill(child.pid);
-    let mut buffer = [0u8; 4096];
-    let received = fds::receive(&child.reports, &mut buffer, &mut Vec::new()).unwrap_or(0);
-    match serde_json::from_slice(&buffer[..received]) {
-        Ok(Report::Failed { message }) => SetupError::Reported { message },
+    match read_report(&child.reports, &mut [0u8; 4096], &mut Vec::new()) {
+        Some(Report::Failed { message }) => SetupError::Reported { message },
         _ => error,
+    }
+}
+
+/// One report, or `None` once the child's end has closed.
+pub fn read_report(reports: &OwnedFd, scratch: &mut [u8], carried: &mut Vec<OwnedFd>) -> Option<Report> {
+    let mut received = fds::receive(reports, scratch, carried);
+    // A child that failed before it read that it may go on has left that unread, which the kernel calls a reset. It
+    // says so once, before it hands out what the child had said.
+    if received.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::ConnectionReset) {
+        received = fds::receive(reports, scratch, carried);
+    }
+    match received {
+        Ok(n) if n > 0 => serde_json::from_slice(&scratch[..n]).ok(),
+        _ => None,
     }
 }
 
@@ -177,5 +189,22 @@ fn set_streams(streams: Option<&Streams>, terminal: Option<&Pty>, uid: u32) -> R
         }
         (None, Some(s)) => program::set_streams(s.stdin.as_fd(), s.stdout.as_fd(), s.stderr.as_fd(), false, uid),
         (None, None) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_child_that_failed_before_it_listened_is_heard() {
+        let (ours, theirs) = fds::message_pair().unwrap();
+        fds::send(&ours, b"G", &[]).unwrap();
+        let failed = Report::Failed { message: "why".to_owned() };
+        fds::send(&theirs, &serde_json::to_vec(&failed).unwrap(), &[]).unwrap();
+        drop(theirs);
+        let next = || read_report(&ours, &mut [0; 4096], &mut Vec::new());
+        assert!(matches!(next(), Some(Report::Failed { message }) if message == "why"));
+        assert!(next().is_none());
     }
 }

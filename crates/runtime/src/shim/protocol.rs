@@ -77,15 +77,37 @@ pub enum Request {
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Reply {
     Done,
-    Ready { pid: i32 },
-    Created { pid: i32, identity: Identity, warnings: Vec<String> },
-    Started { pid: i32 },
+    Ready {
+        pid: i32,
+    },
+    Created {
+        pid: i32,
+        identity: Identity,
+        warnings: Vec<String>,
+    },
+    /// With the time at which the program began, which only the shim knows to be before the program's end. Zero from
+    /// a shim of a version that did not say.
+    Started {
+        pid: i32,
+        #[serde(default)]
+        at_ns: i64,
+    },
     Attached,
     Connecting,
-    State { containers: Vec<ContainerState> },
-    Exited { id: String, exit: Exit },
-    ExecExited { code: i32 },
-    Failed { kind: Failure, message: String },
+    State {
+        containers: Vec<ContainerState>,
+    },
+    Exited {
+        id: String,
+        exit: Exit,
+    },
+    ExecExited {
+        code: i32,
+    },
+    Failed {
+        kind: Failure,
+        message: String,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,6 +125,9 @@ pub struct ContainerState {
     pub id: String,
     pub pid: i32,
     pub running: bool,
+    /// Zero where it has not started, or the shim is of a version that did not say.
+    #[serde(default)]
+    pub started_at_ns: i64,
     pub exit: Option<Exit>,
 }
 

@@ -18,7 +18,7 @@ use super::{
     container::{self, Container, Ends, Phase},
     error::line,
     execs::Exec,
-    launch::{self, Report},
+    launch::{self, Report, read_report},
     logs::Stream,
     protocol::{ContainerState, Failure, Reply, Request},
     sandbox::{self, Sandbox},
@@ -226,6 +226,7 @@ impl Server {
             id: id.clone(),
             pid: c.pid,
             running: c.is_running(),
+            started_at_ns: c.started_at_ns,
             exit: if let Phase::Ended(exit) = &c.phase { Some(exit.clone()) } else { None },
         };
         self.containers.iter().map(state).collect()
@@ -328,7 +329,8 @@ impl Server {
                 let client = *client;
                 container.reports = None;
                 container.phase = Phase::Running;
-                (client, Reply::Started { pid: container.pid })
+                container.started_at_ns = container::now_ns();
+                (client, Reply::Started { pid: container.pid, at_ns: container.started_at_ns })
             }
             (None, _) => {
                 container.reports = None;
@@ -441,13 +443,5 @@ fn created(container: &mut Container) -> Reply {
         pid: container.pid,
         identity: std::mem::take::<Identity>(&mut container.identity),
         warnings: std::mem::take(&mut container.warnings),
-    }
-}
-
-/// One report, or `None` once the child's end has closed.
-pub(super) fn read_report(reports: &OwnedFd, scratch: &mut [u8], carried: &mut Vec<OwnedFd>) -> Option<Report> {
-    match fds::receive(reports, scratch, carried) {
-        Ok(n) if n > 0 => serde_json::from_slice(&scratch[..n]).ok(),
-        _ => None,
     }
 }
