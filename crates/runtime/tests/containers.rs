@@ -5,7 +5,7 @@ mod support;
 use std::time::{Duration, Instant};
 
 use knarr_cri::{ImageService, RuntimeService, v1::*};
-use support::{Host, container, with_security};
+use support::{Host, PATIENCE, container, with_security};
 
 #[tokio::test]
 async fn a_container_runs_logs_and_ends() {
@@ -164,7 +164,7 @@ async fn stopping_asks_first_and_kills_after() {
         .await;
     let deaf = host.run(&sandbox, container("deaf", "sleep 1000")).await;
     wait_for(|| host.log("polite.log").contains("up")).await;
-    host.stop(&polite, 10).await;
+    host.stop(&polite, PATIENCE.as_secs() as i64).await;
     assert_eq!((host.status(&polite).await.exit_code, host.log("polite.log").as_str()), (3, "up\nbye\n"));
     let began = Instant::now();
     // A first process that handles no signal ignores them, so only killing ends it.
@@ -268,12 +268,14 @@ async fn containers_may_share_processes() {
         with_security(container(name, script), |s| s.namespace_options = Some(options.clone()))
     };
     let one = host.run(&sandbox, shared("one", "sleep 4321 & exec sleep 1234")).await;
-    let (_, log) = host.script_of(&sandbox, shared("two", "sleep 0.2; ps -o args")).await;
-    assert!(log.contains("sleep 1234") && log.contains("sleep 4321"), "{log}");
+    // The first may not have come as far as its programs when the second looks.
+    let look =
+        "until ps -o args | grep -q '^[s]leep 1234' && ps -o args | grep -q '^[s]leep 4321'; do sleep 0.02; done";
+    assert_eq!(host.script_of(&sandbox, shared("two", look)).await.0.exit_code, 0);
     // Its background process is not the namespace's first, and still ends with it.
     host.stop(&one, 0).await;
-    let (_, log) = host.script_of(&sandbox, shared("three", "sleep 0.1; ps -o args")).await;
-    assert!(!log.contains("sleep 4321"), "{log}");
+    let look = "while ps -o args | grep -q '^[s]leep 4321'; do sleep 0.02; done";
+    assert_eq!(host.script_of(&sandbox, shared("three", look)).await.0.exit_code, 0);
     host.finish().await;
 }
 
@@ -461,7 +463,7 @@ async fn privileged_containers_may_mount_and_share_mounts_with_the_host() {
 }
 
 async fn wait_for(condition: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + PATIENCE;
     while !condition() {
         assert!(Instant::now() < deadline, "the condition does not come true");
         tokio::time::sleep(Duration::from_millis(5)).await;

@@ -5,10 +5,13 @@ mod support;
 use std::{path::PathBuf, process::Stdio, time::Duration};
 
 use knarr_cri::{RuntimeService, v1::*};
-use support::{Host, container};
+use support::{Host, PATIENCE, container};
+use tokio::io::{AsyncBufReadExt, BufReader};
 
 const DIRECTORY: &str = "KNARR_CHURN_DIRECTORY";
 const NAME: &str = "KNARR_CHURN_NAME";
+/// What the churn says of each pod that is whole.
+const WHOLE: &str = "a whole pod";
 
 /// Not a test: what the test below starts and kills.
 #[tokio::test]
@@ -26,6 +29,7 @@ async fn churn() {
         });
         let sandbox = sandbox.await;
         host.run(&sandbox, container("c", "exec /bin/sleep 1000")).await;
+        println!("{WHOLE}");
         if n % 3 > 0 {
             host.remove_sandbox(&sandbox).await;
         }
@@ -44,10 +48,16 @@ async fn killed_at_any_instant_nothing_is_left_that_cannot_be_removed() {
             .args(["--exact", "churn", "--ignored", "--nocapture"])
             .env(DIRECTORY, host.directory.path())
             .env(NAME, host.name())
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
+        // On a busy machine this is too short a life for a pod; so every other one begins when there is one.
+        let mut told = BufReader::new(child.stdout.take().unwrap()).lines();
+        if round % 2 == 1 {
+            let whole = async { while !told.next_line().await.unwrap().expect("it goes on").ends_with(WHOLE) {} };
+            tokio::time::timeout(PATIENCE, whole).await.expect("a whole pod in time");
+        }
         tokio::time::sleep(life).await;
         assert!(child.try_wait().unwrap().is_none(), "round {round}: the churn ended by itself");
         child.kill().await.unwrap();

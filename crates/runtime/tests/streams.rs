@@ -5,7 +5,7 @@ mod support;
 use std::time::{Duration, Instant};
 
 use knarr_cri::{CriError, RuntimeService, StreamService, TerminalSize, v1::*};
-use support::{Host, container};
+use support::{Host, PATIENCE, container};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 fn request(id: &str, script: &str) -> ExecRequest {
@@ -41,7 +41,7 @@ async fn exec_runs_beside_the_container() {
     let cmd = ["/bin/sleep", "100"].map(str::to_owned).to_vec();
     let late = host.runtime.exec_sync(ExecSyncRequest { container_id: id.clone(), cmd, timeout: 1 }).await;
     assert!(matches!(late, Err(CriError::DeadlineExceeded { .. })), "{late:?}");
-    let deadline = Instant::now() + Duration::from_secs(5);
+    let deadline = Instant::now() + PATIENCE;
     while host.exec(&id, "ps -o args | grep -c '^[/]bin/sleep 100$'").await.1 != "0\n" {
         assert!(Instant::now() < deadline, "the late command is still there");
     }
@@ -56,14 +56,16 @@ async fn exec_with_a_terminal() {
     let Some(host) = Host::new("tty").await else { return };
     let sandbox = host.sandbox().await;
     let id = host.run(&sandbox, container("c", "exec sleep 1000")).await;
-    let script = "tty; read line; stty size; echo got $line; exit 6";
+    // The size comes on another way than the input, so it may come later.
+    let script =
+        "tty; read line; until [ \"$(stty size)\" = '45 123' ]; do sleep 0.02; done; stty size; echo got $line; exit 6";
     let asked = ExecRequest { tty: true, stdin: true, stdout: true, ..request(&id, script) };
     let mut session = host.runtime.exec(asked).await.unwrap();
     session.resize.as_ref().unwrap().send(TerminalSize { width: 123, height: 45 }).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(50)).await;
     session.stdin.as_mut().unwrap().write_all(b"hello\n").await.unwrap();
     let mut text = String::new();
-    session.stdout.take().unwrap().read_to_string(&mut text).await.unwrap();
+    let mut stdout = session.stdout.take().unwrap();
+    tokio::time::timeout(PATIENCE, stdout.read_to_string(&mut text)).await.expect("the size arrives").unwrap();
     assert_eq!(session.exit.await.unwrap(), 6);
     for part in ["/dev/pts/", "45 123", "got hello"] {
         assert!(text.contains(part), "{text:?} lacks {part:?}");
@@ -107,7 +109,7 @@ async fn ports_are_forwarded_to_the_pods_loopback() {
     let Some(host) = Host::new("forward").await else { return };
     let sandbox = host.sandbox().await;
     host.run(&sandbox, container("server", "while :; do echo hi from inside | nc -l -p 8080; done")).await;
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + PATIENCE;
     let mut tunnel = loop {
         match host.runtime.port_forward(&sandbox, 8080).await {
             Ok(tunnel) => break tunnel,

@@ -37,6 +37,9 @@ impl PodNetwork for FakeNetwork {
     }
 }
 
+/// How long anything is waited for. Nothing takes that long; a busy machine may make it seem so.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
 /// A runtime of its own; all it made is removed at the end.
 pub struct Host {
     pub directory: Directory,
@@ -169,7 +172,7 @@ impl Host {
     }
 
     pub async fn ended(&self, id: &str) -> ContainerStatus {
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + PATIENCE;
         loop {
             let status = self.status(id).await;
             if status.state() == ContainerState::ContainerExited {
@@ -187,7 +190,7 @@ impl Host {
 
     pub async fn exec(&self, id: &str, script: &str) -> (i32, String, String) {
         let cmd = ["/bin/sh", "-c", script].map(str::to_owned).to_vec();
-        let request = ExecSyncRequest { container_id: id.into(), cmd, timeout: 20 };
+        let request = ExecSyncRequest { container_id: id.into(), cmd, timeout: PATIENCE.as_secs() as i64 };
         let r = self.runtime.exec_sync(request).await.unwrap();
         let text = |b: Vec<u8>| String::from_utf8(b).unwrap();
         (r.exit_code, text(r.stdout), text(r.stderr))
@@ -223,7 +226,7 @@ impl Host {
         assert!(!mounts.contains(&path), "a mount is left: {mounts}");
         assert!(!left_in_cgroups(&self.name), "a control group is left");
         assert!(self.network.attached.lock().unwrap().is_empty(), "a network attachment is left");
-        let deadline = Instant::now() + Duration::from_secs(5);
+        let deadline = Instant::now() + PATIENCE;
         while let Some(process) = process_naming(&path) {
             assert!(Instant::now() < deadline, "a process is left: {process}");
             tokio::time::sleep(Duration::from_millis(5)).await;
