@@ -3,16 +3,16 @@
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
-use knarr_e2e::{Cluster, eventually, eventually_within};
+use knarr_e2e::{Clients, Cluster, eventually, eventually_within};
 
-use crate::Shared;
+use crate::{OnNodes, Shared};
 
 pub fn tests() -> Vec<(&'static str, Shared)> {
-    vec![
-        ("top_shows_what_is_used", top),
-        ("an_autoscaler_goes_up_and_down_with_the_load", autoscaler),
-        ("an_autoscaler_says_what_it_lacks", complaints),
-    ]
+    vec![("top_shows_what_is_used", top), ("an_autoscaler_says_what_it_lacks", complaints)]
+}
+
+pub fn on_nodes() -> Vec<(&'static str, OnNodes)> {
+    vec![("an_autoscaler_goes_up_and_down_with_the_load", autoscaler)]
 }
 
 /// A pod that keeps a processor busy while there is a file in it.
@@ -74,7 +74,7 @@ fn top(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-fn replicas(cluster: &Cluster, ns: &str, wanted: &str) -> Result<()> {
+fn replicas(cluster: &Clients, ns: &str, wanted: &str) -> Result<()> {
     let hpa = eventually_within(Duration::from_secs(40), &format!("{wanted} replicas"), || {
         let ready = "-o=jsonpath={.status.readyReplicas}";
         let now = cluster.kubectl_args(&["get", "deployment/busy", "-n", ns, ready])?;
@@ -86,7 +86,7 @@ fn replicas(cluster: &Cluster, ns: &str, wanted: &str) -> Result<()> {
     hpa.map(drop)
 }
 
-fn autoscaler(cluster: &Cluster) -> Result<()> {
+fn autoscaler(cluster: &Clients) -> Result<()> {
     let ns = cluster.namespace("autoscale")?;
     cluster.apply(&ns, BUSY)?;
     let hpa = "apiVersion: autoscaling/v2

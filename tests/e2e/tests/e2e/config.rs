@@ -3,16 +3,16 @@
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
-use knarr_e2e::{Cluster, eventually_within, image::BUSYBOX};
+use knarr_e2e::{Clients, Cluster, eventually_within, image::BUSYBOX};
 
-use crate::Shared;
+use crate::{OnNodes, Shared};
 
 pub fn tests() -> Vec<(&'static str, Shared)> {
-    vec![
-        ("configuration_reaches_a_pod", reaches),
-        ("mounted_configuration_follows", follows),
-        ("a_pod_has_a_token", token),
-    ]
+    vec![("configuration_reaches_a_pod", reaches), ("a_pod_has_a_token", token)]
+}
+
+pub fn on_nodes() -> Vec<(&'static str, OnNodes)> {
+    vec![("mounted_configuration_follows", follows)]
 }
 
 fn reaches(cluster: &Cluster) -> Result<()> {
@@ -42,7 +42,7 @@ fn reaches(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-fn follows(cluster: &Cluster) -> Result<()> {
+fn follows(cluster: &Clients) -> Result<()> {
     let ns = cluster.namespace("follow")?;
     cluster.kubectl(&format!("create configmap settings -n {ns} --from-literal=colour=blue"))?;
     cluster.kubectl(&format!("create secret generic login -n {ns} --from-literal=colour=blue"))?;

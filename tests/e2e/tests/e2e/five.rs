@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    net::SocketAddr,
+    net::{SocketAddr, UdpSocket},
     time::{Duration, Instant},
 };
 
@@ -11,7 +11,7 @@ use knarr_e2e::{Clients, Load, Local, command, eventually, eventually_within, ho
 
 use crate::{
     Alone, OnFive,
-    services::{balancer, deploy_second},
+    services::{balancer, deploy_second, old_pods_are_gone},
 };
 
 pub fn on_five() -> Vec<(&'static str, OnFive)> {
@@ -21,6 +21,8 @@ pub fn on_five() -> Vec<(&'static str, OnFive)> {
         ("blue_and_green_are_switched_without_a_lost_request", blue_green),
         ("a_stateful_pod_keeps_name_record_and_data", stateful),
         ("a_drain_waits_for_a_budget", drain),
+        ("every_node_serves_names_datagrams_and_affinity", every_node),
+        ("local_traffic_has_a_health_port", health_port),
     ]
 }
 
@@ -58,10 +60,7 @@ fn rolling_update(five: &Local) -> Result<()> {
     let load = Load::start(&target.to_string())?;
     five.kubectl(&format!("set image deployment/web -n {ns} web=knarr.local/demo:v2"))?;
     five.kubectl(&format!("rollout status deployment/web -n {ns} --timeout=55s"))?;
-    eventually("the old pods are gone", || {
-        let pods = five.kubectl(&format!("get pods -n {ns} -l app=web -o name"))?;
-        if pods.lines().count() == 20 { Ok(()) } else { bail!("{pods}") }
-    })?;
+    old_pods_are_gone(five, &ns, 20)?;
     let report = load.stop()?;
     println!("20 pods updated: {} answered {:?}, {} failed", report.total(), report.answers, report.failures.len());
     ensure!(report.failures.is_empty() && report.answers.len() == 2, "{report:?}");
@@ -167,6 +166,93 @@ fn drain(five: &Local) -> Result<()> {
     let nodes = five.kubectl(&format!("get node {node}"))?;
     ensure!(nodes.contains("SchedulingDisabled"), "{nodes}");
     five.kubectl(&format!("uncordon {node}"))?;
+    end(five, &ns)
+}
+
+/// The addresses of all nodes, by name.
+fn addresses(five: &Clients) -> Result<Vec<(String, String)>> {
+    let path = r#"-o=jsonpath={range .items[*]}{.metadata.name} {.status.addresses[?(@.type=="InternalIP")].address}{"\n"}{end}"#;
+    let text = five.kubectl_args(&["get", "nodes", path])?;
+    let pairs = text.lines().filter_map(|line| line.split_once(' '));
+    Ok(pairs.map(|(name, ip)| (name.to_owned(), ip.to_owned())).collect())
+}
+
+/// From a pod on each node, the server's too: the cluster's DNS, a Service of datagrams whose one endpoint is on some
+/// node, and a Service that keeps a client with one pod. From here: the datagrams through each node's port.
+fn every_node(five: &Local) -> Result<()> {
+    let ns = five.namespace("everywhere")?;
+    deploy(five, &ns, 5)?;
+    five.kubectl_args(&["patch", "service", "web", "-n", &ns, "-p", r#"{"spec":{"sessionAffinity":"ClientIP"}}"#])?;
+    let yaml = format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: names, labels: {{app: names}}}}\nspec:\n  containers:\n  - name: c\n    \
+         image: {BUSYBOX}\n    command: [sh, -c, 'echo ship.example 192.0.2.7 > /tmp/names; exec dnsd -c /tmp/names -p 53']\n---\n\
+         apiVersion: v1\nkind: Service\nmetadata: {{name: names}}\nspec: {{type: NodePort, selector: {{app: names}}, ports: \
+         [{{port: 53, protocol: UDP, nodePort: 30053}}]}}\n---\napiVersion: apps/v1\nkind: DaemonSet\nmetadata: {{name: \
+         asker}}\nspec:\n  selector: {{matchLabels: {{app: asker}}}}\n  template:\n    metadata: {{labels: {{app: asker}}}}\n    \
+         spec:\n      terminationGracePeriodSeconds: 0\n      tolerations: [{{operator: Exists}}]\n      containers: [{{name: \
+         c, image: '{BUSYBOX}', command: [sleep, '1000']}}]\n"
+    );
+    five.apply(&ns, &yaml)?;
+    five.kubectl(&format!("rollout status daemonset/asker -n {ns} --timeout=55s"))?;
+    five.kubectl(&format!("wait pod/names -n {ns} --for=condition=Ready --timeout=55s"))?;
+    let web = five.get(&format!("service/web -n {ns}"))?["spec"]["clusterIP"].as_str().context("no IP")?.to_owned();
+    let names = five.get(&format!("service/names -n {ns}"))?["spec"]["clusterIP"].as_str().context("no IP")?.to_owned();
+    let askers = five.kubectl(&format!("get pods -n {ns} -l app=asker -o name"))?;
+    ensure!(askers.lines().count() == 5, "{askers}");
+    for asker in askers.lines() {
+        let ask = |words: &str| five.kubectl(&format!("exec -n {ns} {asker} -- timeout 5 {words}"));
+        eventually(&format!("{asker} finds names"), || {
+            let said = ask(&format!("nslookup web.{ns}.svc.cluster.local"))?;
+            ensure!(said.contains(&web), "{said}");
+            let said = ask(&format!("nslookup -type=a ship.example {names}"))?;
+            ensure!(said.contains("192.0.2.7"), "{said}");
+            Ok(())
+        })?;
+        eventually(&format!("{asker} stays with one pod"), || {
+            let first = ask("wget -q -O- http://web/")?;
+            for _ in 0..6 {
+                let answer = ask("wget -q -O- http://web/")?;
+                ensure!(answer == first, "{first} then {answer}");
+            }
+            Ok(())
+        })?;
+    }
+    for (node, ip) in addresses(five)? {
+        eventually(&format!("{node} passes datagrams on"), || datagram(&format!("{ip}:30053")))?;
+    }
+    end(five, &ns)
+}
+
+/// Asks a name server for ship.example (RFC 1035) and looks for its address in the answer.
+fn datagram(server: &str) -> Result<()> {
+    let socket = UdpSocket::bind("0.0.0.0:0")?;
+    socket.set_read_timeout(Some(Duration::from_millis(500)))?;
+    socket.send_to(b"\x07\x07\x01\0\0\x01\0\0\0\0\0\0\x04ship\x07example\0\0\x01\0\x01", server)?;
+    let mut answer = [0; 512];
+    let length = socket.recv(&mut answer)?;
+    ensure!(answer[..length].ends_with(&[192, 0, 2, 7]), "{:?}", &answer[..length]);
+    Ok(())
+}
+
+/// With `externalTrafficPolicy: Local` each node says on a port of its own whether it has an endpoint.
+fn health_port(five: &Local) -> Result<()> {
+    let ns = five.namespace("health")?;
+    deploy(five, &ns, 1)?;
+    five.kubectl_args(&["patch", "service", "web", "-n", &ns, "-p", r#"{"spec":{"externalTrafficPolicy":"Local"}}"#])?;
+    let service = five.get(&format!("service/web -n {ns}"))?;
+    let port = service["spec"]["healthCheckNodePort"].as_u64().context("no health check node port")?;
+    let has = nodes_of(five, &ns, "app=web")?;
+    for (node, ip) in addresses(five)? {
+        let (code, local) = if has.contains(&node) { ("200", 1) } else { ("503", 0) };
+        eventually(&format!("{node} says {code}"), || {
+            let url = format!("http://{ip}:{port}/healthz");
+            let said = command::succeed(outside("curl").args(["-sS", "--max-time", "1", "-w", " %{http_code}", &url]))?;
+            let (body, status) = said.rsplit_once(' ').context("no status")?;
+            let body: serde_json::Value = serde_json::from_str(body)?;
+            ensure!(status == code && body["localEndpoints"] == local && body["service"]["name"] == "web", "{said}");
+            Ok(())
+        })?;
+    }
     end(five, &ns)
 }
 

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Result, bail, ensure};
 use knarr_e2e::{Cluster, Load, Local, eventually, host::outside, image::BUSYBOX};
 
-use crate::{Alone, OnFive, deployments::deploy_web};
+use crate::{Alone, OnFive, deployments::deploy_web, services::old_pods_are_gone};
 
 pub fn tests() -> Vec<(&'static str, Alone)> {
     vec![("an_ingress_serves_hosts_paths_tls_and_upgrades_and_loses_nothing", ingress)]
@@ -203,10 +203,7 @@ fn update(cluster: &Cluster, ns: &str) -> Result<()> {
         cluster.kubectl(&format!("set image deployment/web -n {ns} web=knarr.local/demo:{image}"))?;
         cluster.kubectl(&format!("rollout status deployment/web -n {ns} --timeout=60s"))?;
     }
-    eventually("the old pods are gone", || {
-        let pods = cluster.kubectl(&format!("get pods -n {ns} -l app=web -o name"))?;
-        if pods.lines().count() == 3 { Ok(()) } else { bail!("{pods}") }
-    })?;
+    old_pods_are_gone(cluster, ns, 3)?;
     let report = load.stop()?;
     println!("through the ingress: {} answered {:?}", report.total(), report.answers);
     ensure!(report.failures.is_empty(), "{:?}", report.failures);

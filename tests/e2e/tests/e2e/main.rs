@@ -29,13 +29,15 @@ use std::{
 };
 
 use anyhow::Result;
-use knarr_e2e::{Cluster, Local, host, load};
+use knarr_e2e::{Clients, Cluster, Local, host, load};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 /// A test on the cluster that all share; it works in a namespace of its own.
 type Shared = fn(&Cluster) -> Result<()>;
 /// A test on the five nodes that all share; it works in a namespace of its own, and leaves nodes as it found them.
 type OnFive = fn(&Local) -> Result<()>;
+/// A test on those five nodes that would hold on any cluster.
+type OnNodes = fn(&Clients) -> Result<()>;
 /// A test that makes and ends clusters itself.
 type Alone = fn() -> Result<()>;
 
@@ -80,6 +82,11 @@ fn main() -> ExitCode {
         let five = five.clone();
         Trial::test(name, move || on(&five, start_five, test))
     });
+    let on_nodes = [workloads::on_nodes(), storage::on_nodes(), config::on_nodes(), autoscaling::on_nodes()];
+    let on_nodes = on_nodes.into_iter().flatten().map(|(name, test)| {
+        let five = five.clone();
+        Trial::test(name, move || on(&five, start_five, |five| test(five)))
+    });
     let (end_one, end_five) = (end("the_shared_cluster_ends", &one), end("the_shared_nodes_end", &five));
     let alone = [
         ingress::tests(),
@@ -98,7 +105,8 @@ fn main() -> ExitCode {
             test().map_err(|error| Failed::from(format!("{error:?}")))
         })
     });
-    let trials: Vec<Trial> = shared.chain([end_one]).chain(on_five).chain([end_five]).chain(alone).collect();
+    let trials: Vec<Trial> =
+        shared.chain([end_one]).chain(on_five).chain(on_nodes).chain([end_five]).chain(alone).collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
     drop((take(&one), take(&five)));
     conclusion.exit_code()
@@ -114,7 +122,9 @@ fn start_one() -> Result<Cluster> {
 }
 
 fn start_five() -> Result<Local> {
-    Local::create("five", 5, &[])
+    // Autoscalers need not be waited for longer than their work takes.
+    let quick = ["--", "--metric-resolution", "1s", "--horizontal-pod-autoscaler-sync-period", "1s"];
+    Local::create("five", 5, &quick)
 }
 
 fn take<T>(slot: &Slot<T>) -> Option<T> {
@@ -129,13 +139,13 @@ fn end<T: Send + 'static>(name: &str, slot: &Slot<T>) -> Trial {
     })
 }
 
-fn on<T>(slot: &Slot<T>, start: fn() -> Result<T>, test: fn(&T) -> Result<()>) -> Result<(), Failed> {
+fn on<T>(slot: &Slot<T>, start: fn() -> Result<T>, test: impl Fn(&T) -> Result<()>) -> Result<(), Failed> {
     let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
     let mut run = || {
         if slot.is_none() {
             *slot = Some(start()?);
         }
-        slot.as_ref().map_or(Ok(()), test)
+        slot.as_ref().map_or(Ok(()), &test)
     };
     run().map_err(|error| Failed::from(format!("{error:?}")))
 }

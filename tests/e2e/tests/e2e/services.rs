@@ -29,6 +29,14 @@ pub fn balancer(cluster: &Clients, ns: &str, name: &str, port: u16) -> Result<So
     })
 }
 
+/// Waits until there are no more pods of the Deployment `web` than it wants.
+pub fn old_pods_are_gone(cluster: &Clients, ns: &str, wanted: usize) -> Result<()> {
+    eventually("the old pods are gone", || {
+        let pods = cluster.kubectl(&format!("get pods -n {ns} -l app=web -o name"))?;
+        if pods.lines().count() == wanted { Ok(()) } else { bail!("{pods}") }
+    })
+}
+
 /// One request from outside.
 fn curl(target: SocketAddr) -> Result<String> {
     knarr_e2e::command::succeed(outside("curl").args(["-sS", "--max-time", "3", &format!("http://{target}/")]))
@@ -58,10 +66,7 @@ fn rolling_update(cluster: &Cluster) -> Result<()> {
         cluster.kubectl(&format!("set image deployment/web -n {ns} web=knarr.local/demo:{image}"))?;
         cluster.kubectl(&format!("rollout status deployment/web -n {ns} --timeout=60s"))?;
     }
-    eventually("the old pods are gone", || {
-        let pods = cluster.kubectl(&format!("get pods -n {ns} -l app=web -o name"))?;
-        if pods.lines().count() == 3 { Ok(()) } else { bail!("{pods}") }
-    })?;
+    old_pods_are_gone(cluster, &ns, 3)?;
     let outside = load.stop()?;
     println!("from outside: {} answered {:?}, {} failed", outside.total(), outside.answers, outside.failures.len());
     ensure!(
@@ -95,10 +100,7 @@ fn abrupt_end(cluster: &Cluster) -> Result<()> {
         cluster.kubectl(&format!("set env deployment/web -n {ns} ROUND={round}"))?;
         cluster.kubectl(&format!("rollout status deployment/web -n {ns} --timeout=60s"))?;
     }
-    eventually("the old pods are gone", || {
-        let pods = cluster.kubectl(&format!("get pods -n {ns} -l app=web -o name"))?;
-        if pods.lines().count() == 3 { Ok(()) } else { bail!("{pods}") }
-    })?;
+    old_pods_are_gone(cluster, &ns, 3)?;
     let report = load.stop()?;
     println!("ended at once: {} answered, {} failed", report.total(), report.failures.len());
     ensure!(report.failures.is_empty() && report.total() > 200, "{report:?}");

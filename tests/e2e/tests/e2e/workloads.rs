@@ -2,32 +2,35 @@
 //! makes room for whom.
 
 use anyhow::{Result, bail, ensure};
-use knarr_e2e::{Cluster, eventually, image::BUSYBOX};
+use knarr_e2e::{Clients, Cluster, eventually, image::BUSYBOX};
 
-use crate::Shared;
+use crate::{OnNodes, Shared};
 
 pub fn tests() -> Vec<(&'static str, Shared)> {
+    vec![("an_important_pod_takes_the_place_of_another", preemption)]
+}
+
+pub fn on_nodes() -> Vec<(&'static str, OnNodes)> {
     vec![
         ("a_replication_controller_keeps_its_pods", replication_controller),
         ("a_daemon_set_is_rolled_out_and_undone", daemon_set),
         ("a_stateful_set_keeps_order_and_names", stateful_set),
         ("a_job_of_indexes_ends_by_its_policies", jobs),
         ("a_cron_job_makes_jobs", cron_job),
-        ("an_important_pod_takes_the_place_of_another", preemption),
     ]
 }
 
-fn revisions(cluster: &Cluster, what: &str) -> Result<Vec<String>> {
+fn revisions(cluster: &Clients, what: &str) -> Result<Vec<String>> {
     let history = cluster.kubectl(&format!("rollout history {what}"))?;
     let first = history.lines().filter_map(|line| line.split_whitespace().next());
     Ok(first.filter(|word| word.parse::<u32>().is_ok()).map(str::to_owned).collect())
 }
 
-fn end(cluster: &Cluster, ns: &str) -> Result<()> {
+fn end(cluster: &Clients, ns: &str) -> Result<()> {
     cluster.kubectl(&format!("delete namespace {ns} --wait=false")).map(drop)
 }
 
-fn replication_controller(cluster: &Cluster) -> Result<()> {
+fn replication_controller(cluster: &Clients) -> Result<()> {
     let ns = cluster.namespace("rc")?;
     let left = |count: usize| {
         eventually("so many pods are left", || {
@@ -57,7 +60,7 @@ const DAEMON: &str = "apiVersion: apps/v1\nkind: DaemonSet\nmetadata: {name: age
     selector: {matchLabels: {app: agent}}\n  template:\n    metadata: {labels: {app: agent}}\n    \
     spec:\n      terminationGracePeriodSeconds: 1\n      containers: [{name: agent, image: 'knarr.local/demo:v1'}]\n";
 
-fn daemon_set(cluster: &Cluster) -> Result<()> {
+fn daemon_set(cluster: &Clients) -> Result<()> {
     let ns = cluster.namespace("daemons")?;
     cluster.apply(&ns, DAEMON)?;
     let set = format!("daemonset/agent -n {ns}");
@@ -66,13 +69,15 @@ fn daemon_set(cluster: &Cluster) -> Result<()> {
     cluster.kubectl(&format!("set image {set} agent=knarr.local/demo:v2"))?;
     cluster.kubectl(&format!("rollout status {set} --timeout=60s"))?;
     let image = "{.items[*].spec.containers[0].image}";
-    cluster.expect(&format!("pods -n {ns}"), image, "knarr.local/demo:v2")?;
+    // One on each node but the server's, whose taint keeps ordinary pods away.
+    let on_each = |image: &str| [image; 4].join(" ");
+    cluster.expect(&format!("pods -n {ns}"), image, &on_each("knarr.local/demo:v2"))?;
     ensure!(revisions(cluster, &set)? == ["1", "2"]);
     let first = cluster.kubectl(&format!("rollout history {set} --revision=1"))?;
     ensure!(first.contains("knarr.local/demo:v1"), "{first}");
     cluster.kubectl(&format!("rollout undo {set}"))?;
     cluster.kubectl(&format!("rollout status {set} --timeout=60s"))?;
-    cluster.expect(&format!("pods -n {ns}"), image, "knarr.local/demo:v1")?;
+    cluster.expect(&format!("pods -n {ns}"), image, &on_each("knarr.local/demo:v1"))?;
     ensure!(revisions(cluster, &set)? == ["2", "3"]);
     cluster.kubectl(&format!("rollout restart {set}"))?;
     cluster.kubectl(&format!("rollout status {set} --timeout=60s"))?;
@@ -94,7 +99,7 @@ const STATEFUL: &str = "apiVersion: v1\nkind: Service\nmetadata: {name: db}\nspe
     terminationGracePeriodSeconds: 1\n      containers:\n        - name: db\n          image: knarr.local/demo:v1\n          \
     readinessProbe: {httpGet: {path: /readyz, port: 8080}, periodSeconds: 1}\n";
 
-fn stateful_set(cluster: &Cluster) -> Result<()> {
+fn stateful_set(cluster: &Clients) -> Result<()> {
     let ns = cluster.namespace("stateful")?;
     cluster.apply(&ns, STATEFUL)?;
     let set = format!("statefulset/db -n {ns}");
@@ -141,7 +146,7 @@ fn stateful_set(cluster: &Cluster) -> Result<()> {
     end(cluster, &ns)
 }
 
-fn jobs(cluster: &Cluster) -> Result<()> {
+fn jobs(cluster: &Clients) -> Result<()> {
     let ns = cluster.namespace("jobs")?;
     let job = |name: &str, command: &str, more: &str| {
         format!(
@@ -167,7 +172,7 @@ fn jobs(cluster: &Cluster) -> Result<()> {
     end(cluster, &ns)
 }
 
-fn cron_job(cluster: &Cluster) -> Result<()> {
+fn cron_job(cluster: &Clients) -> Result<()> {
     let ns = cluster.namespace("cron")?;
     let create = ["create", "cronjob", "tick", "-n", &ns, "--image", BUSYBOX, "--schedule", "@every 1s", "--", "true"];
     cluster.kubectl_args(&create)?;

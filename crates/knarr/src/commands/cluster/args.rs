@@ -64,6 +64,9 @@ pub struct ServerFlags {
     /// How long a node may say nothing before its pods are taken for lost; 5s at least [default: 40s]
     #[arg(long, value_name = "TIME")]
     pub node_monitor_grace_period: Option<String>,
+    /// Whatever else `knarr server --help` lists, after `--`
+    #[arg(last = true, value_name = "SERVER FLAGS")]
+    pub further: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

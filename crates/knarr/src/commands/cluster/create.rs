@@ -126,7 +126,7 @@ pub fn add_agent(cluster: &Cluster, name: &str, token: &str) -> Result<Node> {
 }
 
 fn server_arguments(cluster: &Cluster, name: &str, flags: &ServerFlags, address: Ipv4Addr, data: &Path) -> Vec<String> {
-    let ServerFlags { load_balancer_pool, pod_cidr, node_monitor_grace_period } = flags;
+    let ServerFlags { load_balancer_pool, pod_cidr, node_monitor_grace_period, further } = flags;
     let pool = load_balancer_pool.clone().unwrap_or_else(|| cluster.record.range.pool());
     let mut words = vec!["server".to_owned(), "--port".to_owned(), access::PORT.to_string()];
     words.extend(["--load-balancer-pool".to_owned(), pool]);
@@ -134,6 +134,7 @@ fn server_arguments(cluster: &Cluster, name: &str, flags: &ServerFlags, address:
         words.extend(value.iter().flat_map(|value| [flag.to_owned(), value.clone()]));
     }
     words.extend(node_arguments(cluster, name, address, data));
+    words.extend(further.iter().cloned());
     words
 }
 
