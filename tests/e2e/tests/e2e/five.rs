@@ -177,24 +177,28 @@ fn addresses(five: &Clients) -> Result<Vec<(String, String)>> {
     Ok(pairs.map(|(name, ip)| (name.to_owned(), ip.to_owned())).collect())
 }
 
-/// From a pod on each node, the server's too: the cluster's DNS, a Service of datagrams whose one endpoint is on some
-/// node, and a Service that keeps a client with one pod. From here: the datagrams through each node's port.
+/// From a pod on each node, the server's too: the cluster's DNS, a Service of datagrams, whose endpoint is this process,
+/// and a Service that keeps a client with one pod. From here: the datagrams through each node's port.
 fn every_node(five: &Local) -> Result<()> {
     let ns = five.namespace("everywhere")?;
     deploy(five, &ns, 5)?;
     five.kubectl_args(&["patch", "service", "web", "-n", &ns, "-p", r#"{"spec":{"sessionAffinity":"ClientIP"}}"#])?;
+    let nodes = addresses(five)?;
+    let (_, some_node) = nodes.first().context("no node")?;
+    let endpoint = serve_names(some_node)?;
     let yaml = format!(
-        "apiVersion: v1\nkind: Pod\nmetadata: {{name: names, labels: {{app: names}}}}\nspec:\n  containers:\n  - name: c\n    \
-         image: {BUSYBOX}\n    command: [sh, -c, 'echo ship.example 192.0.2.7 > /tmp/names; exec dnsd -c /tmp/names -p 53']\n---\n\
-         apiVersion: v1\nkind: Service\nmetadata: {{name: names}}\nspec: {{type: NodePort, selector: {{app: names}}, ports: \
-         [{{port: 53, protocol: UDP, nodePort: 30053}}]}}\n---\napiVersion: apps/v1\nkind: DaemonSet\nmetadata: {{name: \
-         asker}}\nspec:\n  selector: {{matchLabels: {{app: asker}}}}\n  template:\n    metadata: {{labels: {{app: asker}}}}\n    \
-         spec:\n      terminationGracePeriodSeconds: 0\n      tolerations: [{{operator: Exists}}]\n      containers: [{{name: \
-         c, image: '{BUSYBOX}', command: [sleep, '1000']}}]\n"
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: names}}\nspec: {{type: NodePort, ports: [{{name: dns, port: 53, \
+         protocol: UDP, nodePort: 30053}}]}}\n---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {{name: \
+         names-here, labels: {{kubernetes.io/service-name: names}}}}\naddressType: IPv4\nendpoints: [{{addresses: \
+         ['{ip}']}}]\nports: [{{name: dns, port: {port}, protocol: UDP}}]\n---\napiVersion: apps/v1\nkind: \
+         DaemonSet\nmetadata: {{name: asker}}\nspec:\n  selector: {{matchLabels: {{app: asker}}}}\n  template:\n    metadata: \
+         {{labels: {{app: asker}}}}\n    spec:\n      terminationGracePeriodSeconds: 0\n      tolerations: [{{operator: \
+         Exists}}]\n      containers: [{{name: c, image: '{BUSYBOX}', command: [sleep, '1000']}}]\n",
+        ip = endpoint.ip(),
+        port = endpoint.port()
     );
     five.apply(&ns, &yaml)?;
     five.kubectl(&format!("rollout status daemonset/asker -n {ns} --timeout=55s"))?;
-    five.kubectl(&format!("wait pod/names -n {ns} --for=condition=Ready --timeout=55s"))?;
     let web = five.get(&format!("service/web -n {ns}"))?["spec"]["clusterIP"].as_str().context("no IP")?.to_owned();
     let names = five.get(&format!("service/names -n {ns}"))?["spec"]["clusterIP"].as_str().context("no IP")?.to_owned();
     let askers = five.kubectl(&format!("get pods -n {ns} -l app=asker -o name"))?;
@@ -217,10 +221,31 @@ fn every_node(five: &Local) -> Result<()> {
             Ok(())
         })?;
     }
-    for (node, ip) in addresses(five)? {
+    for (node, ip) in nodes {
         eventually(&format!("{node} passes datagrams on"), || datagram(&format!("{ip}:30053")))?;
     }
     end(five, &ns)
+}
+
+/// A name server (RFC 1035) at this process's address towards a node, which says of every name that it is 192.0.2.7.
+fn serve_names(node: &str) -> Result<SocketAddr> {
+    let probe = UdpSocket::bind("0.0.0.0:0")?;
+    probe.connect((node, 53))?;
+    let socket = UdpSocket::bind((probe.local_addr()?.ip(), 0))?;
+    let address = socket.local_addr()?;
+    std::thread::spawn(move || {
+        let mut question = [0; 512];
+        // It ends with the process.
+        while let Ok((length, from)) = socket.recv_from(&mut question) {
+            let mut answer = question[..length].to_vec();
+            // A response with recursion, one answer: the question's name, type A, class IN, 60 s, 4 bytes.
+            answer[2..4].copy_from_slice(b"\x81\x80");
+            answer[6..8].copy_from_slice(b"\0\x01");
+            answer.extend_from_slice(b"\xc0\x0c\0\x01\0\x01\0\0\0\x3c\0\x04\xc0\0\x02\x07");
+            let _ = socket.send_to(&answer, from);
+        }
+    });
+    Ok(address)
 }
 
 /// Asks a name server for ship.example (RFC 1035) and looks for its address in the answer.
