@@ -2,6 +2,8 @@
 //! the node that answers for it, and writes that on the Service; that node takes the address on its own link (the
 //! kernel then answers ARP for it on the uplink) and tells the neighbours. Everyone else takes it off.
 
+pub mod silence;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::Ipv4Addr,
@@ -136,6 +138,9 @@ fn tell(links: &Links, wanted: &BTreeSet<Ipv4Addr>, turns: &mut BTreeMap<Ipv4Add
             near => near,
         };
         let uplink = all.iter().find(|found| Some(found.index) == link);
+        if let Some(uplink) = uplink.filter(|_| turn.since == now) {
+            warn_of_silence(&uplink.name, *ip);
+        }
         if let Some((uplink, mac)) = uplink.and_then(|uplink| Some((uplink, uplink.mac?)))
             && let Err(error) = arp::announce(uplink.index, mac, *ip)
         {
@@ -145,6 +150,19 @@ fn tell(links: &Links, wanted: &BTreeSet<Ipv4Addr>, turns: &mut BTreeMap<Ipv4Add
         turn.next = repeat.unwrap_or(now + REPEAT_EVERY);
     }
     Ok(())
+}
+
+/// Said when an address is taken: from outside it would only look as if nobody were there. A setting that cannot be
+/// read is no reason to announce nothing.
+fn warn_of_silence(link: &str, ip: Ipv4Addr) {
+    if silence::is_silent(link).unwrap_or(false) {
+        tracing::warn!(
+            %ip,
+            link,
+            "the link does not answer for the load balancer's address: set net.ipv4.conf.all.arp_ignore and that of \
+             the link to 0"
+        );
+    }
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ pub use config::{Config, Overlay};
 pub use error::{NetworkError, Result};
 pub use knarr_api::cidr::{CidrError, Ipv4Cidr};
 pub use kube_dns::ensure as ensure_dns_service;
-pub use network::{Network, check_host, forwarding_obstacles, reset};
+pub use network::{Network, check_host, forwarding_obstacles, reset, silent_uplinks};
 
 /// What a log filter needs so that the DNS libraries do not write a line for each question.
 pub const LOG_DIRECTIVES: &str = "hickory_server=warn,hickory_net=error,hickory_resolver=warn";

@@ -93,6 +93,12 @@ pub fn forwarding_obstacles() -> Result<Vec<String>> {
     host::forwarding_obstacles(&Nftables::open().during("opening nftables")?)
 }
 
+/// The links on which this host does not answer for load balancers' addresses, for `arp_ignore` keeps it from it. For
+/// `knarr check`, and told in the log when an address is taken.
+pub fn silent_uplinks() -> Result<Vec<String>> {
+    announce::silence::silent_uplinks(&Links::open().during("opening the network")?)
+}
+
 /// Says whether this host's network is free for the cluster in `data_dir`: it has none, or that cluster's own.
 pub fn check_host(data_dir: &Path) -> Result<()> {
     host::check_owner(&Links::open().during("opening the network")?, data_dir)

@@ -56,6 +56,22 @@ fn an_address_moves_at_once() {
 }
 
 #[test]
+fn a_silent_uplink_is_known_by_what_the_kernel_does() {
+    on_node(|| {
+        for (value, silent) in [("1", true), ("3", false)] {
+            let (wire, client) = (Wire::new(), Space::new());
+            wire.plug(&client, "eth0", CLIENT_IP);
+            let a = Machine::new("a", &wire, A, None, "10.244.0.0/24", Overlay::Auto);
+            a.space.serve("a", 80);
+            a.space.run(|| knarr_os::net::sysctl::write("ipv4/conf/all/arp_ignore", value).unwrap());
+            pass(&a, &[ADDRESS]);
+            assert_eq!(a.space.run(|| silence::is_silent("eth0").unwrap()), silent, "{value}");
+            assert_eq!(client.run(|| ask_tcp((ADDRESS, 80))).is_err(), silent, "{value}");
+        }
+    });
+}
+
+#[test]
 fn announcements_are_repeated() {
     on_node(|| {
         let wire = Wire::new();

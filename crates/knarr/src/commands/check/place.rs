@@ -43,6 +43,7 @@ pub fn findings(data: &DataDir, port: u16, node_port: u16) -> Vec<Finding> {
         ),
         pod_network(data.root()),
         firewall(),
+        balancers(),
         file_system(&near),
         room(&near),
         disk_sync(&near),
@@ -81,6 +82,17 @@ fn firewall() -> Finding {
         Ok(chains) if chains.is_empty() => Finding::of("firewall", "lets pods' packets pass", true, Degraded, lost),
         Ok(chains) => Finding::of("firewall", format!("{} drops", chains.join(", ")), false, Degraded, lost),
         Err(error) => Finding::of("firewall", error.to_string(), false, Degraded, "not known: run as root"),
+    }
+}
+
+fn balancers() -> Finding {
+    let lost = "load balancers' addresses are not answered for there: sysctl -w net.ipv4.conf.{all,LINK}.arp_ignore=0";
+    match knarr_net::silent_uplinks() {
+        Ok(links) if links.is_empty() => Finding::of("load balancers", "every link answers ARP", true, Degraded, lost),
+        Ok(links) => {
+            Finding::of("load balancers", format!("arp_ignore on {}", links.join(", ")), false, Degraded, lost)
+        }
+        Err(error) => Finding::of("load balancers", error.to_string(), false, Degraded, "not known: run as root"),
     }
 }
 
