@@ -14,9 +14,10 @@ use serde_json::Value;
 use super::{
     containers::Entry,
     context::Context,
+    hear::Report,
     references::Snapshot,
     track::{Failure, ImageState},
-    worker::{Report, Worker},
+    worker::Worker,
 };
 
 pub enum Pulled {

@@ -16,7 +16,8 @@ use tokio::{sync::broadcast, task::JoinSet};
 use super::{
     context::{Context, full_name},
     labels,
-    worker::{Handle, Worker},
+    wish::Handle,
+    worker::Worker,
 };
 
 /// The wait before a crashed worker is started again.

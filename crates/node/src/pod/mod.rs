@@ -2,6 +2,7 @@
 //! nor disk; [`worker`] drives them, one task for each pod, and [`manager`] keeps the workers.
 
 pub mod admit;
+mod admitting;
 pub mod backoff;
 pub mod conditions;
 pub mod containers;
@@ -11,11 +12,13 @@ pub mod dns;
 pub mod downward;
 pub mod env;
 pub mod expand;
+mod hear;
 mod hooks;
 pub mod hosts;
 pub mod image;
 pub mod labels;
 mod last_words;
+mod look;
 pub mod manager;
 pub mod observe;
 pub mod plan;
@@ -29,7 +32,9 @@ mod start;
 pub mod status;
 mod stop;
 mod storage;
+mod tell;
 pub mod track;
+pub mod wish;
 pub mod worker;
 pub mod writer;
 

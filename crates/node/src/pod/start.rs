@@ -16,11 +16,13 @@ use knarr_cri::{
 use super::{
     containers::Entry,
     context::{field_path, full_name},
-    cri, dns, env, hooks, hosts, image,
+    cri, dns, env,
+    hear::Report,
+    hooks, hosts, image,
     observe::Phase,
     references::Snapshot,
     track::{Failure, ImageState, PostStart},
-    worker::{Report, Worker},
+    worker::Worker,
 };
 use crate::volume;
 

@@ -15,11 +15,12 @@ use kube::api::{Api, DeleteParams, Preconditions};
 use super::{
     containers::Role,
     context::full_name,
+    hear::Report,
     hooks,
     observe::Instance,
     plan::Kill,
     status::EVICTED,
-    worker::{Next, Report, State, Worker},
+    worker::{Next, State, Worker},
 };
 
 /// A process gets this long between SIGTERM and SIGKILL even where its preStop hook used all the time.

@@ -15,9 +15,10 @@ use knarr_cri::v1::ContainerStatsRequest;
 
 use super::{
     containers::{Containers, Role},
+    hear::Report,
     qos,
     status::Verdict,
-    worker::{Report, State, Worker},
+    worker::{State, Worker},
 };
 
 /// Between two looks at the disk.

@@ -1,0 +1,70 @@
+//! A pod that is new to this agent: to be taken in, to be refused, or at its end already.
+
+use std::collections::BTreeMap;
+
+use knarr_cri::CriError;
+
+use super::{
+    admit::Offer,
+    worker::{Next, State, Worker},
+};
+
+impl Worker {
+    /// Takes the pod in, unless its time is over already or the node has no room for it.
+    pub(super) async fn admitting(&mut self) -> Result<Next, CriError> {
+        self.look().await?;
+        self.adopt_health();
+        let phase = self.pod.status.as_ref().and_then(|status| status.phase.as_deref());
+        if matches!(phase, Some("Succeeded" | "Failed")) {
+            self.over = true;
+            self.state = State::Stopping;
+            return Ok(Next::Again);
+        }
+        if self.deleted() && self.observed.running().next().is_none() {
+            self.state = State::Stopping;
+            return Ok(Next::Again);
+        }
+        let runs_already = !self.observed.is_empty();
+        let node = self.ctx.node.get("", &self.ctx.node_name);
+        let none = BTreeMap::new();
+        let labels = node.as_ref().and_then(|node| node.metadata.labels.as_ref()).unwrap_or(&none);
+        let offer = Offer {
+            cpu_milli: self.ctx.allocatable.cpu_milli,
+            memory_bytes: self.ctx.allocatable.memory_bytes,
+            ephemeral_bytes: self.ctx.allocatable.ephemeral_bytes,
+            pods: self.ctx.max_pods,
+            node_name: &self.ctx.node_name,
+            labels,
+            unsafe_sysctls: &self.ctx.unsafe_sysctls,
+        };
+        let answer = self.ctx.admitted().admit(&self.pod, &offer, runs_already);
+        match answer {
+            Ok(()) => self.state = State::Running,
+            Err(verdict) => {
+                let message = verdict.message.trim_start_matches("Pod was rejected: ").to_owned();
+                self.ctx.warning(&self.pod, &verdict.reason, message);
+                self.verdict = Some(verdict);
+                self.over = true;
+                self.state = State::Ended;
+                self.publish();
+            }
+        }
+        Ok(Next::Again)
+    }
+
+    /// A restarted agent believes what the API says of a run's probes until they answer anew: a ready pod must
+    /// not drop out of its services because its node was upgraded.
+    fn adopt_health(&mut self) {
+        let Some(status) = &self.pod.status else { return };
+        let lists = [&status.container_statuses, &status.init_container_statuses];
+        for known in lists.into_iter().flatten().flatten() {
+            let Some(run) = self.observed.newest(&known.name).filter(|run| run.running()) else { continue };
+            let same = known.container_id.as_deref().is_some_and(|id| id.ends_with(&run.id));
+            if same {
+                let health = self.tracks.entry(known.name.clone()).or_default().health_mut(&run.id);
+                health.startup = known.started.filter(|started| *started);
+                health.readiness = Some(known.ready);
+            }
+        }
+    }
+}
