@@ -2,10 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use k8s_openapi::api::core::v1::{Node, Service};
+use k8s_openapi::api::{
+    core::v1::{Node, Service},
+    discovery::v1::EndpointSlice,
+};
 use knarr_client::call;
 use kube::{Api, api::DeleteParams};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::{Cluster, start, start_with};
 
@@ -95,4 +98,46 @@ async fn an_address_of_the_pool_moves_when_its_node_falls_silent() {
             answered(&cluster, waiting).await.is_some_and(|(given, _)| given == *ip)
         })
         .await;
+}
+
+#[tokio::test]
+async fn hints_follow_the_service_and_the_labels_of_its_nodes() {
+    let cluster = start(1).await;
+    let client = &cluster.client;
+    let pod = json!({"apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": "web", "namespace": "default", "labels": {"app": "web"}},
+        "spec": {"containers": [{"name": "c", "image": "v1"}]}});
+    cluster.create(pod).await;
+    let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web", "namespace": "default"},
+        "spec": {"selector": {"app": "web"}, "ports": [{"port": 80}], "trafficDistribution": "PreferSameNode"}});
+    cluster.create(service).await;
+    let becomes = |what: &'static str, expected: Value| {
+        cluster.eventually(what, move || {
+            let expected = expected.clone();
+            async move {
+                let slices = Api::<EndpointSlice>::namespaced(client.clone(), "default");
+                let of_web = kube::api::ListParams::default().labels("kubernetes.io/service-name=web");
+                let slices = slices.list(&of_web).await.unwrap().items;
+                let endpoints = slices.iter().flat_map(|slice| slice.endpoints.iter().flatten());
+                let seen: Vec<_> = endpoints.map(|endpoint| json!([endpoint.zone, endpoint.hints])).collect();
+                seen == [expected]
+            }
+        })
+    };
+    becomes("a hint for the node alone", json!([null, {"forNodes": [{"name": "n0"}]}])).await;
+
+    let node = call::get::<Node>(client, "", "n0").await.unwrap().unwrap();
+    let zone = |zone: Value| json!({"metadata": {"labels": {"topology.kubernetes.io/zone": zone}}});
+    call::merge(client, &node, zone(json!("z"))).await.unwrap();
+    let both = json!({"forZones": [{"name": "z"}], "forNodes": [{"name": "n0"}]});
+    becomes("hints for node and zone", json!(["z", both])).await;
+
+    let there = call::get::<Service>(client, "default", "web").await.unwrap().unwrap();
+    let prefer = |distribution: Value| json!({"spec": {"trafficDistribution": distribution}});
+    call::merge(client, &there, prefer(json!("PreferClose"))).await.unwrap();
+    becomes("a hint for the zone alone", json!(["z", {"forZones": [{"name": "z"}]}])).await;
+    call::merge(client, &node, zone(json!("y"))).await.unwrap();
+    becomes("a hint for the other zone", json!(["y", {"forZones": [{"name": "y"}]}])).await;
+    call::merge(client, &there, prefer(json!(null))).await.unwrap();
+    becomes("no hints", json!(["y", null])).await;
 }
