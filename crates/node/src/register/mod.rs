@@ -1,6 +1,7 @@
 //! The Node object and its heartbeat. The status is written when it says something new, and every five minutes;
 //! in between, the Lease is the sign of life.
 
+mod extended;
 mod lease;
 mod machine;
 mod object;
@@ -77,13 +78,14 @@ impl Registrar {
                 looks if looks < UNREADY_FAST => LOOK_UNREADY,
                 _ => Duration::from_secs(1),
             };
-            // A node that was given up while it was out of reach is back at once, not at the next look.
+            // A node that was given up while it was out of reach is back at once, not at the next look; and what
+            // somebody says that it has can be had at once.
             let next = Instant::now() + pause;
             loop {
                 match timeout_at(next, changes.next()).await {
                     Err(_) => break,
                     Ok(None) => return,
-                    Ok(Some(change)) if change.new.as_ref().is_some_and(|node| is_given_up(node)) => break,
+                    Ok(Some(change)) if change.new.as_ref().is_some_and(|node| wants_a_look(node)) => break,
                     Ok(Some(_)) => {}
                 }
             }
@@ -95,6 +97,7 @@ impl Registrar {
         let now = self.clock.now();
         let api: Api<Node> = Api::all(self.client.clone());
         let standing = self.standing().await;
+        let cached = self.node.get("", &self.name).and_then(|node| node.status.clone());
         let images = self.images().await;
         let facts = object::Facts {
             name: &self.name,
@@ -112,9 +115,9 @@ impl Registrar {
             runtime: &self.runtime_version,
             standing: &standing,
             images: &images,
+            given: extended::given(cached.as_ref()),
             now,
         };
-        let cached = self.node.get("", &self.name).and_then(|node| node.status.clone());
         let before = reported.as_ref().map(|(status, _)| status.clone()).or(cached);
         let status = object::status(&facts, before.as_ref());
         if let Some((last, at)) = reported
@@ -155,9 +158,12 @@ impl Registrar {
     async fn write(&self, api: &Api<Node>, facts: &object::Facts<'_>, status: &NodeStatus) -> Result<(), kube::Error> {
         let labels = object::labels(&self.name, &self.machine, &self.labels);
         let annotations = BTreeMap::from([(meta::MACHINE.to_owned(), self.machine_identity.clone())]);
-        let conditions = json!({"status": status});
+        let mut patch = json!({"status": status});
         match self.node.get("", &self.name) {
-            Some(known) => self.refresh_metadata(api, &known, labels, annotations).await?,
+            Some(known) => {
+                extended::withdraw(known.status.as_ref(), &mut patch);
+                self.refresh_metadata(api, &known, labels, annotations).await?;
+            }
             None => match api
                 .create(&PostParams::default(), &object::node(facts, &labels, &annotations, &self.taints))
                 .await
@@ -171,7 +177,7 @@ impl Registrar {
                 Err(error) => return Err(error),
             },
         }
-        api.patch_status(&self.name, &PatchParams::default(), &Patch::Strategic(conditions)).await.map(drop)
+        api.patch_status(&self.name, &PatchParams::default(), &Patch::Strategic(patch)).await.map(drop)
     }
 
     async fn refresh_metadata(
@@ -218,6 +224,10 @@ impl Registrar {
         images.truncate(MAX_IMAGES);
         images
     }
+}
+
+fn wants_a_look(node: &Node) -> bool {
+    is_given_up(node) || node.status.as_ref().is_some_and(extended::are_news)
 }
 
 fn is_given_up(node: &Node) -> bool {

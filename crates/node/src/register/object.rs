@@ -32,6 +32,8 @@ pub struct Facts<'a> {
     /// What the runtime says of itself.
     pub standing: &'a Standing,
     pub images: &'a [ContainerImage],
+    /// What an operator says that the machine has beside what can be measured.
+    pub given: super::extended::Amounts,
     pub now: Timestamp,
 }
 
@@ -137,7 +139,7 @@ pub fn node(
 pub fn status(facts: &Facts<'_>, before: Option<&NodeStatus>) -> NodeStatus {
     let machine = facts.machine;
     let amounts = |memory: u64| {
-        BTreeMap::from([
+        let own = [
             ("cpu".to_owned(), Quantity(machine.cpus.to_string())),
             ("memory".to_owned(), Quantity(format!("{}Ki", memory / 1024))),
             ("ephemeral-storage".to_owned(), Quantity(format!("{}Ki", machine.disk_bytes / 1024))),
@@ -145,7 +147,8 @@ pub fn status(facts: &Facts<'_>, before: Option<&NodeStatus>) -> NodeStatus {
             // None are given to pods yet, and who asks for some is told so when it is to be scheduled.
             ("hugepages-1Gi".to_owned(), Quantity("0".to_owned())),
             ("hugepages-2Mi".to_owned(), Quantity("0".to_owned())),
-        ])
+        ];
+        facts.given.clone().into_iter().chain(own).collect::<BTreeMap<_, _>>()
     };
     let mut allocatable = amounts(machine.memory_bytes.saturating_sub(MEMORY_LEAST));
     // A tenth of the disk is the node's own, so that it can still clean up.

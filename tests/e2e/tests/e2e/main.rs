@@ -17,6 +17,7 @@ mod local;
 mod nodes;
 mod pods;
 mod readme;
+mod scheduling;
 mod services;
 mod storage;
 mod storm;
@@ -77,7 +78,7 @@ fn main() -> ExitCode {
         let one = one.clone();
         Trial::test(name, move || on(&one, start_one, test))
     });
-    let on_five = [ingress::on_five(), local::on_five(), five::on_five()];
+    let on_five = [ingress::on_five(), local::on_five(), five::on_five(), scheduling::on_five()];
     let on_five = on_five.into_iter().flatten().map(|(name, test)| {
         let five = five.clone();
         Trial::test(name, move || on(&five, start_five, test))
