@@ -95,6 +95,11 @@ pub fn output() -> Vec<Arg> {
     ]
 }
 
+/// How a command that changes objects does it, and prints them.
+pub fn writing() -> Vec<Arg> {
+    [dry_run(), field_manager()].into_iter().chain(output()).collect()
+}
+
 pub fn files() -> Vec<Arg> {
     vec![
         list("filename", "Files, directories or URLs with resources; - is standard input").short('f'),

@@ -31,10 +31,8 @@ pub fn command() -> Command {
         switch("openapi-patch", "Patches are made by the schema of the API; off is not supported"),
         text("validate", "strict, warn or ignore: what becomes of fields that the server does not know"),
         flags::selector(),
-        flags::dry_run(),
-        flags::field_manager(),
     ];
-    own.extend(flags::output());
+    own.extend(flags::writing());
     own.extend(flags::files());
     let view = {
         let mut own = flags::files();

@@ -27,18 +27,16 @@ fn metadata_command(name: &'static str, about: &'static str) -> Command {
         flags::selector(),
         flags::field_selector(),
         flags::all_namespaces(),
-        flags::dry_run(),
-        flags::field_manager(),
     ];
-    own.extend(flags::output());
+    own.extend(flags::writing());
     own.extend(flags::files());
     flags::command(name, about, "TYPE NAME KEY=VALUE... KEY-...", own)
 }
 
 pub fn commands() -> Vec<Command> {
     let with = |mut own: Vec<clap::Arg>, name, about, usage| {
-        own.extend([flags::dry_run(), flags::field_manager(), flags::selector()]);
-        own.extend(flags::output());
+        own.push(flags::selector());
+        own.extend(flags::writing());
         own.extend(flags::files());
         flags::command(name, about, usage, own)
     };

@@ -16,12 +16,8 @@ use crate::{
 };
 
 fn shared(mut own: Vec<clap::Arg>) -> Vec<clap::Arg> {
-    own.extend([
-        flags::dry_run(),
-        flags::field_manager(),
-        switch("save-config", "Note what is sent, for a later apply"),
-    ]);
-    own.extend(flags::output());
+    own.push(switch("save-config", "Note what is sent, for a later apply"));
+    own.extend(flags::writing());
     own.extend(flags::files());
     own
 }
@@ -60,11 +56,8 @@ pub fn commands() -> Vec<Command> {
                 text("memory", "Use of memory to aim at"),
             ]),
         ),
-        flags::command(
-            "run",
-            "Run a particular image on the cluster",
-            "NAME",
-            shared(vec![
+        flags::command("run", "Run a particular image on the cluster", "NAME", {
+            let mut own = vec![
                 text("image", "The image"),
                 text("image-pull-policy", "Always, IfNotPresent or Never"),
                 text("port", "The port of the container"),
@@ -74,8 +67,6 @@ pub fn commands() -> Vec<Command> {
                 text("restart", "Always, OnFailure or Never"),
                 switch("command", "The words behind -- are the command, not its arguments"),
                 switch("expose", "Make a service too"),
-                switch("stdin", "Give standard input to the container").short('i'),
-                switch("tty", "With a terminal").short('t'),
                 switch("rm", "Delete the pod afterwards"),
                 switch("attach", "Show what it writes"),
                 switch("privileged", "With all rights"),
@@ -89,8 +80,10 @@ pub fn commands() -> Vec<Command> {
                 switch("wait", "Wait for its end"),
                 text("timeout", "How long"),
                 text("cascade", "What becomes of dependents"),
-            ]),
-        ),
+            ];
+            own.extend(flags::terminal());
+            shared(own)
+        }),
     ]
 }
 

@@ -32,8 +32,7 @@ pub fn command() -> Command {
     };
     let changing = |more: Vec<clap::Arg>| {
         let mut own = more;
-        own.extend([flags::dry_run(), flags::field_manager()]);
-        own.extend(flags::output());
+        own.extend(flags::writing());
         own
     };
     Command::new("rollout").about("Manage the rollout of a resource").subcommand_required(true).subcommands([

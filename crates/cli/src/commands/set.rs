@@ -19,13 +19,8 @@ use crate::{
 pub fn command() -> Command {
     let sub = |name, about, usage, more: Vec<Arg>| {
         let mut own = more;
-        own.extend([
-            switch("all", "All objects of the kinds"),
-            flags::selector(),
-            flags::dry_run(),
-            flags::field_manager(),
-        ]);
-        own.extend(flags::output());
+        own.extend([switch("all", "All objects of the kinds"), flags::selector()]);
+        own.extend(flags::writing());
         own.extend(flags::files());
         flags::command(name, about, usage, own)
     };
