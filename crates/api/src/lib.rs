@@ -3,6 +3,7 @@
 pub mod apply;
 pub mod bootstrap_token;
 pub mod cidr;
+pub mod custom;
 pub mod field;
 pub mod meta;
 pub mod openapi;

