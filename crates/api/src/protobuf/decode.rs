@@ -2,16 +2,12 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use super::ProtobufError;
 use super::table::{Field, Shape, Type, message, same_name};
 use super::wire::{Reader, Wire};
 use super::zero::is_pointer;
+use super::{MAGIC, ProtobufError, short};
 use crate::schema::{self, Kind, TypeRef};
 
-/// What requests call this encoding.
-pub const MEDIA_TYPE: &str = "application/vnd.kubernetes.protobuf";
-
-const MAGIC: &[u8] = b"k8s\0";
 /// Schemas nest, but no honest object does so deeper.
 const MAX_DEPTH: usize = 100;
 
@@ -61,11 +57,6 @@ fn truncated(place: &str) -> ProtobufError {
 
 fn string(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
-}
-
-/// The last part of a definition's name.
-fn short(definition: &str) -> &str {
-    definition.rsplit('.').next().unwrap_or_default()
 }
 
 #[derive(Clone, Copy)]

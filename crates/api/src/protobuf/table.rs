@@ -1,9 +1,10 @@
-//! `data/protobuf-1.35.tsv`, read when the first protobuf body comes.
+//! `data/protobuf-*.tsv`, read when the first protobuf body comes or is asked for.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-const TEXT: &str = include_str!("../../data/protobuf-1.35.tsv");
+/// Of 1.35 as a whole, then what 1.36 added to it.
+const TEXTS: [&str; 2] = [include_str!("../../data/protobuf-1.35.tsv"), include_str!("../../data/protobuf-1.36.tsv")];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Type {
@@ -34,13 +35,13 @@ pub(super) struct Field {
 }
 
 static MESSAGES: LazyLock<HashMap<&'static str, Vec<Field>>> = LazyLock::new(|| {
-    let lines = TEXT.lines().filter(|line| !line.starts_with('#'));
-    let message = |line: &'static str| {
+    let mut messages: HashMap<&'static str, Vec<Field>> = HashMap::new();
+    for line in TEXTS.into_iter().flat_map(str::lines).filter(|line| !line.starts_with('#')) {
         let mut columns = line.split('\t');
         let name = columns.next().unwrap_or_default();
-        (name, columns.filter_map(field).collect())
-    };
-    lines.map(message).collect()
+        messages.entry(name).or_default().extend(columns.filter_map(field));
+    }
+    messages
 });
 
 fn field(text: &'static str) -> Option<Field> {

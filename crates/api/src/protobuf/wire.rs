@@ -1,4 +1,4 @@
-//! The protobuf wire format (<https://protobuf.dev/programming-guides/encoding/>).
+//! Reading the protobuf wire format (<https://protobuf.dev/programming-guides/encoding/>).
 
 /// One field as it stands in a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
