@@ -12,12 +12,15 @@ use knarr_apiserver::{
     pki::{self, Pki, ServerNames},
     tokens::TokenIssuer,
 };
-use knarr_client::{Clock, Informers, call, meta};
+use knarr_client::{Clock, Informers, call, informer::Object, meta};
 use knarr_controllers::RequestedCertificate;
 use knarr_store::{MemoryStore, Store};
 use kube::api::DeleteParams;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
+
+/// How long a condition is waited for. Nothing takes that long; on a busy machine it may seem so.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 pub struct Cluster {
     pub client: kube::Client,
@@ -128,7 +131,8 @@ pub async fn start_with(nodes: usize, pool: Option<knarr_controllers::AddressPoo
         cancel: cancel.clone(),
         root_ca_pem,
         authority,
-        node_monitor_grace: std::time::Duration::from_secs(40),
+        // Hollow nodes say once that they are ready: they must not fall silent in a test that takes long.
+        node_monitor_grace: 2 * PATIENCE,
         control_plane_node: None,
         autoscaler_period: Duration::from_millis(200),
         ingress: true,
@@ -178,11 +182,26 @@ impl Cluster {
         F: FnMut() -> Fut,
         Fut: Future<Output = bool>,
     {
-        let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+        let deadline = tokio::time::Instant::now() + PATIENCE;
         while !is_so().await {
             assert!(tokio::time::Instant::now() < deadline, "waited in vain for {what}");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+    }
+
+    /// Waits until all components know of an object what the API says: their watches are behind it, each as far as it
+    /// likes, and what is asked of them next they may otherwise answer from before.
+    pub async fn known<K>(&self, what: &str, namespace: &str, name: &str, is_so: impl Fn(&K) -> bool)
+    where
+        K: Object<DynamicType: Default>,
+    {
+        let informer = self.informers.of::<K>();
+        let shows = || std::future::ready(informer.get(namespace, name).is_some_and(|object| is_so(&object)));
+        self.eventually(what, shows).await;
+        // The cache has it before its handlers are told; who comes to be one waits until they have been.
+        let nobody = CancellationToken::new();
+        nobody.cancel();
+        informer.on_change_until(&nobody, |_| {});
     }
 }
 

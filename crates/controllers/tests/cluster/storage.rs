@@ -101,10 +101,17 @@ async fn a_pod_goes_where_its_volume_is() {
             get("p").await.spec.and_then(|spec| spec.node_name).as_deref() == Some("n2")
         })
         .await;
-    assert_eq!(claims(&cluster).await.iter().filter_map(bound_volume).collect::<Vec<_>>(), ["disk"]);
+    // The volume is the claim's before the pod is placed; that the claim is bound, its status says a moment later.
+    let volumes = claims(&cluster).await.into_iter().filter_map(|claim| claim.spec?.volume_name);
+    assert_eq!(volumes.collect::<Vec<_>>(), ["disk"]);
+    let bound = || async { claims(&cluster).await.iter().filter_map(bound_volume).collect::<Vec<_>>() };
+    cluster.eventually("the claim to say that it is bound", || async { bound().await == ["disk"] }).await;
     // In use, the claim stays, and nobody else may begin to use it.
     let data = claims(&cluster).await.remove(0);
     call::delete(&cluster.client, &data, DeleteParams::default()).await.unwrap();
+    // What the scheduler decides before it has heard of the deletion is undone by nobody: the claim waits for its pods.
+    let is_going = |claim: &PersistentVolumeClaim| claim.metadata.deletion_timestamp.is_some();
+    cluster.known("the claim's deletion to be known", "default", "data", is_going).await;
     cluster.create(pod("late")).await;
     cluster
         .eventually("the late pod to be told", || async {
