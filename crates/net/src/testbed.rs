@@ -23,7 +23,10 @@ use crate::{
     pods::PodNetworkHandle,
 };
 
-const PATIENCE: Duration = Duration::from_secs(2);
+/// For a connection, which kernels make among themselves.
+const CONNECT: Duration = Duration::from_secs(2);
+/// For an answer; on a busy machine whoever gives it may have to wait for its turn.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Runs a test in a network namespace that stands for a node. Says so and fails where the rights are missing: a
 /// test of the network that did not touch the kernel has shown nothing.
@@ -243,7 +246,7 @@ fn parse(text: &str) -> Answer {
 }
 
 pub fn ask_tcp(to: (Ipv4Addr, u16)) -> std::io::Result<Answer> {
-    let mut stream = TcpStream::connect_timeout(&SocketAddr::from(to), PATIENCE)?;
+    let mut stream = TcpStream::connect_timeout(&SocketAddr::from(to), CONNECT)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     let mut buffer = [0; 64];
     let length = stream.read(&mut buffer)?;
@@ -252,7 +255,7 @@ pub fn ask_tcp(to: (Ipv4Addr, u16)) -> std::io::Result<Answer> {
 
 /// A connection that is kept; the answer has been read.
 pub fn connect(to: (Ipv4Addr, u16)) -> (Answer, TcpStream) {
-    let mut stream = TcpStream::connect_timeout(&SocketAddr::from(to), PATIENCE).unwrap();
+    let mut stream = TcpStream::connect_timeout(&SocketAddr::from(to), CONNECT).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut buffer = [0; 64];
     let length = stream.read(&mut buffer).unwrap();

@@ -1,5 +1,6 @@
 use super::*;
 use crate::{Overlay, testbed::*};
+use knarr_os::net::sysctl;
 
 const A: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const B: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
@@ -18,6 +19,8 @@ fn an_address_moves_at_once() {
     on_node(|| {
         let (wire, client) = (Wire::new(), Space::new());
         wire.plug(&client, "eth0", CLIENT_IP);
+        // Unless it is told otherwise, the client believes for five minutes and more what it has once learnt.
+        client.run(|| sysctl::write("ipv4/neigh/eth0/base_reachable_time_ms", "600000")).unwrap();
         let a = Machine::new("a", &wire, A, None, "10.244.0.0/24", Overlay::Auto);
         let b = Machine::new("b", &wire, B, None, "10.244.1.0/24", Overlay::Auto);
         a.space.serve("a", 80);
@@ -31,10 +34,8 @@ fn an_address_moves_at_once() {
         let links = a.space.links();
         let uplink = links.get("eth0").unwrap().index;
         links.change(|changes| changes.set_down(uplink)).unwrap();
-        let begin = std::time::Instant::now();
         pass(&b, &[ADDRESS]);
         assert_eq!(asked().unwrap(), "b");
-        assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
 
         // It comes back, and gives up what is no longer its own.
         links.change(|changes| changes.set_up(uplink)).unwrap();

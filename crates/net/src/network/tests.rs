@@ -40,6 +40,8 @@ struct Api(Arc<Mutex<State>>);
 struct State {
     version: u64,
     objects: HashMap<(&'static str, String), Value>,
+    /// Path, revision and line of every event: a watch begins with those after the revision that it names.
+    events: Vec<(&'static str, u64, String)>,
     watchers: Vec<(String, mpsc::UnboundedSender<String>)>,
     created: Vec<Value>,
 }
@@ -52,6 +54,8 @@ impl Api {
         let name = object["metadata"]["name"].as_str().unwrap().to_owned();
         let kind = if state.objects.insert((path, name), object.clone()).is_some() { "MODIFIED" } else { "ADDED" };
         let event = format!("{}\n", json!({"type": kind, "object": object}));
+        let version = state.version;
+        state.events.push((path, version, event.clone()));
         state.watchers.iter().filter(|(to, _)| to == path).for_each(|(_, sender)| drop(sender.send(event.clone())));
     }
 
@@ -66,6 +70,10 @@ impl Api {
         let mut state = self.0.lock().unwrap();
         if query.contains("watch=true") {
             let (sender, receiver) = mpsc::unbounded_channel();
+            let from = query.split('&').find_map(|pair| pair.strip_prefix("resourceVersion="));
+            let from: u64 = from.and_then(|version| version.parse().ok()).unwrap_or(0);
+            let missed = state.events.iter().filter(|(of, version, _)| *of == path && *version > from);
+            missed.for_each(|(.., event)| drop(sender.send(event.clone())));
             state.watchers.push((path, sender));
             let lines = tokio_stream(receiver).map(|line| Ok(Frame::data(Bytes::from(line))));
             return Ok(Response::new(StreamBody::new(lines).boxed_unsync()));
@@ -115,9 +123,9 @@ fn pod_object(name: &str, ip: Ipv4Addr, ending: bool) -> Value {
     pod
 }
 
-/// Asks until the answer is as wanted, for some seconds.
+/// Asks until the answer is as wanted, for two minutes at most.
 async fn until(what: &str, wanted: impl Fn() -> bool + Send + Sync + 'static) {
-    let (wanted, end) = (Arc::new(wanted), Instant::now() + Duration::from_secs(10));
+    let (wanted, end) = (Arc::new(wanted), Instant::now() + Duration::from_secs(120));
     while Instant::now() < end {
         let wanted = wanted.clone();
         if tokio::task::spawn_blocking(move || wanted()).await.unwrap() {

@@ -170,13 +170,18 @@ fn attaching_is_quick() {
         let set_up = begin.elapsed();
         let network = PodNetworkHandle(node.base.pods.clone());
         let spaces: Vec<_> = (0..20).map(|_| Space::new()).collect();
-        let begin = std::time::Instant::now();
-        for (index, space) in spaces.iter().enumerate() {
+        let attach = |(index, space): (usize, &Space)| {
+            let begin = std::time::Instant::now();
             block_on(network.add(&space.request(&format!("p{index}")))).unwrap();
-        }
-        println!("set up in {set_up:?}, a pod attached in {:?}", begin.elapsed() / 20);
-        // Ten times the goal: other tests run at the same time, and this is not the optimised build.
-        assert!(begin.elapsed() < std::time::Duration::from_millis(20 * 50), "{:?}", begin.elapsed());
+            begin.elapsed()
+        };
+        let took: Vec<_> = spaces.iter().enumerate().map(attach).collect();
+        // The machine may have been busy with something else during most of them, but one of five goes by undisturbed:
+        // of the first, and of those that find others there. The bound is ten times the goal: this is not the optimised
+        // build.
+        let quickest: Vec<_> = took.chunks(5).filter_map(|five| five.iter().min()).collect();
+        println!("set up in {set_up:?}, a pod attached in {quickest:?}");
+        assert!(quickest.iter().all(|took| **took < std::time::Duration::from_millis(50)), "{took:?}");
         if std::env::var_os("KNARR_SHOW_TABLE").is_some() {
             #[allow(clippy::disallowed_methods)]
             let out = std::process::Command::new("nft").args(["list", "ruleset"]).output().unwrap();
