@@ -32,8 +32,8 @@ impl Lines {
                 let line: Vec<u8> = self.text.drain(..=end).collect();
                 return Some(serde_json::from_slice(&line).unwrap());
             }
-            let frame = tokio::time::timeout(Duration::from_secs(10), self.body.frame()).await;
-            let frame = frame.expect("an event within ten seconds")?;
+            let frame = tokio::time::timeout(Duration::from_secs(120), self.body.frame()).await;
+            let frame = frame.expect("an event within two minutes")?;
             self.text.extend_from_slice(&frame.unwrap().into_data().unwrap());
         }
     }

@@ -32,7 +32,17 @@ pub async fn serve(proxy: Arc<Proxy>, address: SocketAddr, tls: Option<Arc<Serve
     if address.port() == 0 {
         return;
     }
-    let listener = bind(address).await;
+    accept_all(bind(address).await, proxy, address.port(), tls, cancel).await;
+}
+
+/// Serves whoever connects to a listener. `port` is what the ingress says of itself to the services behind it.
+pub async fn accept_all(
+    listener: TcpListener,
+    proxy: Arc<Proxy>,
+    port: u16,
+    tls: Option<Arc<ServerConfig>>,
+    cancel: CancellationToken,
+) {
     let acceptor = tls.map(TlsAcceptor::from);
     let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
@@ -46,7 +56,7 @@ pub async fn serve(proxy: Arc<Proxy>, address: SocketAddr, tls: Option<Arc<Serve
                 continue;
             }
         };
-        let arrival = Arrival { client: client.ip(), is_tls: acceptor.is_some(), port: address.port() };
+        let arrival = Arrival { client: client.ip(), is_tls: acceptor.is_some(), port };
         let (proxy, acceptor, cancel) = (proxy.clone(), acceptor.clone(), cancel.clone());
         tokio::spawn(async move {
             let _permit = permit;

@@ -12,7 +12,7 @@ use hyper_util::{
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -28,9 +28,16 @@ async fn local() -> (TcpListener, SocketAddr) {
     (listener, address)
 }
 
-/// Nobody listens there.
-async fn dead() -> SocketAddr {
-    local().await.1
+/// Nobody listens there, and nobody else gets to while the socket is kept.
+struct Dead {
+    address: SocketAddr,
+    _socket: TcpSocket,
+}
+
+fn dead() -> Dead {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    Dead { address: socket.local_addr().unwrap(), _socket: socket }
 }
 
 /// Says the method and the body back, over HTTP/1 and HTTP/2.
@@ -73,19 +80,13 @@ async fn curt() -> SocketAddr {
 async fn proxy(protocol: Protocol, ready: Vec<SocketAddr>, leaving: Vec<SocketAddr>) -> SocketAddr {
     let proxy = Arc::new(Proxy::new());
     proxy.table.store(Arc::new(Table::of(Backend { service: "test".into(), protocol, ready, leaving })));
-    // The port that was free a moment ago.
-    let address = dead().await;
-    tokio::spawn(listen::serve(proxy, address, None, CancellationToken::new()));
+    let (listener, address) = local().await;
+    tokio::spawn(listen::accept_all(listener, proxy, address.port(), None, CancellationToken::new()));
     address
 }
 
 async fn ask(proxy: SocketAddr, request: &str, body: &'static str) -> (StatusCode, String) {
-    let stream = loop {
-        match TcpStream::connect(proxy).await {
-            Ok(stream) => break stream,
-            Err(_) => tokio::task::yield_now().await,
-        }
-    };
+    let stream = TcpStream::connect(proxy).await.unwrap();
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
     tokio::spawn(connection);
     let request = Request::builder().method(request).uri("/").header("host", "any").body(Full::new(Bytes::from(body)));
@@ -97,7 +98,8 @@ async fn ask(proxy: SocketAddr, request: &str, body: &'static str) -> (StatusCod
 
 #[tokio::test]
 async fn endpoints_that_do_not_answer_are_passed_over() {
-    let (good, gone) = (echo().await, dead().await);
+    let (good, dead) = (echo().await, dead());
+    let gone = dead.address;
     for (ready, leaving) in [(vec![good, gone], vec![]), (vec![gone], vec![good]), (vec![], vec![good])] {
         let proxy = proxy(Protocol::Http1, ready, leaving).await;
         for _ in 0..4 {
@@ -127,6 +129,7 @@ async fn backends_may_want_http2() {
 async fn failures_have_pages() {
     let nobody = proxy(Protocol::Http1, vec![], vec![]).await;
     assert_eq!(ask(nobody, "GET", "").await, (StatusCode::SERVICE_UNAVAILABLE, "503 Service Unavailable\n".into()));
-    let unreachable = proxy(Protocol::Http1, vec![dead().await], vec![]).await;
+    let dead = dead();
+    let unreachable = proxy(Protocol::Http1, vec![dead.address], vec![]).await;
     assert_eq!(ask(unreachable, "GET", "").await, (StatusCode::BAD_GATEWAY, "502 Bad Gateway\n".into()));
 }

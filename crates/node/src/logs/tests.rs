@@ -118,7 +118,7 @@ async fn a_followed_log_goes_on_through_a_rotation() {
         })
     };
     let mut next = async || {
-        let bytes = tokio::time::timeout(Duration::from_secs(20), lines.recv()).await.expect("a line in time");
+        let bytes = tokio::time::timeout(Duration::from_secs(120), lines.recv()).await.expect("a line in time");
         bytes.map(|bytes| String::from_utf8(bytes.to_vec()).unwrap())
     };
     assert_eq!(next().await.as_deref(), Some("first\n"));

@@ -107,6 +107,9 @@ mod network {
     use super::super::{grpc, http::Get};
     use super::*;
 
+    /// Far more than an answer takes, however busy the machine is.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
     /// Answers every connection with the same bytes, and gives back what it was asked.
     async fn server(answer: &'static str) -> (u16, mpsc::Receiver<String>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -132,7 +135,7 @@ mod network {
             ..Default::default()
         };
         let get = Get::from_action(&action, None, "127.0.0.1", "kube-probe").unwrap();
-        let answer = get.send(Duration::from_secs(5)).await.unwrap();
+        let answer = get.send(PATIENCE).await.unwrap();
         assert_eq!((answer.status, answer.body.as_str()), (503, "no"));
         let request = requests.recv().await.unwrap();
         assert!(request.starts_with("GET /healthz?x=1 HTTP/1.1\r\n"), "{request}");
@@ -146,19 +149,20 @@ mod network {
             server("HTTP/1.1 302 Found\r\nlocation: http://example.invalid/\r\ncontent-length: 0\r\n\r\n").await;
         let action = HTTPGetAction { port: IntOrString::Int(port.into()), ..Default::default() };
         let get = Get::from_action(&action, None, "127.0.0.1", "kube-probe").unwrap();
-        let answer = get.send(Duration::from_secs(5)).await.unwrap();
+        let answer = get.send(PATIENCE).await.unwrap();
         assert_eq!(answer.elsewhere.as_deref(), Some("http://example.invalid/"));
     }
 
     #[tokio::test]
     async fn a_refused_connection_reads_as_in_go() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        drop(listener);
+        // Bound, so that nobody else gets the port; nobody listens.
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let port = socket.local_addr().unwrap().port();
         let action =
             HTTPGetAction { path: Some("/".to_owned()), port: IntOrString::Int(port.into()), ..Default::default() };
         let get = Get::from_action(&action, None, "127.0.0.1", "kube-probe").unwrap();
-        let error = get.send(Duration::from_secs(5)).await.unwrap_err();
+        let error = get.send(PATIENCE).await.unwrap_err();
         let expected =
             format!("Get \"http://127.0.0.1:{port}/\": dial tcp 127.0.0.1:{port}: connect: connection refused");
         assert_eq!(error, expected);
@@ -185,7 +189,7 @@ mod network {
                 }
             }
         });
-        let limit = Duration::from_secs(5);
+        let limit = PATIENCE;
         assert_eq!(grpc::check("127.0.0.1", port, "svc", limit).await, Outcome::Success);
         let bad = grpc::check("127.0.0.1", port, "svc", limit).await;
         assert_eq!(bad, Outcome::Failure("service unhealthy (responded with \"NOT_SERVING\")".to_owned()));

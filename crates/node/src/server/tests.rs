@@ -161,7 +161,7 @@ where
 {
     let mut heard: [Vec<u8>; 5] = Default::default();
     loop {
-        let message = tokio::time::timeout(Duration::from_secs(20), socket.next()).await.expect("an answer in time");
+        let message = tokio::time::timeout(Duration::from_secs(120), socket.next()).await.expect("an answer in time");
         match message {
             Some(Ok(Message::Binary(bytes))) => heard[usize::from(bytes[0])].extend_from_slice(&bytes[1..]),
             Some(Ok(Message::Close(_))) | None => return heard,
@@ -282,7 +282,7 @@ async fn exec_carries_input_and_its_end() {
     };
     let mut stream = stream;
     let (mut echoed, mut status) = (Vec::new(), Vec::new());
-    while let Some(Ok(message)) = tokio::time::timeout(Duration::from_secs(20), stream.next()).await.unwrap() {
+    while let Some(Ok(message)) = tokio::time::timeout(Duration::from_secs(120), stream.next()).await.unwrap() {
         match message {
             Message::Binary(bytes) if bytes[0] == 1 => echoed.extend_from_slice(&bytes[1..]),
             Message::Binary(bytes) if bytes[0] == 3 => status.extend_from_slice(&bytes[1..]),
@@ -301,7 +301,7 @@ async fn the_plain_port_forward_protocol() {
     socket.send(Message::binary(b"\0abc".to_vec())).await.unwrap();
     let mut heard: [Vec<u8>; 4] = Default::default();
     while heard[0].len() < 8 || heard[3].len() < 4 {
-        match tokio::time::timeout(Duration::from_secs(20), socket.next()).await.unwrap().unwrap().unwrap() {
+        match tokio::time::timeout(Duration::from_secs(120), socket.next()).await.unwrap().unwrap().unwrap() {
             Message::Binary(bytes) => heard[usize::from(bytes[0])].extend_from_slice(&bytes[1..]),
             other => panic!("unexpected {other:?}"),
         }

@@ -53,7 +53,7 @@ async fn watch(store: &impl Store, from: u64) -> WatchStream {
     store.watch(WatchRequest { prefix: Bytes::new(), from: Some(Revision(from)) }).await.unwrap()
 }
 
-/// The next `count` events; waits at most five seconds for them.
+/// The next `count` events; waits at most a minute for them.
 async fn events(stream: &mut WatchStream, count: usize) -> Vec<Event> {
     let mut seen = Vec::new();
     let read = async {
@@ -61,7 +61,7 @@ async fn events(stream: &mut WatchStream, count: usize) -> Vec<Event> {
             seen.extend(stream.next().await.unwrap().unwrap().events);
         }
     };
-    tokio::time::timeout(Duration::from_secs(5), read).await.expect("the watch stalled");
+    tokio::time::timeout(Duration::from_secs(60), read).await.expect("the watch stalled");
     seen
 }
 
