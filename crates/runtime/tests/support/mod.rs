@@ -42,11 +42,15 @@ pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A runtime of its own; all it made is removed at the end.
 pub struct Host {
-    pub directory: Directory,
-    pub network: Arc<FakeNetwork>,
     pub runtime: Arc<EmbeddedRuntime>,
+    pub network: Arc<FakeNetwork>,
+    cleanup: Cleanup,
+    pub directory: Directory,
     name: String,
 }
+
+/// A test that fails leaves nothing behind either.
+struct Cleanup(Config);
 
 /// A directory, removed with its owner.
 pub struct Directory {
@@ -79,19 +83,17 @@ impl Host {
         let archive = directory.path().join("busybox.tar");
         write_archive(&archive, &busybox);
         assert_eq!(runtime.images().import(&archive).unwrap(), [IMAGE]);
-        Some(Self { directory, network, runtime, name })
+        let cleanup = Cleanup(config(directory.path(), &name, &network));
+        Some(Self { runtime, network, cleanup, directory, name })
     }
 
     /// A further process's view of a host that another test has made; it cleans nothing up.
     pub async fn existing(directory: &Path, name: &str) -> Self {
         let network = Arc::new(FakeNetwork::default());
         let runtime = EmbeddedRuntime::open(config(directory, name, &network)).await.unwrap();
-        Self {
-            directory: Directory { path: directory.to_owned(), _owned: None },
-            network,
-            runtime,
-            name: name.to_owned(),
-        }
+        let cleanup = Cleanup(config(directory, name, &network));
+        let directory = Directory { path: directory.to_owned(), _owned: None };
+        Self { runtime, network, cleanup, directory, name: name.to_owned() }
     }
 
     pub fn name(&self) -> &str {
@@ -99,7 +101,7 @@ impl Host {
     }
 
     pub fn config(&self) -> Config {
-        config(self.directory.path(), &self.name, &self.network)
+        self.cleanup.0.clone()
     }
 
     /// What `kill -9` and a new start leave: another runtime on the same directories.
@@ -220,13 +222,21 @@ impl Host {
 
     /// Resets and asserts that nothing is left anywhere.
     pub async fn finish(self) {
-        knarr_runtime::reset(&self.config()).await.unwrap();
-        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
-        let path = self.directory.path().display().to_string();
-        assert!(!mounts.contains(&path), "a mount is left: {mounts}");
-        assert!(!left_in_cgroups(&self.name), "a control group is left");
-        assert!(self.network.attached.lock().unwrap().is_empty(), "a network attachment is left");
+        let Self { runtime, network, cleanup, directory, name } = self;
+        // One that is still there would write down how its pods end, into the folders that are being removed.
+        let ends = Arc::downgrade(&runtime);
+        drop(runtime);
         let deadline = Instant::now() + PATIENCE;
+        while ends.strong_count() > 0 {
+            assert!(Instant::now() < deadline, "something of the runtime goes on");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        knarr_runtime::reset(&cleanup.0).await.unwrap();
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let path = directory.path().display().to_string();
+        assert!(!mounts.contains(&path), "a mount is left: {mounts}");
+        assert!(!left_in_cgroups(&name), "a control group is left");
+        assert!(network.attached.lock().unwrap().is_empty(), "a network attachment is left");
         while let Some(process) = process_naming(&path) {
             assert!(Instant::now() < deadline, "a process is left: {process}");
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -234,11 +244,10 @@ impl Host {
     }
 }
 
-/// A test that fails leaves nothing behind either.
-impl Drop for Host {
+impl Drop for Cleanup {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let config = self.config();
+            let config = self.0.clone();
             let reset = move || {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
                 let _ = runtime.block_on(knarr_runtime::reset(&config));
