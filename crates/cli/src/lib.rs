@@ -17,12 +17,14 @@ mod output;
 mod resources;
 mod stream;
 mod tabs;
+mod usage;
 mod yaml;
 
 use clap::{ArgMatches, Command};
 
 use cx::Cx;
 use flags::Flags;
+pub use usage::explain as explain_usage;
 
 /// Commands to be added to a program's own.
 pub fn commands() -> Vec<Command> {

@@ -35,7 +35,16 @@ fn main() -> ExitCode {
         return ExitCode::from(u8::try_from(code).unwrap_or(1));
     }
     let words = knarr_cli::reorder(std::env::args().collect());
-    let matches = cli::full().get_matches_from(words);
+    let matches = match cli::full().try_get_matches_from(&words) {
+        Ok(matches) => matches,
+        Err(error) => match knarr_cli::explain_usage(&error, &cli::full(), &words) {
+            Some(text) => {
+                let _ = writeln!(std::io::stderr(), "{text}");
+                return ExitCode::FAILURE;
+            }
+            None => error.exit(),
+        },
+    };
     if let Some((name, _)) = matches.subcommand()
         && knarr_cli::commands().iter().any(|command| command.get_name() == name)
     {
