@@ -1,9 +1,11 @@
 //! `describe`: everything about an object that a person wants to read, with its events.
 
 mod cluster;
+mod containers;
 mod network;
 mod pod;
 mod rest;
+mod volumes;
 mod workloads;
 
 use std::fmt::Write as _;

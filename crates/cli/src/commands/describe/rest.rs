@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use knarr_api::quantity::Quantity;
 use serde_json::{Map, Value};
 
-use super::{Page, labels_text, or_none, pod, show, time};
+use super::{Page, labels_text, or_none, show, time, volumes};
 use crate::{
     cx::{Cx, dig, dig_str, items},
     error::Result,
@@ -122,7 +122,7 @@ pub fn volume(page: &mut Page, object: &Value) {
     }
     page.field(0, "Message", dig_str(object, "status.message"));
     page.line(0, "Source:");
-    pod::volume_source(page, 2, spec);
+    volumes::volume_source(page, 2, spec);
 }
 
 pub async fn claim(cx: &Cx, page: &mut Page, object: &Value) -> Result<()> {
