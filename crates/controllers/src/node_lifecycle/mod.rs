@@ -2,9 +2,11 @@
 //! not tolerate those are moved away.
 //! (<https://kubernetes.io/docs/concepts/architecture/nodes/#node-status>)
 
+mod pace;
 mod plan;
 #[cfg(test)]
 mod tests;
+mod zones;
 
 use std::{
     collections::HashMap,
@@ -29,6 +31,7 @@ use crate::{
     Context, Error,
     common::{pods, some_or_null},
 };
+use pace::Pace;
 use plan::Silence;
 
 pub const NAME: &str = "node-controller";
@@ -49,37 +52,32 @@ pub struct Settings {
 
 struct Controller {
     context: Context,
-    settings: Settings,
+    grace: Duration,
     nodes: Informer<Node>,
     leases: Informer<Lease>,
     pods: Informer<Pod>,
     /// What was last heard of each node, and when by this process's own clock: clocks of nodes may differ.
     heard: Mutex<HashMap<String, (plan::Heartbeat, Instant)>>,
+    /// Whose pods may be taken away.
+    pace: Arc<Pace>,
 }
 
 pub async fn run(context: Context, settings: Settings) {
     let queue = WorkQueue::new(context.cancel.clone());
     let lease_scope = Scope { namespace: Some(LEASE_NAMESPACE.to_owned()), ..Scope::default() };
-    let controller = Arc::new(Controller {
-        nodes: context.informers.of(),
-        leases: context.informers.with_params(lease_scope),
-        pods: context.informers.of(),
-        heard: Mutex::default(),
-        context,
-        settings,
-    });
-    let Controller { nodes, leases, pods, .. } = &*controller;
+    let nodes: Informer<Node> = context.informers.of();
+    let leases: Informer<Lease> = context.informers.with_params(lease_scope);
+    let pods: Informer<Pod> = context.informers.of();
     pods.index_by_node();
     if !(nodes.synced().await && leases.synced().await && pods.synced().await) {
         return;
     }
+    let pace = Arc::new(Pace::new(settings.local, &nodes.list()));
     nodes.feed_keys(&queue);
-    // What becomes of the pods of one silent node depends on how many others are.
-    let all = nodes.clone();
+    let (all, told) = (nodes.clone(), pace.clone());
     nodes.feed(&queue, move |change| {
-        let is_ready = |node: &Option<Arc<Node>>| node.as_ref().is_some_and(|node| plan::is_ready(node));
-        let others = if is_ready(&change.old) == is_ready(&change.new) { Vec::new() } else { all.list() };
-        others.into_iter().filter(|node| !plan::is_ready(node)).map(|node| ObjectKey::of(&*node))
+        let silent = if told.saw(change) { all.list() } else { Vec::new() };
+        silent.into_iter().filter(|node| !plan::is_ready(node)).map(|node| ObjectKey::of(&*node))
     });
     leases.feed(&queue, |change| [ObjectKey::new("", meta::name(&change.latest().metadata))]);
     let tainted = nodes.clone();
@@ -88,11 +86,18 @@ pub async fn run(context: Context, settings: Settings) {
         plan::no_execute_taints(&node).next()?;
         Some(ObjectKey::of(&*node))
     });
-    worker::run(NAME, queue, WORKERS, move |key| {
+    let grace = settings.grace;
+    let controller =
+        Arc::new(Controller { context, grace, nodes, leases, pods, heard: Mutex::default(), pace: pace.clone() });
+    let work = worker::run(NAME, queue.clone(), WORKERS, move |key| {
         let controller = controller.clone();
         async move { controller.reconcile(key).await }
-    })
-    .await;
+    });
+    tokio::select! {
+        biased;
+        () = work => {}
+        () = pace.keep(&queue) => {}
+    }
 }
 
 impl Controller {
@@ -120,9 +125,8 @@ impl Controller {
                 self.context.recorder.normal(&node, "NodeNotReady", message);
             }
         }
-        let is_cut_off = plan::is_cut_off(&self.nodes.list(), self.settings.local.as_deref());
-        let taints = plan::taints(&node, !is_cut_off, now);
-        let lease = plan::lease_duration(&node, self.settings.grace);
+        let taints = plan::taints(&node, self.pace.verdict(&key.name), now);
+        let lease = plan::lease_duration(&node, self.grace);
         if taints.is_some() || lease.is_some() {
             let mut patch = serde_json::json!({"metadata": {"resourceVersion": node.metadata.resource_version}});
             if let Some(taints) = taints {
@@ -164,8 +168,7 @@ impl Controller {
         let name = meta::name(&node.metadata);
         let lease = self.leases.get(LEASE_NAMESPACE, name);
         let heartbeat = plan::heartbeat(node, lease.as_deref());
-        let grace = self.settings.grace;
-        let grace = if heartbeat.is_never() { grace.max(STARTUP_GRACE) } else { grace };
+        let grace = if heartbeat.is_never() { self.grace.max(STARTUP_GRACE) } else { self.grace };
         let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         let entry = heard.entry(name.to_owned()).or_insert_with(|| (heartbeat.clone(), now));
@@ -174,7 +177,8 @@ impl Controller {
         if entry.0 != heartbeat || was_away {
             *entry = (heartbeat, now);
         }
-        Silence { left: grace.checked_sub(entry.1.elapsed()).filter(|left| !left.is_zero()) }
+        let since = self.pace.healed().map_or(entry.1, |healed| healed.max(entry.1));
+        Silence { left: grace.checked_sub(since.elapsed()).filter(|left| !left.is_zero()) }
     }
 
     /// Nobody is there to say whether these pods still answer; Services must not send anybody to them.

@@ -75,21 +75,6 @@ pub fn has_ready_condition(node: &Node) -> bool {
     condition(node, "Ready").is_some()
 }
 
-/// In percent: where more nodes than this have fallen silent, and more than two, nobody is evicted (upstream: a zone
-/// that is partially disrupted, in a cluster of up to fifty nodes).
-const MOST: usize = 55;
-
-/// Whether so much has fallen silent at once that the fault is more likely here than there. Pods of nodes that are
-/// merely out of sight run on; starting them again elsewhere would help nobody. The node in the server's own process
-/// (`local`) is never out of sight and tells nothing.
-pub fn is_cut_off(nodes: &[Arc<Node>], local: Option<&str>) -> bool {
-    let silent = nodes.iter().filter(|node| !is_ready(node)).count();
-    let mut remote = nodes.iter().filter(|node| node.metadata.name.as_deref() != local).peekable();
-    let several = nodes.len() > 2 || local.is_none();
-    let all_remote = remote.peek().is_some() && several && remote.all(|node| !is_ready(node));
-    silent == nodes.len() || all_remote || (silent > 2 && silent * 100 >= nodes.len() * MOST)
-}
-
 /// What the Node should say about how long it may be silent; `None` where it says so, or where it is as usual.
 pub fn lease_duration(node: &Node, grace: Duration) -> Option<String> {
     let said = meta::annotation(&node.metadata, meta::LEASE_DURATION);
@@ -127,9 +112,29 @@ pub fn status_of_silent(node: &Node, now: Timestamp) -> Option<NodeStatus> {
     changed.then_some(status)
 }
 
-/// The taints the node should have; `None` where it has them. Those that others put there stay. Where nobody is to be
-/// evicted those that evict are taken away again, and their time begins anew when they come back.
-pub fn taints(node: &Node, evicts: bool, now: Timestamp) -> Option<Vec<Taint>> {
+/// What is to become of the pods of a node that is not ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Evict {
+    /// It is the node's turn.
+    Now,
+    /// It is not its turn. A node that had its turn before keeps the taint.
+    Not,
+    /// Nobody's are taken away: the taint goes, and its time begins anew when it comes back.
+    Nobody,
+}
+
+/// Whether the node has a taint of this controller that evicts.
+pub fn is_evicted(node: &Node) -> bool {
+    no_execute_taints(node).any(is_ours)
+}
+
+/// The taints the node should have; `None` where it has them. Those that others put there stay.
+pub fn taints(node: &Node, evict: Evict, now: Timestamp) -> Option<Vec<Taint>> {
+    let evicts = match evict {
+        Evict::Now => true,
+        Evict::Not => is_evicted(node),
+        Evict::Nobody => false,
+    };
     let spec = node.spec.clone().unwrap_or_default();
     let before = spec.taints.unwrap_or_default();
     let is_bad = |kind: &str, bad: &str| condition(node, kind).is_some_and(|condition| condition.status == bad);

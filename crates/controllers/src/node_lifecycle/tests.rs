@@ -25,25 +25,31 @@ fn taints_follow_conditions() {
     let not_ready = json!({"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"});
     let unreachable = json!({"key": "node.kubernetes.io/unreachable", "effect": "NoExecute"});
     let theirs = json!({"key": "theirs", "effect": "NoExecute"});
-    for (ready, others, change, expected) in [
-        ("True", true, json!({}), None),
-        ("True", true, with(json!([not_ready])), Some(vec![])),
-        ("True", true, with(json!([theirs, not_ready])), Some(vec!["theirs:NoExecute"])),
-        ("False", true, json!({}), Some(vec!["not-ready:NoSchedule", "not-ready:NoExecute"])),
-        ("False", false, json!({}), Some(vec!["not-ready:NoSchedule"])),
-        ("Unknown", true, json!({}), Some(vec!["unreachable:NoSchedule", "unreachable:NoExecute"])),
-        ("Unknown", false, with(json!([unreachable])), Some(vec!["unreachable:NoSchedule"])),
-        ("True", true, json!({"spec": {"unschedulable": true}}), Some(vec!["unschedulable:NoSchedule"])),
+    use Evict::{Nobody, Not, Now};
+    for (ready, evict, change, expected) in [
+        ("True", Now, json!({}), None),
+        ("True", Now, with(json!([not_ready])), Some(vec![])),
+        ("True", Now, with(json!([theirs, not_ready])), Some(vec!["theirs:NoExecute"])),
+        ("False", Now, json!({}), Some(vec!["not-ready:NoSchedule", "not-ready:NoExecute"])),
+        ("False", Nobody, json!({}), Some(vec!["not-ready:NoSchedule"])),
+        ("Unknown", Now, json!({}), Some(vec!["unreachable:NoSchedule", "unreachable:NoExecute"])),
+        ("Unknown", Nobody, with(json!([unreachable])), Some(vec!["unreachable:NoSchedule"])),
+        ("Unknown", Not, json!({}), Some(vec!["unreachable:NoSchedule"])),
+        ("Unknown", Not, with(json!([unreachable])), Some(vec!["unreachable:NoExecute", "unreachable:NoSchedule"])),
+        ("False", Not, with(json!([unreachable])), Some(vec!["not-ready:NoSchedule", "not-ready:NoExecute"])),
+        ("False", Not, with(json!([theirs])), Some(vec!["theirs:NoExecute", "not-ready:NoSchedule"])),
+        ("True", Not, with(json!([unreachable])), Some(vec![])),
+        ("True", Now, json!({"spec": {"unschedulable": true}}), Some(vec!["unschedulable:NoSchedule"])),
         (
             "True",
-            true,
+            Now,
             json!({"status": {"conditions": [{"type": "Ready", "status": "True"}, {"type": "DiskPressure", "status": "True"}]}}),
             Some(vec!["disk-pressure:NoSchedule"]),
         ),
-        ("", true, json!({"spec": {"taints": [not_ready]}, "status": {"conditions": null}}), None),
+        ("", Now, json!({"spec": {"taints": [not_ready]}, "status": {"conditions": null}}), None),
     ] {
         let expected = expected.map(|list: Vec<&str>| list.into_iter().map(str::to_owned).collect::<Vec<_>>());
-        assert_eq!(show(taints(&node(ready, change.clone()), others, now())), expected, "{ready} {change}");
+        assert_eq!(show(taints(&node(ready, change.clone()), evict, now())), expected, "{ready} {evict:?} {change}");
     }
 }
 
@@ -90,32 +96,6 @@ fn pods_go_when_their_toleration_ends() {
     let due: Vec<_> = evictions.due.iter().map(|pod| pod.metadata.name.clone().unwrap()).collect();
     assert_eq!(due, ["at-once", "over", "other", "no-number"]);
     assert_eq!(evictions.next_after, Some(Duration::from_secs(240)));
-}
-
-#[test]
-fn nobody_is_evicted_where_too_much_is_silent_at_once() {
-    // `r` is ready, `s` silent; the first is the node in the server's process where there is one.
-    for (states, has_local, expected) in [
-        ("r", true, false),
-        ("s", true, true),
-        ("rs", true, false),
-        ("rss", true, true),
-        ("rsr", true, false),
-        ("rsssr", true, true),
-        ("rssrr", true, false),
-        ("rsssrrrr", true, false),
-        ("ss", false, true),
-        ("s", false, true),
-        ("rs", false, false),
-    ] {
-        let make = |(index, state): (usize, char)| {
-            let mut node = node(if state == 'r' { "True" } else { "Unknown" }, json!({}));
-            node.metadata.name = Some(format!("n{index}"));
-            Arc::new(node)
-        };
-        let nodes: Vec<_> = states.chars().enumerate().map(make).collect();
-        assert_eq!(is_cut_off(&nodes, has_local.then_some("n0")), expected, "{states} {has_local}");
-    }
 }
 
 #[test]
