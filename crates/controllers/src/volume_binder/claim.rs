@@ -3,18 +3,20 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::{
-    core::v1::{Node, PersistentVolume, PersistentVolumeClaim, PersistentVolumeClaimStatus},
+    core::v1::{Node, PersistentVolume, PersistentVolumeClaim, PersistentVolumeClaimStatus, Pod},
     storage::v1::StorageClass,
 };
 use knarr_api::volume::{self as rules, LOCAL_PROVISIONER, NO_PROVISIONER};
 use knarr_client::{events::EventType, meta};
 
-use super::{Said, ask, node, same};
+use super::{Said, ask, consumers, node, same};
 
 pub struct World<'a> {
     pub volumes: &'a [Arc<PersistentVolume>],
     pub classes: &'a [Arc<StorageClass>],
     pub nodes: &'a [Arc<Node>],
+    /// The pods that name the claim and have no node yet.
+    pub consumers: &'a [Arc<Pod>],
 }
 
 #[derive(Debug)]
@@ -24,6 +26,9 @@ pub enum Step {
     Phase(&'static str),
     Change(Box<PersistentVolumeClaim>),
     Say(Said),
+    /// Nothing can be done before a pod is where it goes. Said again and again, as what is waited for changes without
+    /// the claim.
+    Wait(Said),
 }
 
 pub fn plan(claim: &PersistentVolumeClaim, world: &World<'_>) -> Vec<Step> {
@@ -102,8 +107,7 @@ fn of_unbound(claim: &PersistentVolumeClaim, world: &World<'_>) -> Vec<Step> {
         changed.spec.get_or_insert_default().storage_class_name = Some(class.to_owned());
         steps.push(Step::Change(Box::new(changed)));
     } else if waits && rules::selected_node(claim).is_none() {
-        let message = "waiting for first consumer to be created before binding".to_owned();
-        steps.push(Step::Say((EventType::Normal, "WaitForFirstConsumer", message)));
+        steps.push(Step::Wait(consumers::wait(world.consumers)));
     } else if rules::class_of_claim(claim).is_empty() {
         let message = "no persistent volumes available for this claim and no storage class is set".to_owned();
         steps.push(Step::Say((EventType::Normal, "FailedBinding", message)));

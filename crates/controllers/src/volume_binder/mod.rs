@@ -6,15 +6,16 @@
 //! volume, and whoever finds a binding that was cut short can see whose it is.
 
 mod claim;
+mod consumers;
 mod node;
 #[cfg(test)]
 mod tests;
 mod volume;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use k8s_openapi::api::{
-    core::v1::{Node, PersistentVolume, PersistentVolumeClaim},
+    core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod},
     storage::v1::StorageClass,
 };
 use knarr_api::volume as rules;
@@ -33,6 +34,8 @@ pub const NAME: &str = "persistent-volume-binder";
 /// As events name it.
 const COMPONENT: &str = "persistentvolume-controller";
 const WORKERS: usize = 8;
+/// How often a claim that waits for a pod is looked at again: upstream's period for all claims.
+const WAIT: Duration = Duration::from_secs(15);
 
 struct Controller {
     context: Context,
@@ -41,6 +44,7 @@ struct Controller {
     volumes: Informer<PersistentVolume>,
     classes: Informer<StorageClass>,
     nodes: Informer<Node>,
+    pods: Informer<Pod>,
 }
 
 /// What is said about an object.
@@ -54,11 +58,14 @@ pub async fn run(context: Context) {
         volumes: context.informers.of(),
         classes: context.informers.of(),
         nodes: context.informers.of(),
+        pods: context.informers.of(),
         queue: queue.clone(),
         context,
     });
-    let Controller { claims, volumes, classes, nodes, .. } = &*controller;
-    if !(claims.synced().await && volumes.synced().await && classes.synced().await && nodes.synced().await) {
+    let Controller { claims, volumes, classes, nodes, pods, .. } = &*controller;
+    pods.add_index(consumers::BY_CLAIM, consumers::claims_of_waiting);
+    let is_synced = claims.synced().await && volumes.synced().await && classes.synced().await;
+    if !(is_synced && nodes.synced().await && pods.synced().await) {
         return;
     }
     claims.feed(&queue, of_claim);
@@ -78,9 +85,8 @@ pub async fn run(context: Context) {
         async move {
             match key {
                 Key::Claim(key) => controller.claim(&key).await,
-                Key::Volume(name) => controller.volume(&name).await,
+                Key::Volume(name) => controller.volume(&name).await.map(|()| Outcome::Done),
             }
-            .map(|()| Outcome::Done)
         }
     })
     .await;
@@ -121,10 +127,12 @@ fn pending(claims: &Informer<PersistentVolumeClaim>, which: impl Fn(&PersistentV
 }
 
 impl Controller {
-    async fn claim(&self, key: &ObjectKey) -> Result<(), Error> {
-        let Some(claim) = self.claims.get(&key.namespace, &key.name) else { return Ok(()) };
+    async fn claim(&self, key: &ObjectKey) -> Result<Outcome, Error> {
+        let Some(claim) = self.claims.get(&key.namespace, &key.name) else { return Ok(Outcome::Done) };
         let (volumes, classes, nodes) = (self.volumes.list(), self.classes.list(), self.nodes.list());
-        let world = claim::World { volumes: &volumes, classes: &classes, nodes: &nodes };
+        let consumers = self.pods.by_index(consumers::BY_CLAIM, &key.to_string());
+        let world = claim::World { volumes: &volumes, classes: &classes, nodes: &nodes, consumers: &consumers };
+        let mut outcome = Outcome::Done;
         for step in claim::plan(&claim, &world) {
             match step {
                 Step::Bind(volume) => self.bind(&volume, &claim).await?,
@@ -133,10 +141,14 @@ impl Controller {
                     let written = errors::optional(call::replace(&self.context.client, &*changed).await);
                     written.map_err(Error::api("writing the claim"))?;
                 }
-                Step::Say((kind, reason, message)) => self.say(&*claim, (kind, reason, message)),
+                Step::Say(said) => self.say(&*claim, said),
+                Step::Wait(said) => {
+                    self.say(&*claim, said);
+                    outcome = Outcome::After(WAIT);
+                }
             }
         }
-        Ok(())
+        Ok(outcome)
     }
 
     fn say<K: kube::Resource<DynamicType = ()>>(&self, about: &K, (kind, reason, message): Said) {

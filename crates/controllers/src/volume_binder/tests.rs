@@ -1,13 +1,14 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::{
-    core::v1::{Node, PersistentVolume, PersistentVolumeClaim},
+    core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod},
     storage::v1::StorageClass,
 };
 use serde_json::{Value, from_value, json};
 
 use super::{
     claim::{self, Step, World},
+    consumers,
     volume::{self, Fate},
 };
 
@@ -70,11 +71,12 @@ fn steps(the_claim: Value, volumes: &[Value], more_classes: &[Value]) -> String 
         node("n3", json!({})),
         node("n4", json!({"taints": [{"key": "k", "effect": "NoSchedule"}]})),
     ]);
-    let plan = claim::plan(&claim, &World { volumes: &volumes, classes: &classes, nodes: &nodes });
+    let plan = claim::plan(&claim, &World { volumes: &volumes, classes: &classes, nodes: &nodes, consumers: &[] });
     let short = plan.into_iter().map(|step| match step {
         Step::Bind(volume) => format!("bind {}", volume.metadata.name.as_deref().unwrap()),
         Step::Phase(phase) => phase.to_owned(),
         Step::Say((_, reason, _)) => reason.to_owned(),
+        Step::Wait((_, reason, _)) => format!("{reason} and wait"),
         Step::Change(changed) => {
             let annotations = changed.metadata.annotations.clone().unwrap_or_default();
             let known = |key: &str| annotations.get(key).map_or("-", String::as_str).to_owned();
@@ -115,11 +117,11 @@ fn what_is_done_about_a_claim() {
         (of(""), vec![], "FailedBinding"),
         (of("none"), vec![], "ProvisioningFailed"),
         (of("static"), vec![], "ProvisioningFailed"),
-        (of("late"), vec![volume("v", of("late"))], "WaitForFirstConsumer"),
+        (of("late"), vec![volume("v", of("late"))], "WaitForFirstConsumer and wait"),
         (of("late"), vec![volume("v", merged(of("late"), kept("")))], "bind v"),
         (of("local"), vec![], "class=local by=knarr.dev/local node=n2, ExternalProvisioning"),
         (of("local"), vec![busy], "class=local by=knarr.dev/local node=n3, ExternalProvisioning"),
-        (of("local-late"), vec![], "WaitForFirstConsumer"),
+        (of("local-late"), vec![], "WaitForFirstConsumer and wait"),
         (on("n2"), vec![], "class=local-late by=knarr.dev/local node=n2, ExternalProvisioning"),
         (on("n1"), vec![], "class=local-late by=knarr.dev/local node=n1, ExternalProvisioning"),
         (on("gone"), vec![], "class=local-late by=knarr.dev/local node=-"),
@@ -211,5 +213,32 @@ fn only_what_can_be_deleted_is_said_to_be() {
     ] {
         let volume: PersistentVolume = from_value(volume("v", change.clone())).unwrap();
         assert_eq!(volume::cannot_reclaim(&volume).map(|(reason, _)| reason), expected, "{change}");
+    }
+}
+
+#[test]
+fn who_is_waited_for() {
+    let pod = |name: &str, change: Value| -> Arc<Pod> {
+        let base = json!({"metadata": {"name": name, "namespace": "d"}, "spec": {"containers": [],
+            "volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}, {"name": "own", "ephemeral": {}}]}});
+        Arc::new(from_value(merged(base, change)).unwrap())
+    };
+    for (change, expected) in [
+        (json!({}), vec!["d/c", "d/p-own"]),
+        (json!({"spec": {"nodeName": "n1"}}), vec![]),
+        (json!({"status": {"phase": "Failed"}}), vec![]),
+        (json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}}), vec![]),
+        (json!({"spec": {"volumes": null}}), vec![]),
+    ] {
+        assert_eq!(consumers::claims_of_waiting(&pod("p", change.clone())), expected, "{change}");
+    }
+    let (p, q) = (pod("p", json!({})), pod("q", json!({})));
+    for (pods, reason, message) in [
+        (vec![], "WaitForFirstConsumer", "waiting for first consumer to be created before binding"),
+        (vec![p.clone()], "WaitForPodScheduled", "waiting for pod p to be scheduled"),
+        (vec![p, q], "WaitForPodScheduled", "waiting for pods p,q to be scheduled"),
+    ] {
+        let (_, said, why) = consumers::wait(&pods);
+        assert_eq!((said, &*why), (reason, message));
     }
 }
