@@ -43,11 +43,11 @@ impl Happening {
         match self {
             Happening::NodeAdded => true,
             Happening::NodeRoom => plugin == Fit,
-            Happening::NodeLabels => matches!(plugin, Affinity | PodAffinity | Spread | Volumes),
+            Happening::NodeLabels => matches!(plugin, Affinity | PodAffinity | Spread | Volumes | VolumeZones),
             Happening::NodeTaints => matches!(plugin, Taints | Unschedulable | Spread),
             Happening::PodPlaced => matches!(plugin, PodAffinity | Spread),
             Happening::PodGone => matches!(plugin, Fit | Ports | PodAffinity | Spread | VolumeUsers),
-            Happening::Storage => matches!(plugin, Volumes | VolumeUsers),
+            Happening::Storage => matches!(plugin, Volumes | VolumeUsers | VolumeZones),
         }
     }
 }

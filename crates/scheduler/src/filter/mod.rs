@@ -25,6 +25,7 @@ pub enum Plugin {
     Fit,
     VolumeUsers,
     Volumes,
+    VolumeZones,
     Spread,
     PodAffinity,
 }
@@ -92,6 +93,7 @@ impl<'a> Filters<'a> {
         if let Ok(volumes) = &self.volumes {
             volumes.check_users()?;
             volumes.check(node)?;
+            volumes.check_zones(node)?;
         }
         self.spread.iter().try_for_each(|counts| counts.check(pod, node))?;
         self.affinity.check(pod, node)

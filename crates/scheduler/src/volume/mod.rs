@@ -10,6 +10,7 @@ pub mod bind;
 mod picture;
 #[cfg(test)]
 mod tests;
+mod zone;
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -33,6 +34,7 @@ use crate::{
 const NODE_CONFLICT: &str = "node(s) didn't match PersistentVolume's node affinity";
 const BIND_CONFLICT: &str = "node(s) didn't find available persistent volumes to bind";
 const VOLUME_MISSING: &str = "node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)";
+const ZONE_CONFLICT: &str = "node(s) had no available volume zone";
 const IN_USE: &str = "node(s) unavailable due to PersistentVolumeClaim with ReadWriteOncePod access mode already in-use \
                       by another pod";
 
@@ -43,6 +45,8 @@ pub struct Wishes<'a> {
     bound: Vec<Option<&'a PersistentVolume>>,
     /// Claims to be bound where the pod goes, the smallest first.
     unbound: Vec<Claim<'a>>,
+    /// Where the volumes of the claims that the pod names are, by their labels.
+    zones: Vec<zone::Zone<'a>>,
     /// Another pod uses a claim of this pod which only one pod may use.
     in_use: bool,
     picture: Option<&'a Picture>,
@@ -95,7 +99,10 @@ impl<'a> Wishes<'a> {
             }
             if volume::is_bound(claim) {
                 let named = claim.spec.as_ref().and_then(|spec| spec.volume_name.as_deref());
-                wishes.bound.push(named.and_then(|name| picture.volume(name)).map(Arc::as_ref));
+                let volume = named.and_then(|name| picture.volume(name)).map(Arc::as_ref);
+                // Upstream reads no labels of volumes that are made for the pod alone.
+                wishes.zones.extend(volume.filter(|_| !is_own).into_iter().flat_map(zone::zones));
+                wishes.bound.push(volume);
                 continue;
             }
             let is_named =
@@ -116,6 +123,13 @@ impl<'a> Wishes<'a> {
         match self.in_use {
             true => Err(Refusal::new(Plugin::VolumeUsers, IN_USE, true)),
             false => Ok(()),
+        }
+    }
+
+    pub fn check_zones(&self, node: &NodeInfo) -> Result<(), Refusal> {
+        match zone::is_in(&self.zones, &node.labels) {
+            true => Ok(()),
+            false => Err(Refusal::new(Plugin::VolumeZones, ZONE_CONFLICT, false)),
         }
     }
 

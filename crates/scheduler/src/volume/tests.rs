@@ -32,6 +32,11 @@ fn claim(name: &str, change: Value) -> Value {
     claim
 }
 
+fn merged(mut base: Value, change: Value) -> Value {
+    json_patch::merge(&mut base, &change);
+    base
+}
+
 fn bound_to(volume: &str) -> Value {
     json!({"metadata": {"annotations": {"pv.kubernetes.io/bind-completed": "yes"}}, "spec": {"volumeName": volume}})
 }
@@ -224,6 +229,57 @@ fn a_claim_for_one_pod_has_one_user() {
     }
     cluster.remove_pod("p");
     assert!(outcome(&pod("q", &["a"]), &mut cluster).starts_with('n'));
+}
+
+#[test]
+fn a_pod_goes_into_the_zone_that_its_volume_has_as_a_label() {
+    let beta = "failure-domain.beta.kubernetes.io";
+    let label = |key: &str, value: &str| json!({"metadata": {"labels": {key: value}}});
+    let zone = |value: &str| label("topology.kubernetes.io/zone", value);
+    let nodes = [
+        ("n1", json!({"topology.kubernetes.io/zone": "a", "topology.kubernetes.io/region": "r"})),
+        ("n2", json!({"topology.kubernetes.io/zone": "b", format!("{beta}/region"): "r"})),
+    ];
+    let bare = [("n1", json!({"rack": "1"})), ("n2", json!({"rack": "2"}))];
+    let no_zone = || hopeless("2 node(s) had no available volume zone");
+    for (nodes, change, expected) in [
+        (&nodes, zone("a"), "n1".to_owned()),
+        (&nodes, zone("b"), "n2".to_owned()),
+        (&nodes, zone("x__ b __y"), "n2".to_owned()),
+        (&nodes, zone("c"), no_zone()),
+        (&nodes, label(&format!("{beta}/zone"), "b"), "n2".to_owned()),
+        (&nodes, label("topology.kubernetes.io/region", "r"), "n1".to_owned()),
+        (&nodes, label("topology.kubernetes.io/region", "other"), no_zone()),
+        (
+            &nodes,
+            json!({"metadata": {"labels": {"topology.kubernetes.io/zone": "b", format!("{beta}/region"): "r"}}}),
+            "n2".to_owned(),
+        ),
+        (
+            &nodes,
+            json!({"metadata": {"labels": {"topology.kubernetes.io/zone": "a", format!("{beta}/zone"): "b"}}}),
+            no_zone(),
+        ),
+        // With an empty part it says nothing, and the affinity alone counts.
+        (&nodes, merged(zone("a__"), on("n2")), "n2".to_owned()),
+        (&bare, merged(zone("a"), on("n2")), "n2".to_owned()),
+        (
+            &nodes,
+            merged(zone("a"), on("n2")),
+            hopeless("1 node(s) didn't match PersistentVolume's node affinity, 1 node(s) had no available volume zone"),
+        ),
+    ] {
+        let mut cluster = cluster(&[claim("a", bound_to("v"))], &[volume("v", "5Gi", change.clone())]);
+        for (name, labels) in nodes {
+            let node: Node = from_value(json!({
+                "metadata": {"name": name, "labels": merged(json!({"kubernetes.io/hostname": name}), labels.clone())},
+                "status": {"allocatable": {"cpu": "4", "memory": "8Gi", "pods": "10"}},
+            }))
+            .unwrap();
+            cluster.set_node(&node);
+        }
+        assert_eq!(outcome(&pod("p", &["a"]), &mut cluster), expected, "{change}");
+    }
 }
 
 #[test]
