@@ -3,7 +3,7 @@
 use knarr_api::quantity::Quantity;
 use serde_json::Value;
 
-use super::{Page, or_none, rest, show, time};
+use super::{Page, limits, or_none, show, time};
 use crate::{
     api::Query,
     cx::{Cx, dig, dig_str, items},
@@ -174,7 +174,7 @@ pub async fn namespace(cx: &Cx, page: &mut Page, object: &Value) -> Result<()> {
     } else {
         page.line(0, "\nResource Quotas");
         for quota in quotas {
-            rest::quota_in_namespace(page, quota);
+            limits::quota_in_namespace(page, quota);
         }
     }
     let list = cx.api().await?.get(&format!("/api/v1/namespaces/{name}/limitranges")).await?;
@@ -185,7 +185,7 @@ pub async fn namespace(cx: &Cx, page: &mut Page, object: &Value) -> Result<()> {
         page.line(0, "\nResource Limits");
         page.line(0, " Type\tResource\tMin\tMax\tDefault Request\tDefault Limit\tMax Limit/Request Ratio");
         page.line(0, " ----\t--------\t---\t---\t---------------\t-------------\t-----------------------");
-        ranges.iter().for_each(|range| rest::limits(page, range, " "));
+        ranges.iter().for_each(|range| limits::limits(page, range, " "));
     }
     Ok(())
 }

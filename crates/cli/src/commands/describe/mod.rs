@@ -2,9 +2,12 @@
 
 mod cluster;
 mod containers;
+mod limits;
 mod network;
 mod pod;
 mod rest;
+mod rights;
+mod storage;
 mod volumes;
 mod workloads;
 
@@ -115,14 +118,14 @@ async fn about(cx: &Cx, info: &Info, show_events: bool) -> Result<String> {
         ("", "ConfigMap") => rest::config_map(&mut page, object),
         ("", "Secret") => rest::secret(&mut page, object),
         ("", "ServiceAccount") => rest::service_account(cx, &mut page, object).await?,
-        ("", "PersistentVolume") => rest::volume(&mut page, object),
-        ("", "PersistentVolumeClaim") => rest::claim(cx, &mut page, object).await?,
-        ("storage.k8s.io", "StorageClass") => rest::storage_class(&mut page, object),
-        ("", "ResourceQuota") => rest::quota(&mut page, object),
-        ("", "LimitRange") => rest::limit_range(&mut page, object),
-        ("scheduling.k8s.io", "PriorityClass") => rest::priority_class(&mut page, object),
-        ("rbac.authorization.k8s.io", "Role" | "ClusterRole") => rest::role(&mut page, object),
-        ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => rest::binding(&mut page, object),
+        ("", "PersistentVolume") => storage::volume(&mut page, object),
+        ("", "PersistentVolumeClaim") => storage::claim(cx, &mut page, object).await?,
+        ("storage.k8s.io", "StorageClass") => storage::storage_class(&mut page, object),
+        ("", "ResourceQuota") => limits::quota(&mut page, object),
+        ("", "LimitRange") => limits::limit_range(&mut page, object),
+        ("scheduling.k8s.io", "PriorityClass") => limits::priority_class(&mut page, object),
+        ("rbac.authorization.k8s.io", "Role" | "ClusterRole") => rights::role(&mut page, object),
+        ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => rights::binding(&mut page, object),
         _ => rest::anything(&mut page, object),
     }
     let quiet = matches!(
