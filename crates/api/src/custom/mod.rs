@@ -6,23 +6,26 @@
 
 mod default;
 mod definition;
+mod format;
 mod paths;
+mod pattern;
 mod prune;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod validate;
 
 use std::sync::Arc;
 
 use serde_json::Value;
 
+pub(crate) use self::schema::Schema;
 pub use paths::ScalePaths;
-pub(crate) use schema::Schema;
 
 use crate::{
     field::FieldError,
     print::CustomPrinter,
-    schema::{Table, TypeRef},
+    schema::{self as types, Table, TypeRef},
 };
 
 /// A CustomResourceDefinition, understood.
@@ -104,6 +107,18 @@ impl Version {
         Some(TypeRef::new(&self.table, 0))
     }
 
+    /// Why the object can't be read at all: `apiVersion`, `kind` and `metadata` have the types that they have everywhere.
+    ///
+    /// Everything else is the schema's, and [`Version::validate`] says what is wrong with it.
+    pub fn unreadable(&self, object: &Value) -> Option<String> {
+        let ty = self.schema()?;
+        ["apiVersion", "kind", "metadata"].into_iter().find_map(|name| {
+            let part = object.get(name)?;
+            let errors = types::check(ty.child(name)?, part);
+            errors.iter().find(|error| error.is_fatal()).map(ToString::to_string)
+        })
+    }
+
     /// Drops the fields that the schema does not know and says which they were, as strict validation names them.
     ///
     /// In the order of upstream: those of the object, sorted, then those of `metadata`, which is pruned even where
@@ -120,8 +135,17 @@ impl Version {
     }
 
     /// What is wrong with the object by its schema. On update, what was wrong before and did not change is let through.
-    pub fn validate(&self, _object: &Value, _old: Option<&Value>) -> Vec<FieldError> {
-        Vec::new()
+    ///
+    /// The object has been pruned and defaulted; its `metadata` is checked by who checks everyone's.
+    pub fn validate(&self, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
+        let mut errors = validate::check(&self.rules, object, old);
+        errors.extend(validate::embedded(&self.rules, object));
+        let lists = validate::lists(&self.rules, object);
+        if !lists.is_empty() && old.is_none_or(|old| validate::lists(&self.rules, old).is_empty()) {
+            errors.extend(lists);
+        }
+        errors.extend(self.scale.iter().flat_map(|scale| validate::scale(scale, object)));
+        errors
     }
 
     /// The columns and cells of tables.

@@ -1,3 +1,6 @@
+mod laws;
+mod validation;
+
 use serde_json::{Value, json};
 
 use super::*;
