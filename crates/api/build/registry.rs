@@ -15,9 +15,9 @@ pub fn generate(tsv: &str) -> String {
         };
         writeln!(
             out,
-            "Resource {{ group: {group:?}, version: {version:?}, kind: {kind:?}, plural: {plural:?}, \
-             singular: {singular:?}, namespaced: {namespaced}, verbs: &{}, short_names: &{:?}, categories: &{:?}, \
-             subresources: &[{}], storage: {:?} }},",
+            "Resource {{ group: {group:?}, version: {version:?}, kind: {kind:?}, custom_list_kind: \"\", \
+             plural: {plural:?}, singular: {singular:?}, namespaced: {namespaced}, verbs: &{}, short_names: &{:?}, \
+             categories: &{:?}, subresources: &[{}], storage: {:?} }},",
             verb_list(verbs),
             list(short_names),
             list(categories),

@@ -38,6 +38,7 @@ builtins! {
     service_accounts: "", "v1", "serviceaccounts";
     services: "", "v1", "services";
     replication_controllers: "", "v1", "replicationcontrollers";
+    custom_resource_definitions: "apiextensions.k8s.io", "v1", "customresourcedefinitions";
     certificate_signing_requests: "certificates.k8s.io", "v1", "certificatesigningrequests";
     cluster_roles: "rbac.authorization.k8s.io", "v1", "clusterroles";
     cluster_role_bindings: "rbac.authorization.k8s.io", "v1", "clusterrolebindings";

@@ -7,19 +7,24 @@ use bytes::Bytes;
 use knarr_api::{registry::Resource, strategy::convert};
 use serde_json::Value;
 
-use crate::contract::Stored;
+use crate::{contract::Stored, custom::Custom};
+
+/// True where an object is served byte by byte as the cache has it.
+pub fn is_served_as_stored(resource: &'static Resource, custom: Option<&Custom>) -> bool {
+    custom.is_none() && resource.same(resource.stored_as())
+}
 
 /// The object in the version of `resource`; the same pointer where that is the stored one.
-pub fn served(resource: &'static Resource, stored: Arc<Stored>) -> Arc<Stored> {
-    if resource.same(resource.stored_as()) {
+pub fn served(resource: &'static Resource, custom: Option<&Custom>, stored: Arc<Stored>) -> Arc<Stored> {
+    if is_served_as_stored(resource, custom) {
         return stored;
     }
-    Arc::new(served_ref(resource, &stored))
+    Arc::new(served_ref(resource, custom, &stored))
 }
 
 /// The object converted, also where it need not be.
-pub fn served_ref(resource: &'static Resource, stored: &Stored) -> Stored {
-    let value = value_to_served(resource, &stored.value());
+pub fn served_ref(resource: &'static Resource, custom: Option<&Custom>, stored: &Stored) -> Stored {
+    let value = value_to_served(resource, custom, stored.value());
     Stored {
         key: stored.key.clone(),
         json: Bytes::from(serde_json::to_vec(&value).unwrap_or_default()),
@@ -29,13 +34,18 @@ pub fn served_ref(resource: &'static Resource, stored: &Stored) -> Stored {
     }
 }
 
-pub fn value_to_served(resource: &'static Resource, stored: &Value) -> Value {
-    let mut object = stored.clone();
-    convert::to_served(resource.group, resource.version, resource.kind, &mut object);
+pub fn value_to_served(resource: &'static Resource, custom: Option<&Custom>, mut object: Value) -> Value {
+    match custom {
+        Some(custom) => custom.to_served(&mut object),
+        None => convert::to_served(resource.group, resource.version, resource.kind, &mut object),
+    }
     object
 }
 
 /// Brings an object of the client's version into the stored one.
-pub fn to_stored(resource: &'static Resource, object: &mut Value) {
-    convert::to_storage(resource.group, resource.version, resource.kind, object);
+pub fn to_stored(resource: &'static Resource, custom: Option<&Custom>, object: &mut Value) {
+    match custom {
+        Some(custom) => custom.to_stored(object),
+        None => convert::to_storage(resource.group, resource.version, resource.kind, object),
+    }
 }

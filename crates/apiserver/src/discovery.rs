@@ -1,12 +1,16 @@
 //! Discovery: which groups, versions and resources are served.
 //! (<https://kubernetes.io/docs/concepts/overview/kubernetes-api/#discovery-api>)
 
-use std::{collections::BTreeMap, sync::OnceLock};
+use std::{
+    cmp::Reverse,
+    collections::BTreeMap,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use knarr_api::{
-    registry::{Resource, Subresource, Verb, builtins},
+    registry::{Resource, Subresource, Verb},
     status::ApiError,
 };
 use serde_json::{Value, json};
@@ -15,10 +19,11 @@ use sha2::{Digest, Sha256};
 use crate::{
     codec::{Accept, respond},
     contract::Response,
+    custom::Snapshot,
 };
 
 /// Groups in the order in which clients prefer them, which decides what a short name means. Groups that are not
-/// named here follow in alphabetical order.
+/// named here follow in alphabetical order, those of definitions among them.
 const GROUP_ORDER: [&str; 22] = [
     "",
     "apiregistration.k8s.io",
@@ -52,21 +57,48 @@ struct Group {
     versions: Vec<(&'static str, Vec<&'static Resource>)>,
 }
 
+/// The aggregated documents, written when somebody asks and kept until something else is served.
 #[derive(Default)]
 pub struct Discovery {
+    kept: Mutex<Arc<Documents>>,
+}
+
+#[derive(Default)]
+struct Documents {
+    /// Of the catalogue.
+    generation: u64,
     core: OnceLock<(Bytes, String)>,
     named: OnceLock<(Bytes, String)>,
 }
 
-fn groups() -> Vec<Group> {
-    let mut found: BTreeMap<(usize, &'static str), BTreeMap<&'static str, Vec<&'static Resource>>> = BTreeMap::new();
-    for resource in builtins() {
+/// How early a version comes: those that are stable first, then beta and alpha ones, and the newest of each first. What
+/// is called otherwise comes last, in alphabetical order.
+/// (<https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definition-versioning/#version-priority>)
+type Priority = (Reverse<(u8, u64, u64)>, &'static str);
+
+fn priority(version: &'static str) -> Priority {
+    let parsed = || {
+        let rest = version.strip_prefix('v')?;
+        let (major, stage, minor) = match (rest.split_once("alpha"), rest.split_once("beta")) {
+            (Some((major, minor)), _) => (major, 1, minor),
+            (None, Some((major, minor))) => (major, 2, minor),
+            (None, None) => (rest, 3, "1"),
+        };
+        let number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?;
+        Some((stage, number(major)?, number(minor)?))
+    };
+    (Reverse(parsed().unwrap_or_default()), version)
+}
+
+fn groups(snapshot: &Snapshot) -> Vec<Group> {
+    let mut found: BTreeMap<(usize, &'static str), BTreeMap<Priority, Vec<&'static Resource>>> = BTreeMap::new();
+    for resource in snapshot.rows() {
         let place = GROUP_ORDER.iter().position(|name| *name == resource.group).unwrap_or(GROUP_ORDER.len());
         let versions = found.entry((place, resource.group)).or_default();
-        versions.entry(resource.version).or_default().push(resource);
+        versions.entry(priority(resource.version)).or_default().push(resource);
     }
-    let newest_first = |versions: BTreeMap<_, _>| versions.into_iter().rev().collect();
-    found.into_iter().map(|((_, name), versions)| Group { name, versions: newest_first(versions) }).collect()
+    let names = |versions: BTreeMap<Priority, _>| versions.into_iter().map(|((_, name), rows)| (name, rows)).collect();
+    found.into_iter().map(|((_, name), versions)| Group { name, versions: names(versions) }).collect()
 }
 
 fn group_version(group: &str, version: &str) -> String {
@@ -78,15 +110,16 @@ impl Discovery {
     /// these paths know, so whoever accepts nothing else is still served.
     pub fn answer(
         &self,
+        snapshot: &Snapshot,
         path: &str,
         headers: &HeaderMap,
         accept: Result<Accept, ApiError>,
     ) -> Result<Option<Response>, ApiError> {
         let segments: Vec<&str> = path.trim_start_matches('/').split('/').collect();
         let value = match segments.as_slice() {
-            ["api"] if wants_aggregated(headers) => return Ok(Some(aggregated(&self.core, headers, true))),
-            ["apis"] if wants_aggregated(headers) => return Ok(Some(aggregated(&self.named, headers, false))),
-            _ => match plain(&segments) {
+            ["api"] if wants_aggregated(headers) => return Ok(Some(self.aggregated(snapshot, headers, true))),
+            ["apis"] if wants_aggregated(headers) => return Ok(Some(self.aggregated(snapshot, headers, false))),
+            _ => match plain(snapshot, &segments) {
                 Some(value) => value,
                 None => return Ok(None),
             },
@@ -95,9 +128,9 @@ impl Discovery {
     }
 
     /// `/`: the paths that there are.
-    pub fn root(&self) -> Response {
+    pub fn root(&self, snapshot: &Snapshot) -> Response {
         let mut paths: Vec<String> = vec!["/api".into(), "/api/v1".into(), "/apis".into()];
-        for group in groups().iter().filter(|group| !group.name.is_empty()) {
+        for group in groups(snapshot).iter().filter(|group| !group.name.is_empty()) {
             paths.push(format!("/apis/{}", group.name));
             paths.extend(group.versions.iter().map(|(version, _)| format!("/apis/{}/{version}", group.name)));
         }
@@ -107,25 +140,40 @@ impl Discovery {
         let body = json!({"paths": paths});
         respond::render(StatusCode::OK, body.to_string().into(), Accept { pretty: true, ..Accept::JSON })
     }
+
+    fn aggregated(&self, snapshot: &Snapshot, headers: &HeaderMap, core: bool) -> Response {
+        let documents = self.documents(snapshot.generation);
+        let kept = if core { &documents.core } else { &documents.named };
+        aggregated(snapshot, kept, headers, core)
+    }
+
+    fn documents(&self, generation: u64) -> Arc<Documents> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.generation != generation {
+            *kept = Arc::new(Documents { generation, ..Documents::default() });
+        }
+        kept.clone()
+    }
 }
 
 /// The documents of the time before the aggregated form.
-fn plain(path: &[&str]) -> Option<Value> {
+fn plain(snapshot: &Snapshot, path: &[&str]) -> Option<Value> {
     match path {
         ["api"] => Some(json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []})),
         ["apis"] => {
-            let groups: Vec<Value> = groups().iter().filter(|group| !group.name.is_empty()).map(api_group).collect();
+            let groups = groups(snapshot);
+            let groups: Vec<Value> = groups.iter().filter(|group| !group.name.is_empty()).map(api_group).collect();
             Some(json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}))
         }
         ["apis", name] => {
-            let groups = groups();
+            let groups = groups(snapshot);
             let mut group = api_group(groups.iter().find(|group| group.name == *name && !name.is_empty())?);
             group["kind"] = "APIGroup".into();
             group["apiVersion"] = "v1".into();
             Some(group)
         }
-        ["api", version] => resource_list("", version),
-        ["apis", group, version] if !group.is_empty() => resource_list(group, version),
+        ["api", version] => resource_list(snapshot, "", version),
+        ["apis", group, version] if !group.is_empty() => resource_list(snapshot, group, version),
         _ => None,
     }
 }
@@ -143,9 +191,9 @@ fn verbs(verbs: &[Verb]) -> Vec<&'static str> {
     verbs.iter().map(|verb| verb.as_str()).collect()
 }
 
-fn resource_list(group: &str, version: &str) -> Option<Value> {
+fn resource_list(snapshot: &Snapshot, group: &str, version: &str) -> Option<Value> {
     let mut resources = Vec::new();
-    for resource in builtins().iter().filter(|resource| resource.group == group && resource.version == version) {
+    for resource in snapshot.rows().filter(|resource| resource.group == group && resource.version == version) {
         let mut entry = json!({
             "name": resource.plural, "singularName": resource.singular, "namespaced": resource.namespaced,
             "kind": resource.kind, "verbs": verbs(resource.verbs),
@@ -191,10 +239,10 @@ fn wants_aggregated(headers: &HeaderMap) -> bool {
         })
 }
 
-fn aggregated(kept: &OnceLock<(Bytes, String)>, headers: &HeaderMap, core: bool) -> Response {
+fn aggregated(snapshot: &Snapshot, kept: &OnceLock<(Bytes, String)>, headers: &HeaderMap, core: bool) -> Response {
     let (body, etag) = kept.get_or_init(|| {
         let items: Vec<Value> =
-            groups().iter().filter(|group| group.name.is_empty() == core).map(group_discovery).collect();
+            groups(snapshot).iter().filter(|group| group.name.is_empty() == core).map(group_discovery).collect();
         let list = json!({"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items});
         let body = list.to_string();
         let hash: String = Sha256::digest(&body).iter().map(|byte| format!("{byte:02X}")).collect();
@@ -248,4 +296,19 @@ fn resource_discovery(resource: &Resource) -> Value {
         entry["subresources"] = resource.subresources.iter().map(describe).collect();
     }
     entry
+}
+
+#[cfg(test)]
+mod tests {
+    use super::priority;
+
+    #[test]
+    fn versions_come_in_upstreams_order() {
+        let expected =
+            ["v10", "v2", "v1", "v11beta2", "v10beta3", "v3beta1", "v12alpha1", "v11alpha2", "foo1", "foo10"];
+        let mut versions = expected;
+        versions.reverse();
+        versions.sort_by_key(|version| priority(version));
+        assert_eq!(versions, expected);
+    }
 }

@@ -15,6 +15,7 @@ mod cache;
 mod codec;
 pub mod contract;
 mod convert;
+mod custom;
 mod derived;
 mod discovery;
 pub mod env;

@@ -69,6 +69,8 @@ pub struct Resource {
     pub group: &'static str,
     pub version: &'static str,
     pub kind: &'static str,
+    /// Of a list of them; empty where it is the kind with `List` behind it, as it is for every built-in.
+    pub custom_list_kind: &'static str,
     pub plural: &'static str,
     pub singular: &'static str,
     pub namespaced: bool,
@@ -97,7 +99,10 @@ impl Resource {
     }
 
     pub fn list_kind(&self) -> String {
-        format!("{}List", self.kind)
+        match self.custom_list_kind {
+            "" => format!("{}List", self.kind),
+            kind => kind.to_owned(),
+        }
     }
 
     /// `deployments.apps`, and `pods` for the core group: how messages and RBAC name a resource.

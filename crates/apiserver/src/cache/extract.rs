@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
-use knarr_api::{registry::Resource, strategy};
+use knarr_api::{custom::Definition, registry::Resource, strategy};
 use serde_json::Value;
 
 use super::splice;
-use crate::contract::{Fields, Labels, Stored};
+use crate::{
+    contract::{Fields, Labels, Stored},
+    custom,
+};
 
 #[derive(Clone, Debug)]
 pub struct Extract {
@@ -15,18 +18,24 @@ pub struct Extract {
 }
 
 impl Extract {
-    pub fn of(resource: &'static Resource, object: &Value) -> Self {
+    /// `definition`: what a custom resource's selectable fields are read from.
+    pub fn of(resource: &'static Resource, definition: Option<&Definition>, object: &Value) -> Self {
         let labels = object["metadata"]["labels"].as_object();
         let labels = labels.into_iter().flatten().map(|(key, value)| (key.as_str().into(), text(value))).collect();
-        let rules = strategy::of(resource);
-        let fields = rules.selectable_fields().iter().map(|field| rules.field(object, field).into()).collect();
+        let fields = match definition {
+            Some(definition) => custom::fields(definition, object).map(Into::into).collect(),
+            None => {
+                let rules = strategy::of(resource);
+                rules.selectable_fields().iter().map(|field| rules.field(object, field).into()).collect()
+            }
+        };
         Self { labels, fields }
     }
 
     /// For bytes that this process did not write.
-    pub fn parse(resource: &'static Resource, bytes: &[u8]) -> Self {
+    pub fn parse(resource: &'static Resource, definition: Option<&Definition>, bytes: &[u8]) -> Self {
         match serde_json::from_slice(bytes) {
-            Ok(object) => Self::of(resource, &object),
+            Ok(object) => Self::of(resource, definition, &object),
             Err(cause) => {
                 tracing::error!(%cause, resource = resource.plural, "a stored object is not valid JSON");
                 Self { labels: Arc::default(), fields: Arc::default() }

@@ -2,6 +2,9 @@
 //!
 //! One stream in the store's own order means that all caches are always at the same revision: a read that must
 //! see a write waits for that one number, and a bookmark of any resource may name it.
+//!
+//! Caches of custom resources come and go by the feed's own hand, between two batches: a new one is filled as of the
+//! revision that all others are at, so that the stream goes on for it where it goes on for them.
 
 use std::{
     collections::BTreeMap,
@@ -14,9 +17,10 @@ use futures::StreamExt;
 use knarr_store::{
     EventKind, KeyValue, RangeRequest, Revision, Store, StoreError, WatchBatch, WatchRequest, WatchStream,
 };
+use tokio::sync::{mpsc, oneshot};
 use tracing::{error, warn};
 
-use super::{Caches, PREFIX, resource::ResourceCache};
+use super::{Caches, PREFIX, customs::Customs, resource::ResourceCache};
 use crate::contract::Stored;
 
 const PAGE: usize = 5_000;
@@ -25,6 +29,12 @@ const RETRY_AFTER: Duration = Duration::from_millis(200);
 const AGE_EVERY: Duration = Duration::from_secs(45);
 /// A start replays so many revisions where the store still has them, so that watches resume across a restart.
 const REPLAYED_REVISIONS: u64 = 1_000;
+
+/// Asks for these caches of custom resources and no others.
+pub(super) struct Rearrange {
+    pub wanted: Customs,
+    pub done: oneshot::Sender<Result<(), StoreError>>,
+}
 
 /// Reads everything there is and opens the watch behind it.
 pub(super) async fn load(caches: &Caches, store: &dyn Store) -> Result<WatchStream, StoreError> {
@@ -38,24 +48,13 @@ pub(super) async fn load(caches: &Caches, store: &dyn Store) -> Result<WatchStre
 
 async fn load_at(caches: &Caches, store: &dyn Store, revision: u64) -> Result<WatchStream, StoreError> {
     let mut objects: BTreeMap<&'static str, BTreeMap<Box<str>, Arc<Stored>>> = BTreeMap::new();
-    let mut start = Bytes::from_static(PREFIX.as_bytes());
-    // `0` is the byte after `/`.
-    let end = Bytes::from(format!("{}0", PREFIX.trim_end_matches('/')));
-    loop {
-        let request =
-            RangeRequest { start: start.clone(), end: end.clone(), revision: Some(Revision(revision)), limit: PAGE };
-        let reply = store.range(request).await?;
-        for kv in &reply.kvs {
-            if let Some((cache, key)) = caches.locate(&kv.key) {
-                let stored = caches.decode(cache, key, kv);
-                objects.entry(cache.resource.storage).or_default().insert(key.into(), stored);
-            }
+    read(store, PREFIX, revision, |kv| {
+        if let Some((cache, key)) = caches.locate(&kv.key) {
+            let stored = caches.decode(&cache, key, kv);
+            objects.entry(cache.resource.storage).or_default().insert(key.into(), stored);
         }
-        match reply.kvs.last() {
-            Some(last) if reply.more => start = Bytes::from([&last.key[..], b"\0"].concat()),
-            _ => break,
-        }
-    }
+    })
+    .await?;
     let watch = WatchRequest { prefix: Bytes::from_static(PREFIX.as_bytes()), from: Some(Revision(revision)) };
     let stream = store.watch(watch).await?;
     // Whatever was announced and is not met again would stay for ever; they are hints only.
@@ -67,8 +66,35 @@ async fn load_at(caches: &Caches, store: &dyn Store, revision: u64) -> Result<Wa
     Ok(stream)
 }
 
+/// Everything below a prefix that ends with `/`, as of a revision, a page at a time.
+async fn read(
+    store: &dyn Store,
+    prefix: &str,
+    revision: u64,
+    mut each: impl FnMut(&KeyValue),
+) -> Result<(), StoreError> {
+    let mut start = Bytes::from(prefix.to_owned());
+    // `0` is the byte after `/`.
+    let end = Bytes::from(format!("{}0", prefix.trim_end_matches('/')));
+    loop {
+        let request =
+            RangeRequest { start: start.clone(), end: end.clone(), revision: Some(Revision(revision)), limit: PAGE };
+        let reply = store.range(request).await?;
+        reply.kvs.iter().for_each(&mut each);
+        match reply.kvs.last() {
+            Some(last) if reply.more => start = Bytes::from([&last.key[..], b"\0"].concat()),
+            _ => return Ok(()),
+        }
+    }
+}
+
 /// Applies events for as long as the server lives; a watch that breaks is answered by loading again.
-pub(super) async fn run(caches: Arc<Caches>, store: Arc<dyn Store>, mut stream: WatchStream) {
+pub(super) async fn run(
+    caches: Arc<Caches>,
+    store: Arc<dyn Store>,
+    mut stream: WatchStream,
+    mut rearrange: mpsc::Receiver<Rearrange>,
+) {
     let mut age = tokio::time::interval(AGE_EVERY);
     loop {
         tokio::select! {
@@ -81,9 +107,33 @@ pub(super) async fn run(caches: Arc<Caches>, store: Arc<dyn Store>, mut stream: 
                     stream = reloaded;
                 }
             },
-            _ = age.tick() => caches.all().for_each(|cache| cache.age()),
+            Some(Rearrange { wanted, done }) = rearrange.recv() => {
+                // Whoever asked may have gone; what was asked for stands.
+                let _ = done.send(arrange(&caches, &*store, wanted).await);
+            }
+            _ = age.tick() => caches.all().iter().for_each(|cache| cache.age()),
         }
     }
+}
+
+/// Fills the caches that are new, and puts all of them in the place of those there are.
+async fn arrange(caches: &Caches, store: &dyn Store, wanted: Customs) -> Result<(), StoreError> {
+    let there = caches.customs.load_full();
+    let revision = caches.applied().max(1);
+    let new = wanted.iter().filter(|cache| !there.iter().any(|other| Arc::ptr_eq(other, cache)));
+    for cache in new {
+        let prefix = format!("{PREFIX}{}/", cache.resource.storage);
+        let mut objects: BTreeMap<Box<str>, Arc<Stored>> = BTreeMap::new();
+        read(store, &prefix, revision, |kv| {
+            if let Some(key) = std::str::from_utf8(&kv.key).ok().and_then(|key| key.strip_prefix(&prefix)) {
+                objects.insert(key.into(), caches.decode(cache, key, kv));
+            }
+        })
+        .await?;
+        cache.load(objects, revision);
+    }
+    caches.customs.store(Arc::new(wanted));
+    Ok(())
 }
 
 fn stopped() {
@@ -111,11 +161,11 @@ type Changes = Vec<(Box<str>, u64, Option<Arc<Stored>>)>;
 
 fn apply(caches: &Caches, batch: WatchBatch) {
     // Grouped by resource so that each lock is taken once per batch; the order within a resource stays.
-    let mut grouped: Vec<(&Arc<ResourceCache>, Changes)> = Vec::new();
+    let mut grouped: Vec<(Arc<ResourceCache>, Changes)> = Vec::new();
     for event in &batch.events {
         let Some((cache, key)) = caches.locate(&event.kv.key) else { continue };
-        let change = change_of(caches, cache, key, event.kind, &event.kv);
-        match grouped.iter_mut().find(|(one, _)| Arc::ptr_eq(one, cache)) {
+        let change = change_of(caches, &cache, key, event.kind, &event.kv);
+        match grouped.iter_mut().find(|(one, _)| Arc::ptr_eq(one, &cache)) {
             Some((_, changes)) => changes.push(change),
             None => grouped.push((cache, vec![change])),
         }

@@ -3,6 +3,7 @@
 //! All reads are served from here. A read that must not miss an acknowledged write waits until the cache has
 //! come to the store's revision, which is one number for all resources ([`Caches::fresh`]).
 
+mod customs;
 mod event;
 mod extract;
 mod feed;
@@ -20,13 +21,18 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use knarr_api::{
+    custom::Definition,
     registry::{Resource, Verb, builtins},
     status::ApiError,
 };
 use knarr_store::{KeyValue, Store, StoreError};
-use tokio::{sync::watch, task::AbortHandle};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::AbortHandle,
+};
 
 pub use event::{CachedEvent, Change, frame};
 pub use extract::Extract;
@@ -43,8 +49,10 @@ const WAIT_FOR_REVISION: Duration = Duration::from_secs(3);
 
 pub struct Caches {
     store: Arc<dyn Store>,
-    /// By storage prefix; resources that are served in two versions share one.
+    /// Of the built-ins, by storage prefix; resources that are served in two versions share one.
     by_storage: BTreeMap<&'static str, Arc<ResourceCache>>,
+    customs: ArcSwap<customs::Customs>,
+    rearrange: mpsc::Sender<feed::Rearrange>,
     /// The revision up to which every cache is complete.
     applied: watch::Sender<u64>,
     /// What writers already know of bytes that are on their way through the store, so that the feed need not
@@ -59,17 +67,21 @@ impl Caches {
         let mut by_storage = BTreeMap::new();
         for resource in builtins().iter().filter(|resource| resource.allows(Verb::Watch)) {
             let resource = resource.stored_as();
-            by_storage.entry(resource.storage).or_insert_with(|| Arc::new(ResourceCache::new(resource)));
+            by_storage.entry(resource.storage).or_insert_with(|| Arc::new(ResourceCache::new(resource, None)));
         }
+        // One loop asks, and waits for the answer.
+        let (rearrange, asked) = mpsc::channel(1);
         let caches = Arc::new(Self {
             store: store.clone(),
             by_storage,
+            customs: ArcSwap::default(),
+            rearrange,
             applied: watch::Sender::new(0),
             underway: Mutex::default(),
             feed: Mutex::default(),
         });
         let stream = feed::load(&caches, &*store).await?;
-        let task = tokio::spawn(feed::run(caches.clone(), store, stream));
+        let task = tokio::spawn(feed::run(caches.clone(), store, stream, asked));
         *caches.feed.lock().unwrap_or_else(PoisonError::into_inner) = Some(task.abort_handle());
         // The load may have begun a little in the past; nobody is to see that.
         let newest = caches.store.revision().await?.0;
@@ -90,13 +102,24 @@ impl Caches {
         }
     }
 
-    pub fn all(&self) -> impl Iterator<Item = &Arc<ResourceCache>> {
-        self.by_storage.values()
+    pub fn all(&self) -> Vec<Arc<ResourceCache>> {
+        self.by_storage.values().chain(self.customs.load().iter()).cloned().collect()
     }
 
-    /// The cache of a resource that is stored; `None` for those that are answered and forgotten.
-    pub fn of(&self, resource: &'static Resource) -> Option<&Arc<ResourceCache>> {
-        self.by_storage.get(resource.storage)
+    /// The cache of a resource that is stored; `None` for those that are answered and forgotten, and for custom
+    /// resources whose definition is gone.
+    pub fn of(&self, resource: &'static Resource) -> Option<Arc<ResourceCache>> {
+        self.by_storage.get(resource.storage).or(self.customs.load().get(resource.storage)).cloned()
+    }
+
+    /// Keeps these custom resources from now on, each by the row in whose version it is stored, and forgets all others.
+    /// When this returns, each cache holds every acknowledged write that [`Caches::fresh`] promises.
+    pub async fn keep_customs(&self, wanted: &[(&'static Resource, Arc<Definition>)]) -> Result<(), ApiError> {
+        let wanted = self.customs.load().next(wanted);
+        let (done, outcome) = oneshot::channel();
+        let stopped = || ApiError::service_unavailable("the server is shutting down");
+        self.rearrange.send(feed::Rearrange { wanted, done }).await.map_err(|_| stopped())?;
+        outcome.await.map_err(|_| stopped())?.map_err(|error| store_error(&error))
     }
 
     pub fn applied(&self) -> u64 {
@@ -132,17 +155,25 @@ impl Caches {
         Announcement { caches: self, key, kept: false }
     }
 
-    fn locate<'k>(&self, key: &'k [u8]) -> Option<(&Arc<ResourceCache>, &'k str)> {
+    /// Built-ins lie under one name, custom resources under their group and plural.
+    fn locate<'k>(&self, key: &'k [u8]) -> Option<(Arc<ResourceCache>, &'k str)> {
         let rest = std::str::from_utf8(key).ok()?.strip_prefix(PREFIX)?;
-        let (storage, key) = rest.split_once('/')?;
-        Some((self.by_storage.get(storage)?, key))
+        let (group, below) = rest.split_once('/')?;
+        if let Some(cache) = self.by_storage.get(group) {
+            return Some((cache.clone(), below));
+        }
+        let (plural, key) = below.split_once('/')?;
+        let storage = &rest[..group.len() + 1 + plural.len()];
+        Some((self.customs.load().get(storage)?.clone(), key))
     }
 
     fn decode(&self, cache: &ResourceCache, key: &str, kv: &KeyValue) -> Arc<Stored> {
         let known = self.underway.lock().unwrap_or_else(PoisonError::into_inner).remove(&kv.key);
+        let definition = cache.definition.as_deref();
         let extract = match known {
-            Some((value, extract)) if value == kv.value => extract,
-            _ => Extract::parse(cache.resource, &kv.value),
+            // A writer may know another definition than the cache, and other selectable fields with it.
+            Some((value, extract)) if value == kv.value && definition.is_none() => extract,
+            _ => Extract::parse(cache.resource, definition, &kv.value),
         };
         Arc::new(extract.stored(key, &kv.value, kv.mod_revision.0))
     }

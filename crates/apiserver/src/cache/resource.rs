@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use knarr_api::registry::Resource;
+use knarr_api::{custom::Definition, registry::Resource};
 
 use super::{
     event::{CachedEvent, Change},
@@ -30,6 +30,8 @@ struct State {
 /// One resource's part of the watch cache. Readers take the lock for as long as it takes to clone pointers.
 pub struct ResourceCache {
     pub resource: &'static Resource,
+    /// What a custom resource's selectable fields are read from.
+    pub(super) definition: Option<Arc<Definition>>,
     state: RwLock<State>,
     generation: AtomicU64,
     topics: Topics,
@@ -43,9 +45,10 @@ pub struct Listing {
 }
 
 impl ResourceCache {
-    pub(super) fn new(resource: &'static Resource) -> Self {
+    pub(super) fn new(resource: &'static Resource, definition: Option<Arc<Definition>>) -> Self {
         let state = State { objects: BTreeMap::new(), ring: Ring::new(0), changed_at: 0 };
-        Self { resource, state: RwLock::new(state), generation: AtomicU64::new(0), topics: Topics::default() }
+        let (state, topics) = (RwLock::new(state), Topics::default());
+        Self { resource, definition, state, generation: AtomicU64::new(0), topics }
     }
 
     fn read(&self) -> RwLockReadGuard<'_, State> {

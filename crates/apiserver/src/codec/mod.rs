@@ -9,5 +9,5 @@ mod table;
 
 pub use accept::{Accept, Form};
 pub use compress::negotiated as compressed;
-pub use decode::{check_fields, decode_object, decode_options, media_type, parse_document, read_body, set_type};
-pub use table::of as table_of;
+pub use decode::{Shape, check_fields, decode_object, decode_options, media_type, parse_document, read_body, set_type};
+pub use table::{Shown, of as table_of};

@@ -8,13 +8,13 @@ use http::{HeaderValue, StatusCode, header};
 use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody};
 use jiff::Timestamp;
-use knarr_api::{registry::Resource, status::ApiError};
+use knarr_api::status::ApiError;
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
 use super::{
     accept::{Accept, Form},
-    table,
+    table::{self, Shown},
 };
 use crate::contract::{Body, Response, Stored};
 
@@ -80,19 +80,11 @@ pub fn render(status: StatusCode, bytes: Bytes, accept: Accept) -> Response {
 }
 
 /// One object in the form that was asked for.
-pub fn object(
-    resource: &'static Resource,
-    stored: &Stored,
-    status: StatusCode,
-    accept: Accept,
-    now: Timestamp,
-) -> Response {
+pub fn object(shown: Shown<'_>, stored: &Stored, status: StatusCode, accept: Accept, now: Timestamp) -> Response {
     let bytes = match accept.form {
         Form::Whole => stored.json.clone(),
         Form::Metadata { version } => partial(&stored.json, version),
-        Form::Table { version, include } => {
-            table::of(resource, std::slice::from_ref(stored), "{}", version, include, now)
-        }
+        Form::Table { version, include } => table::of(shown, std::slice::from_ref(stored), "{}", version, include, now),
     };
     render(status, bytes, accept)
 }
@@ -123,19 +115,13 @@ impl ListMeta {
 }
 
 /// A list in the form that was asked for; a long one is streamed.
-pub fn list(
-    resource: &'static Resource,
-    items: Vec<Arc<Stored>>,
-    meta: &ListMeta,
-    accept: Accept,
-    now: Timestamp,
-) -> Response {
+pub fn list(shown: Shown<'_>, items: Vec<Arc<Stored>>, meta: &ListMeta, accept: Accept, now: Timestamp) -> Response {
     let meta = meta.json();
     let (kind, api_version) = match accept.form {
-        Form::Whole => (resource.list_kind(), resource.api_version()),
+        Form::Whole => (shown.resource.list_kind(), shown.resource.api_version()),
         Form::Metadata { version } => ("PartialObjectMetadataList".to_owned(), format!("meta.k8s.io/{version}")),
         Form::Table { version, include } => {
-            let body = table::of(resource, &items, &meta, version, include, now);
+            let body = table::of(shown, &items, &meta, version, include, now);
             return render(StatusCode::OK, body, accept);
         }
     };

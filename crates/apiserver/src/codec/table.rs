@@ -5,22 +5,49 @@ use std::borrow::Borrow;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use knarr_api::{print, registry::Resource};
+use knarr_api::{
+    print::{self, CustomPrinter},
+    registry::Resource,
+};
+use serde_json::Value;
 
 use super::{accept::IncludeObject, respond};
 use crate::contract::Stored;
 
+/// What objects of a resource look like in lists and tables.
+#[derive(Clone, Copy)]
+pub struct Shown<'a> {
+    pub resource: &'static Resource,
+    /// The columns of a custom resource are its definition's.
+    pub printer: Option<&'a CustomPrinter>,
+}
+
+impl Shown<'_> {
+    fn columns(&self) -> Vec<Value> {
+        match self.printer {
+            Some(printer) => printer.columns(),
+            None => print::columns(self.resource).iter().map(print::Column::to_value).collect(),
+        }
+    }
+
+    fn row(&self, object: &Value, now: Timestamp) -> Vec<Value> {
+        match self.printer {
+            Some(printer) => printer.row(object, now),
+            None => print::row(self.resource, object, now),
+        }
+    }
+}
+
 /// A Table of the objects; `meta` is the list's own metadata.
 pub fn of<S: Borrow<Stored>>(
-    resource: &'static Resource,
+    shown: Shown<'_>,
     items: &[S],
     meta: &str,
     version: &'static str,
     include: IncludeObject,
     now: Timestamp,
 ) -> Bytes {
-    let columns: Vec<_> = print::columns(resource).iter().map(print::Column::to_value).collect();
-    let columns = serde_json::to_string(&columns).unwrap_or_default();
+    let columns = serde_json::to_string(&shown.columns()).unwrap_or_default();
     let mut out = format!(
         r#"{{"kind":"Table","apiVersion":"meta.k8s.io/{version}","metadata":{meta},"columnDefinitions":{columns},"rows":["#
     );
@@ -30,10 +57,10 @@ pub fn of<S: Borrow<Stored>>(
             out.push(',');
         }
         let object = stored.value();
-        let cells = print::row(resource, &object, now);
+        let cells = shown.row(&object, now);
         out.push_str(r#"{"cells":"#);
         out.push_str(&serde_json::to_string(&cells).unwrap_or_default());
-        if let Some(conditions) = print::row_conditions(resource, &object) {
+        if let Some(conditions) = print::row_conditions(shown.resource, &object) {
             out.push_str(r#","conditions":"#);
             out.push_str(&conditions.to_string());
         }

@@ -70,7 +70,7 @@ fn returns_object(resource: &Resource) -> bool {
 
 pub async fn delete_collection(context: &Context, body: Body) -> Result<Response, ApiError> {
     let options = delete_options(context, body).await?;
-    let selection = Selection::parse(context.resource, context.namespace(), &context.query)?;
+    let selection = Selection::parse(context.resource, context.custom.as_deref(), context.namespace(), &context.query)?;
     let (listing, meta) = list::select(context, &selection, 0).await?;
     let mut running = FuturesOrdered::new();
     let mut left = listing.items.into_iter();
@@ -83,10 +83,10 @@ pub async fn delete_collection(context: &Context, body: Body) -> Result<Response
         }
         let Some(deleted) = running.next().await else { break };
         if let Some(object) = deleted? {
-            items.push(context.server.in_version(context.resource, object));
+            items.push(context.in_version(object));
         }
     }
-    Ok(respond::list(context.resource, items, &meta, context.accept, context.server.env.now()))
+    Ok(respond::list(context.shown(), items, &meta, context.accept, context.server.env.now()))
 }
 
 /// `None` where somebody else was faster: what counts is that it is gone.
@@ -97,6 +97,7 @@ async fn delete_one(
 ) -> Result<Option<Arc<Stored>>, ApiError> {
     let call = Call {
         resource: context.resource,
+        custom: context.custom.as_deref(),
         namespace: object.namespace(),
         name: object.name(),
         subresource: "",

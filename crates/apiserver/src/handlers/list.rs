@@ -51,7 +51,7 @@ impl Token {
 }
 
 pub async fn list(context: &Context) -> Result<Response, ApiError> {
-    let selection = Selection::parse(context.resource, context.namespace(), &context.query)?;
+    let selection = Selection::parse(context.resource, context.custom.as_deref(), context.namespace(), &context.query)?;
     let limit = parse_limit(context)?;
     let (listing, mut meta) = select(context, &selection, limit).await?;
     if listing.remaining > 0 {
@@ -60,8 +60,8 @@ pub async fn list(context: &Context) -> Result<Response, ApiError> {
         let revision = i64::try_from(meta.revision).unwrap_or(i64::MAX);
         meta.continue_token = listing.items.last().map_or_else(String::new, |last| Token::encode(revision, &last.key));
     }
-    let items = listing.items.into_iter().map(|item| context.server.in_version(context.resource, item)).collect();
-    Ok(respond::list(context.resource, items, &meta, context.accept, context.server.env.now()))
+    let items = listing.items.into_iter().map(|item| context.in_version(item)).collect();
+    Ok(respond::list(context.shown(), items, &meta, context.accept, context.server.env.now()))
 }
 
 fn parse_limit(context: &Context) -> Result<usize, ApiError> {
@@ -166,7 +166,8 @@ async fn from_store(
     let mut remaining = 0;
     for kv in &reply.kvs {
         let key = String::from_utf8_lossy(&kv.key[root.min(kv.key.len())..]).into_owned();
-        let stored = Extract::parse(resource, &kv.value).stored(&key, &kv.value, kv.mod_revision.0);
+        let definition = context.custom.as_ref().map(|custom| &*custom.definition);
+        let stored = Extract::parse(resource, definition, &kv.value).stored(&key, &kv.value, kv.mod_revision.0);
         if !selection.matches(&stored) {
             continue;
         }

@@ -13,17 +13,14 @@ mod watch;
 use std::sync::Arc;
 
 use http::{HeaderMap, StatusCode};
-use knarr_api::{
-    registry::{Resource, by_plural},
-    status::ApiError,
-    strategy,
-};
+use knarr_api::{registry::Resource, status::ApiError, strategy};
 
 pub use selection::Selection;
 
 use crate::{
-    codec::{Accept, respond},
+    codec::{Accept, Shape, Shown, respond},
     contract::{Body, Lookup, Response, Stored, SubresourceRequest, UserInfo},
+    custom::{Catalogue, Custom, Found},
     route::{Query, RequestInfo},
     server::Inner,
     write::{Call, WriteOptions, Written},
@@ -36,6 +33,8 @@ const OBJECT_SHAPED: [&str; 5] = ["status", "ephemeralcontainers", "resize", "fi
 pub struct Context {
     pub server: Arc<Inner>,
     pub resource: &'static Resource,
+    /// What is known of a custom resource beside its row.
+    pub custom: Option<Arc<Custom>>,
     pub subresource: &'static str,
     pub info: RequestInfo,
     pub query: Query,
@@ -48,6 +47,7 @@ impl Context {
     fn call<'a>(&'a self, options: &'a WriteOptions) -> Call<'a> {
         Call {
             resource: self.resource,
+            custom: self.custom.as_deref(),
             namespace: self.namespace(),
             name: &self.info.name,
             subresource: self.subresource,
@@ -59,6 +59,14 @@ impl Context {
     /// A Namespace is named by its path's namespace, but does not lie in one.
     fn namespace(&self) -> &str {
         if self.resource.namespaced { &self.info.namespace } else { "" }
+    }
+
+    /// What whoever uses the resource is warned of.
+    fn deprecation(&self) -> Option<String> {
+        match &self.custom {
+            Some(custom) => custom.version().deprecation.clone(),
+            None => strategy::deprecation(self.resource).map(str::to_owned),
+        }
     }
 
     fn not_found(&self) -> ApiError {
@@ -73,14 +81,29 @@ impl Context {
     }
 
     fn written(&self, written: Written) -> Response {
-        let stored = self.server.in_version(self.resource, written.object);
+        let stored = self.in_version(written.object);
         let mut response = self.one(&stored, written.status);
         add_warnings(&mut response, &written.warnings);
         response
     }
 
+    /// The object in the version that was asked for.
+    fn in_version(&self, stored: Arc<Stored>) -> Arc<Stored> {
+        self.server.in_version(self.resource, self.custom.as_deref(), stored)
+    }
+
+    /// What the fields of a body are checked against.
+    fn shape(&self) -> Shape<'_> {
+        Shape { gvk: self.resource.gvk(), custom: self.custom.as_deref() }
+    }
+
+    /// What tables and lists of the resource look like.
+    fn shown(&self) -> Shown<'_> {
+        Shown { resource: self.resource, printer: self.custom.as_deref().map(|custom| custom.version().columns()) }
+    }
+
     fn one(&self, stored: &Stored, status: StatusCode) -> Response {
-        respond::object(self.resource, stored, status, self.accept, self.server.env.now())
+        respond::object(self.shown(), stored, status, self.accept, self.server.env.now())
     }
 }
 
@@ -103,12 +126,13 @@ fn add_warnings(response: &mut Response, warnings: &[String]) {
 }
 
 /// Finds what a resource path names. A path that is none is answered as upstream does, in plain text.
-pub fn resolve(info: &RequestInfo) -> Option<(&'static Resource, &'static str)> {
-    let resource = by_plural(&info.group, &info.version, &info.resource)?;
+pub fn resolve(catalogue: &Catalogue, info: &RequestInfo) -> Option<(Found, &'static str)> {
+    let found = catalogue.find(&info.group, &info.version, &info.resource)?;
     if info.subresource.is_empty() {
-        return Some((resource, ""));
+        return Some((found, ""));
     }
-    Some((resource, resource.subresource(&info.subresource)?.name))
+    let subresource = found.resource.subresource(&info.subresource)?.name;
+    Some((found, subresource))
 }
 
 /// Serves a request to a resource that was authenticated and authorised.
@@ -149,10 +173,10 @@ pub async fn serve(context: Context, request: http::Request<Body>) -> Result<Res
     if context.subresource == "scale" {
         return scale::serve(&context, request.into_body()).await;
     }
-    let deprecation = strategy::deprecation(context.resource);
+    let deprecation = context.deprecation();
     let mut response = generic(context, request).await?;
     if let Some(warning) = deprecation {
-        add_warnings(&mut response, &[warning.to_owned()]);
+        add_warnings(&mut response, &[warning]);
     }
     Ok(response)
 }

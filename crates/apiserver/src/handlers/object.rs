@@ -8,7 +8,7 @@ use crate::{
     cache::object_key,
     codec::{decode_object, read_body},
     contract::{Body, Response},
-    write::{Change, rules, text},
+    write::{Change, text},
 };
 
 pub async fn get(context: &Context) -> Result<Response, ApiError> {
@@ -21,7 +21,7 @@ pub async fn get(context: &Context) -> Result<Response, ApiError> {
     }
     let key = object_key(context.namespace(), &context.info.name);
     let found = caches.of(context.resource).and_then(|cache| cache.get(&key)).ok_or_else(|| context.not_found())?;
-    let served = context.server.in_version(context.resource, found);
+    let served = context.in_version(found);
     Ok(context.one(&served, StatusCode::OK))
 }
 
@@ -29,8 +29,7 @@ pub async fn create(context: &Context, body: Body) -> Result<Response, ApiError>
     let options = options::write_options("CreateOptions", &context.query, &context.headers)?;
     let body = read_body(body).await?;
     let mut warnings = Vec::new();
-    let gvk = context.resource.gvk();
-    let object = decode_object(gvk, &context.headers, &body, options.validation, &mut warnings)?;
+    let object = decode_object(context.shape(), &context.headers, &body, options.validation, &mut warnings)?;
     let mut written = context.server.create(context.call(&options), object).await?;
     written.warnings.splice(0..0, warnings);
     Ok(context.written(written))
@@ -40,12 +39,11 @@ pub async fn update(context: &Context, body: Body) -> Result<Response, ApiError>
     let options = options::write_options("UpdateOptions", &context.query, &context.headers)?;
     let body = read_body(body).await?;
     let mut warnings = Vec::new();
-    let gvk = context.resource.gvk();
-    let object = decode_object(gvk, &context.headers, &body, options.validation, &mut warnings)?;
+    let object = decode_object(context.shape(), &context.headers, &body, options.validation, &mut warnings)?;
     if text(&object, "name").is_empty() {
         return Err(ApiError::bad_request("name must be provided"));
     }
-    let may_create = context.subresource.is_empty() && rules(context.resource.stored_as()).allow_create_on_update();
+    let may_create = context.subresource.is_empty() && context.call(&options).rules().allow_create_on_update();
     let mut change = |current: Option<&serde_json::Value>| match current {
         None if !may_create => Err(context.not_found()),
         _ => Ok(Change::update(object.clone())),

@@ -6,7 +6,6 @@ use knarr_api::{
     apply::{self, ApplyError, ApplyRequest},
     field::{FieldError, FieldPath},
     patch::{PatchError, json_patch, merge_patch, strategic_merge_patch},
-    registry::Resource,
     schema,
     status::{ApiError, Cause, Reason},
 };
@@ -14,7 +13,7 @@ use serde_json::Value;
 
 use super::{Context, options, scale};
 use crate::{
-    codec::{check_fields, media_type, parse_document, read_body, set_type},
+    codec::{Shape, check_fields, media_type, parse_document, read_body, set_type},
     contract::{Body, Response},
     write::{Basis, Change, Tracking, WriteOptions, metadata_mut, writer},
 };
@@ -25,6 +24,9 @@ const OFFERED: [&str; 4] = [
     "application/strategic-merge-patch+json",
     "application/apply-patch+yaml",
 ];
+/// Of custom resources, whose schemas say nothing about merging lists in a patch.
+const OFFERED_CUSTOM: [&str; 3] =
+    ["application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml"];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -35,12 +37,16 @@ enum Kind {
 }
 
 impl Kind {
-    fn of(headers: &HeaderMap) -> Result<Self, ApiError> {
+    fn of(headers: &HeaderMap, is_custom: bool) -> Result<Self, ApiError> {
         match media_type(headers) {
+            "application/strategic-merge-patch+json" if is_custom => {
+                Err(ApiError::unsupported_media_type(&OFFERED_CUSTOM))
+            }
             "application/json-patch+json" => Ok(Self::Json),
             "application/merge-patch+json" => Ok(Self::Merge),
             "application/strategic-merge-patch+json" => Ok(Self::Strategic),
             "application/apply-patch+yaml" => Ok(Self::Apply),
+            _ if is_custom => Err(ApiError::unsupported_media_type(&OFFERED_CUSTOM)),
             _ => Err(ApiError::unsupported_media_type(&OFFERED)),
         }
     }
@@ -63,7 +69,7 @@ pub async fn patch(context: &Context, body: Body) -> Result<Response, ApiError> 
         let gvk = context.resource.gvk();
         set_type(&mut patch.body, gvk.0, gvk.1, gvk.2)?;
         let duplicates = std::mem::take(&mut patch.duplicates);
-        check_fields(gvk, &mut patch.body, duplicates, patch.options.validation, &mut warnings)?;
+        check_fields(context.shape(), &mut patch.body, duplicates, patch.options.validation, &mut warnings)?;
     }
     let mut told = Vec::new();
     let mut round = |current: Option<&Value>| {
@@ -90,7 +96,7 @@ pub async fn patch_scale(context: &Context, body: Body) -> Result<Response, ApiE
             Kind::Apply => merge_patch(current, &patch.body).map_err(|error| patch_error(&error))?,
             _ => apply_to(scale::SCALE, current, &patch)?,
         };
-        checked(scale::SCALE, &mut object, &patch, &context.info.name, &mut warnings)?;
+        checked(scale::SCALE.into(), &mut object, &patch, &context.info.name, &mut warnings)?;
         if !patch.names_revision() {
             metadata_mut(&mut object).remove("resourceVersion");
         }
@@ -100,7 +106,7 @@ pub async fn patch_scale(context: &Context, body: Body) -> Result<Response, ApiE
 }
 
 async fn read(context: &Context, body: Body) -> Result<Patch, ApiError> {
-    let kind = Kind::of(&context.headers)?;
+    let kind = Kind::of(&context.headers, context.custom.is_some())?;
     let mut options = options::write_options("PatchOptions", &context.query, &context.headers)?;
     let force = context.query.flag("force");
     if kind == Kind::Apply {
@@ -140,15 +146,16 @@ fn apply_to(gvk: (&str, &str, &str), current: &Value, patch: &Patch) -> Result<V
 
 /// The patched object must still be one of its kind; what is wrong is blamed on the patch.
 fn checked(
-    (group, version, kind): (&str, &str, &str),
+    shape: Shape<'_>,
     object: &mut Value,
     patch: &Patch,
     name: &str,
     warnings: &mut Vec<String>,
 ) -> Result<(), ApiError> {
+    let (group, version, kind) = shape.gvk;
     set_type(object, group, version, kind)?;
     let duplicates = if patch.kind == Kind::Json { Vec::new() } else { patch.duplicates.clone() };
-    check_fields((group, version, kind), object, duplicates, patch.options.validation, warnings).map_err(|error| {
+    check_fields(shape, object, duplicates, patch.options.validation, warnings).map_err(|error| {
         let qualified = if group.is_empty() { kind.to_owned() } else { format!("{kind}.{group}") };
         let why = error
             .message()
@@ -166,9 +173,8 @@ fn patched(
     warnings: &mut Vec<String>,
 ) -> Result<Change, ApiError> {
     let current = current.ok_or_else(|| context.not_found())?;
-    let gvk = context.resource.gvk();
-    let mut object = apply_to(gvk, current, patch)?;
-    checked(gvk, &mut object, patch, &context.info.name, warnings)?;
+    let mut object = apply_to(context.resource.gvk(), current, patch)?;
+    checked(context.shape(), &mut object, patch, &context.info.name, warnings)?;
     Ok(if patch.names_revision() { Change::update(object) } else { Change::of_current(object) })
 }
 
@@ -176,10 +182,23 @@ fn applied(context: &Context, patch: &Patch, current: Option<&Value>) -> Result<
     if current.is_none() && !context.subresource.is_empty() {
         return Err(context.not_found());
     }
-    let resource: &'static Resource = context.resource;
-    let writer = writer(resource, context.subresource, &patch.options.manager, context.server.env.now());
-    let request = ApplyRequest { writer, live: current, config: &patch.body, force: patch.force };
-    let mut object = apply::apply(request).map_err(|error| apply_error(&error))?;
+    let (resource, custom) = (context.resource, context.custom.as_deref());
+    let writer = writer(resource, custom, context.subresource, &patch.options.manager, context.server.env.now());
+    let as_stored = custom.map(|custom| {
+        // Who owns what is written down in the version that is stored, whichever a client speaks.
+        let stored = |object: &Value| {
+            let mut object = object.clone();
+            custom.to_stored(&mut object);
+            object
+        };
+        (current.map(stored), stored(&patch.body))
+    });
+    let (live, config) = match &as_stored {
+        Some((live, config)) => (live.as_ref(), config),
+        None => (current, &patch.body),
+    };
+    let mut object =
+        apply::apply(ApplyRequest { writer, live, config, force: patch.force }).map_err(|error| apply_error(&error))?;
     // An apply that creates takes its name from the URL.
     metadata_mut(&mut object).entry("name").or_insert_with(|| context.info.name.as_str().into());
     let basis = if patch.names_revision() { Basis::Client } else { Basis::Current };

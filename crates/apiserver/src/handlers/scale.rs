@@ -2,13 +2,14 @@
 
 use bytes::Bytes;
 use http::StatusCode;
-use knarr_api::{status::ApiError, strategy::scale};
+use knarr_api::{status::ApiError, strategy::scale as workload};
 use serde_json::Value;
 
 use super::{Context, add_warnings, options};
 use crate::{
     codec::{decode_object, read_body, respond},
     contract::{Body, Response},
+    custom,
     write::{Change, Tracking, WriteOptions, Written, text},
 };
 
@@ -24,15 +25,19 @@ pub async fn serve(context: &Context, body: Body) -> Result<Response, ApiError> 
 
 async fn get(context: &Context) -> Result<Response, ApiError> {
     let found = context.server.current(context.resource, context.namespace(), &context.info.name).await?;
-    let workload = found.ok_or_else(|| context.not_found())?.value();
-    Ok(respond::render(StatusCode::OK, bytes(&scale::read(&workload)), context.accept))
+    let object = found.ok_or_else(|| context.not_found())?.value();
+    let shown = match &context.custom {
+        Some(custom) => custom::scale::shown(custom, &object)?,
+        None => workload::read(&object),
+    };
+    Ok(respond::render(StatusCode::OK, bytes(&shown), context.accept))
 }
 
 async fn update(context: &Context, body: Body) -> Result<Response, ApiError> {
     let options = options::write_options("UpdateOptions", &context.query, &context.headers)?;
     let body = read_body(body).await?;
     let mut warnings = Vec::new();
-    let scale = decode_object(SCALE, &context.headers, &body, options.validation, &mut warnings)?;
+    let scale = decode_object(SCALE.into(), &context.headers, &body, options.validation, &mut warnings)?;
     write(context, &options, &mut |_| Ok(scale.clone()), warnings).await
 }
 
@@ -44,14 +49,19 @@ pub async fn write(
     warnings: Vec<String>,
 ) -> Result<Response, ApiError> {
     let mut round = |current: Option<&Value>| {
-        let Some(workload) = current else { return Err(context.not_found()) };
-        let scale = change(&scale::read(workload))?;
-        let errors = scale::validate(&scale);
+        let Some(current) = current else { return Err(context.not_found()) };
+        let custom = context.custom.as_deref();
+        let scale =
+            change(&custom.map_or_else(|| workload::read(current), |custom| custom::scale::read(custom, current)))?;
+        let errors = workload::validate(&scale);
         if !errors.is_empty() {
             return Err(ApiError::invalid("Scale.autoscaling", &context.info.name, errors));
         }
-        let mut changed = workload.clone();
-        scale::write(&scale, &mut changed);
+        let mut changed = current.clone();
+        match custom {
+            Some(custom) => custom::scale::write(custom, &scale, &mut changed)?,
+            None => workload::write(&scale, &mut changed),
+        }
         let seen = !text(&scale, "resourceVersion").is_empty();
         let change = if seen { Change::update(changed) } else { Change::of_current(changed) };
         Ok(Change { tracking: Tracking::Scale, ..change })
@@ -59,7 +69,10 @@ pub async fn write(
     // To the workload's own rules this is a change of its spec.
     let call = crate::write::Call { subresource: "", ..context.call(options) };
     let Written { object, warnings: more, .. } = context.server.update(call, &mut round).await?;
-    let shown = scale::read(&object.value());
+    let shown = match &context.custom {
+        Some(custom) => custom::scale::shown(custom, &object.value())?,
+        None => workload::read(&object.value()),
+    };
     let mut response = respond::render(StatusCode::OK, bytes(&shown), context.accept);
     add_warnings(&mut response, &[warnings, more].concat());
     Ok(response)

@@ -11,6 +11,7 @@ use knarr_api::{
 use crate::{
     cache::{Topic, object_key},
     contract::Stored,
+    custom::Custom,
     route::Query,
     write::rules,
 };
@@ -32,20 +33,29 @@ pub struct Selection {
 }
 
 impl Selection {
-    pub fn parse(resource: &'static Resource, namespace: &str, query: &Query) -> Result<Self, ApiError> {
+    pub fn parse(
+        resource: &'static Resource,
+        custom: Option<&Custom>,
+        namespace: &str,
+        query: &Query,
+    ) -> Result<Self, ApiError> {
         let labels = LabelSelector::parse(query.get("labelSelector"))
             .map_err(|error| ApiError::bad_request(error.to_string()))?;
         let asked = FieldSelector::parse(query.get("fieldSelector"))
             .map_err(|error| ApiError::bad_request(error.to_string()))?;
         let known = rules(resource.stored_as()).selectable_fields();
+        let extracted = |field: &str| match custom {
+            Some(custom) => custom.field(field),
+            None => known.iter().position(|known| *known == strategy::stored_field(resource, field)),
+        };
         let mut fields = Vec::new();
         for requirement in asked.requirements() {
             let field = match requirement.field.as_str() {
                 "metadata.name" => Field::Name,
                 "metadata.namespace" => Field::Namespace,
-                other => match known.iter().position(|field| *field == strategy::stored_field(resource, other)) {
+                other => match extracted(other) {
                     Some(index) => Field::Extracted(index),
-                    None => return Err(unknown_field(resource, known, other)),
+                    None => return Err(unknown_field(custom.is_none() && known.is_empty(), other)),
                 },
             };
             fields.push((field, requirement.equal, requirement.value.clone()));
@@ -99,13 +109,12 @@ impl Selection {
     }
 }
 
-fn unknown_field(resource: &Resource, known: &[&str], field: &str) -> ApiError {
-    if known.is_empty() {
+fn unknown_field(has_none: bool, field: &str) -> ApiError {
+    if has_none {
         return ApiError::bad_request(format!(
             "{} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"",
             quote(field)
         ));
     }
-    let _ = resource;
     ApiError::bad_request(format!("field label not supported: {field}"))
 }

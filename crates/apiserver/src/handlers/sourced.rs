@@ -31,10 +31,10 @@ fn get(context: &Context, source: &dyn ObjectSource) -> Result<Response, ApiErro
 }
 
 fn list(context: &Context, source: &dyn ObjectSource) -> Result<Response, ApiError> {
-    let selection = Selection::parse(context.resource, context.namespace(), &context.query)?;
+    let selection = Selection::parse(context.resource, None, context.namespace(), &context.query)?;
     let mut items = objects(context, source, selection.name().unwrap_or_default())?;
     items.retain(|item| selection.matches(item));
-    Ok(respond::list(context.resource, items, &ListMeta::default(), context.accept, context.server.env.now()))
+    Ok(respond::list(context.shown(), items, &ListMeta::default(), context.accept, context.server.env.now()))
 }
 
 fn objects(context: &Context, source: &dyn ObjectSource, name: &str) -> Result<Vec<Arc<Stored>>, ApiError> {
@@ -42,7 +42,7 @@ fn objects(context: &Context, source: &dyn ObjectSource, name: &str) -> Result<V
     let stored = values.into_iter().map(|value| {
         let of = |key: &str| value["metadata"][key].as_str().unwrap_or_default();
         let key = object_key(of("namespace"), of("name"));
-        let Extract { labels, fields } = Extract::of(context.resource, &value);
+        let Extract { labels, fields } = Extract::of(context.resource, None, &value);
         Arc::new(Stored { key: key.into(), json: value.to_string().into(), resource_version: 0, labels, fields })
     });
     Ok(stored.collect())

@@ -19,9 +19,10 @@ use super::{
 };
 use crate::{
     cache::{CachedEvent, Change, Expired, Start, Watcher, frame},
-    codec::{Accept, Form, respond, table_of},
+    codec::{Accept, Form, Shown, respond, table_of},
     contract::{Response, Stored},
     convert,
+    custom::Custom,
     env::Env,
 };
 
@@ -36,6 +37,7 @@ const BATCH_BYTES: usize = 128 << 10;
 struct Session {
     watcher: Watcher,
     resource: &'static Resource,
+    custom: Option<Arc<Custom>>,
     selection: Selection,
     accept: Accept,
     env: Env,
@@ -61,7 +63,7 @@ struct Beginning {
 }
 
 pub async fn watch(context: Context) -> Result<Response, ApiError> {
-    let selection = Selection::parse(context.resource, context.namespace(), &context.query)?;
+    let selection = Selection::parse(context.resource, context.custom.as_deref(), context.namespace(), &context.query)?;
     let beginning = beginning(&context).await?;
     let timeout = timeout(&context)?;
     let caches = context.server.caches.clone();
@@ -80,6 +82,7 @@ pub async fn watch(context: Context) -> Result<Response, ApiError> {
     let session = Session {
         watcher,
         resource: context.resource,
+        custom: context.custom.clone(),
         selection,
         accept: context.accept,
         env: context.server.env.clone(),
@@ -145,6 +148,14 @@ async fn beginning(context: &Context) -> Result<Beginning, ApiError> {
     Ok(Beginning { start, mark_initial: initial == Some(true) })
 }
 
+/// When the definition of what is watched is no longer what it was; never, for a built-in.
+async fn replaced(custom: Option<&Custom>) {
+    match custom {
+        Some(custom) => custom.replaced.cancelled().await,
+        None => std::future::pending().await,
+    }
+}
+
 fn timeout(context: &Context) -> Result<Duration, ApiError> {
     let asked = match context.query.get("timeoutSeconds") {
         "" => 0,
@@ -201,8 +212,19 @@ impl Session {
                 changed = self.watcher.wait() => self.ended |= !changed,
                 () = sleep_until(bookmark_at.min(self.deadline)) => self.tick(),
                 () = self.shutdown.cancelled() => self.ended = true,
+                () = replaced(self.custom.as_deref()) => self.finish(),
             }
         }
+    }
+
+    /// Sends what is there already, and no more.
+    fn finish(&mut self) {
+        while !self.ended
+            && let Some(bytes) = self.take_events()
+        {
+            self.ready.extend_from_slice(&bytes);
+        }
+        self.ended = true;
     }
 
     fn tick(&mut self) {
@@ -279,7 +301,7 @@ impl Session {
     }
 
     fn is_plain(&self) -> bool {
-        self.accept.form == Form::Whole && self.resource.same(self.resource.stored_as())
+        self.accept.form == Form::Whole && convert::is_served_as_stored(self.resource, self.custom.as_deref())
     }
 
     fn encode(&self, change: Change, object: &Stored) -> Bytes {
@@ -287,17 +309,20 @@ impl Session {
             return frame(change.as_str(), &object.json);
         }
         let converted;
-        let object = if self.resource.same(self.resource.stored_as()) {
+        let custom = self.custom.as_deref();
+        let object = if convert::is_served_as_stored(self.resource, custom) {
             object
         } else {
-            converted = convert::served_ref(self.resource, object);
+            converted = convert::served_ref(self.resource, custom, object);
             &converted
         };
         let json = match self.accept.form {
             Form::Whole => object.json.clone(),
             Form::Metadata { version } => respond::partial(&object.json, version),
             Form::Table { version, include } => {
-                table_of(self.resource, std::slice::from_ref(object), "{}", version, include, self.env.now())
+                let printer = custom.map(|custom| custom.version().columns());
+                let shown = Shown { resource: self.resource, printer };
+                table_of(shown, std::slice::from_ref(object), "{}", version, include, self.env.now())
             }
         };
         frame(change.as_str(), json.trim_ascii_end())

@@ -14,6 +14,7 @@ use crate::{
         Admission, Attributes, Authenticator, Authorizer, Body, Decision, Lookup, ObjectSource, Response,
         SubresourceHandler, UserInfo,
     },
+    custom::{self, Catalogue},
     discovery::Discovery,
     env::Env,
     health::{Check, Health},
@@ -177,9 +178,11 @@ impl ApiServerBuilder {
             None => Plugins::permissive(),
         };
         plugins.index();
+        let catalogue = Arc::new(Catalogue::default());
         let inner = Arc::new(Inner {
             store,
             caches,
+            catalogue,
             plugins,
             lookup: lookup.clone(),
             env,
@@ -194,6 +197,7 @@ impl ApiServerBuilder {
         });
         lookup.attach(&inner);
         tokio::spawn(compaction::run(inner.store.clone(), inner.shutdown.clone()));
+        custom::start(&inner).await;
         Ok(ApiServer { inner })
     }
 }

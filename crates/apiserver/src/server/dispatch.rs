@@ -14,6 +14,7 @@ use crate::{
     authz::forbidden,
     codec::{Accept, compressed, respond},
     contract::{Attributes, Authorizer, Body, Credentials, Decision, Response, UserInfo},
+    custom::Found,
     handlers::{self, Context},
     health,
     route::{Query, RequestInfo},
@@ -46,11 +47,11 @@ impl Inner {
         let (verb, long_running, head) = (info.verb, info.is_long_running(), request.method() == http::Method::HEAD);
         let accept = Accept::negotiate(request.headers(), &query);
         let errors_as = accept.as_ref().copied().unwrap_or(Accept::JSON);
-        let resolved = if info.is_resource { handlers::resolve(&info) } else { None };
-        let label = resolved.map_or("", |(resource, _)| resource.plural);
+        let resolved = if info.is_resource { handlers::resolve(&self.catalogue, &info) } else { None };
+        let label = resolved.as_ref().map_or("", |(found, _)| found.resource.plural);
         let audit_id = (!matches!(origin, Origin::Local(_))).then(|| self.audit_id(request.headers()));
         // What a subresource streams (logs, proxies) is its own, and passes as it comes.
-        let is_ours = resolved.is_none_or(|(resource, sub)| self.plugins.handler(resource, sub).is_none());
+        let is_ours = resolved.as_ref().is_none_or(|(found, sub)| self.plugins.handler(found.resource, sub).is_none());
         let compressible = is_ours && !long_running && matches!(verb, "get" | "list") && audit_id.is_some();
         let encodings = compressible.then(|| request.headers().clone());
 
@@ -96,7 +97,7 @@ impl Inner {
         info: RequestInfo,
         query: Query,
         accept: Result<Accept, ApiError>,
-        resolved: Option<(&'static knarr_api::registry::Resource, &'static str)>,
+        resolved: Option<(Found, &'static str)>,
     ) -> Result<Response, ApiError> {
         if health::is_public(&info.path) {
             return Ok(self.health.answer(&info.path, &query));
@@ -106,14 +107,15 @@ impl Inner {
         let user = self.impersonate(request.headers(), user).await?;
         self.authorize(&user, &info).await?;
         let _place = if counted { Some(self.limits.enter(info.is_mutating()).await?) } else { None };
-        let Some((resource, subresource)) = resolved else {
+        let Some((Found { resource, custom }, subresource)) = resolved else {
             return self.path(request, &info, &query, accept).await;
         };
         // What streams bytes decides about forms itself; everything else must be able to answer.
         let raw = self.plugins.handler(resource, subresource).is_some();
         let accept = if raw { accept.unwrap_or(Accept::JSON) } else { accept? };
         let headers = request.headers().clone();
-        let context = Context { server: self.clone(), resource, subresource, info, query, headers, user, accept };
+        let context =
+            Context { server: self.clone(), resource, custom, subresource, info, query, headers, user, accept };
         handlers::serve(context, request).await
     }
 
@@ -199,9 +201,9 @@ impl Inner {
                 let pretty = Accept { pretty: true, ..Accept::JSON };
                 Some(respond::render(StatusCode::OK, health::version().into(), pretty))
             }
-            "" => Some(self.discovery.root()),
+            "" => Some(self.discovery.root(&self.catalogue.now())),
             _ if path.starts_with("/openapi/") => self.openapi.answer(path, query, request.headers()).await?,
-            _ => self.discovery.answer(path, request.headers(), accept)?,
+            _ => self.discovery.answer(&self.catalogue.now(), path, request.headers(), accept)?,
         };
         Ok(answer.unwrap_or_else(no_such_path))
     }

@@ -71,8 +71,18 @@ impl Lookup for ServerLookup {
         crate::codec::set_type(&mut object, group, version, kind)?;
         let options = options();
         let (namespace, name) = (text(&object, "namespace").to_owned(), text(&object, "name").to_owned());
-        let call = Call { resource, namespace: &namespace, name: &name, subresource: "", user, options: &options };
-        Ok(self.server()?.create(call, object).await?.object.value())
+        let server = self.server()?;
+        let custom = server.catalogue.custom(resource);
+        let call = Call {
+            resource,
+            custom: custom.as_deref(),
+            namespace: &namespace,
+            name: &name,
+            subresource: "",
+            user,
+            options: &options,
+        };
+        Ok(server.create(call, object).await?.object.value())
     }
 
     async fn modify(
@@ -85,14 +95,16 @@ impl Lookup for ServerLookup {
         change: &mut ChangeFn<'_>,
     ) -> Result<Value, ApiError> {
         let options = options();
-        let call = Call { resource, namespace, name, subresource, user, options: &options };
+        let server = self.server()?;
+        let custom = server.catalogue.custom(resource);
+        let call = Call { resource, custom: custom.as_deref(), namespace, name, subresource, user, options: &options };
         let mut round = |current: Option<&Value>| {
             let current = current.ok_or_else(|| ApiError::not_found(&resource.qualified_name(), name))?;
             let mut object = current.clone();
             change(&mut object)?;
             Ok(Change::of_current(object))
         };
-        Ok(self.server()?.update(call, &mut round).await?.object.value())
+        Ok(server.update(call, &mut round).await?.object.value())
     }
 
     async fn delete(
@@ -105,7 +117,10 @@ impl Lookup for ServerLookup {
     ) -> Result<Value, ApiError> {
         let dry_run = options["dryRun"].as_array().is_some_and(|all| !all.is_empty());
         let options = WriteOptions { dry_run, raw: options, manager: ITSELF.into(), ..WriteOptions::default() };
-        let call = Call { resource, namespace, name, subresource: "", user, options: &options };
-        Ok(self.server()?.delete(call).await?.object.value())
+        let server = self.server()?;
+        let custom = server.catalogue.custom(resource);
+        let call =
+            Call { resource, custom: custom.as_deref(), namespace, name, subresource: "", user, options: &options };
+        Ok(server.delete(call).await?.object.value())
     }
 }

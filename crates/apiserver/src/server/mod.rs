@@ -19,14 +19,16 @@ pub use local::LocalService;
 pub use lookup::ServerLookup;
 
 use crate::{
-    cache::Caches, discovery::Discovery, env::Env, health::Health, metrics::Metrics, openapi::OpenApi,
-    write::EventLeases,
+    cache::Caches, custom::Catalogue, discovery::Discovery, env::Env, health::Health, metrics::Metrics,
+    openapi::OpenApi, write::EventLeases,
 };
 
 /// Everything that handlers share.
 pub struct Inner {
     pub store: Arc<dyn Store>,
     pub caches: Arc<Caches>,
+    /// What is served.
+    pub catalogue: Arc<Catalogue>,
     pub plugins: Plugins,
     pub lookup: Arc<ServerLookup>,
     pub env: Env,

@@ -20,7 +20,7 @@ pub(super) async fn read_object(request: Request<Body>, api_version: &str, kind:
         _ => Validation::Ignore,
     };
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-    decode_object((group, version, kind), &parts.headers, &bytes, validation, &mut Vec::new())
+    decode_object((group, version, kind).into(), &parts.headers, &bytes, validation, &mut Vec::new())
 }
 
 pub(super) fn json_response(status: StatusCode, value: &Value) -> Response {

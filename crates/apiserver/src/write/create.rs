@@ -5,8 +5,8 @@ use knarr_api::{meta, status::ApiError, time};
 use knarr_store::Compare;
 use serde_json::Value;
 
-use super::{Call, Commit, Written, fields, metadata_mut, qualified_kind, rules, text};
-use crate::{cache::store_key, contract::Operation, convert, server::Inner};
+use super::{Call, Commit, Written, fields, metadata_mut, qualified_kind, text};
+use crate::{cache::store_key, contract::Operation, convert, custom, server::Inner};
 
 /// How often a generated name that is taken is replaced, as upstream does.
 const NAME_ATTEMPTS: usize = 8;
@@ -24,10 +24,10 @@ impl Inner {
         tracking: fields::Tracking,
     ) -> Result<Written, ApiError> {
         let resource = call.stored_resource();
-        let strategy = rules(resource);
+        let strategy = call.rules();
         let mut warnings = Vec::new();
         check_target(&call, &mut object)?;
-        convert::to_stored(call.resource, &mut object);
+        convert::to_stored(call.resource, call.custom, &mut object);
         self.give_identity(&call, &mut object);
         let generated = text(&object, "name").is_empty() && !text(&object, "generateName").is_empty();
         if generated {
@@ -81,12 +81,17 @@ impl Inner {
         object: &Value,
     ) -> Result<Option<std::sync::Arc<crate::contract::Stored>>, ApiError> {
         let resource = call.stored_resource();
+        // Held until the object is in the store, so that a definition's cleanup misses no instance.
+        let _leave = match call.custom {
+            Some(custom) => Some(custom.lifetime.enter().await.ok_or_else(custom::terminating)?),
+            None => None,
+        };
         if call.options.dry_run {
             let taken = self.current(resource, call.namespace, call.name).await?.is_some();
-            return Ok((!taken).then(|| self.unstored(resource, object, None)));
+            return Ok((!taken).then(|| Self::unstored(call, object, None)));
         }
         let key = store_key(resource, call.namespace, call.name);
-        match self.put(resource, &key, Compare::Absent(key.clone()), object).await? {
+        match self.put(call, &key, Compare::Absent(key.clone()), object).await? {
             Commit::Done(stored) => Ok(Some(stored)),
             Commit::Lost(_) => Ok(None),
         }

@@ -10,12 +10,13 @@ use knarr_store::{Compare, KeyValue, Op, Revision, Txn, TxnReply};
 use serde_json::{Value, json};
 
 use super::{
-    Call, Commit, Written, metadata_mut, rules, text,
-    update::{decoded, ends_with, last_state},
+    Call, Commit, Written, metadata_mut, text,
+    update::{decoded, ends_with, is_namespace, last_state},
 };
 use crate::{
     cache::store_error,
     contract::{Operation, Stored},
+    custom::cleanup,
     server::Inner,
 };
 
@@ -102,23 +103,22 @@ impl Inner {
         options: &DeleteOptions,
         stored: &Arc<Stored>,
     ) -> Result<Result<Written, Option<KeyValue>>, ApiError> {
-        let resource = call.stored_resource();
         let old = stored.value();
         check_preconditions(call, options, &old)?;
         let mut warnings = Vec::new();
         self.admit_mutating(call, Operation::Delete, Value::Null, Some(&old), &mut warnings).await?;
         self.admit_validating(call, Operation::Delete, Value::Null, Some(&old)).await?;
-        let grace = rules(resource).deletion_grace(&old, options.grace_seconds);
+        let grace = call.rules().deletion_grace(&old, options.grace_seconds);
         let done = |object, exists| Written { object, status: StatusCode::OK, warnings: Vec::new(), exists };
         let key = call.key();
         let compare = Compare::ModRevision(key.clone(), Revision(stored.resource_version));
         match plan(&old, options, grace, self.env.now()) {
             Plan::Keep => Ok(Ok(done(stored.clone(), true))),
             Plan::Write(object) if call.options.dry_run => {
-                Ok(Ok(done(self.unstored(resource, &object, Some(stored.resource_version)), true)))
+                Ok(Ok(done(Self::unstored(call, &object, Some(stored.resource_version)), true)))
             }
             Plan::Erase if call.options.dry_run => Ok(Ok(done(stored.clone(), false))),
-            Plan::Write(object) => Ok(match self.put(resource, &key, compare, &object).await? {
+            Plan::Write(object) => Ok(match self.put(call, &key, compare, &object).await? {
                 Commit::Done(stored) => Ok(done(stored, true)),
                 Commit::Lost(newer) => Err(newer),
             }),
@@ -150,8 +150,12 @@ fn check_preconditions(call: &Call<'_>, options: &DeleteOptions, old: &Value) ->
 
 fn plan(old: &Value, options: &DeleteOptions, grace: Option<i64>, now: Timestamp) -> Plan {
     let mut object = old.clone();
-    let finalizers_changed = set_finalizers(&mut object, options.propagation);
+    let mut finalizers_changed = set_finalizers(&mut object, options.propagation);
     let deleting = !old["metadata"]["deletionTimestamp"].is_null();
+    if !deleting && is_definition(&object) {
+        cleanup::mark(&mut object, now);
+        finalizers_changed = true;
+    }
     let marked = match (deleting, grace) {
         (false, Some(seconds)) if seconds > 0 => mark(&mut object, now, seconds),
         (false, _) if holds(&object) => mark(&mut object, now, 0),
@@ -167,12 +171,16 @@ fn plan(old: &Value, options: &DeleteOptions, grace: Option<i64>, now: Timestamp
 /// True where something must happen before the object may go.
 fn holds(object: &Value) -> bool {
     let some = |list: &Value| list.as_array().is_some_and(|list| !list.is_empty());
-    some(&object["metadata"]["finalizers"]) || (object["kind"] == "Namespace" && some(&object["spec"]["finalizers"]))
+    some(&object["metadata"]["finalizers"]) || (is_namespace(object) && some(&object["spec"]["finalizers"]))
+}
+
+fn is_definition(object: &Value) -> bool {
+    object["kind"] == "CustomResourceDefinition" && object["apiVersion"] == "apiextensions.k8s.io/v1"
 }
 
 fn mark(object: &mut Value, now: Timestamp, grace_seconds: i64) -> bool {
     let ends = now.checked_add(SignedDuration::from_secs(grace_seconds)).unwrap_or(now);
-    if object["kind"] == "Namespace" {
+    if is_namespace(object) {
         object["status"]["phase"] = "Terminating".into();
     }
     let metadata = metadata_mut(object);

@@ -9,6 +9,7 @@ use knarr_api::{
 use serde_json::Value;
 
 use super::Call;
+use crate::custom::Custom;
 
 /// How `metadata.managedFields` comes about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,16 +23,20 @@ pub enum Tracking {
 }
 
 /// Who writes to which part of an object of a resource.
-pub fn writer<'a>(resource: &'static Resource, subresource: &'a str, manager: &'a str, now: Timestamp) -> Writer<'a> {
+pub fn writer<'a>(
+    resource: &'static Resource,
+    custom: Option<&'a Custom>,
+    subresource: &'a str,
+    manager: &'a str,
+    now: Timestamp,
+) -> Writer<'a> {
     let (group, version, kind) = resource.gvk();
-    let has_status = resource.subresource("status").is_some();
-    Writer {
-        schema: schema::of(group, version, kind),
-        manager,
-        subresource,
-        now,
-        reset: apply::reset_fields(has_status, subresource),
-    }
+    let has_status = custom.map_or(resource, |custom| custom.resource).subresource("status").is_some();
+    let schema = match custom {
+        Some(custom) => custom.version().schema(),
+        None => schema::of(group, version, kind),
+    };
+    Writer { schema, manager, subresource, now, reset: apply::reset_fields(has_status, subresource) }
 }
 
 /// Brings `managedFields` of a new or changed object up to date.
@@ -41,6 +46,6 @@ pub fn track(object: &mut Value, old: Option<&Value>, call: &Call<'_>, tracking:
         Tracking::Scale => "scale",
         Tracking::Applied => return,
     };
-    let writer = writer(call.stored_resource(), subresource, &call.options.manager, now);
+    let writer = writer(call.stored_resource(), call.custom, subresource, &call.options.manager, now);
     apply::track_update(writer, old, object);
 }

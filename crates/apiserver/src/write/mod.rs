@@ -29,6 +29,7 @@ use crate::{
     cache::{Extract, object_key, splice, store_error, store_key},
     contract::{AdmissionRequest, Operation, Stored, UserInfo},
     convert,
+    custom::Custom,
     server::Inner,
 };
 
@@ -55,8 +56,10 @@ pub struct WriteOptions {
 /// Who writes what, and how.
 #[derive(Clone, Copy)]
 pub struct Call<'a> {
-    /// The version that the client speaks; objects are stored in [`Resource::stored_as`].
+    /// The version that the client speaks.
     pub resource: &'static Resource,
+    /// What is known of a custom resource beside its row.
+    pub custom: Option<&'a Custom>,
     pub namespace: &'a str,
     pub name: &'a str,
     /// Empty for the object itself.
@@ -104,9 +107,21 @@ pub(crate) fn text<'a>(object: &'a Value, key: &str) -> &'a str {
     object["metadata"][key].as_str().unwrap_or_default()
 }
 
-impl Call<'_> {
+impl<'a> Call<'a> {
+    /// The row of the version in which objects are stored.
     fn stored_resource(&self) -> &'static Resource {
-        self.resource.stored_as()
+        self.custom.map_or_else(|| self.resource.stored_as(), |custom| custom.stored)
+    }
+
+    pub(crate) fn rules(&self) -> &'a dyn Strategy {
+        match self.custom {
+            Some(custom) => custom,
+            None => rules(self.stored_resource()),
+        }
+    }
+
+    fn extract(&self, object: &Value) -> Extract {
+        Extract::of(self.stored_resource(), self.custom.map(|custom| &*custom.definition), object)
     }
 
     fn key(&self) -> Bytes {
@@ -123,21 +138,18 @@ enum Commit {
 
 impl Inner {
     /// Puts one object if `compare` holds. The answer is the object under its revision.
-    async fn put(
-        &self,
-        resource: &'static Resource,
-        key: &Bytes,
-        compare: Compare,
-        object: &Value,
-    ) -> Result<Commit, ApiError> {
+    async fn put(&self, call: &Call<'_>, key: &Bytes, compare: Compare, object: &Value) -> Result<Commit, ApiError> {
         let value = Bytes::from(splice::encode(object));
-        let extract = Extract::of(resource, object);
-        let lease = self.event_leases.for_resource(resource, &*self.store).await?;
-        let announced = self.caches.announce(key, &value, extract.clone());
+        let extract = call.extract(object);
+        let lease = self.event_leases.for_resource(call.stored_resource(), &*self.store).await?;
+        // The cache of a custom resource may be gone when the event comes, and reads every object itself.
+        let announced = call.custom.is_none().then(|| self.caches.announce(key, &value, extract.clone()));
         let ops = vec![Op::Put { key: key.clone(), value: value.clone(), lease }];
         match self.store.txn(Txn { compares: vec![compare], ops }).await.map_err(|error| store_error(&error))? {
             TxnReply::Committed { revision } => {
-                announced.keep();
+                if let Some(announced) = announced {
+                    announced.keep();
+                }
                 let name = object_key(text(object, "namespace"), text(object, "name"));
                 Ok(Commit::Done(Arc::new(extract.stored(&name, &value, revision.0))))
             }
@@ -146,10 +158,10 @@ impl Inner {
     }
 
     /// An object that is not stored (a dry run, or one that is gone), as it would be served.
-    fn unstored(&self, resource: &'static Resource, object: &Value, revision: Option<u64>) -> Arc<Stored> {
+    fn unstored(call: &Call<'_>, object: &Value, revision: Option<u64>) -> Arc<Stored> {
         let name = object_key(text(object, "namespace"), text(object, "name"));
         let bytes = splice::encode(object);
-        let extract = Extract::of(resource, object);
+        let extract = call.extract(object);
         match revision {
             Some(revision) => Arc::new(extract.stored(&name, &bytes, revision)),
             None => Arc::new(Stored {
@@ -227,7 +239,12 @@ impl Inner {
     }
 
     /// The answer in the version that the client speaks.
-    pub(crate) fn in_version(&self, resource: &'static Resource, stored: Arc<Stored>) -> Arc<Stored> {
-        convert::served(resource, stored)
+    pub(crate) fn in_version(
+        &self,
+        resource: &'static Resource,
+        custom: Option<&Custom>,
+        stored: Arc<Stored>,
+    ) -> Arc<Stored> {
+        convert::served(resource, custom, stored)
     }
 }

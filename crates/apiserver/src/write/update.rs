@@ -13,7 +13,7 @@ use knarr_api::{
 use knarr_store::{Compare, KeyValue, Op, Revision, Txn, TxnReply};
 use serde_json::Value;
 
-use super::{Call, Commit, Written, fields, metadata_mut, qualified_kind, rules, text};
+use super::{Call, Commit, Written, fields, metadata_mut, qualified_kind, text};
 use crate::{
     cache::{Extract, at_revision, store_error},
     contract::{Operation, Stored},
@@ -82,29 +82,38 @@ impl Inner {
         stored: &Arc<Stored>,
         change: &mut (dyn FnMut(Option<&Value>) -> Result<Change, ApiError> + Send),
     ) -> Result<Result<Written, Option<KeyValue>>, ApiError> {
-        let resource = call.stored_resource();
         let mut warnings = Vec::new();
-        let old = stored.value();
-        let served =
-            if call.resource.same(resource) { None } else { Some(convert::value_to_served(call.resource, &old)) };
-        let Change { mut object, tracking, basis } = change(Some(served.as_ref().unwrap_or(&old)))?;
+        let kept = stored.value();
+        let served = match convert::is_served_as_stored(call.resource, call.custom) {
+            true => None,
+            false => Some(convert::value_to_served(call.resource, call.custom, kept.clone())),
+        };
+        // The rules compare a custom resource with what its schema makes of the stored one, as upstream's do: a default
+        // that is new is no change of the client's.
+        let mut decoded_old = served.clone().filter(|_| call.custom.is_some());
+        if let Some(old) = &mut decoded_old {
+            convert::to_stored(call.resource, call.custom, old);
+        }
+        let old = decoded_old.as_ref().unwrap_or(&kept);
+        let Change { mut object, tracking, basis } = change(Some(served.as_ref().unwrap_or(&kept)))?;
         let pinned = basis == Basis::Client && check_revision(call, &object, stored)?;
-        convert::to_stored(call.resource, &mut object);
-        let object = self.ready(call, object, &old, tracking, &mut warnings).await?;
+        convert::to_stored(call.resource, call.custom, &mut object);
+        let object = self.ready(call, object, old, tracking, &mut warnings).await?;
 
-        if object == old {
+        // What the store has in another version or without its defaults is written anew by any update.
+        if object == kept {
             return Ok(Ok(Written { object: stored.clone(), status: StatusCode::OK, warnings, exists: true }));
         }
         let ends = ends_with(&object);
         if call.options.dry_run {
-            let shown = self.unstored(resource, &object, Some(stored.resource_version));
+            let shown = Self::unstored(call, &object, Some(stored.resource_version));
             return Ok(Ok(Written { object: shown, status: StatusCode::OK, warnings, exists: !ends }));
         }
         let compare = Compare::ModRevision(key.clone(), Revision(stored.resource_version));
         let outcome = if ends {
-            self.erase(key, compare, resource, &object).await?
+            self.erase(call, key, compare, &object).await?
         } else {
-            self.put(resource, key, compare, &object).await?
+            self.put(call, key, compare, &object).await?
         };
         match outcome {
             Commit::Done(stored) => Ok(Ok(Written { object: stored, status: StatusCode::OK, warnings, exists: !ends })),
@@ -123,7 +132,7 @@ impl Inner {
         warnings: &mut Vec<String>,
     ) -> Result<Value, ApiError> {
         let resource = call.stored_resource();
-        let strategy = rules(resource);
+        let strategy = call.rules();
         let part = if call.subresource.is_empty() { Part::Main } else { Part::Subresource(call.subresource) };
         check_identity(call, &mut object, old)?;
         strategy.default(&mut object);
@@ -151,14 +160,14 @@ impl Inner {
     /// Deletes a key whose object has nothing left to wait for.
     pub(super) async fn erase(
         &self,
+        call: &Call<'_>,
         key: &Bytes,
         compare: Compare,
-        resource: &'static knarr_api::registry::Resource,
         object: &Value,
     ) -> Result<Commit, ApiError> {
         let txn = Txn { compares: vec![compare], ops: vec![Op::Delete { key: key.clone() }] };
         match self.store.txn(txn).await.map_err(|error| store_error(&error))? {
-            TxnReply::Committed { revision } => Ok(Commit::Done(self.unstored(resource, object, Some(revision.0)))),
+            TxnReply::Committed { revision } => Ok(Commit::Done(Self::unstored(call, object, Some(revision.0)))),
             TxnReply::Conflict { current, .. } => Ok(Commit::Lost(current.into_iter().next().flatten())),
         }
     }
@@ -167,7 +176,8 @@ impl Inner {
 /// What another writer left, as the cache would have it.
 pub(super) fn decoded(call: &Call<'_>, kv: &KeyValue) -> Stored {
     let key = crate::cache::object_key(call.namespace, call.name);
-    Extract::parse(call.stored_resource(), &kv.value).stored(&key, &kv.value, kv.mod_revision.0)
+    let definition = call.custom.map(|custom| &*custom.definition);
+    Extract::parse(call.stored_resource(), definition, &kv.value).stored(&key, &kv.value, kv.mod_revision.0)
 }
 
 /// True once an object that is being deleted has no finalizer and no grace left: the write that brings it there
@@ -178,14 +188,19 @@ pub(super) fn ends_with(object: &Value) -> bool {
     !metadata["deletionTimestamp"].is_null()
         && metadata["deletionGracePeriodSeconds"].as_i64().unwrap_or(0) == 0
         && empty(&metadata["finalizers"])
-        && (object["kind"] != "Namespace" || empty(&object["spec"]["finalizers"]))
+        && (!is_namespace(object) || empty(&object["spec"]["finalizers"]))
+}
+
+/// A custom kind may be called as the built-in one is.
+pub(super) fn is_namespace(object: &Value) -> bool {
+    object["kind"] == "Namespace" && object["apiVersion"] == "v1"
 }
 
 /// True where the client named a revision; an error where it is not the current one.
 fn check_revision(call: &Call<'_>, object: &Value, stored: &Stored) -> Result<bool, ApiError> {
     let sent = text(object, "resourceVersion");
     if sent.is_empty() || sent == "0" {
-        if !rules(call.stored_resource()).allow_unconditional_update() {
+        if !call.rules().allow_unconditional_update() {
             let path = FieldPath::new("metadata");
             let error = FieldError::invalid(&path.child("resourceVersion"), 0, "must be specified for an update");
             return Err(ApiError::invalid(&qualified_kind(call.resource), call.name, vec![error]));
