@@ -176,10 +176,10 @@ fn attaching_is_quick() {
             begin.elapsed()
         };
         let took: Vec<_> = spaces.iter().enumerate().map(attach).collect();
-        // The machine may have been busy with something else during most of them, but one of five goes by undisturbed:
-        // of the first, and of those that find others there. The bound is ten times the goal: this is not the optimised
+        // The machine may have been busy with something else during most of them, but one of ten goes by undisturbed: of
+        // the first, and of those that find others there. The bound is ten times the goal: this is not the optimised
         // build.
-        let quickest: Vec<_> = took.chunks(5).filter_map(|five| five.iter().min()).collect();
+        let quickest: Vec<_> = took.chunks(10).filter_map(|ten| ten.iter().min()).collect();
         println!("set up in {set_up:?}, a pod attached in {quickest:?}");
         assert!(quickest.iter().all(|took| **took < std::time::Duration::from_millis(50)), "{took:?}");
         if std::env::var_os("KNARR_SHOW_TABLE").is_some() {
