@@ -46,7 +46,8 @@ pub fn candidates<K: Object<DynamicType = ()>>(all: &Informer<K>, owner: &Object
     owned.into_iter().chain(orphans).collect()
 }
 
-/// The candidates that belong to `owner`, after adopting and releasing.
+/// The candidates that belong to `owner`, after adopting and releasing. An error where there are some to adopt and the
+/// owner is being deleted, as its cache is yet to show.
 pub async fn claim<O: Kind, K: Kind>(
     client: &kube::Client,
     owner: &O,
@@ -54,24 +55,23 @@ pub async fn claim<O: Kind, K: Kind>(
     candidates: impl IntoIterator<Item = Arc<K>>,
 ) -> Result<Vec<Arc<K>>, Error> {
     let mut claimed = Vec::new();
-    let mut may_adopt = None;
+    let mut may_adopt = false;
     for object in candidates {
         match decide(owner.meta(), object.meta(), selector::matches(wanted, object.meta())) {
             Claim::Keep => claimed.push(object),
             Claim::Ignore => {}
             Claim::Release => set_owners(client, &*object, without(object.meta(), meta::uid(owner.meta()))).await?,
             Claim::Adopt => {
-                // The cache may show an owner that is already gone, or a successor of the same name.
-                let allowed = match may_adopt {
-                    Some(allowed) => allowed,
-                    None => *may_adopt.insert(is_alive(client, owner).await?),
-                };
-                if allowed {
-                    let mut owners = object.meta().owner_references.clone().unwrap_or_default();
-                    owners.push(meta::controller_reference(owner));
-                    set_owners(client, &*object, owners).await?;
-                    claimed.push(object);
+                // The cache may show an owner that is already gone, or a successor of the same name. What it has left
+                // behind is not missing, so nothing may be made in place of it: this goes no further.
+                if !may_adopt && !is_alive(client, owner).await? {
+                    return Err(Error::NotYet("the owner was deleted, and its cache does not show it yet"));
                 }
+                may_adopt = true;
+                let mut owners = object.meta().owner_references.clone().unwrap_or_default();
+                owners.push(meta::controller_reference(owner));
+                set_owners(client, &*object, owners).await?;
+                claimed.push(object);
             }
         }
     }
