@@ -21,6 +21,8 @@ use serde_json::Value;
 
 pub(crate) use self::schema::Schema;
 pub use paths::ScalePaths;
+pub(crate) use paths::steps;
+pub(crate) use pattern::compile;
 
 use crate::{
     field::FieldError,
@@ -157,4 +159,16 @@ impl Version {
     pub fn selectable(&self, object: &Value) -> Vec<String> {
         self.selectable_fields.iter().map(|field| paths::selectable(object, field)).collect()
     }
+}
+
+/// What is wrong with a default by the schema it stands in.
+pub(crate) fn check_default(schema: &Schema, default: &Value) -> Vec<FieldError> {
+    let mut errors = validate::check(schema, default, None);
+    errors.extend(validate::embedded(schema, default));
+    errors
+}
+
+/// True for a default with fields that its own schema does not know.
+pub(crate) fn has_unknown(schema: &Schema, default: &Value) -> bool {
+    !prune::prune_part(schema, &mut default.clone()).is_empty()
 }

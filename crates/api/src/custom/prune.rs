@@ -40,6 +40,13 @@ fn child<'a>(schema: &'a Schema, name: &str) -> Option<Option<&'a Schema>> {
     }
 }
 
+/// As [`prune`], for a value inside an object; metadata is left as it is.
+pub(super) fn prune_part(schema: &Schema, value: &mut Value) -> Vec<String> {
+    let mut pruner = Pruner::default();
+    pruner.value(Some(schema), value, false);
+    pruner.unknown
+}
+
 #[derive(Default)]
 struct Pruner {
     path: String,

@@ -1,6 +1,6 @@
-//! What extends the API: custom resource definitions, aggregated services, webhooks and admission policies.
+//! What extends the API: aggregated services, webhooks and admission policies.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{
     check, defaults,
@@ -9,148 +9,10 @@ use super::{
 use crate::{
     field::{FieldError, FieldPath},
     meta::names,
-    value::{get, is_empty, is_set, items, items_mut, object_at, object_mut, set_default, text},
+    value::{is_empty, is_set, items, items_mut, set_default, text},
 };
 
 const SPEC: FieldPath<'static> = FieldPath::new("spec");
-
-pub(super) static CUSTOM_RESOURCE_DEFINITION: Rules = Rules {
-    unconditional_update: false,
-    initial_status: Some(
-        || json!({"conditions": [], "acceptedNames": {"plural": "", "kind": ""}, "storedVersions": []}),
-    ),
-    default: |object| {
-        let Some(spec) = defaults::spec(object) else { return };
-        if let Some(names) = spec.get_mut("names").and_then(Value::as_object_mut) {
-            let kind = text(get(names, "kind")).to_owned();
-            set_default(names, "singular", kind.to_lowercase());
-            set_default(names, "listKind", format!("{kind}List"));
-        }
-        if let Some(conversion) = object_at(spec, "conversion") {
-            set_default(conversion, "strategy", "None");
-        }
-    },
-    create: |object| {
-        let storage = storage_versions(object);
-        if let Some(status) = object_mut(object, "status") {
-            status.insert("storedVersions".into(), storage.into());
-        }
-    },
-    update: |new, _, _| {
-        // Objects may be stored in any version that ever was the storage version.
-        let storage = storage_versions(new);
-        if let Some(Value::Array(stored)) = new.pointer_mut("/status/storedVersions") {
-            for version in storage {
-                if !stored.contains(&version) {
-                    stored.push(version);
-                }
-            }
-        }
-    },
-    validate: definition,
-    validate_update: |new, old, _, errors| {
-        let established = items(&old["status"]["conditions"])
-            .iter()
-            .any(|condition| condition["type"] == "Established" && condition["status"] == "True");
-        check::immutable(&new["spec"]["group"], &old["spec"]["group"], &SPEC.child("group"), errors);
-        if established {
-            check::immutable(&new["spec"]["scope"], &old["spec"]["scope"], &SPEC.child("scope"), errors);
-            let names = SPEC.child("names");
-            for key in ["kind", "plural"] {
-                let (now, then) = (&new["spec"]["names"][key], &old["spec"]["names"][key]);
-                check::immutable(now, then, &names.child(key), errors);
-            }
-        }
-        let status = FieldPath::new("status");
-        let stored = status.child("storedVersions");
-        let versions = items(&new["spec"]["versions"]);
-        for (i, version) in items(&new["status"]["storedVersions"]).iter().enumerate() {
-            if !versions.iter().any(|one| one["name"] == *version) {
-                let why = "must appear in spec.versions";
-                errors.push(FieldError::invalid(&stored.index(i), version.clone(), why));
-            }
-        }
-    },
-    ..Rules::WITH_STATUS
-};
-
-fn storage_versions(object: &Value) -> Vec<Value> {
-    let versions = items(&object["spec"]["versions"]).iter();
-    versions.filter(|version| version["storage"] == true).map(|version| version["name"].clone()).collect()
-}
-
-fn definition(object: &Value, errors: &mut Errors) {
-    let spec = &object["spec"];
-    let (group, plural) = (text(&spec["group"]), text(&spec["names"]["plural"]));
-    let name = text(&object["metadata"]["name"]);
-    if name != format!("{plural}.{group}") {
-        let meta = FieldPath::new("metadata");
-        let why = "must be spec.names.plural+\".\"+spec.group";
-        errors.push(FieldError::invalid(&meta.child("name"), name, why));
-    }
-    let group_path = SPEC.child("group");
-    if check::required(&spec["group"], &group_path, errors) {
-        check::faults(names::subdomain(group), group, &group_path, errors);
-        if !group.contains('.') {
-            errors.push(FieldError::invalid(&group_path, group, "should be a domain with at least one dot"));
-        }
-    }
-    check::one_of(&spec["scope"], &["Cluster", "Namespaced"], &SPEC.child("scope"), errors);
-    let names_path = SPEC.child("names");
-    check::name(&spec["names"]["plural"], names::dns1035, &names_path.child("plural"), errors);
-    check::name(&spec["names"]["singular"], names::dns1035, &names_path.child("singular"), errors);
-    for key in ["kind", "listKind"] {
-        if check::required(&spec["names"][key], &names_path.child(key), errors) {
-            let lower = text(&spec["names"][key]).to_lowercase();
-            for fault in names::dns1035(&lower) {
-                let why = format!("may have mixed case, but should otherwise match: {fault}");
-                errors.push(FieldError::invalid(&names_path.child(key), text(&spec["names"][key]), why));
-            }
-        }
-    }
-    if !is_empty(&spec["names"]["kind"]) && spec["names"]["kind"] == spec["names"]["listKind"] {
-        let why = "kind and listKind may not be the same";
-        errors.push(FieldError::invalid(&names_path.child("listKind"), text(&spec["names"]["listKind"]), why));
-    }
-    versions(spec, errors);
-}
-
-fn versions(spec: &Value, errors: &mut Errors) {
-    let list = SPEC.child("versions");
-    let versions = items(&spec["versions"]);
-    if versions.is_empty() {
-        errors.push(FieldError::required(&list, "must have at least one version"));
-        return;
-    }
-    if versions.iter().filter(|version| version["storage"] == true).count() != 1 {
-        let why = "must have exactly one version marked as storage version";
-        errors.push(FieldError::invalid(&list, spec["versions"].clone(), why));
-    }
-    let mut taken: Vec<&str> = Vec::new();
-    for (i, version) in versions.iter().enumerate() {
-        let path = list.index(i);
-        let name = text(&version["name"]);
-        check::name(&version["name"], names::dns1035, &path.child("name"), errors);
-        if taken.contains(&name) {
-            let why = "must contain unique version names";
-            errors.push(FieldError::invalid(&list, spec["versions"].clone(), why));
-        }
-        taken.push(name);
-        let schema = &version["schema"]["openAPIV3Schema"];
-        let schema_path = path.child("schema");
-        let schema_path = schema_path.child("openAPIV3Schema");
-        if !is_set(schema) {
-            errors.push(FieldError::required(&schema_path, "schemas are required"));
-        } else if schema["type"] != "object" {
-            let path = schema_path.child("type");
-            if is_empty(&schema["type"]) {
-                errors.push(FieldError::required(&path, "must not be empty at the root"));
-            } else {
-                errors.push(FieldError::invalid(&path, schema["type"].clone(), "must be object at the root"));
-            }
-        }
-    }
-}
 
 pub(super) static API_SERVICE: Rules = Rules {
     generation: Generation::Never,

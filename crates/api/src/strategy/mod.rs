@@ -10,6 +10,7 @@ mod check;
 pub mod convert;
 mod core;
 mod defaults;
+mod definition;
 mod devices;
 mod discovery;
 mod event;
@@ -162,7 +163,7 @@ fn rules_of(group: &str, kind: &str) -> &'static rules::Rules {
         ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy") => &extension::VALIDATING_POLICY,
         ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding") => &extension::POLICY_BINDING,
         ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration") => &extension::VALIDATING_WEBHOOKS,
-        ("apiextensions.k8s.io", "CustomResourceDefinition") => &extension::CUSTOM_RESOURCE_DEFINITION,
+        ("apiextensions.k8s.io", "CustomResourceDefinition") => &definition::CUSTOM_RESOURCE_DEFINITION,
         ("apiregistration.k8s.io", "APIService") => &extension::API_SERVICE,
         ("apps", "ControllerRevision") => &apps::CONTROLLER_REVISION,
         ("apps", "DaemonSet") => &apps::DAEMON_SET,
