@@ -70,38 +70,34 @@ pub async fn delete_pods<O: Kind>(
     futures::future::join_all(deletions).await.into_iter().collect()
 }
 
-/// Runs `count` times `work`: one, then two, four, ... at once; stops after a batch with an error. Answers how many
-/// went well and the first error. (Upstream: slowStartBatch.)
+/// So many more are under way for each that went well: one, then four, then sixteen.
+const GROWTH: usize = 3;
+const MAX_AT_ONCE: usize = 256;
+
+/// Runs `count` times `work`, the more at once the more went well, and starts no more after an error. Answers how many
+/// went well and the first error. Upstream doubles its batches and waits for the whole of each (slowStartBatch); here
+/// whoever is done makes room, so that a large set is not made in steps of the disk.
 pub async fn slow_start<F, Fut, E>(count: usize, work: F) -> (usize, Option<E>)
 where
-    F: Fn(usize) -> Fut + Send + Sync + 'static,
+    F: Fn(usize) -> Fut,
     Fut: Future<Output = Result<(), E>> + Send + 'static,
     E: Send + 'static,
 {
-    let work = Arc::new(work);
-    let (mut done, mut size) = (0, 1);
-    let mut started = 0;
-    while started < count {
-        let batch = size.min(count - started);
-        let mut tasks = JoinSet::new();
-        for index in started..started + batch {
-            tasks.spawn(work(index));
+    let (mut started, mut done, mut failure) = (0, 0, None);
+    let mut tasks = JoinSet::new();
+    loop {
+        let room = (1 + GROWTH * done).min(MAX_AT_ONCE);
+        while failure.is_none() && started < count && tasks.len() < room {
+            tasks.spawn(work(started));
+            started += 1;
         }
-        started += batch;
-        size *= 2;
-        let mut failure = None;
-        while let Some(result) = tasks.join_next().await {
-            match result {
-                Ok(Ok(())) => done += 1,
-                Ok(Err(error)) => failure = failure.or(Some(error)),
-                Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-            }
-        }
-        if failure.is_some() {
-            return (done, failure);
+        match tasks.join_next().await {
+            None => return (done, failure),
+            Some(Ok(Ok(()))) => done += 1,
+            Some(Ok(Err(error))) => failure = failure.or(Some(error)),
+            Some(Err(panic)) => std::panic::resume_unwind(panic.into_panic()),
         }
     }
-    (done, None)
 }
 
 #[cfg(test)]
@@ -111,10 +107,8 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn stops_after_the_batch_that_fails() {
-        for (count, fails_at, expected_started, expected_done) in
-            [(0, 99, 0, 0), (1, 99, 1, 1), (10, 99, 10, 10), (10, 0, 1, 0), (100, 5, 7, 6), (8, 7, 8, 7)]
-        {
+    async fn no_more_are_started_after_an_error() {
+        for (count, fails_at) in [(0, 99), (1, 99), (10, 99), (1000, 9999), (10, 0), (100, 5), (8, 7)] {
             let started = Arc::new(AtomicUsize::new(0));
             let counter = started.clone();
             let (done, error) = slow_start(count, move |index| {
@@ -122,11 +116,32 @@ mod tests {
                 async move { if index == fails_at { Err(index) } else { Ok(()) } }
             })
             .await;
-            assert_eq!(
-                (started.load(Ordering::Relaxed), done, error),
-                (expected_started, expected_done, (fails_at < count).then_some(fails_at)),
-                "{count} with a failure at {fails_at}"
-            );
+            let (started, case) = (started.load(Ordering::Relaxed), format!("{count} with a failure at {fails_at}"));
+            assert_eq!(error, (fails_at < count).then_some(fails_at), "{case}");
+            assert_eq!(done + usize::from(error.is_some()), started, "what was started is counted: {case}");
+            match error {
+                None => assert_eq!(done, count, "{case}"),
+                // As many as went well before the failure was known allow, and no more.
+                Some(_) => assert!(started <= fails_at * (GROWTH + 1) + 1, "{started}: {case}"),
+            }
         }
+    }
+
+    #[tokio::test]
+    async fn never_too_many_are_under_way() {
+        let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (inside, peak) = (now.clone(), most.clone());
+        let (done, _) = slow_start(2000, move |_| {
+            peak.fetch_max(inside.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+            let inside = inside.clone();
+            async move {
+                tokio::task::yield_now().await;
+                inside.fetch_sub(1, Ordering::Relaxed);
+                Ok::<_, ()>(())
+            }
+        })
+        .await;
+        assert_eq!((done, now.load(Ordering::Relaxed)), (2000, 0));
+        assert!(most.load(Ordering::Relaxed) <= MAX_AT_ONCE, "{most:?}");
     }
 }
