@@ -39,11 +39,31 @@ struct Known {
 }
 
 /// A definition that is served.
+#[derive(Clone)]
 struct Served {
-    /// What it was made from: the uid, the generation and the accepted names.
-    identity: (String, i64, Value),
+    basis: Basis,
     lifetime: Arc<Lifetime>,
     versions: Vec<Arc<Custom>>,
+}
+
+/// What a definition was made from.
+#[derive(Clone)]
+struct Basis {
+    object: Arc<Value>,
+    names: Value,
+}
+
+impl Basis {
+    fn uid(&self) -> &str {
+        text(&self.object["metadata"]["uid"])
+    }
+
+    /// True where both mean the same. A deletion raises the generation, too, and changes nothing of that.
+    fn same(&self, other: &Self) -> bool {
+        self.uid() == other.uid()
+            && self.names == other.names
+            && (Arc::ptr_eq(&self.object, &other.object) || self.object["spec"] == other.object["spec"])
+    }
 }
 
 #[derive(Default)]
@@ -109,7 +129,7 @@ impl Establisher {
         let objects = self.read(server);
         let all: Vec<&Value> = objects.iter().map(|object| &**object).collect();
         let decided = names::decide(&all, server.env.now());
-        self.serve(server, &all, &decided).await?;
+        self.serve(server, &objects, &decided).await?;
         let mut outcome = Ok(());
         for (object, status) in all.iter().zip(&decided) {
             if object["status"] != *status
@@ -140,33 +160,34 @@ impl Establisher {
     }
 
     /// Caches first, then the catalogue; what is no longer served goes in the opposite order.
-    async fn serve(&mut self, server: &Inner, all: &[&Value], decided: &[Value]) -> Result<(), ApiError> {
+    async fn serve(&mut self, server: &Inner, all: &[Arc<Value>], decided: &[Value]) -> Result<(), ApiError> {
         let mut next: HashMap<String, Served> = HashMap::new();
         let mut replaced = Vec::new();
         let mut changed = false;
         for (object, status) in all.iter().zip(decided).filter(|(_, status)| names::is_true(status, ESTABLISHED)) {
-            let identity = identity(object, status);
+            let basis = Basis { object: object.clone(), names: status["acceptedNames"].clone() };
             let before = self.served.get(name(object));
-            if let Some(same) = before.filter(|before| before.identity == identity) {
-                next.insert(name(object).to_owned(), same.again());
+            if let Some(same) = before.filter(|before| before.basis.same(&basis)) {
+                next.insert(name(object).to_owned(), Served { basis, ..same.clone() });
                 continue;
             }
             changed = true;
             // Instances of another definition of this name are another lifetime's.
             let lifetime =
-                before.filter(|before| before.identity.0 == identity.0).map(|before| before.lifetime.clone());
-            match Served::of(object, identity, lifetime.unwrap_or_default()) {
+                before.filter(|before| before.basis.uid() == basis.uid()).map(|before| before.lifetime.clone());
+            match Served::of(basis, lifetime.unwrap_or_default()) {
                 Ok(served) => drop(next.insert(name(object).to_owned(), served)),
                 Err(why) => tracing::warn!(definition = name(object), why, "a definition cannot be understood"),
             }
         }
         for (name, before) in &self.served {
-            if next.get(name).is_none_or(|next| next.identity != before.identity) {
+            if next.get(name).is_none_or(|next| !next.basis.same(&before.basis)) {
                 changed = true;
                 replaced.extend(before.versions.iter().map(|custom| custom.replaced.clone()));
             }
         }
         if !changed {
+            self.served = next;
             return Ok(());
         }
         let caches =
@@ -200,28 +221,18 @@ impl Known {
 }
 
 impl Served {
-    fn of(object: &Value, identity: (String, i64, Value), lifetime: Arc<Lifetime>) -> Result<Self, String> {
-        let mut object = object.clone();
-        object["spec"]["names"] = identity.2.clone();
+    fn of(basis: Basis, lifetime: Arc<Lifetime>) -> Result<Self, String> {
+        let mut object = Value::clone(&basis.object);
+        object["spec"]["names"] = basis.names.clone();
         let definition = Arc::new(Definition::of(&object)?);
         let versions = Custom::of(&definition, &lifetime);
-        Ok(Self { identity, lifetime, versions })
-    }
-
-    fn again(&self) -> Self {
-        Self { identity: self.identity.clone(), lifetime: self.lifetime.clone(), versions: self.versions.clone() }
+        Ok(Self { basis, lifetime, versions })
     }
 
     /// What the cache is of; a definition that serves no version needs none.
     fn stored(&self) -> Option<(&'static knarr_api::registry::Resource, Arc<Definition>)> {
         self.versions.first().map(|custom| (custom.stored, custom.definition.clone()))
     }
-}
-
-fn identity(object: &Value, status: &Value) -> (String, i64, Value) {
-    let metadata = &object["metadata"];
-    let generation = metadata["generation"].as_i64().unwrap_or_default();
-    (text(&metadata["uid"]).to_owned(), generation, status["acceptedNames"].clone())
 }
 
 /// Writes what was decided; conditions that others wrote meanwhile stay.

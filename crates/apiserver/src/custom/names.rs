@@ -92,41 +92,39 @@ fn status_of(definition: &Value, taken: &Taken, now: Timestamp) -> Value {
 fn names(spec: &Value, accepted: &Value, taken: &Taken) -> (Value, Option<(&'static str, String)>) {
     let wanted = &spec["names"];
     let mut given = accepted.as_object().cloned().unwrap_or_default();
-    let mut conflict = None;
-    // An object of the group that is called as a built-in is stored would lie among that one's.
+    // An object of a group that is called as a built-in is stored would lie among that one's.
     let group = text(&spec["group"]);
-    if builtins().iter().any(|resource| resource.storage == group) {
-        conflict = Some(("GroupConflict", format!("{} is already in use", quote(group))));
-    }
-    let rows = [
-        ("plural", "PluralConflict", &taken.resources),
-        ("singular", "SingularConflict", &taken.resources),
-        ("kind", "KindConflict", &taken.kinds),
-        ("listKind", "ListKindConflict", &taken.kinds),
-    ];
-    let mut take = |(key, reason, used): (&str, &'static str, &BTreeSet<String>)| {
+    let inside = builtins().iter().any(|resource| resource.storage == group);
+    let inside = inside.then(|| ("GroupConflict", format!("{} is already in use", quote(group))));
+    // In upstream's order: of several conflicts, the last is told.
+    let mut take = |key: &str, reason: &'static str, used: &BTreeSet<String>| {
         let name = text(&wanted[key]);
-        if name != text(&accepted[key]) && used.contains(name) {
-            conflict = Some((reason, format!("{} is already in use", quote(name))));
-        } else {
+        if name == text(&accepted[key]) || !used.contains(name) {
             given.insert(key.to_owned(), name.into());
+            return None;
         }
+        Some((reason, format!("{} is already in use", quote(name))))
     };
-    rows[..2].iter().copied().for_each(&mut take);
-    rows[2..].iter().copied().for_each(&mut take);
+    let plural = take("plural", "PluralConflict", &taken.resources);
+    let singular = take("singular", "SingularConflict", &taken.resources);
+    let kind = take("kind", "KindConflict", &taken.kinds);
+    let list_kind = take("listKind", "ListKindConflict", &taken.kinds);
     let own = items(&accepted["shortNames"]);
-    let mut used: Vec<String> = items(&wanted["shortNames"])
+    let used: Vec<String> = items(&wanted["shortNames"])
         .iter()
         .filter(|name| !own.contains(name) && taken.resources.contains(text(name)))
         .map(|name| format!("{} is already in use", quote(text(name))))
         .collect();
-    match used.len() {
-        0 => copy_list(&mut given, wanted, "shortNames"),
-        1 => conflict = Some(("ShortNamesConflict", used.remove(0))),
-        _ => conflict = Some(("ShortNamesConflict", format!("[{}]", used.join(", ")))),
-    }
+    let short = match used.as_slice() {
+        [] => {
+            copy_list(&mut given, wanted, "shortNames");
+            None
+        }
+        [one] => Some(("ShortNamesConflict", one.clone())),
+        several => Some(("ShortNamesConflict", format!("[{}]", several.join(", ")))),
+    };
     copy_list(&mut given, wanted, "categories");
-    (Value::Object(given), conflict)
+    (Value::Object(given), list_kind.or(kind).or(short).or(singular).or(plural).or(inside))
 }
 
 fn copy_list(given: &mut serde_json::Map<String, Value>, wanted: &Value, key: &str) {
