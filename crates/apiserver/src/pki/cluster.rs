@@ -48,6 +48,15 @@ impl ServerNames {
             addresses: addresses.into_iter().collect(),
         }
     }
+
+    fn kubelet(&self) -> Identity {
+        Identity {
+            subject: Subject::node(&self.node_name),
+            purpose: Purpose::Serving,
+            dns_names: vec![self.node_name.to_lowercase()],
+            addresses: self.host_addresses.iter().copied().chain([Ipv4Addr::LOCALHOST.into()]).collect(),
+        }
+    }
 }
 
 /// Everything that the server's process needs to prove who it is and to check who others are.
@@ -68,21 +77,9 @@ impl Pki {
     pub fn open(path: &Path, names: &ServerNames, now: Timestamp) -> Result<Self, PkiError> {
         let directory = Directory::open(path)?;
         let authority = open_authority(&directory, now)?;
-        let admin = Subject::new("kubernetes-admin", Some("system:masters"));
-        let caller = Subject::new(KUBELET_CLIENT_NAME, Some(KUBELET_CLIENT_GROUP));
-        Ok(Self {
-            server: open_leaf(&directory, "apiserver", &names.identity(), &authority, now)?,
-            admin: open_leaf(&directory, "admin", &Identity::client(admin), &authority, now)?,
-            kubelet_client: open_leaf(
-                &directory,
-                "apiserver-kubelet-client",
-                &Identity::client(caller),
-                &authority,
-                now,
-            )?,
-            service_account_key: open_signing_key(&directory)?,
-            authority,
-        })
+        let Leaves { server, admin, kubelet_client, kubelet: _ } = Leaves::open(path, names, &authority, now)?;
+        let service_account_key = open_signing_key(&directory)?;
+        Ok(Self { authority, server, admin, kubelet_client, service_account_key })
     }
 
     /// The certificates of one node: with the first it calls the API, with the second it serves its own.
@@ -98,6 +95,36 @@ impl Pki {
             now,
         )?;
         Ok((client, serving))
+    }
+}
+
+/// What ends within a year, and is renewed.
+pub(super) struct Leaves {
+    pub server: Leaf,
+    pub admin: Leaf,
+    pub kubelet_client: Leaf,
+    /// What the node in the server's own process serves with.
+    pub kubelet: Leaf,
+}
+
+impl Leaves {
+    /// Reads what is there and still good for a while, and makes the rest.
+    pub(super) fn open(
+        path: &Path,
+        names: &ServerNames,
+        authority: &CertificateAuthority,
+        now: Timestamp,
+    ) -> Result<Self, PkiError> {
+        let directory = Directory::open(path)?;
+        let open = |name, identity: &Identity| open_leaf(&directory, name, identity, authority, now);
+        let admin = Subject::new("kubernetes-admin", Some("system:masters"));
+        let caller = Subject::new(KUBELET_CLIENT_NAME, Some(KUBELET_CLIENT_GROUP));
+        Ok(Self {
+            server: open("apiserver", &names.identity())?,
+            admin: open("admin", &Identity::client(admin))?,
+            kubelet_client: open("apiserver-kubelet-client", &Identity::client(caller))?,
+            kubelet: open("kubelet", &names.kubelet())?,
+        })
     }
 }
 

@@ -3,14 +3,17 @@
 //!
 //! Everything lies in one directory, made at the first start and readable by its owner only. Whatever is there
 //! already is kept: a user may bring an authority of their own, and certificates are renewed only when they
-//! are near their end, carry a foreign signature or lack a name that the server is now reached by.
+//! are near their end, carry a foreign signature or lack a name that the server is now reached by. A server that runs
+//! looks at them again and again ([`Certificates`]), and shows new ones without being started anew.
 
 mod authority;
 mod cluster;
+mod current;
 mod files;
 mod inspect;
 mod kubeconfig;
 mod request;
+mod shown;
 mod tls;
 
 #[cfg(test)]
@@ -18,9 +21,11 @@ mod tests;
 
 pub use authority::{CertificateAuthority, Identity, Leaf, Purpose, Subject};
 pub use cluster::{KUBELET_CLIENT_GROUP, KUBELET_CLIENT_NAME, Pki, ServerNames};
+pub use current::Certificates;
 pub use inspect::{PeerIdentity, peer_identity};
 pub use kubeconfig::kubeconfig;
 pub use request::{RequestError, Requested};
+pub use shown::Shown;
 pub use tls::{ApiTls, client_config, server_config};
 
 use std::path::{Path, PathBuf};

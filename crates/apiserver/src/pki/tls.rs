@@ -7,9 +7,9 @@ use rustls::crypto::ring::default_provider;
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{ClientConfig, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime, pem::PemObject};
+use rustls_pki_types::{CertificateDer, UnixTime};
 
-use super::{Leaf, PkiError};
+use super::{Leaf, PkiError, Shown};
 
 /// What the API server serves with: every client certificate gets through the handshake, so that the answer to one that
 /// is foreign or expired is a Status and no broken connection; which are good, [`ApiTls::vouches_for`] says.
@@ -20,10 +20,16 @@ pub struct ApiTls {
 }
 
 impl ApiTls {
+    /// Serves with `leaf` for ever.
     pub fn new(leaf: &Leaf, client_authority: &CertificateDer<'static>) -> Result<Self, PkiError> {
-        let verifier = verifier(client_authority)?;
         // The authority comes along in the chain: a machine that joins knows only its key's hash.
-        let config = server_config_with(leaf, Some(client_authority), Arc::new(Later(verifier.clone())))?;
+        Self::showing(Shown::with_authority(leaf, client_authority)?, client_authority)
+    }
+
+    /// Serves with what is shown by then.
+    pub fn showing(shown: Arc<Shown>, client_authority: &CertificateDer<'static>) -> Result<Self, PkiError> {
+        let verifier = verifier(client_authority)?;
+        let config = server_config_with(shown, Arc::new(Later(verifier.clone())))?;
         Ok(Self { config: Arc::new(config), verifier })
     }
 
@@ -86,7 +92,15 @@ impl ClientCertVerifier for Later {
 
 /// Serves with `leaf`. A client may show a certificate; if it does, the authority must have signed it.
 pub fn server_config(leaf: &Leaf, client_authority: &CertificateDer<'static>) -> Result<ServerConfig, PkiError> {
-    server_config_with(leaf, None, verifier(client_authority)?)
+    server_config_showing(client_authority, Shown::new(leaf)?)
+}
+
+/// As [`server_config`], with what is shown by then.
+pub(super) fn server_config_showing(
+    client_authority: &CertificateDer<'static>,
+    shown: Arc<Shown>,
+) -> Result<ServerConfig, PkiError> {
+    server_config_with(shown, verifier(client_authority)?)
 }
 
 fn verifier(client_authority: &CertificateDer<'static>) -> Result<Arc<dyn ClientCertVerifier>, PkiError> {
@@ -97,34 +111,42 @@ fn verifier(client_authority: &CertificateDer<'static>) -> Result<Arc<dyn Client
         .map_err(PkiError::Verifier)
 }
 
-fn server_config_with(
-    leaf: &Leaf,
-    authority: Option<&CertificateDer<'static>>,
-    verifier: Arc<dyn ClientCertVerifier>,
-) -> Result<ServerConfig, PkiError> {
-    let (mut chain, key) = parse(leaf)?;
-    chain.extend(authority.cloned());
+fn server_config_with(shown: Arc<Shown>, verifier: Arc<dyn ClientCertVerifier>) -> Result<ServerConfig, PkiError> {
     let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(PkiError::Tls)?
         .with_client_cert_verifier(verifier)
-        .with_single_cert(chain, key)
-        .map_err(PkiError::Tls)?;
+        .with_cert_resolver(shown);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
 }
 
 /// Trusts the authority only, and shows `leaf` to who asks. Speaks HTTP/1.1, which upgrades need.
 pub fn client_config(authority: &CertificateDer<'static>, leaf: Option<&Leaf>) -> Result<ClientConfig, PkiError> {
+    client_config_with(authority, leaf.map(Shown::new).transpose()?)
+}
+
+/// As [`client_config`], with what is shown by then.
+pub(super) fn client_config_showing(
+    authority: &CertificateDer<'static>,
+    shown: Arc<Shown>,
+) -> Result<ClientConfig, PkiError> {
+    let mut config = client_config_with(authority, Some(shown))?;
+    // A session that is resumed would show the certificate of before.
+    config.resumption = rustls::client::Resumption::disabled();
+    Ok(config)
+}
+
+fn client_config_with(
+    authority: &CertificateDer<'static>,
+    shown: Option<Arc<Shown>>,
+) -> Result<ClientConfig, PkiError> {
     let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(PkiError::Tls)?
         .with_root_certificates(roots(authority)?);
-    let mut config = match leaf {
-        Some(leaf) => {
-            let (chain, key) = parse(leaf)?;
-            builder.with_client_auth_cert(chain, key).map_err(PkiError::Tls)?
-        }
+    let mut config = match shown {
+        Some(shown) => builder.with_client_cert_resolver(shown),
         None => builder.with_no_client_auth(),
     };
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
@@ -135,13 +157,4 @@ fn roots(authority: &CertificateDer<'static>) -> Result<RootCertStore, PkiError>
     let mut roots = RootCertStore::empty();
     roots.add(authority.clone()).map_err(PkiError::Tls)?;
     Ok(roots)
-}
-
-fn parse(leaf: &Leaf) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), PkiError> {
-    let chain = CertificateDer::pem_slice_iter(leaf.certificate_pem.as_bytes())
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|e| PkiError::damaged("a certificate", e))?;
-    let key =
-        PrivateKeyDer::from_pem_slice(leaf.key_pem.as_bytes()).map_err(|e| PkiError::damaged("a private key", e))?;
-    Ok((chain, key))
 }

@@ -78,6 +78,20 @@ pub fn merge_into(path: &Path, admin: &Admin<'_>) -> Result<bool> {
     Ok(current(&merged) == Some(name))
 }
 
+/// Renews the cluster's context in the file at `path`, if it is there still and means the same cluster.
+pub fn renew_in(path: &Path, admin: &Admin<'_>) -> Result<()> {
+    let text = match std::fs::read_to_string(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        text => text.with_context(|| format!("cannot read {}", path.display()))?,
+    };
+    let config: Value =
+        serde_yaml::from_str(&text).with_context(|| format!("{} is no valid kubeconfig", path.display()))?;
+    if authority(&config, admin.name) != Some(&STANDARD.encode(admin.ca_pem)) {
+        return Ok(());
+    }
+    merge_into(path, admin).map(drop)
+}
+
 /// Takes the context out of the file again that the administrator's own file, `admin`, has, if it is there and means the
 /// same cluster. A file in which nothing is left goes.
 pub fn remove_from(path: &Path, admin: &Path) -> Result<()> {

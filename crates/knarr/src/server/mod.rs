@@ -4,7 +4,7 @@ mod config;
 mod metrics;
 mod scheduler;
 
-use std::{net::Ipv4Addr, path::Path, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use knarr_apiserver::{
@@ -13,14 +13,11 @@ use knarr_apiserver::{
     authn::{component, controller},
     bootstrap::{BootstrapConfig, bootstrap},
     contract::UserInfo,
-    pki::{
-        ApiTls, CertificateAuthority, Identity, Leaf, Pki, Purpose, Requested, ServerNames, Subject, client_config,
-        server_config,
-    },
+    pki::{CertificateAuthority, Certificates, Leaf, Pki, Requested, ServerNames},
     seal::{Keys, SealedStore, has_sealed},
     tokens::TokenIssuer,
 };
-use knarr_client::{Clock, Informers};
+use knarr_client::{Clock, Informers, supervise};
 use knarr_controllers::RequestedCertificate;
 use knarr_metrics::Metrics;
 use knarr_store::{EmbeddedStore, Store, engine::disk::DiskEngine};
@@ -57,6 +54,7 @@ pub struct Server {
     pub authority: Arc<CertificateAuthority>,
     /// The administrator's client certificate.
     pub admin: Leaf,
+    certificates: Arc<Certificates>,
     metrics: Arc<Metrics>,
 }
 
@@ -89,10 +87,12 @@ pub async fn start(config: &ServerConfig, listener: TcpListener, stop: &Cancella
         }
     };
     let store = SealedStore::open(store, keys).await.context("the encrypted Secrets cannot be opened")?;
-    let Pki { authority, server: serving_leaf, admin, kubelet_client, service_account_key } = pki;
+    let Pki { authority, server: _, admin, kubelet_client: _, service_account_key } = pki;
+    let authority = Arc::new(authority);
+    let certificates = Certificates::open(config.data.pki(), names, authority.clone(), env.now())?;
     let security = SecurityConfig {
         issuer: Arc::new(TokenIssuer::new(service_account_key, ISSUER, vec![ISSUER.into()])),
-        node_tls: client_config(authority.certificate(), Some(&kubelet_client))?,
+        node_tls: certificates.kubelet_client()?,
         ranges: ServiceRanges { addresses: SERVICE_CIDR.parse()?, node_ports: PortRange::default() },
         further_authenticators: Vec::new(),
         env: env.clone(),
@@ -120,10 +120,10 @@ pub async fn start(config: &ServerConfig, listener: TcpListener, stop: &Cancella
     };
     let report = bootstrap(&*api.lookup(), &objects).await.context("the cluster's first objects cannot be made")?;
     tracing::debug!(?report, "bootstrap objects");
-    let tls = ApiTls::new(&serving_leaf, authority.certificate())?;
+    let tls = certificates.api()?;
     let (serving, ends) = (api.clone(), stop.clone());
     tokio::spawn(async move { serving.serve(listener, tls, ends).await });
-    Ok(Server { api, authority: Arc::new(authority), admin, metrics })
+    Ok(Server { api, authority, admin, certificates: Arc::new(certificates), metrics })
 }
 
 impl Server {
@@ -136,19 +136,20 @@ impl Server {
 
     /// What the node in this process is given: the rights of any other node, without a socket in between.
     pub fn access(&self, node: &NodeConfig) -> Result<Access> {
-        let serving = self.authority.issue(
-            &Identity {
-                subject: Subject::node(&node.name),
-                purpose: Purpose::Serving,
-                dns_names: vec![node.name.clone()],
-                addresses: vec![node.ip, Ipv4Addr::LOCALHOST.into()],
-            },
-            Env::host().now(),
-        )?;
         Ok(Access {
             client: self.client(&format!("system:node:{}", node.name), &["system:nodes"], "knarr-node"),
-            serving: Arc::new(server_config(&serving, self.authority.certificate())?),
+            serving: Arc::new(self.certificates.kubelet()?),
         })
+    }
+
+    /// Renews certificates for as long as the server runs. `tell` gets the administrator's again and again, for the files
+    /// that it is in.
+    pub fn keep_certificates(&self, tell: Arc<dyn Fn(&Leaf) + Send + Sync>, stop: &CancellationToken) {
+        let (certificates, stop) = (self.certificates.clone(), stop.clone());
+        tokio::spawn(async move {
+            let keep = || certificates.clone().keep_current(Env::host(), tell.clone(), stop.clone());
+            supervise::keep_running("certificates", &stop, keep).await;
+        });
     }
 
     /// Starts the controllers and the scheduler, which share their informers.

@@ -1,7 +1,9 @@
 //! `knarr up` and `knarr server`: server and node in one process. Starts the parts in the order in which they need
 //! each other, shows how far it is, and keeps them until it is told to stop.
 
-use std::path::PathBuf;
+mod kubeconfigs;
+
+use std::{path::PathBuf, sync::Arc};
 
 use anyhow::{Result, bail};
 use jiff::Timestamp;
@@ -11,13 +13,14 @@ use crate::{
     agent::{self, NodeConfig},
     cli::{ControlArgs, NodeArgs, ServerArgs, UpArgs},
     datadir::DataDir,
-    kubeconfig::{self, Admin},
-    log,
+    kubeconfig, log,
     record::Record,
     say::say,
-    server::{self, Server, ServerConfig},
+    server::{self, ServerConfig},
     start::{self, API, CONTROL, NETWORK, NODE, RUNTIME, detach, preflight, progress::Progress},
 };
+
+use kubeconfigs::Kubeconfigs;
 
 /// Everything that the parts are told.
 struct Config {
@@ -117,7 +120,11 @@ impl Config {
         let listener = preflight::bind(self.server.port, "--port").await?;
         let server = server::start(&self.server, listener, stop).await?;
         self.write_record()?;
-        let next = self.write_kubeconfigs(&server)?;
+        let own = self.node.data.admin_kubeconfig();
+        let ca_pem = server.authority.certificate_pem();
+        let kubeconfigs = Arc::new(Kubeconfigs::new(own, self.kubeconfig.clone(), self.server.port, ca_pem));
+        let next = kubeconfigs.write(&server.admin)?;
+        server.keep_certificates(Arc::new(move |admin| kubeconfigs.renew(admin)), stop);
         progress.ready(API);
         server.start_control(&self.server, stop);
         progress.ready(CONTROL);
@@ -136,32 +143,6 @@ impl Config {
         record.kubeconfigs.extend(self.node.record.iter().flat_map(|before| before.kubeconfigs.clone()));
         record.kubeconfigs.extend(self.kubeconfig.clone());
         record.write(&self.node.data.record_file())
-    }
-
-    /// Writes the administrator's own file and merges it into the user's; gives the command to type next.
-    fn write_kubeconfigs(&self, server: &Server) -> Result<String> {
-        let admin = Admin {
-            name: kubeconfig::NAME,
-            // From this machine.
-            server: format!("https://127.0.0.1:{}", self.server.port),
-            ca_pem: server.authority.certificate_pem(),
-            certificate_pem: &server.admin.certificate_pem,
-            key_pem: &server.admin.key_pem,
-        };
-        let own = self.node.data.admin_kubeconfig();
-        kubeconfig::write_admin(&own, &admin)?;
-        let by_own_file = format!("kubectl --kubeconfig {} get nodes", own.display());
-        let Some(path) = &self.kubeconfig else { return Ok(by_own_file) };
-        let context = match kubeconfig::merge_into(path, &admin) {
-            Ok(true) => "",
-            Ok(false) => " --context knarr",
-            // The cluster is fine without it, and the administrator's own file is there.
-            Err(error) => return Ok(format!("{by_own_file}\n\nnote: {error:#}")),
-        };
-        if kubeconfig::default_path().as_ref() == Some(path) {
-            return Ok(format!("kubectl{context} get nodes"));
-        }
-        Ok(format!("kubectl --kubeconfig {}{context} get nodes", path.display()))
     }
 
     fn announce(&self, progress: &Progress, next: &str) {
