@@ -122,7 +122,7 @@ async fn refusals_are_upstreams() {
     server.get("/api/v1/namespaces/default/nothings").await.is_text(404, "404 page not found\n");
     server.get("/apis/nobody/v1").await.is_text(404, "404 page not found\n");
     server
-        .send("GET", MAPS, &[("accept", "application/vnd.kubernetes.protobuf")], Vec::new())
+        .send("GET", MAPS, &[("accept", "application/vnd.kubernetes.protobuf;as=Table;g=meta.k8s.io;v=v1")], Vec::new())
         .await
         .status(406, "NotAcceptable");
 }

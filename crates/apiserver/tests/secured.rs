@@ -2,67 +2,17 @@
 
 mod harness;
 
-use std::{net::IpAddr, sync::Arc};
+use std::sync::Arc;
 
-use harness::Server;
-use knarr_apiserver::{
-    ApiServer, Env, Plugins, Security, SecurityConfig,
-    alloc::{AddressRange, PortRange, ServiceRanges},
-    bootstrap::{BootstrapConfig, bootstrap},
-    contract::UserInfo,
-    pki::{self, Pki, ServerNames},
-    tokens::TokenIssuer,
+use harness::{
+    Server,
+    secured::{Secured, start},
 };
-use knarr_store::MemoryStore;
+use knarr_apiserver::{contract::UserInfo, pki};
 use rustls_pki_types::ServerName;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
-
-struct Secured {
-    server: ApiServer,
-    pki: Pki,
-    _directory: tempfile::TempDir,
-}
-
-async fn start() -> Secured {
-    let directory = tempfile::tempdir().unwrap();
-    let env = Env::host();
-    let service_address: IpAddr = [10, 96, 0, 1].into();
-    let names = ServerNames {
-        node_name: "n".into(),
-        cluster_domain: "cluster.local".into(),
-        service_address,
-        host_addresses: Vec::new(),
-        extra: Vec::new(),
-    };
-    let pki = Pki::open(directory.path(), &names, env.now()).unwrap();
-    let again = Pki::open(directory.path(), &names, env.now()).unwrap();
-    let config = SecurityConfig {
-        issuer: Arc::new(TokenIssuer::new(again.service_account_key, "https://kubernetes.default.svc", Vec::new())),
-        node_tls: pki::client_config(pki.authority.certificate(), Some(&pki.kubelet_client)).unwrap(),
-        ranges: ServiceRanges {
-            addresses: "10.96.0.0/16".parse::<AddressRange>().unwrap(),
-            node_ports: PortRange::default(),
-        },
-        further_authenticators: Vec::new(),
-        env,
-    };
-    let server = ApiServer::builder(Arc::new(MemoryStore::default()))
-        .plugins(move |lookup| Plugins::from(Security::new(config, &lookup)))
-        .start()
-        .await
-        .unwrap();
-    let first = BootstrapConfig {
-        advertise_address: [192, 0, 2, 7].into(),
-        port: 6443,
-        service_cidr: "10.96.0.0/16".into(),
-        service_address,
-        client_authority: pki.authority.certificate_pem().to_owned(),
-    };
-    bootstrap(&*server.lookup(), &first).await.unwrap();
-    Secured { server, pki, _directory: directory }
-}
 
 fn user(name: &str, group: &str) -> UserInfo {
     UserInfo { name: name.into(), groups: vec![group.into()], ..UserInfo::default() }

@@ -23,7 +23,8 @@ impl Change {
     }
 }
 
-/// An applied event. The JSON frame that most watchers want is made by the first of them and kept.
+/// An applied event. The frames that most watchers want, in JSON and in protobuf, are each made by the first of them
+/// and kept.
 #[derive(Debug)]
 pub struct CachedEvent {
     pub revision: u64,
@@ -33,16 +34,22 @@ pub struct CachedEvent {
     /// The object before the change, for watchers whose selector it left or entered.
     pub before: Option<Arc<Stored>>,
     frame: OnceLock<Bytes>,
+    message_frame: OnceLock<Bytes>,
 }
 
 impl CachedEvent {
     pub fn new(revision: u64, change: Change, object: Arc<Stored>, before: Option<Arc<Stored>>) -> Self {
-        Self { revision, change, object, before, frame: OnceLock::new() }
+        Self { revision, change, object, before, frame: OnceLock::new(), message_frame: OnceLock::new() }
     }
 
     /// The event as its own kind of change, one line of JSON.
     pub fn frame(&self) -> Bytes {
         self.frame.get_or_init(|| frame(self.change.as_str(), &self.object.json)).clone()
+    }
+
+    /// The event as its own kind of change in protobuf, as `make` writes an object of the resource.
+    pub fn message_frame(&self, make: impl FnOnce(&str, &[u8]) -> Bytes) -> Bytes {
+        self.message_frame.get_or_init(|| make(self.change.as_str(), &self.object.json)).clone()
     }
 
     pub fn size_bytes(&self) -> usize {

@@ -1,8 +1,12 @@
-//! The `Accept` header: JSON or YAML, and the object itself, a Table of it, or only its metadata.
+//! The `Accept` header: JSON, YAML or protobuf, and the object itself, a Table of it, or only its metadata.
 //! (<https://kubernetes.io/docs/reference/using-api/api-concepts/#alternate-representations-of-resources>)
 
 use http::{HeaderMap, header};
-use knarr_api::status::ApiError;
+use knarr_api::{
+    protobuf::{self, Encoder},
+    registry::Resource,
+    status::ApiError,
+};
 
 use crate::route::Query;
 
@@ -28,21 +32,33 @@ pub enum Form {
     },
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    Json,
+    Yaml,
+    Protobuf,
+}
+
 /// The representation that a client gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Accept {
     pub form: Form,
-    pub yaml: bool,
+    pub encoding: Encoding,
     pub pretty: bool,
 }
 
-const OFFERED: [&str; 2] = ["application/json", "application/yaml"];
+const OFFERED: [&str; 3] = ["application/json", "application/yaml", protobuf::MEDIA_TYPE];
 
 impl Accept {
-    pub const JSON: Self = Self { form: Form::Whole, yaml: false, pretty: false };
+    pub const JSON: Self = Self { form: Form::Whole, encoding: Encoding::Json, pretty: false };
 
-    /// The first clause that can be served, best quality first. Protobuf is passed over.
-    pub fn negotiate(headers: &HeaderMap, query: &Query) -> Result<Self, ApiError> {
+    /// The first clause that can be served, best quality first. What is asked about is no resource where there is none:
+    /// the documents of discovery.
+    pub fn negotiate(
+        headers: &HeaderMap,
+        query: &Query,
+        resource: Option<&'static Resource>,
+    ) -> Result<Self, ApiError> {
         let pretty = query.flag("pretty") || (query.find("pretty").is_none() && is_read_by_a_person(headers));
         let mut clauses: Vec<(u32, &str)> = Vec::new();
         for header in headers.get_all(header::ACCEPT) {
@@ -59,16 +75,18 @@ impl Accept {
             return Ok(Self { pretty, ..Self::JSON });
         }
         clauses.sort_by_key(|(quality, _)| std::cmp::Reverse(*quality));
-        let mut offers = clauses.iter().filter_map(|(_, clause)| Self::clause(clause, query));
-        let chosen = offers.next().ok_or_else(|| ApiError::not_acceptable(&OFFERED))??;
+        let mut offers = clauses.iter().filter_map(|(_, clause)| Self::clause(clause, query, resource));
+        let offered = if has_messages(resource) { &OFFERED[..] } else { &OFFERED[..2] };
+        let chosen = offers.next().ok_or_else(|| ApiError::not_acceptable(offered))??;
         Ok(Self { pretty, ..chosen })
     }
 
-    fn clause(clause: &str, query: &Query) -> Option<Result<Self, ApiError>> {
+    fn clause(clause: &str, query: &Query, resource: Option<&'static Resource>) -> Option<Result<Self, ApiError>> {
         let mut parts = clause.split(';').map(str::trim);
-        let yaml = match parts.next()? {
-            "*/*" | "application/*" | "application/json" => false,
-            "application/yaml" => true,
+        let encoding = match parts.next()? {
+            "*/*" | "application/*" | "application/json" => Encoding::Json,
+            "application/yaml" => Encoding::Yaml,
+            protobuf::MEDIA_TYPE => Encoding::Protobuf,
             _ => return None,
         };
         let (mut kind, mut group, mut version) = ("", "", "");
@@ -96,8 +114,22 @@ impl Accept {
             "PartialObjectMetadata" | "PartialObjectMetadataList" => Form::Metadata { version },
             _ => return None,
         };
-        Some(Ok(Self { form, yaml, pretty: false }))
+        // A Table has no message. Metadata has one whatever it is of, a custom resource's too.
+        let is_written = match form {
+            _ if encoding != Encoding::Protobuf => true,
+            Form::Whole => has_messages(resource),
+            Form::Table { .. } => false,
+            Form::Metadata { .. } => true,
+        };
+        is_written.then_some(Ok(Self { form, encoding, pretty: false }))
     }
+}
+
+fn has_messages(resource: Option<&'static Resource>) -> bool {
+    resource.is_none_or(|resource| {
+        let (group, version, kind) = resource.gvk();
+        Encoder::of(group, version, kind).is_some()
+    })
 }
 
 fn include_object(query: &Query) -> Result<IncludeObject, ApiError> {
@@ -125,42 +157,73 @@ fn is_read_by_a_person(headers: &HeaderMap) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use Encoding::{Json, Protobuf, Yaml};
+
+    const PODS: (&str, &str, &str) = ("", "v1", "pods");
+    const METRICS: (&str, &str, &str) = ("metrics.k8s.io", "v1beta1", "pods");
+
+    fn check(
+        (group, version, plural): (&str, &str, &str),
+        accept: &str,
+        query: &str,
+        expected: Option<(Form, Encoding)>,
+    ) {
+        let mut headers = HeaderMap::new();
+        if !accept.is_empty() {
+            headers.insert(header::ACCEPT, accept.parse().unwrap());
+        }
+        let resource = knarr_api::registry::by_plural(group, version, plural);
+        let actual = Accept::negotiate(&headers, &Query::parse(Some(query)), Some(resource.unwrap()));
+        assert_eq!(actual.ok().map(|accept| (accept.form, accept.encoding)), expected, "{accept}");
+    }
 
     #[test]
     fn the_best_clause_that_can_be_served_wins() {
         let table = |include| Form::Table { version: "v1", include };
+        let metadata = Form::Metadata { version: "v1" };
         let rows = [
-            ("", "", Some((Form::Whole, false))),
-            ("*/*", "", Some((Form::Whole, false))),
-            ("application/vnd.kubernetes.protobuf,application/json", "", Some((Form::Whole, false))),
-            ("application/json;q=0.5, application/yaml", "", Some((Form::Whole, true))),
+            ("", "", Some((Form::Whole, Json))),
+            ("*/*", "", Some((Form::Whole, Json))),
+            ("application/json;q=0.5, application/yaml", "", Some((Form::Whole, Yaml))),
             (
                 "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json",
                 "",
-                Some((table(IncludeObject::Metadata), false)),
+                Some((table(IncludeObject::Metadata), Json)),
             ),
             (
                 "application/json;as=Table;v=v1;g=meta.k8s.io",
                 "includeObject=Object",
-                Some((table(IncludeObject::Object), false)),
+                Some((table(IncludeObject::Object), Json)),
             ),
-            ("application/json;as=Table;v=v2;g=meta.k8s.io,application/json", "", Some((Form::Whole, false))),
+            ("application/json;as=Table;v=v2;g=meta.k8s.io,application/json", "", Some((Form::Whole, Json))),
+            ("application/json;stream=watch", "", Some((Form::Whole, Json))),
+            ("text/html", "", None),
+            ("application/vnd.kubernetes.protobuf", "", Some((Form::Whole, Protobuf))),
+            ("application/vnd.kubernetes.protobuf;stream=watch", "", Some((Form::Whole, Protobuf))),
+            ("application/vnd.kubernetes.protobuf,application/json", "", Some((Form::Whole, Protobuf))),
+            ("application/vnd.kubernetes.protobuf;q=0.5,application/json", "", Some((Form::Whole, Json))),
+            (
+                "application/vnd.kubernetes.protobuf;as=Table;g=meta.k8s.io;v=v1,application/json;as=Table;g=meta.k8s.io;v=v1",
+                "",
+                Some((table(IncludeObject::Metadata), Json)),
+            ),
+            ("application/vnd.kubernetes.protobuf;as=Table;g=meta.k8s.io;v=v1", "", None),
             (
                 "application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1",
                 "",
-                Some((Form::Metadata { version: "v1" }, false)),
+                Some((metadata, Protobuf)),
             ),
-            ("application/json;stream=watch", "", Some((Form::Whole, false))),
-            ("text/html", "", None),
-            ("application/vnd.kubernetes.protobuf", "", None),
         ];
         for (accept, query, expected) in rows {
-            let mut headers = HeaderMap::new();
-            if !accept.is_empty() {
-                headers.insert(header::ACCEPT, accept.parse().unwrap());
-            }
-            let actual = Accept::negotiate(&headers, &Query::parse(Some(query)));
-            assert_eq!(actual.ok().map(|accept| (accept.form, accept.yaml)), expected, "{accept}");
+            check(PODS, accept, query, expected);
         }
+    }
+
+    #[test]
+    fn a_kind_without_a_message_is_json_or_its_metadata() {
+        check(METRICS, "application/vnd.kubernetes.protobuf", "", None);
+        check(METRICS, "application/vnd.kubernetes.protobuf,application/json", "", Some((Form::Whole, Json)));
+        let metadata = "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+        check(METRICS, metadata, "", Some((Form::Metadata { version: "v1" }, Protobuf)));
     }
 }

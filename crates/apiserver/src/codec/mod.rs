@@ -4,10 +4,11 @@ mod accept;
 mod compress;
 mod decode;
 mod json;
+pub mod message;
 pub mod respond;
 mod table;
 
-pub use accept::{Accept, Form};
+pub use accept::{Accept, Encoding, Form};
 pub use compress::negotiated as compressed;
 pub use decode::{Shape, check_fields, decode_object, decode_options, media_type, parse_document, read_body, set_type};
 pub use table::{Shown, of as table_of};

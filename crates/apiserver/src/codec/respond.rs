@@ -8,12 +8,13 @@ use http::{HeaderValue, StatusCode, header};
 use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody};
 use jiff::Timestamp;
-use knarr_api::status::ApiError;
+use knarr_api::{protobuf::MEDIA_TYPE, status::ApiError};
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
 use super::{
-    accept::{Accept, Form},
+    accept::{Accept, Encoding, Form},
+    message,
     table::{self, Shown},
 };
 use crate::contract::{Body, Response, Stored};
@@ -47,7 +48,18 @@ pub fn text(status: StatusCode, body: impl Into<Bytes>) -> Response {
 
 /// JSON that is made already.
 pub fn json(status: StatusCode, body: impl Into<Bytes>) -> Response {
-    let mut response = with_type(status, "application/json", body);
+    uncached(with_type(status, "application/json", body))
+}
+
+/// A message in its envelope, or why there is none.
+fn protobuf(status: StatusCode, made: Result<Bytes, ApiError>) -> Response {
+    match made {
+        Ok(body) => uncached(with_type(status, MEDIA_TYPE, body)),
+        Err(cause) => error(&cause, Accept::JSON),
+    }
+}
+
+fn uncached(mut response: Response) -> Response {
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
     response
 }
@@ -63,11 +75,15 @@ pub fn error(error: &ApiError, accept: Accept) -> Response {
     response
 }
 
-/// JSON bytes as JSON or YAML, indented where a person reads.
+/// JSON bytes of an object that says what it is, in the encoding that was asked for; indented where a person reads.
 pub fn render(status: StatusCode, bytes: Bytes, accept: Accept) -> Response {
-    if accept.yaml {
-        let value: Value = serde_json::from_slice(&bytes).unwrap_or_default();
-        return with_type(status, "application/yaml", serde_yaml::to_string(&value).unwrap_or_default());
+    match accept.encoding {
+        Encoding::Json => {}
+        Encoding::Protobuf => return protobuf(status, message::any(&bytes)),
+        Encoding::Yaml => {
+            let value: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+            return with_type(status, "application/yaml", serde_yaml::to_string(&value).unwrap_or_default());
+        }
     }
     if accept.pretty
         && let Ok(value) = serde_json::from_slice::<Value>(&bytes)
@@ -81,6 +97,9 @@ pub fn render(status: StatusCode, bytes: Bytes, accept: Accept) -> Response {
 
 /// One object in the form that was asked for.
 pub fn object(shown: Shown<'_>, stored: &Stored, status: StatusCode, accept: Accept, now: Timestamp) -> Response {
+    if accept.encoding == Encoding::Protobuf {
+        return protobuf(status, message::object(shown.resource, accept.form, &stored.json));
+    }
     let bytes = match accept.form {
         Form::Whole => stored.json.clone(),
         Form::Metadata { version } => partial(&stored.json, version),
@@ -115,7 +134,20 @@ impl ListMeta {
 }
 
 /// A list in the form that was asked for; a long one is streamed.
-pub fn list(shown: Shown<'_>, items: Vec<Arc<Stored>>, meta: &ListMeta, accept: Accept, now: Timestamp) -> Response {
+pub async fn list(
+    shown: Shown<'_>,
+    items: Vec<Arc<Stored>>,
+    meta: &ListMeta,
+    accept: Accept,
+    now: Timestamp,
+) -> Response {
+    if accept.encoding == Encoding::Protobuf {
+        let items = items.into_iter().map(|item| item.json.clone());
+        return match message::list(shown.resource, accept.form, items, meta, CHUNK_BYTES).await {
+            Ok(pieces) => in_pieces(protobuf(StatusCode::OK, Ok(Bytes::new())), pieces.into_iter()),
+            Err(cause) => error(&cause, Accept::JSON),
+        };
+    }
     let meta = meta.json();
     let (kind, api_version) = match accept.form {
         Form::Whole => (shown.resource.list_kind(), shown.resource.api_version()),
@@ -127,18 +159,23 @@ pub fn list(shown: Shown<'_>, items: Vec<Arc<Stored>>, meta: &ListMeta, accept: 
     };
     let head = format!(r#"{{"kind":"{kind}","apiVersion":"{api_version}","metadata":{meta},"items":["#);
     let pieces = ListPieces { head: Some(head), items: items.into_iter(), form: accept.form, first: true, done: false };
-    if accept.yaml || accept.pretty {
+    if accept.encoding == Encoding::Yaml || accept.pretty {
         let bytes: Vec<u8> = pieces.flatten().collect();
         return render(StatusCode::OK, bytes.into(), accept);
     }
+    in_pieces(json(StatusCode::OK, Bytes::new()), pieces)
+}
+
+/// The answer with a body; one of a single piece has a length.
+fn in_pieces(mut response: Response, pieces: impl Iterator<Item = Bytes> + Send + 'static) -> Response {
     let mut pieces = pieces.peekable();
     let first = pieces.next().unwrap_or_default();
-    if pieces.peek().is_none() {
-        return json(StatusCode::OK, first);
-    }
-    let frames = std::iter::once(first).chain(pieces).map(|piece| Ok(Frame::data(piece)));
-    let mut response = json(StatusCode::OK, Bytes::new());
-    *response.body_mut() = StreamBody::new(stream::iter(frames)).boxed_unsync();
+    *response.body_mut() = if pieces.peek().is_none() {
+        full(first)
+    } else {
+        let frames = std::iter::once(first).chain(pieces).map(|piece| Ok(Frame::data(piece)));
+        StreamBody::new(stream::iter(frames)).boxed_unsync()
+    };
     response
 }
 

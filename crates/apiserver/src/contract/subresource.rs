@@ -6,6 +6,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use knarr_api::{registry::Resource, status::ApiError};
 
 use super::{Lookup, UserInfo};
+use crate::codec::Accept;
 
 /// A streamed body of either direction.
 pub type Body = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
@@ -22,6 +23,8 @@ pub struct SubresourceRequest {
     pub rest: String,
     pub user: UserInfo,
     pub dry_run: bool,
+    /// The representation of what the handler answers as an object.
+    pub accept: Accept,
     /// Headers, query and body as they came; `hyper::upgrade::on` works on it.
     pub request: http::Request<Body>,
 }

@@ -86,7 +86,7 @@ pub async fn delete_collection(context: &Context, body: Body) -> Result<Response
             items.push(context.in_version(object));
         }
     }
-    Ok(respond::list(context.shown(), items, &meta, context.accept, context.server.env.now()))
+    Ok(respond::list(context.shown(), items, &meta, context.accept, context.server.env.now()).await)
 }
 
 /// `None` where somebody else was faster: what counts is that it is gone.

@@ -61,7 +61,7 @@ pub async fn list(context: &Context) -> Result<Response, ApiError> {
         meta.continue_token = listing.items.last().map_or_else(String::new, |last| Token::encode(revision, &last.key));
     }
     let items = listing.items.into_iter().map(|item| context.in_version(item)).collect();
-    Ok(respond::list(context.shown(), items, &meta, context.accept, context.server.env.now()))
+    Ok(respond::list(context.shown(), items, &meta, context.accept, context.server.env.now()).await)
 }
 
 fn parse_limit(context: &Context) -> Result<usize, ApiError> {

@@ -141,7 +141,7 @@ pub async fn serve(context: Context, request: http::Request<Body>) -> Result<Res
         return hand_over(context, handler, request).await;
     }
     if let Some(source) = context.server.plugins.source(context.resource) {
-        return sourced::serve(&context, &*source);
+        return sourced::serve(&context, &*source).await;
     }
     let allowed = match context.subresource {
         "" => context.resource.verbs.iter().any(|verb| verb.as_str() == context.info.verb),
@@ -211,6 +211,7 @@ async fn hand_over(
         rest: context.info.rest,
         user: UserInfo::clone(&context.user),
         dry_run,
+        accept: context.accept,
         request,
     };
     handler.handle(lookup, request).await

@@ -12,10 +12,10 @@ use crate::{
     contract::{ObjectSource, Response, Stored},
 };
 
-pub fn serve(context: &Context, source: &dyn ObjectSource) -> Result<Response, ApiError> {
+pub async fn serve(context: &Context, source: &dyn ObjectSource) -> Result<Response, ApiError> {
     match context.info.verb {
         "get" => get(context, source),
-        "list" => list(context, source),
+        "list" => list(context, source).await,
         _ => Err(context.not_supported()),
     }
 }
@@ -30,11 +30,11 @@ fn get(context: &Context, source: &dyn ObjectSource) -> Result<Response, ApiErro
     Ok(context.one(&found, StatusCode::OK))
 }
 
-fn list(context: &Context, source: &dyn ObjectSource) -> Result<Response, ApiError> {
+async fn list(context: &Context, source: &dyn ObjectSource) -> Result<Response, ApiError> {
     let selection = Selection::parse(context.resource, None, context.namespace(), &context.query)?;
     let mut items = objects(context, source, selection.name().unwrap_or_default())?;
     items.retain(|item| selection.matches(item));
-    Ok(respond::list(context.shown(), items, &ListMeta::default(), context.accept, context.server.env.now()))
+    Ok(respond::list(context.shown(), items, &ListMeta::default(), context.accept, context.server.env.now()).await)
 }
 
 fn objects(context: &Context, source: &dyn ObjectSource, name: &str) -> Result<Vec<Arc<Stored>>, ApiError> {

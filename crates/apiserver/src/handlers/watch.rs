@@ -1,4 +1,4 @@
-//! Watches: a stream of lines, one event each, until the client goes, the time is up or the reader is too slow.
+//! Watches: a stream of events, lines of JSON or messages, until the client goes, the time is up or the reader is too slow.
 //! (<https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes>)
 
 use std::{sync::Arc, time::Duration};
@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     cache::{CachedEvent, Change, Expired, Start, Watcher, frame},
-    codec::{Accept, Form, Shown, respond, table_of},
+    codec::{Accept, Encoding, Form, Shown, message, respond, table_of},
     contract::{Response, Stored},
     convert,
     custom::Custom,
@@ -73,7 +73,7 @@ pub async fn watch(context: Context) -> Result<Response, ApiError> {
     let started = cache.watch(beginning.start, selection.topic(context.resource), |object| selection.matches(object));
     let mut watcher = match started {
         Ok(watcher) => watcher,
-        Err(expired) => return Ok(streaming(error_frame(&expired).into())),
+        Err(expired) => return Ok(streaming(context.accept, error_frame(&expired, context.accept))),
     };
     let now = Instant::now();
     let jitter = Duration::from_millis(context.server.env.random() % 5_000);
@@ -98,17 +98,22 @@ pub async fn watch(context: Context) -> Result<Response, ApiError> {
         ended: false,
     };
     let guard = context.server.metrics.watch_started(context.resource);
+    let accept = context.accept;
     let frames = stream::unfold((session, guard), |(mut session, guard)| async move {
         let bytes = session.next().await?;
         Some((Ok(Frame::data(bytes)), (session, guard)))
     });
-    let mut response = streaming(Bytes::new());
+    let mut response = streaming(accept, Bytes::new());
     *response.body_mut() = StreamBody::new(frames).boxed_unsync();
     Ok(response)
 }
 
-fn streaming(body: Bytes) -> Response {
+fn streaming(accept: Accept, body: Bytes) -> Response {
     let mut response = respond::json(StatusCode::OK, body);
+    if accept.encoding == Encoding::Protobuf {
+        let frames = HeaderValue::from_static("application/vnd.kubernetes.protobuf;stream=watch");
+        response.headers_mut().insert(header::CONTENT_TYPE, frames);
+    }
     // Proxies must not hold events back.
     response.headers_mut().insert(header::HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
     response
@@ -170,9 +175,12 @@ fn timeout(context: &Context) -> Result<Duration, ApiError> {
     Ok(Duration::from_secs(seconds))
 }
 
-fn error_frame(expired: &Expired) -> Vec<u8> {
-    let status = ApiError::expired(expired.to_string()).to_value();
-    frame("ERROR", status.to_string().as_bytes()).to_vec()
+fn error_frame(expired: &Expired, accept: Accept) -> Bytes {
+    let error = ApiError::expired(expired.to_string());
+    match accept.encoding {
+        Encoding::Protobuf => message::error_event(&error),
+        _ => frame("ERROR", error.to_value().to_string().as_bytes()),
+    }
 }
 
 impl Session {
@@ -248,7 +256,7 @@ impl Session {
         loop {
             let mut events = std::mem::take(&mut self.events);
             if let Err(expired) = self.watcher.poll_now(&mut events) {
-                self.ready.extend_from_slice(&error_frame(&expired));
+                self.ready.extend_from_slice(&error_frame(&expired, self.accept));
                 self.ended = true;
                 break;
             }
@@ -286,7 +294,10 @@ impl Session {
             (true, false) => Change::Deleted,
         };
         if change == event.change && self.is_plain() {
-            return Some(event.frame());
+            return Some(match self.accept.encoding {
+                Encoding::Protobuf => event.message_frame(|kind, json| self.message(kind, json)),
+                _ => event.frame(),
+            });
         }
         if change == Change::Deleted && event.change != Change::Deleted {
             // As the selection last saw it, under the revision of the change that took it away.
@@ -304,10 +315,11 @@ impl Session {
         self.accept.form == Form::Whole && convert::is_served_as_stored(self.resource, self.custom.as_deref())
     }
 
+    fn message(&self, kind: &str, json: &[u8]) -> Bytes {
+        message::event(self.resource, self.accept.form, kind, json)
+    }
+
     fn encode(&self, change: Change, object: &Stored) -> Bytes {
-        if self.is_plain() {
-            return frame(change.as_str(), &object.json);
-        }
         let converted;
         let custom = self.custom.as_deref();
         let object = if convert::is_served_as_stored(self.resource, custom) {
@@ -316,6 +328,9 @@ impl Session {
             converted = convert::served_ref(self.resource, custom, object);
             &converted
         };
+        if self.accept.encoding == Encoding::Protobuf {
+            return self.message(change.as_str(), &object.json);
+        }
         let json = match self.accept.form {
             Form::Whole => object.json.clone(),
             Form::Metadata { version } => respond::partial(&object.json, version),
@@ -347,6 +362,11 @@ impl Session {
                        "rows": [{"cells": [], "object": object}]})
             }
         };
-        self.ready.extend_from_slice(&frame("BOOKMARK", object.to_string().as_bytes()));
+        let json = object.to_string();
+        let bytes = match self.accept.encoding {
+            Encoding::Protobuf => self.message("BOOKMARK", json.as_bytes()),
+            _ => frame("BOOKMARK", json.as_bytes()),
+        };
+        self.ready.extend_from_slice(&bytes);
     }
 }

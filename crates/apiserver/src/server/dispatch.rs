@@ -45,9 +45,11 @@ impl Inner {
         let query = Query::parse(request.uri().query());
         let info = RequestInfo::parse(request.method(), request.uri().path(), &query);
         let (verb, long_running, head) = (info.verb, info.is_long_running(), request.method() == http::Method::HEAD);
-        let accept = Accept::negotiate(request.headers(), &query);
-        let errors_as = accept.as_ref().copied().unwrap_or(Accept::JSON);
         let resolved = if info.is_resource { handlers::resolve(&self.catalogue, &info) } else { None };
+        // A Scale has a message, whatever it is of.
+        let shown = resolved.as_ref().filter(|(_, sub)| *sub != "scale").map(|(found, _)| found.resource);
+        let accept = Accept::negotiate(request.headers(), &query, shown);
+        let errors_as = accept.as_ref().copied().unwrap_or(Accept::JSON);
         let label = resolved.as_ref().map_or("", |(found, _)| found.resource.plural);
         let audit_id = (!matches!(origin, Origin::Local(_))).then(|| self.audit_id(request.headers()));
         // What a subresource streams (logs, proxies) is its own, and passes as it comes.

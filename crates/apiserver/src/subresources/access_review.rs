@@ -145,6 +145,6 @@ impl SubresourceHandler for AccessReviews {
             review["metadata"] = json!({});
         }
         review["status"] = status;
-        Ok(created(&review))
+        Ok(created(request.accept, &review))
     }
 }

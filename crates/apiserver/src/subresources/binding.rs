@@ -89,7 +89,7 @@ impl SubresourceHandler for Binding {
     }
 
     async fn handle(&self, lookup: Arc<dyn Lookup>, request: SubresourceRequest) -> Result<Response, ApiError> {
-        let SubresourceRequest { namespace, name: url_name, user, dry_run, request, .. } = request;
+        let SubresourceRequest { namespace, name: url_name, user, dry_run, accept, request, .. } = request;
         let binding = read_object(request, "v1", "Binding").await?;
         let pod = if url_name.is_empty() { name(&binding).to_owned() } else { url_name };
         check(&binding, &pod)?;
@@ -99,10 +99,10 @@ impl SubresourceHandler for Binding {
             let found = lookup.get_fresh(pods, &namespace, &pod).await?;
             let mut found = found.ok_or_else(|| ApiError::not_found("pods", &pod))?.value();
             bind(&mut found, &binding, &now)?;
-            return Ok(success());
+            return Ok(success(accept));
         }
         let mut change = |pod: &mut Value| bind(pod, &binding, &now);
         lookup.modify(&user, pods, "binding", &namespace, &pod, &mut change).await?;
-        Ok(success())
+        Ok(success(accept))
     }
 }

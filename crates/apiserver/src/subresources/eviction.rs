@@ -148,7 +148,7 @@ impl SubresourceHandler for Eviction {
     }
 
     async fn handle(&self, lookup: Arc<dyn Lookup>, request: SubresourceRequest) -> Result<Response, ApiError> {
-        let SubresourceRequest { namespace, name: pod_name, user, dry_run, request, .. } = request;
+        let SubresourceRequest { namespace, name: pod_name, user, dry_run, accept, request, .. } = request;
         let eviction = read_object(request, "policy/v1", "Eviction").await?;
         let given = name(&eviction);
         if !given.is_empty() && given != pod_name {
@@ -187,6 +187,6 @@ impl SubresourceHandler for Eviction {
             options["preconditions"]["uid"] = pod["metadata"]["uid"].clone();
         }
         lookup.delete(&user, builtin::pods(), &namespace, &pod_name, options).await?;
-        Ok(success())
+        Ok(success(accept))
     }
 }

@@ -1,12 +1,11 @@
 //! Reading what was sent to a handler, and answering it.
 
 use bytes::Bytes;
-use http::{Request, StatusCode, header};
-use http_body_util::{BodyExt, Full};
+use http::{Request, StatusCode};
 use knarr_api::status::ApiError;
 use serde_json::{Value, json};
 
-use crate::codec::{decode_object, read_body};
+use crate::codec::{Accept, Form, decode_object, read_body, respond};
 use crate::contract::{Body, Response};
 use crate::route::Query;
 use crate::write::Validation;
@@ -23,19 +22,14 @@ pub(super) async fn read_object(request: Request<Body>, api_version: &str, kind:
     decode_object((group, version, kind).into(), &parts.headers, &bytes, validation, &mut Vec::new())
 }
 
-pub(super) fn json_response(status: StatusCode, value: &Value) -> Response {
+/// An object that the request made, in the representation that was asked for.
+pub(super) fn created(accept: Accept, value: &Value) -> Response {
     let bytes = Bytes::from(serde_json::to_vec(value).unwrap_or_default());
-    let mut response = Response::new(Full::new(bytes).map_err(|never| match never {}).boxed_unsync());
-    *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
-    response
-}
-
-pub(super) fn created(value: &Value) -> Response {
-    json_response(StatusCode::CREATED, value)
+    respond::render(StatusCode::CREATED, bytes, Accept { form: Form::Whole, ..accept })
 }
 
 /// What an action that yields no object is answered with.
-pub(super) fn success() -> Response {
-    created(&json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201 }))
+pub(super) fn success(accept: Accept) -> Response {
+    let status = json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201 });
+    created(accept, &status)
 }

@@ -84,6 +84,6 @@ impl SubresourceHandler for SelfReviews {
             review["metadata"] = json!({});
         }
         review["status"] = status;
-        Ok(created(&review))
+        Ok(created(request.accept, &review))
     }
 }

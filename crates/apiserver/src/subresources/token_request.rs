@@ -146,7 +146,7 @@ impl SubresourceHandler for TokenRequests {
     }
 
     async fn handle(&self, lookup: Arc<dyn Lookup>, request: SubresourceRequest) -> Result<Response, ApiError> {
-        let SubresourceRequest { namespace, name: account, user, request, .. } = request;
+        let SubresourceRequest { namespace, name: account, user, accept, request, .. } = request;
         let wanted = read_object(request, API_VERSION, "TokenRequest").await?;
         let given = name(&wanted);
         if !given.is_empty() && given != account {
@@ -158,6 +158,6 @@ impl SubresourceHandler for TokenRequests {
         if !wanted["spec"].is_object() {
             wanted["spec"] = json!({});
         }
-        Ok(created(&self.make(&*lookup, &user, &namespace, &account, wanted).await?))
+        Ok(created(accept, &self.make(&*lookup, &user, &namespace, &account, wanted).await?))
     }
 }

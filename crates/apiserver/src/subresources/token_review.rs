@@ -49,6 +49,6 @@ impl SubresourceHandler for TokenReviews {
         if !review["metadata"].is_object() {
             review["metadata"] = json!({});
         }
-        Ok(created(&review))
+        Ok(created(request.accept, &review))
     }
 }

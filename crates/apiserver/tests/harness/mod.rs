@@ -2,6 +2,8 @@
 
 #![allow(dead_code)]
 
+pub mod secured;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
