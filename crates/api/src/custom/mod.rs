@@ -81,6 +81,8 @@ pub struct Version {
     /// Paths as field selectors name them, without the leading dot: `spec.color`.
     pub selectable_fields: Vec<String>,
     preserves_unknown: bool,
+    /// `openAPIV3Schema`, as documents show it.
+    written: Arc<Value>,
     table: Arc<Table>,
     rules: Arc<Schema>,
     printer: CustomPrinter,
@@ -148,6 +150,15 @@ impl Version {
         }
         errors.extend(self.scale.iter().flat_map(|scale| validate::scale(scale, object)));
         errors
+    }
+
+    /// `openAPIV3Schema` as its author wrote it; null where there is none.
+    pub(crate) fn written(&self) -> &Value {
+        &self.written
+    }
+
+    pub(crate) fn preserves_unknown(&self) -> bool {
+        self.preserves_unknown
     }
 
     /// The columns and cells of tables.

@@ -1,21 +1,28 @@
-//! OpenAPI documents of the built-ins, made from the schema table when asked for: v3 by group-version, and v2.
+//! OpenAPI documents, made when asked for: v3 by group-version, and v2. Those of the built-ins are made from the schema
+//! table, those of custom resources from their definitions (`custom`).
 //!
 //! A document takes some tens of milliseconds to write and is up to some MB long, so a server keeps the bytes only
 //! while clients ask for them. What kubectl needs of them: `paths` with `x-kubernetes-group-version-kind` (explain),
 //! the `fieldValidation` parameter and content types of PATCH (apply), list types, merge keys and descriptions.
 
+mod custom;
 mod paths;
 mod protobuf;
 mod schemas;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeSet, fmt::Write};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write,
+};
 
 use serde_json::{Value, json};
 
+pub use custom::{Custom, custom_hash};
+
 use crate::{
-    registry,
+    registry::{self, Resource},
     schema::{Docs, generated},
 };
 
@@ -37,10 +44,19 @@ impl Edition {
 
 /// The body of `/openapi/v3`: where each group-version's document is, with a hash that changes with its content.
 pub fn v3_index() -> Vec<u8> {
-    let mut text = String::from("{\"paths\":{");
-    for (at, name) in group_versions().into_iter().enumerate() {
-        let comma = if at == 0 { "" } else { "," };
+    v3_index_with(BTreeMap::new())
+}
+
+/// As [`v3_index`], with the documents of custom resources: their hashes by the names of their group-versions.
+pub fn v3_index_with(customs: BTreeMap<String, String>) -> Vec<u8> {
+    let mut hashes = customs;
+    hashes.extend(group_versions().into_iter().map(|name| {
         let hash = v3_hash(&name);
+        (name, hash)
+    }));
+    let mut text = String::from("{\"paths\":{");
+    for (at, (name, hash)) in hashes.into_iter().enumerate() {
+        let comma = if at == 0 { "" } else { "," };
         write!(text, "{comma}\"{name}\":{{\"serverRelativeURL\":\"/openapi/v3/{name}?hash={hash}\"}}")
             .unwrap_or_default();
     }
@@ -68,38 +84,66 @@ pub fn v3_document(group_version: &str) -> Option<Vec<u8>> {
     if resources.is_empty() {
         return None;
     }
+    Some(v3(&resources, &[]))
+}
+
+/// The document of a group-version of custom resources: all that are served in it.
+pub fn v3_custom_document(customs: &[Custom<'_>]) -> Vec<u8> {
+    v3(&[], customs)
+}
+
+fn v3(resources: &[&'static Resource], customs: &[Custom<'_>]) -> Vec<u8> {
     let docs = Docs::inflate();
     let mut used = schemas::Used::default();
     let mut out = Writer::start(Edition::V3);
     out.section("\"paths\":{");
-    for (path, item) in paths::of(&resources, Edition::V3, &mut used) {
+    for (path, item) in all_paths(resources, customs, Edition::V3, &mut used) {
         out.entry(&path, &item);
     }
     out.text.push_str("},\"components\":{\"schemas\":{");
     out.first = true;
-    for (name, schema) in schemas::definitions(used, Edition::V3, &docs) {
-        out.entry(&name, &schema);
+    let own = custom::definitions(customs, Edition::V3, &docs, &mut used);
+    for (name, schema) in own.iter().chain(&schemas::definitions(used, Edition::V3, &docs)) {
+        out.entry(name, schema);
     }
     out.text.push_str("},\"securitySchemes\":");
     out.text.push_str(&json!({"BearerToken": security()}).to_string());
     out.text.push_str("}}");
-    Some(out.text.into_bytes())
+    out.text.into_bytes()
+}
+
+fn all_paths(
+    resources: &[&'static Resource],
+    customs: &[Custom<'_>],
+    edition: Edition,
+    used: &mut schemas::Used,
+) -> BTreeMap<String, Value> {
+    let mut all = paths::of(resources, false, edition, used);
+    let rows: Vec<_> = customs.iter().map(|custom| custom.resource).collect();
+    all.extend(paths::of(&rows, true, edition, used));
+    all
 }
 
 /// Swagger 2.0 of all built-ins, as JSON.
 pub fn v2() -> Vec<u8> {
+    v2_with(&[])
+}
+
+/// As [`v2`], with custom resources.
+pub fn v2_with(customs: &[Custom<'_>]) -> Vec<u8> {
     let docs = Docs::inflate();
     let resources: Vec<_> = registry::builtins().iter().collect();
     let mut used = schemas::Used::default();
     let mut out = Writer::start(Edition::V2);
     out.section("\"paths\":{");
-    for (path, item) in paths::of(&resources, Edition::V2, &mut used) {
+    for (path, item) in all_paths(&resources, customs, Edition::V2, &mut used) {
         out.entry(&path, &item);
     }
     out.text.push('}');
     out.section(",\"definitions\":{");
-    for (name, schema) in schemas::definitions(used, Edition::V2, &docs) {
-        out.entry(&name, &schema);
+    let own = custom::definitions(customs, Edition::V2, &docs, &mut used);
+    for (name, schema) in own.iter().chain(&schemas::definitions(used, Edition::V2, &docs)) {
+        out.entry(name, schema);
     }
     out.text.push_str("},\"securityDefinitions\":");
     out.text.push_str(&json!({"BearerToken": security()}).to_string());
@@ -111,11 +155,17 @@ pub fn v2() -> Vec<u8> {
 /// answer's content type must be `application/com.github.proto-openapi.spec.v2.v1.0+protobuf` (they parse it, and `@`
 /// can't stand there).
 pub fn v2_protobuf() -> Vec<u8> {
-    let swagger: Value = serde_json::from_slice(&v2()).unwrap_or_default();
+    v2_protobuf_with(&[])
+}
+
+/// As [`v2_protobuf`], with custom resources.
+pub fn v2_protobuf_with(customs: &[Custom<'_>]) -> Vec<u8> {
+    let swagger: Value = serde_json::from_slice(&v2_with(customs)).unwrap_or_default();
     protobuf::document(&swagger)
 }
 
-fn document_name(group: &str, version: &str) -> String {
+/// How the index names the document of a group-version: `apis/example.com/v1`.
+pub fn document_name(group: &str, version: &str) -> String {
     if group.is_empty() { format!("api/{version}") } else { format!("apis/{group}/{version}") }
 }
 

@@ -6,11 +6,12 @@ use serde_json::{Map, Value, json};
 
 use super::{
     Edition,
-    schemas::{PATCH, Used},
+    custom::definition_name,
+    schemas::{PATCH, Shown, Used},
 };
 use crate::{
     registry::{Resource, Subresource, Verb},
-    schema::{self, TypeRef},
+    schema,
 };
 
 /// Content types of answers.
@@ -23,22 +24,33 @@ const PATCHES: &[&str] = &[
     "application/strategic-merge-patch+json",
 ];
 
+/// Custom resources have no protobuf, and no merge keys that only built-in types have.
+const CUSTOM_PRODUCES: &[&str] = &["application/json", "application/yaml"];
+const CUSTOM_STREAMS: &[&str] = &["application/json;stream=watch"];
+const CUSTOM_PATCHES: &[&str] =
+    &["application/apply-patch+yaml", "application/json-patch+json", "application/merge-patch+json"];
+
 /// Every path of the resources, with its operations.
-pub(super) fn of(resources: &[&'static Resource], edition: Edition, used: &mut Used) -> BTreeMap<String, Value> {
+pub(super) fn of(
+    resources: &[&'static Resource],
+    is_custom: bool,
+    edition: Edition,
+    used: &mut Used,
+) -> BTreeMap<String, Value> {
     let mut paths = BTreeMap::new();
     for &resource in resources {
         let base = match resource.group {
             "" => format!("/api/{}", resource.version),
             group => format!("/apis/{group}/{}", resource.version),
         };
-        let mut discovery = Builder { edition, used, resource, scope: Scope::Discovery };
+        let mut discovery = Builder { edition, used, resource, is_custom, scope: Scope::Discovery };
         let answer = discovery.discovery();
         paths.entry(format!("{base}/")).or_insert(answer);
         let (scope, collection) = match resource.namespaced {
             true => (Scope::Namespaced, format!("{base}/namespaces/{{namespace}}/{}", resource.plural)),
             false => (Scope::Cluster, format!("{base}/{}", resource.plural)),
         };
-        let mut builder = Builder { edition, used, resource, scope };
+        let mut builder = Builder { edition, used, resource, is_custom, scope };
         builder.collection(&mut paths, &collection);
         builder.item(&mut paths, &format!("{collection}/{{name}}"));
         for subresource in resource.subresources {
@@ -65,6 +77,7 @@ struct Builder<'a> {
     edition: Edition,
     used: &'a mut Used,
     resource: &'static Resource,
+    is_custom: bool,
     scope: Scope,
 }
 
@@ -115,8 +128,8 @@ impl Builder<'_> {
     }
 
     fn discovery(&mut self) -> Value {
-        let list = schema::of("", "v1", "APIResourceList");
-        let responses = self.responses(list, PRODUCES, &["200"]);
+        let list = schema::of("", "v1", "APIResourceList").map(Shown::Type);
+        let responses = self.responses(list.as_ref(), PRODUCES, &["200"]);
         json!({"get": {
             "tags": [self.tag()],
             "description": "get available resources",
@@ -128,17 +141,22 @@ impl Builder<'_> {
     fn operation(&mut self, method: &str, action: &str, kind: &str, subresource: Option<&Subresource>) -> Value {
         let (group, version) =
             subresource.map_or((self.resource.group, self.resource.version), |s| (s.group, s.version));
-        let object = schema::of(group, version, kind);
-        let status = schema::of("", "v1", "Status");
-        let list = schema::of(group, version, &format!("{kind}List"));
+        let object = self.shown(group, version, kind);
+        let status = schema::of("", "v1", "Status").map(Shown::Type);
+        let list_kind = if kind == self.resource.kind { self.resource.list_kind() } else { format!("{kind}List") };
+        let list = self.shown(group, version, &list_kind);
         let (answer, codes): (_, &[&str]) = match action {
             "list" => (list, &["200"]),
-            "post" => (object, &["200", "201", "202"]),
-            "put" | "patch" => (object, &["200", "201"]),
+            "post" => (object.clone(), &["200", "201", "202"]),
+            "put" | "patch" => (object.clone(), &["200", "201"]),
             "delete" => (status, &["200", "202"]),
             "deletecollection" => (status, &["200"]),
             "connect" => (None, &["200"]),
-            _ => (object, &["200"]),
+            _ => (object.clone(), &["200"]),
+        };
+        let (produces, streams, patches) = match self.is_custom {
+            true => (CUSTOM_PRODUCES, CUSTOM_STREAMS, CUSTOM_PATCHES),
+            false => (PRODUCES, STREAMS, PATCHES),
         };
         let mut operation = Map::new();
         let mut put = |key: &str, value: Value| drop(operation.insert(key.to_owned(), value));
@@ -149,19 +167,19 @@ impl Builder<'_> {
         put("x-kubernetes-group-version-kind", json!({"group": group, "version": version, "kind": kind}));
         let mut parameters = self.parameters(action, subresource);
         let content: Vec<&str> = match action {
-            "list" => PRODUCES.iter().chain(STREAMS).copied().collect(),
+            "list" => produces.iter().chain(streams).copied().collect(),
             "connect" => vec!["*/*"],
-            _ => PRODUCES.to_vec(),
+            _ => produces.to_vec(),
         };
         let body = match action {
-            "post" | "put" => object.map(|object| self.used.reference(object, self.edition)),
+            "post" | "put" => object.map(|object| self.used.refer(&object, self.edition)),
             "patch" => Some(self.edition.reference(PATCH)),
             "delete" | "deletecollection" => {
                 schema::of("", "v1", "DeleteOptions").map(|options| self.used.reference(options, self.edition))
             }
             _ => None,
         };
-        let consumes = if action == "patch" { PATCHES } else { &["*/*"][..] };
+        let consumes = if action == "patch" { patches } else { &["*/*"][..] };
         let required = !action.starts_with("delete");
         match (self.edition, body) {
             (Edition::V3, Some(body)) => {
@@ -180,13 +198,21 @@ impl Builder<'_> {
             (Edition::V3, None) => {}
         }
         put("parameters", Value::Array(parameters));
-        put("responses", self.responses(answer, &content, codes));
+        put("responses", self.responses(answer.as_ref(), &content, codes));
         Value::Object(operation)
     }
 
-    fn responses(&mut self, answer: Option<TypeRef<'static>>, content: &[&str], codes: &[&str]) -> Value {
+    /// What is known of a kind: a type of the API's own, or the definition of a custom resource.
+    fn shown(&self, group: &str, version: &str, kind: &str) -> Option<Shown> {
+        if self.is_custom && group == self.resource.group {
+            return Some(Shown::Custom(definition_name(group, version, kind)));
+        }
+        schema::of(group, version, kind).map(Shown::Type)
+    }
+
+    fn responses(&mut self, answer: Option<&Shown>, content: &[&str], codes: &[&str]) -> Value {
         let schema = match answer {
-            Some(answer) => self.used.reference(answer, self.edition),
+            Some(answer) => self.used.refer(answer, self.edition),
             None => json!({"type": "string"}),
         };
         let mut responses = Map::new();

@@ -111,9 +111,11 @@ fn schema(out: &mut Message, schema: &Value) {
     if let Some(default) = schema.get("default") {
         out.message(5, |any| any.yaml(default));
     }
-    out.texts(19, &schema["required"]);
-    if let Some(values) = schema.get("additionalProperties") {
-        out.message(21, |item| item.message(1, |out| self::schema(out, values)));
+    checks(out, schema);
+    match schema.get("additionalProperties") {
+        Some(allowed @ Value::Bool(_)) => out.message(21, |item| item.truth(2, allowed)),
+        Some(values) => out.message(21, |item| item.message(1, |out| self::schema(out, values))),
+        None => {}
     }
     if schema["type"].is_string() {
         out.message(22, |types| types.text(1, &schema["type"]));
@@ -129,6 +131,30 @@ fn schema(out: &mut Message, schema: &Value) {
         });
     }
     extensions(out, 31, schema);
+}
+
+/// What values must be like; the built-ins' schemas say only which fields must be there.
+fn checks(out: &mut Message, schema: &Value) {
+    out.text(3, &schema["title"]);
+    for (number, key) in [(6, "multipleOf"), (7, "maximum"), (9, "minimum")] {
+        out.double(number, &schema[key]);
+    }
+    out.truth(8, &schema["exclusiveMaximum"]);
+    out.truth(10, &schema["exclusiveMinimum"]);
+    for (number, key) in [(11, "maxLength"), (12, "minLength")] {
+        out.count(number, &schema[key]);
+    }
+    out.text(13, &schema["pattern"]);
+    for (number, key) in [(14, "maxItems"), (15, "minItems")] {
+        out.count(number, &schema[key]);
+    }
+    for (number, key) in [(17, "maxProperties"), (18, "minProperties")] {
+        out.count(number, &schema[key]);
+    }
+    out.texts(19, &schema["required"]);
+    for value in items(&schema["enum"]) {
+        out.message(20, |any| any.yaml(value));
+    }
 }
 
 /// Fields named `x-…`, their values as YAML, of which JSON is a part.
@@ -181,6 +207,20 @@ impl Message {
         if value == &Value::Bool(true) {
             self.varint(u64::from(number) << 3);
             self.varint(1);
+        }
+    }
+
+    fn double(&mut self, number: u32, value: &Value) {
+        if let Some(value) = value.as_f64().filter(|value| *value != 0.0) {
+            self.varint(u64::from(number) << 3 | 1);
+            self.bytes.extend_from_slice(&value.to_le_bytes());
+        }
+    }
+
+    fn count(&mut self, number: u32, value: &Value) {
+        if let Some(value) = value.as_u64().filter(|value| *value != 0) {
+            self.varint(u64::from(number) << 3);
+            self.varint(value);
         }
     }
 

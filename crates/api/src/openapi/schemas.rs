@@ -15,7 +15,22 @@ pub(super) struct Used {
     types: Vec<TypeRef<'static>>,
 }
 
+/// What a path's answer or body is.
+#[derive(Clone, PartialEq)]
+pub(super) enum Shown {
+    Type(TypeRef<'static>),
+    /// A custom resource, or a list of them, by the name of its definition.
+    Custom(String),
+}
+
 impl Used {
+    pub fn refer(&mut self, shown: &Shown, edition: Edition) -> Value {
+        match shown {
+            Shown::Type(ty) => self.reference(*ty, edition),
+            Shown::Custom(name) => edition.reference(name),
+        }
+    }
+
     pub fn reference(&mut self, ty: TypeRef<'static>, edition: Edition) -> Value {
         if !self.types.contains(&ty) {
             self.types.push(ty);
