@@ -7,7 +7,10 @@ use bytes::Bytes;
 use knarr_api::{registry::Resource, strategy::convert};
 use serde_json::Value;
 
-use crate::{contract::Stored, custom::Custom};
+use crate::{
+    contract::{KeptMessage, Stored},
+    custom::Custom,
+};
 
 /// True where an object is served byte by byte as the cache has it.
 pub fn is_served_as_stored(resource: &'static Resource, custom: Option<&Custom>) -> bool {
@@ -31,6 +34,7 @@ pub fn served_ref(resource: &'static Resource, custom: Option<&Custom>, stored: 
         resource_version: stored.resource_version,
         labels: stored.labels.clone(),
         fields: stored.fields.clone(),
+        message: KeptMessage::default(),
     }
 }
 

@@ -41,23 +41,10 @@ impl Encoder {
 
     /// The message of an object, without an envelope.
     pub fn message(self, json: &[u8]) -> Result<Vec<u8>, ProtobufError> {
-        let mut out = Writer::with_capacity(json.len());
-        self.write(json, &mut out)?;
-        Ok(out.finish())
-    }
-
-    /// The object as an item of a list.
-    pub fn item(self, json: &[u8]) -> Result<Vec<u8>, ProtobufError> {
-        let mut out = Writer::with_capacity(json.len());
-        let item = out.begin(ITEMS);
-        self.write(json, &mut out)?;
-        out.end(item);
-        Ok(out.finish())
-    }
-
-    fn write(self, json: &[u8], out: &mut Writer) -> Result<(), ProtobufError> {
+        let mut out = Writer::with_capacity(json.len() / 2);
         let mut text = serde_json::Deserializer::from_slice(json);
-        Fields { plan: self.plan, out }.deserialize(&mut text).map_err(|cause| malformed(&cause))
+        Fields { plan: self.plan, out: &mut out }.deserialize(&mut text).map_err(|cause| malformed(&cause))?;
+        Ok(out.finish())
     }
 }
 
@@ -115,7 +102,7 @@ pub struct ListHead<'a> {
 }
 
 impl ListHead<'_> {
-    /// The beginning of a list's message; [`Encoder::item`]s follow.
+    /// The beginning of a list's message; [`list_item`]s follow.
     pub fn message(self) -> Vec<u8> {
         let mut out = Writer::default();
         out.message(1, |out| {
@@ -130,6 +117,13 @@ impl ListHead<'_> {
         });
         out.finish()
     }
+}
+
+/// What stands before an object's message in a list.
+pub fn list_item(message: &[u8]) -> Vec<u8> {
+    let mut out = Writer::default();
+    out.length(ITEMS, message.len());
+    out.finish()
 }
 
 /// One event of a watch: its length in four bytes, then a WatchEvent that holds an object in its envelope.

@@ -22,7 +22,7 @@ mod zero;
 mod tests;
 
 pub use decode::decode;
-pub use encode::{Encoder, ListHead, encode, envelope, envelope_around, watch_frame};
+pub use encode::{Encoder, ListHead, encode, envelope, envelope_around, list_item, watch_frame};
 
 /// What requests and answers call this encoding.
 pub const MEDIA_TYPE: &str = "application/vnd.kubernetes.protobuf";

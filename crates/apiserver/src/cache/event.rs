@@ -48,8 +48,8 @@ impl CachedEvent {
     }
 
     /// The event as its own kind of change in protobuf, as `make` writes an object of the resource.
-    pub fn message_frame(&self, make: impl FnOnce(&str, &[u8]) -> Bytes) -> Bytes {
-        self.message_frame.get_or_init(|| make(self.change.as_str(), &self.object.json)).clone()
+    pub fn message_frame(&self, make: impl FnOnce(&str, &Stored) -> Bytes) -> Bytes {
+        self.message_frame.get_or_init(|| make(self.change.as_str(), &self.object)).clone()
     }
 
     pub fn size_bytes(&self) -> usize {

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::splice;
 use crate::{
-    contract::{Fields, Labels, Stored},
+    contract::{Fields, KeptMessage, Labels, Stored},
     custom,
 };
 
@@ -51,6 +51,7 @@ impl Extract {
             resource_version: revision,
             labels,
             fields,
+            message: KeptMessage::default(),
         }
     }
 }

@@ -18,7 +18,7 @@ use super::{
     topics::{Topic, Topics},
     watcher::{Start, Watcher},
 };
-use crate::contract::Stored;
+use crate::contract::{KeptMessage, Stored};
 
 struct State {
     objects: BTreeMap<Box<str>, Arc<Stored>>,
@@ -202,5 +202,6 @@ pub fn at_revision(object: &Stored, revision: u64) -> Stored {
         resource_version: revision,
         labels: object.labels.clone(),
         fields: object.fields.clone(),
+        message: KeptMessage::default(),
     }
 }

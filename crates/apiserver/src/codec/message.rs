@@ -1,4 +1,6 @@
-//! Objects, lists and events in protobuf. What is stored is JSON; a message is made of it when somebody asks.
+//! Objects, lists and events in protobuf. What is stored is JSON; a message is made of it when somebody asks, and kept.
+
+use std::{borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
 use knarr_api::{
@@ -8,6 +10,7 @@ use knarr_api::{
 };
 
 use super::{accept::Form, respond::ListMeta};
+use crate::contract::Stored;
 
 /// What goes on the envelope of an object, and who writes what is in it.
 struct Message {
@@ -38,9 +41,17 @@ impl Message {
         })
     }
 
-    fn envelope(&self, json: &[u8]) -> Result<Vec<u8>, ApiError> {
-        let message = self.encoder.message(json).map_err(|cause| failed(&cause))?;
-        Ok(protobuf::envelope(&self.api_version, &self.kind, &message))
+    fn envelope(&self, message: &[u8]) -> Vec<u8> {
+        protobuf::envelope(&self.api_version, &self.kind, message)
+    }
+
+    /// A whole object's message is kept; of metadata hardly anybody asks for a second time.
+    fn write<'s>(&self, form: Form, stored: &'s Stored) -> Result<Cow<'s, [u8]>, ApiError> {
+        let written = match form {
+            Form::Whole => stored.message(self.encoder).map(Cow::Borrowed),
+            _ => self.encoder.message(&stored.json).map(Cow::Owned),
+        };
+        written.map_err(|cause| failed(&cause))
     }
 }
 
@@ -54,15 +65,28 @@ pub fn any(json: &[u8]) -> Result<Bytes, ApiError> {
     protobuf::encode(json).map(Bytes::from).map_err(|cause| failed(&cause))
 }
 
-/// An object of a resource, from its whole JSON.
-pub fn object(resource: &'static Resource, form: Form, json: &[u8]) -> Result<Bytes, ApiError> {
-    Ok(Message::of(resource, form)?.envelope(json)?.into())
+pub fn object(resource: &'static Resource, form: Form, stored: &Stored) -> Result<Bytes, ApiError> {
+    let message = Message::of(resource, form)?;
+    Ok(message.envelope(&message.write(form, stored)?).into())
 }
 
 /// An event of a watch with an object of a resource. One that cannot be written becomes an error, after which clients
 /// list again.
-pub fn event(resource: &'static Resource, form: Form, kind: &str, json: &[u8]) -> Bytes {
-    match object(resource, form, json) {
+pub fn event(resource: &'static Resource, form: Form, kind: &str, stored: &Stored) -> Bytes {
+    framed(kind, object(resource, form, stored))
+}
+
+/// An event whose object is not stored, from its JSON.
+pub fn bookmark(resource: &'static Resource, form: Form, json: &[u8]) -> Bytes {
+    let object = Message::of(resource, form).and_then(|message| {
+        let written = message.encoder.message(json).map_err(|cause| failed(&cause))?;
+        Ok(message.envelope(&written).into())
+    });
+    framed("BOOKMARK", object)
+}
+
+fn framed(kind: &str, object: Result<Bytes, ApiError>) -> Bytes {
+    match object {
         Ok(object) => protobuf::watch_frame(kind, &object).into(),
         Err(error) => error_event(&error),
     }
@@ -78,11 +102,11 @@ pub fn error_event(error: &ApiError) -> Bytes {
 pub async fn list(
     resource: &'static Resource,
     form: Form,
-    items: impl Iterator<Item = Bytes> + Send,
+    items: &[Arc<Stored>],
     meta: &ListMeta,
     piece_bytes: usize,
 ) -> Result<Vec<Bytes>, ApiError> {
-    let Message { api_version, kind, encoder } = Message::of(resource, form)?;
+    let message = Message::of(resource, form)?;
     let revision = if meta.revision > 0 { meta.revision.to_string() } else { String::new() };
     let remaining = meta.remaining.filter(|remaining| *remaining > 0);
     let head = ListHead {
@@ -92,8 +116,10 @@ pub async fn list(
     };
     let mut piece = head.message();
     let (mut pieces, mut length) = (Vec::new(), 0);
-    for json in items {
-        piece.extend(encoder.item(&json).map_err(|cause| failed(&cause))?);
+    for item in items {
+        let written = message.write(form, item)?;
+        piece.extend_from_slice(&protobuf::list_item(&written));
+        piece.extend_from_slice(&written);
         if piece.len() >= piece_bytes {
             length += piece.len();
             pieces.push(Bytes::from(std::mem::take(&mut piece)));
@@ -101,7 +127,7 @@ pub async fn list(
         }
     }
     length += piece.len();
-    let (start, end) = protobuf::envelope_around(&api_version, &format!("{kind}List"), length);
+    let (start, end) = protobuf::envelope_around(&message.api_version, &format!("{}List", message.kind), length);
     piece.extend_from_slice(end);
     pieces.push(piece.into());
     pieces.insert(0, start.into());

@@ -98,7 +98,7 @@ pub fn render(status: StatusCode, bytes: Bytes, accept: Accept) -> Response {
 /// One object in the form that was asked for.
 pub fn object(shown: Shown<'_>, stored: &Stored, status: StatusCode, accept: Accept, now: Timestamp) -> Response {
     if accept.encoding == Encoding::Protobuf {
-        return protobuf(status, message::object(shown.resource, accept.form, &stored.json));
+        return protobuf(status, message::object(shown.resource, accept.form, stored));
     }
     let bytes = match accept.form {
         Form::Whole => stored.json.clone(),
@@ -142,8 +142,7 @@ pub async fn list(
     now: Timestamp,
 ) -> Response {
     if accept.encoding == Encoding::Protobuf {
-        let items = items.into_iter().map(|item| item.json.clone());
-        return match message::list(shown.resource, accept.form, items, meta, CHUNK_BYTES).await {
+        return match message::list(shown.resource, accept.form, &items, meta, CHUNK_BYTES).await {
             Ok(pieces) => in_pieces(protobuf(StatusCode::OK, Ok(Bytes::new())), pieces.into_iter()),
             Err(cause) => error(&cause, Accept::JSON),
         };

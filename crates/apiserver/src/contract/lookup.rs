@@ -1,8 +1,12 @@
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use knarr_api::{registry::Resource, status::ApiError};
+use knarr_api::{
+    protobuf::{Encoder, ProtobufError},
+    registry::Resource,
+    status::ApiError,
+};
 use serde_json::Value;
 
 use super::UserInfo;
@@ -17,7 +21,12 @@ pub struct Stored {
     pub labels: Labels,
     /// The values of the resource's selectable fields, in the order of `Strategy::selectable_fields`.
     pub fields: Fields,
+    pub message: KeptMessage,
 }
+
+/// The object in protobuf, without an envelope; made for the first who asks for it and kept for others.
+#[derive(Debug, Default)]
+pub struct KeptMessage(OnceLock<Box<[u8]>>);
 
 /// Sorted by key.
 pub type Labels = Arc<[(Box<str>, Box<str>)]>;
@@ -27,6 +36,15 @@ impl Stored {
     /// Parses the object; stored bytes are valid JSON by construction.
     pub fn value(&self) -> Value {
         serde_json::from_slice(&self.json).unwrap_or(Value::Null)
+    }
+
+    /// The object's message; the encoder is that of the kind in its JSON.
+    pub fn message(&self, encoder: Encoder) -> Result<&[u8], ProtobufError> {
+        if let Some(made) = self.message.0.get() {
+            return Ok(made);
+        }
+        let made = encoder.message(&self.json)?.into_boxed_slice();
+        Ok(self.message.0.get_or_init(|| made))
     }
 
     /// Empty where the resource has no namespaces.

@@ -9,7 +9,7 @@ use super::{Context, Selection};
 use crate::{
     cache::{Extract, object_key},
     codec::respond::{self, ListMeta},
-    contract::{ObjectSource, Response, Stored},
+    contract::{KeptMessage, ObjectSource, Response, Stored},
 };
 
 pub async fn serve(context: &Context, source: &dyn ObjectSource) -> Result<Response, ApiError> {
@@ -43,7 +43,14 @@ fn objects(context: &Context, source: &dyn ObjectSource, name: &str) -> Result<V
         let of = |key: &str| value["metadata"][key].as_str().unwrap_or_default();
         let key = object_key(of("namespace"), of("name"));
         let Extract { labels, fields } = Extract::of(context.resource, None, &value);
-        Arc::new(Stored { key: key.into(), json: value.to_string().into(), resource_version: 0, labels, fields })
+        Arc::new(Stored {
+            key: key.into(),
+            json: value.to_string().into(),
+            resource_version: 0,
+            labels,
+            fields,
+            message: KeptMessage::default(),
+        })
     });
     Ok(stored.collect())
 }

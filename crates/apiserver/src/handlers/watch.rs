@@ -295,7 +295,7 @@ impl Session {
         };
         if change == event.change && self.is_plain() {
             return Some(match self.accept.encoding {
-                Encoding::Protobuf => event.message_frame(|kind, json| self.message(kind, json)),
+                Encoding::Protobuf => event.message_frame(|kind, object| self.message(kind, object)),
                 _ => event.frame(),
             });
         }
@@ -315,8 +315,8 @@ impl Session {
         self.accept.form == Form::Whole && convert::is_served_as_stored(self.resource, self.custom.as_deref())
     }
 
-    fn message(&self, kind: &str, json: &[u8]) -> Bytes {
-        message::event(self.resource, self.accept.form, kind, json)
+    fn message(&self, kind: &str, object: &Stored) -> Bytes {
+        message::event(self.resource, self.accept.form, kind, object)
     }
 
     fn encode(&self, change: Change, object: &Stored) -> Bytes {
@@ -329,7 +329,7 @@ impl Session {
             &converted
         };
         if self.accept.encoding == Encoding::Protobuf {
-            return self.message(change.as_str(), &object.json);
+            return self.message(change.as_str(), object);
         }
         let json = match self.accept.form {
             Form::Whole => object.json.clone(),
@@ -364,7 +364,7 @@ impl Session {
         };
         let json = object.to_string();
         let bytes = match self.accept.encoding {
-            Encoding::Protobuf => self.message("BOOKMARK", json.as_bytes()),
+            Encoding::Protobuf => message::bookmark(self.resource, self.accept.form, json.as_bytes()),
             _ => frame("BOOKMARK", json.as_bytes()),
         };
         self.ready.extend_from_slice(&bytes);

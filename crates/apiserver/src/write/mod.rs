@@ -27,7 +27,7 @@ pub use update::{Basis, Change};
 
 use crate::{
     cache::{Extract, object_key, splice, store_error, store_key},
-    contract::{AdmissionRequest, Operation, Stored, UserInfo},
+    contract::{AdmissionRequest, KeptMessage, Operation, Stored, UserInfo},
     convert,
     custom::Custom,
     server::Inner,
@@ -170,6 +170,7 @@ impl Inner {
                 resource_version: 0,
                 labels: extract.labels,
                 fields: extract.fields,
+                message: KeptMessage::default(),
             }),
         }
     }

@@ -4,7 +4,9 @@ use serde_json::{Value, json};
 use super::generate::Generator;
 use super::{bytes, envelope, number};
 use crate::protobuf::plan::Struct;
-use crate::protobuf::{Encoder, ListHead, ProtobufError, decode, encode, envelope as around, short, watch_frame};
+use crate::protobuf::{
+    Encoder, ListHead, ProtobufError, decode, encode, envelope as around, list_item, short, watch_frame,
+};
 use crate::schema;
 
 fn check(object: &Value, message: &[Vec<u8>]) {
@@ -177,7 +179,9 @@ fn lists_metadata_and_events_are_put_together() {
     let pod = br#"{"kind":"Pod","apiVersion":"v1","metadata":{"name":"a"},"spec":{"nodeName":"n"}}"#;
     let encoder = Encoder::of("", "v1", "Pod").unwrap();
     let head = ListHead { resource_version: "9", continue_token: "c", remaining_item_count: Some(3) };
-    let list = [head.message(), encoder.item(pod).unwrap(), encoder.item(pod).unwrap()].concat();
+    let message = encoder.message(pod).unwrap();
+    let item = [list_item(&message), message].concat();
+    let list = [head.message(), item.clone(), item].concat();
     let decoded = decode(&around("v1", "PodList", &list)).unwrap();
     assert_eq!(decoded["metadata"], json!({ "resourceVersion": "9", "continue": "c", "remainingItemCount": 3 }));
     assert_eq!(decoded["items"][1], json!({ "metadata": { "name": "a" }, "spec": { "nodeName": "n" } }));
