@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{AGE, NAME, format};
+use super::{AGE, Column, NAME, format, jsonpath::JsonPath};
 use crate::{
     time,
     value::{int, items, text},
@@ -19,39 +19,58 @@ pub struct CustomPrinter {
 #[derive(Clone, Debug)]
 struct CustomColumn {
     definition: Value,
-    is_date: bool,
-    path: Vec<Step>,
+    kind: Kind,
+    /// A path that cannot be read finds nothing.
+    path: Option<JsonPath>,
 }
 
-/// The part of JSONPath that printer columns use.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Step {
-    Field(String),
-    Index(i64),
-    Every,
-    /// `[?(@.type=="Ready")]`
-    Where {
-        field: Vec<String>,
-        value: String,
-        equal: bool,
-    },
+/// `type` of a column: a value of another type is not shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Shows everything, as text.
+    String,
+    Integer,
+    Number,
+    Boolean,
+    /// Shows how long ago it was.
+    Date,
+}
+
+impl Kind {
+    fn of(name: &str) -> Option<Self> {
+        Some(match name {
+            "string" => Self::String,
+            "integer" => Self::Integer,
+            "number" => Self::Number,
+            "boolean" => Self::Boolean,
+            "date" => Self::Date,
+            _ => return None,
+        })
+    }
 }
 
 impl CustomPrinter {
     /// `additional` is `spec.versions[].additionalPrinterColumns`; without any, the age is shown.
     pub fn new(additional: &Value) -> Self {
         if items(additional).is_empty() {
-            let definition = AGE.to_value();
-            let path = vec![Step::Field("metadata".into()), Step::Field("creationTimestamp".into())];
-            return Self { columns: vec![CustomColumn { definition, is_date: true, path }] };
+            let definition = Column { kind: "date", ..AGE }.to_value();
+            let path = JsonPath::parse(".metadata.creationTimestamp");
+            return Self { columns: vec![CustomColumn { definition, kind: Kind::Date, path }] };
         }
-        let columns = items(additional).iter().map(|column| CustomColumn {
-            is_date: column["type"] == "date",
-            path: parse(text(&column["jsonPath"])),
-            definition: json!({
-                "name": column["name"], "type": column["type"], "format": text(&column["format"]),
-                "description": text(&column["description"]), "priority": int(&column["priority"]),
-            }),
+        let columns = items(additional).iter().map(|column| {
+            let path = text(&column["jsonPath"]);
+            let description = match text(&column["description"]) {
+                "" => format!("Custom resource definition column (in JSONPath format): {path}"),
+                description => description.to_owned(),
+            };
+            CustomColumn {
+                kind: Kind::of(text(&column["type"])).unwrap_or(Kind::String),
+                path: JsonPath::parse(path),
+                definition: json!({
+                    "name": column["name"], "type": column["type"], "format": text(&column["format"]),
+                    "description": description, "priority": int(&column["priority"]),
+                }),
+            }
         });
         Self { columns: columns.collect() }
     }
@@ -68,132 +87,24 @@ impl CustomPrinter {
 }
 
 impl CustomColumn {
+    /// The first value that is found, as upstream shows one only.
     fn cell(&self, object: &Value, now: Timestamp) -> Value {
-        let found = find(object, &self.path);
+        let found = self.path.as_ref().map(|path| path.find(object)).unwrap_or_default();
         let Some(first) = found.first() else { return Value::Null };
-        match first {
-            Value::String(written) if self.is_date => match time::parse(written) {
+        match (self.kind, first) {
+            (Kind::String, Value::String(_)) => (*first).clone(),
+            (Kind::String, other) => other.to_string().into(),
+            (Kind::Integer, Value::Number(number)) => {
+                number.as_i64().or(number.as_f64().map(|number| number as i64)).into()
+            }
+            (Kind::Number, Value::Number(_)) | (Kind::Boolean, Value::Bool(_)) => (*first).clone(),
+            (Kind::Date, Value::String(written)) => match time::parse(written) {
                 Some(_) => time::age(first, now).into(),
                 None => "<invalid>".into(),
             },
-            Value::Object(_) | Value::Array(_) => first.to_string().into(),
-            other => (*other).clone(),
+            _ => Value::Null,
         }
     }
-}
-
-fn find<'a>(object: &'a Value, path: &[Step]) -> Vec<&'a Value> {
-    let mut found = vec![object];
-    for step in path {
-        found = found.into_iter().flat_map(|value| take(value, step)).collect();
-    }
-    found
-}
-
-fn take<'a>(value: &'a Value, step: &Step) -> Vec<&'a Value> {
-    match step {
-        Step::Field(name) => value.get(name.as_str()).into_iter().filter(|value| !value.is_null()).collect(),
-        Step::Index(index) => {
-            let list = items(value);
-            let index = if *index < 0 { list.len() as i64 + index } else { *index };
-            usize::try_from(index).ok().and_then(|index| list.get(index)).into_iter().collect()
-        }
-        Step::Every => match value {
-            Value::Array(list) => list.iter().collect(),
-            Value::Object(map) => map.values().collect(),
-            _ => Vec::new(),
-        },
-        Step::Where { field, value: wanted, equal } => {
-            let matches = |one: &&Value| {
-                let found = field.iter().fold(*one, |value, name| &value[name.as_str()]);
-                (format::scalar(found, "") == *wanted) == *equal
-            };
-            items(value).iter().filter(matches).collect()
-        }
-    }
-}
-
-/// `.status.conditions[?(@.type=="Ready")].status`; a path that cannot be read finds nothing.
-fn parse(path: &str) -> Vec<Step> {
-    let mut steps = Vec::new();
-    let mut rest = path.trim().trim_start_matches('{').trim_end_matches('}').trim_start_matches('$');
-    while !rest.is_empty() {
-        if let Some(after) = rest.strip_prefix('[') {
-            let Some(end) = closing(after) else { return unreadable() };
-            let Some(step) = bracket(&after[..end]) else { return unreadable() };
-            steps.push(step);
-            rest = &after[end + 1..];
-            continue;
-        }
-        rest = rest.strip_prefix('.').unwrap_or(rest);
-        let (name, after) = field_name(rest);
-        match name.as_str() {
-            "" => return unreadable(),
-            "*" => steps.push(Step::Every),
-            _ => steps.push(Step::Field(name)),
-        }
-        rest = after;
-    }
-    steps
-}
-
-/// A step that no object has.
-fn unreadable() -> Vec<Step> {
-    vec![Step::Index(i64::MAX)]
-}
-
-/// A name up to the next dot or bracket; a backslash keeps the character after it.
-fn field_name(text: &str) -> (String, &str) {
-    let mut name = String::new();
-    let mut chars = text.char_indices();
-    while let Some((i, c)) = chars.next() {
-        match c {
-            '\\' => name.extend(chars.next().map(|(_, c)| c)),
-            '.' | '[' => return (name, &text[i..]),
-            c => name.push(c),
-        }
-    }
-    (name, "")
-}
-
-/// Where the bracket closes, quotes and inner brackets left aside.
-fn closing(text: &str) -> Option<usize> {
-    let (mut depth, mut quote) = (0, None);
-    for (i, c) in text.char_indices() {
-        match (quote, c) {
-            (Some(open), c) if c == open => quote = None,
-            (Some(_), _) => {}
-            (None, '"' | '\'') => quote = Some(c),
-            (None, '[' | '(') => depth += 1,
-            (None, ']') if depth == 0 => return Some(i),
-            (None, ']' | ')') => depth -= 1,
-            _ => {}
-        }
-    }
-    None
-}
-
-fn unquoted(text: &str) -> Option<&str> {
-    let text = text.trim();
-    ['"', '\''].iter().find_map(|quote| text.strip_prefix(*quote)?.strip_suffix(*quote))
-}
-
-fn bracket(inside: &str) -> Option<Step> {
-    let inside = inside.trim();
-    if inside == "*" {
-        return Some(Step::Every);
-    }
-    if let Some(name) = unquoted(inside) {
-        return Some(Step::Field(name.to_owned()));
-    }
-    if let Some(filter) = inside.strip_prefix("?(").and_then(|filter| filter.strip_suffix(')')) {
-        let (operator, equal) = if filter.contains("==") { ("==", true) } else { ("!=", false) };
-        let (field, value) = filter.split_once(operator)?;
-        let field = field.trim().strip_prefix("@.")?.split('.').map(str::to_owned).collect();
-        let value = unquoted(value).unwrap_or(value.trim()).to_owned();
-        return Some(Step::Where { field, value, equal });
-    }
-    inside.parse().ok().map(Step::Index)
 }
 
 #[cfg(test)]
@@ -201,29 +112,39 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_of_printer_columns() {
-        let object = json!({
-            "spec": {"replicas": 3, "a.b": "dotted", "list": [{"n": 1}, {"n": 2}], "map": {"k": true}},
-            "status": {"conditions": [{"type": "Ready", "status": "True"}, {"type": "Other", "status": "False"}]},
-        });
+    fn cells_are_of_the_columns_type() {
+        let object = json!({"a": {
+            "int": 3, "float": 2.5, "text": "x", "truth": true, "map": {"k": true}, "list": [1, 2],
+            "date": "1970-01-01T00:00:00Z",
+        }});
         let rows = [
-            (".spec.replicas", json!(3)),
-            ("{.spec.replicas}", json!(3)),
-            (".spec.a\\.b", json!("dotted")),
-            (".spec['a.b']", json!("dotted")),
-            (".spec.list[1].n", json!(2)),
-            (".spec.list[-1].n", json!(2)),
-            (".spec.list[*].n", json!(1)),
-            (".status.conditions[?(@.type==\"Ready\")].status", json!("True")),
-            (".status.conditions[?(@.type!='Ready')].type", json!("Other")),
-            (".spec.map", json!("{\"k\":true}")),
-            (".spec.missing", json!(null)),
-            (".spec[", json!(null)),
+            ("string", ".a.text", json!("x")),
+            ("string", ".a.int", json!("3")),
+            ("string", ".a.truth", json!("true")),
+            ("string", ".a.map", json!("{\"k\":true}")),
+            ("string", ".a.list", json!("[1,2]")),
+            ("string", ".a.list[*]", json!("1")),
+            ("string", ".a.missing", json!(null)),
+            ("string", ".a[", json!(null)),
+            ("integer", ".a.int", json!(3)),
+            ("integer", ".a.float", json!(2)),
+            ("integer", ".a.text", json!(null)),
+            ("number", ".a.float", json!(2.5)),
+            ("boolean", ".a.truth", json!(true)),
+            ("boolean", ".a.int", json!(null)),
+            ("date", ".a.date", json!("60s")),
+            ("date", ".a.text", json!("<invalid>")),
+            ("date", ".a.int", json!(null)),
         ];
-        for (path, expected) in rows {
-            let printer = CustomPrinter::new(&json!([{"name": "X", "type": "string", "jsonPath": path}]));
-            assert_eq!(printer.row(&object, Timestamp::UNIX_EPOCH)[1], expected, "{path}");
+        let now = "1970-01-01T00:01:00Z".parse().unwrap();
+        for (kind, path, expected) in rows {
+            let printer = CustomPrinter::new(&json!([{"name": "X", "type": kind, "jsonPath": path}]));
+            assert_eq!(printer.row(&object, now)[1], expected, "{kind} {path}");
         }
+        let printer = CustomPrinter::new(&json!([{"name": "X", "type": "integer", "jsonPath": ".a", "priority": 1}]));
+        let described = "Custom resource definition column (in JSONPath format): .a";
+        let expected = json!({"name": "X", "type": "integer", "format": "", "description": described, "priority": 1});
+        assert_eq!(printer.columns()[1], expected);
     }
 
     #[test]
@@ -233,5 +154,6 @@ mod tests {
         let now = "1970-01-01T00:01:00Z".parse().unwrap();
         assert_eq!(printer.row(&object, now), [json!("x"), json!("60s")]);
         assert_eq!(printer.columns().len(), 2);
+        assert_eq!((&printer.columns()[1]["name"], &printer.columns()[1]["type"]), (&json!("Age"), &json!("date")));
     }
 }

@@ -26,29 +26,6 @@ pub fn from_structural(schema: &Value) -> Table {
     }
 }
 
-/// Fills in the defaults of a custom resource's schema, as deep as there are objects to hold them.
-pub fn fill_defaults(ty: TypeRef<'_>, value: &mut Value) {
-    match (ty.kind(), value) {
-        (Kind::Struct, Value::Object(map)) => {
-            for field in ty.fields() {
-                let is_missing = match map.get(field.name()) {
-                    None => true,
-                    Some(value) => value.is_null() && !field.is_nullable(),
-                };
-                if is_missing && let Some(default) = field.default() {
-                    map.insert(field.name().to_owned(), default);
-                }
-                if let Some(value) = map.get_mut(field.name()) {
-                    fill_defaults(field.ty(), value);
-                }
-            }
-        }
-        (Kind::Map, Value::Object(map)) => map.values_mut().for_each(|value| fill_defaults(ty.element(), value)),
-        (Kind::List, Value::Array(items)) => items.iter_mut().for_each(|value| fill_defaults(ty.element(), value)),
-        _ => {}
-    }
-}
-
 #[derive(Default)]
 struct Builder {
     nodes: Vec<Node>,

@@ -19,7 +19,7 @@ pub(crate) mod generated {
 use std::fmt;
 
 pub use check::{SchemaError, check, prune, strict_message};
-pub use custom::{fill_defaults, from_structural};
+pub use custom::from_structural;
 pub use docs::Docs;
 pub use table::{Kind, Relation, Table};
 
