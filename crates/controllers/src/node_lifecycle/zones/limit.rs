@@ -25,13 +25,16 @@ impl Limit {
     }
 
     /// Another rate. Where a token was being waited for, the wait begins anew at that rate: otherwise every change of
-    /// it would let another node through at once.
-    pub(super) fn set(&mut self, every: Option<Duration>, now: Instant) {
+    /// it would let another node through at once. Where nobody waited, as while the first nodes of a cluster start, the
+    /// next that is lost goes at once.
+    pub(super) fn set(&mut self, every: Option<Duration>, is_waited_for: bool, now: Instant) {
         if self.every == every {
             return;
         }
-        let is_empty = self.every.is_none() || now < self.next;
-        self.next = if is_empty { now + every.unwrap_or_default() } else { now };
+        let is_empty = now < self.next || (self.every.is_none() && is_waited_for);
+        if let Some(every) = every {
+            self.next = if is_empty { now + every } else { now };
+        }
         self.every = every;
     }
 

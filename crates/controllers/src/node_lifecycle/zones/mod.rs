@@ -239,7 +239,8 @@ impl Zones {
         let is_cut_off = self.is_cut_off;
         let zones = self.zones.iter_mut().filter(|(key, _)| touched.is_none_or(|touched| touched.contains(*key)));
         for (_, zone) in zones {
-            zone.limit.set(if is_cut_off { None } else { zone.count.rate() }, now);
+            let rate = if is_cut_off { None } else { zone.count.rate() };
+            zone.limit.set(rate, !zone.waiting.is_empty(), now);
         }
     }
 }

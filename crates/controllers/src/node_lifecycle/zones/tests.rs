@@ -182,6 +182,24 @@ fn nobody_keeps_a_turn_of_before_all_was_silent() {
 }
 
 #[test]
+fn a_cluster_that_has_just_started_owes_nobody_a_wait() {
+    let mut run = Run::of(&[], Some("a0"));
+    run.become_(&[("a", "s")]);
+    assert_eq!(run.turns(1), "", "the first node is not ready yet");
+    run.become_(&[("a", "rs")]);
+    run.become_(&[("a", "rr")]);
+    assert_eq!(run.turns(2), "");
+    run.become_(&[("a", "rs")]);
+    assert_eq!(run.turns(1), "a1@3");
+    // A token that was taken is not given again because the rate changed meanwhile.
+    run.become_(&[("a", "rr")]);
+    run.become_(&[("a", "ss")]);
+    run.become_(&[("a", "rr")]);
+    run.become_(&[("a", "rs")]);
+    assert_eq!(run.turns(20), "a1@14");
+}
+
+#[test]
 fn nodes_are_where_their_labels_say_and_some_do_not_count() {
     let with = |labels: Value| {
         let mut value = serde_json::to_value(node("n", "", 'r')).unwrap();
