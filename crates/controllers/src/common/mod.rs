@@ -2,6 +2,7 @@
 
 pub mod batch;
 pub mod claim;
+pub mod definitions;
 pub mod discovery;
 pub mod expectations;
 pub mod fnv;

@@ -18,14 +18,21 @@ use std::{
 };
 
 use knarr_client::{WorkQueue, worker};
+use tokio::sync::Notify;
 
-use crate::{Context, Error, common::discovery::Served};
+use crate::{
+    Context, Error,
+    common::{definitions, discovery::Served},
+};
 use graph::{Graph, Work};
 
 pub const NAME: &str = "generic-garbage-collector";
 const WORKERS: usize = 20;
-/// How often the server is asked for resources that are new (CustomResourceDefinitions).
+/// How often the server is asked for resources that are new, beside whenever a CustomResourceDefinition changes.
 const DISCOVERY_PERIOD: Duration = Duration::from_secs(30);
+/// Definitions come by the dozen, and each changes some times before it is established: so long they are waited for
+/// together.
+const SETTLE: Duration = Duration::from_millis(100);
 
 struct Collector {
     context: Context,
@@ -47,12 +54,20 @@ pub async fn run(context: Context) {
             () = collector.context.cancel.cancelled() => return,
         }
     }
+    let changed = Arc::new(Notify::new());
+    let ring = changed.clone();
+    definitions::on_change(&collector.context, move || ring.notify_one());
     let refreshing = {
         let collector = collector.clone();
         async move {
+            let mut well = true;
             loop {
-                tokio::time::sleep(DISCOVERY_PERIOD).await;
-                monitors.refresh(&collector).await;
+                let patience = if well { DISCOVERY_PERIOD } else { SETTLE };
+                tokio::select! {
+                    () = tokio::time::sleep(patience) => {}
+                    () = changed.notified() => tokio::time::sleep(SETTLE).await,
+                }
+                well = monitors.refresh(&collector).await;
             }
         }
     };

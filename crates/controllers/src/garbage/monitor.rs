@@ -3,6 +3,7 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, PoisonError},
+    time::Duration,
 };
 
 use knarr_client::{Informer, errors, informer::Scope};
@@ -16,6 +17,10 @@ use crate::common::{
 
 /// Nobody owns by these, and they change all the time.
 const IGNORED: [(&str, &str); 3] = [("", "events"), ("events.k8s.io", "events"), ("coordination.k8s.io", "leases")];
+
+/// How long the first picture of a resource is waited for. One that is gone by now has none, and the next list of
+/// resources tells.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(Default)]
 pub struct Monitors {
@@ -57,7 +62,7 @@ impl Monitors {
         }
         let mut all_synced = true;
         for (informer, _) in self.running.values() {
-            all_synced &= informer.synced().await;
+            all_synced &= tokio::time::timeout(PATIENCE, informer.synced()).await.unwrap_or(false);
         }
         all_synced
     }

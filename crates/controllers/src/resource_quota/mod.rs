@@ -2,6 +2,7 @@
 //! in the API server, which counts for itself.
 //! (<https://kubernetes.io/docs/concepts/policy/resource-quotas/>)
 
+mod customs;
 mod plan;
 #[cfg(test)]
 mod tests;
@@ -19,7 +20,7 @@ use serde_json::Value;
 
 use crate::{
     Context, Error,
-    common::{pods, trace::Trace},
+    common::{definitions, pods, trace::Trace},
 };
 
 pub const NAME: &str = "resourcequota-controller";
@@ -36,6 +37,7 @@ struct Controller {
     claims: Informer<PersistentVolumeClaim>,
     /// By path; of resources that a quota only counts. They are watched from when the first quota names them.
     counted: Mutex<HashMap<String, Informer<Trace>>>,
+    customs: customs::Customs,
 }
 
 pub async fn run(context: Context) {
@@ -46,6 +48,7 @@ pub async fn run(context: Context) {
         services: context.informers.of(),
         claims: context.informers.of(),
         counted: Mutex::default(),
+        customs: customs::Customs::default(),
         queue: queue.clone(),
         context,
     });
@@ -57,6 +60,13 @@ pub async fn run(context: Context) {
     follow(&controller, pods, |change| change.is_addition() || change.is_deletion() || uses_otherwise(change));
     follow(&controller, services, |_| true);
     follow(&controller, claims, |_| true);
+    let watcher = Arc::downgrade(&controller);
+    definitions::on_change(&controller.context, move || {
+        let Some(controller) = watcher.upgrade() else { return };
+        for quota in controller.quotas.list().iter().filter(|quota| !plan::customs(quota).is_empty()) {
+            controller.queue.add_after(ObjectKey::of(&**quota), SETTLE);
+        }
+    });
     worker::run(NAME, queue, WORKERS, move |key| {
         let controller = controller.clone();
         async move { controller.reconcile(key).await }
@@ -96,7 +106,10 @@ impl Controller {
             let Some(found) = self.objects(resource, &key.namespace).await else { return Ok(Outcome::Done) };
             objects.push((resource, found));
         }
-        let status = plan::status(&quota, &objects);
+        let Some(customs) = self.count_customs(&plan::customs(&quota), &key.namespace).await? else {
+            return Ok(Outcome::Again);
+        };
+        let status = plan::status(&quota, &objects, &customs);
         if quota.status.as_ref() != Some(&status) {
             let changed = ResourceQuota { status: Some(status), ..(*quota).clone() };
             let written = errors::optional(call::replace_status(&self.context.client, &changed).await);

@@ -22,8 +22,21 @@ pub fn resources(quota: &ResourceQuota) -> Vec<&'static Resource> {
     builtins().iter().filter(is_wanted).collect()
 }
 
-/// The status: the limits as they are, and what is used of each that is about some resource.
-pub fn status(quota: &ResourceQuota, objects: &[(&'static Resource, Vec<Value>)]) -> ResourceQuotaStatus {
+/// Limits on numbers of objects that no built-in is about, by what they count: `widgets.example.com`. It is a custom
+/// resource, or nothing at all.
+pub fn customs(quota: &ResourceQuota) -> Vec<&str> {
+    let hard = quota.spec.iter().flat_map(|spec| spec.hard.iter().flatten());
+    let counted = hard.filter(|(name, _)| !builtins().iter().any(|resource| concerns(resource, name)));
+    counted.filter_map(|(name, _)| name.strip_prefix("count/")).collect()
+}
+
+/// The status: the limits as they are, and what is used of each that is about some resource. `customs` is how many there
+/// are of those that [`customs`] names and that are served.
+pub fn status(
+    quota: &ResourceQuota,
+    objects: &[(&'static Resource, Vec<Value>)],
+    customs: &[(String, usize)],
+) -> ResourceQuotaStatus {
     let hard = quota.spec.clone().unwrap_or_default().hard.unwrap_or_default();
     let scopes = serde_json::to_value(quota).unwrap_or_default();
     let mut sum = amounts::Amounts::new();
@@ -32,8 +45,14 @@ pub fn status(quota: &ResourceQuota, objects: &[(&'static Resource, Vec<Value>)]
             amounts::add(&mut sum, &usage(resource, object));
         }
     }
+    for (resource, count) in customs {
+        let count = quantity::Quantity::new(i64::try_from(*count).unwrap_or(i64::MAX), quantity::Format::DecimalSi);
+        amounts::add(&mut sum, &amounts::Amounts::from([(format!("count/{resource}"), count)]));
+    }
+    let is_custom =
+        |name: &String| customs.iter().any(|(resource, _)| name.strip_prefix("count/") == Some(resource.as_str()));
     let is_known = |name: &String| objects.iter().any(|(resource, _)| concerns(resource, name));
-    let used = hard.keys().filter(|name| is_known(name)).map(|name| {
+    let used = hard.keys().filter(|name| is_known(name) || is_custom(name)).map(|name| {
         let amount = sum.get(name).copied().unwrap_or(quantity::Quantity::ZERO);
         (name.clone(), Quantity(amount.to_string()))
     });

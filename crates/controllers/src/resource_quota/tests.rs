@@ -42,7 +42,7 @@ fn what_is_used_is_what_the_limits_speak_of() {
             _ => (resource, Vec::new()),
         };
         let objects: Vec<_> = plan::resources(&quota).into_iter().map(objects).collect();
-        let status = serde_json::to_value(plan::status(&quota, &objects)).unwrap();
+        let status = serde_json::to_value(plan::status(&quota, &objects, &[])).unwrap();
         assert_eq!(status["used"], expected, "{spec}");
         assert_eq!(status["hard"], spec["hard"], "{spec}");
     }
@@ -54,4 +54,12 @@ fn a_resource_of_two_groups_is_counted_once() {
     let found: Vec<_> = plan::resources(&quota).iter().map(|resource| resource.qualified_name()).collect();
     assert!(found.iter().filter(|name| name.starts_with("events")).count() <= 1, "{found:?}");
     assert!(found.contains(&by_plural("", "v1", "pods").unwrap().qualified_name()));
+}
+
+#[test]
+fn custom_resources_are_counted_where_they_are_served() {
+    let quota = quota(json!({"hard": {"count/widgets.example.com": "5", "count/gone.example.com": "1", "pods": "1"}}));
+    assert_eq!(plan::customs(&quota), ["gone.example.com", "widgets.example.com"]);
+    let status = plan::status(&quota, &[], &[("widgets.example.com".to_owned(), 3)]);
+    assert_eq!(serde_json::to_value(status.used).unwrap(), json!({"count/widgets.example.com": "3"}));
 }
