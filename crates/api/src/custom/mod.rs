@@ -183,3 +183,9 @@ pub(crate) fn check_default(schema: &Schema, default: &Value) -> Vec<FieldError>
 pub(crate) fn has_unknown(schema: &Schema, default: &Value) -> bool {
     !prune::prune_part(schema, &mut default.clone()).is_empty()
 }
+
+/// True for a format that is checked, or at least read, in a schema of this type.
+pub(crate) fn is_known_format(format: &str, kind: &str) -> bool {
+    let types = if kind.is_empty() { Vec::new() } else { vec![kind.to_owned()] };
+    format::Format::of(format, &types).is_some()
+}

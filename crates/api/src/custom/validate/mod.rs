@@ -7,7 +7,10 @@ mod problem;
 mod scalar;
 mod scale;
 
-use std::{collections::HashSet, fmt::Write};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt::Write,
+};
 
 use serde_json::{Map, Value};
 
@@ -147,8 +150,9 @@ impl Walker {
     fn list(&mut self, schema: &Schema, home: &Schema, list: &[Value], old: Option<&Value>) -> Outcome {
         let mut outcome = Outcome::default();
         if let Some(items) = &schema.items {
+            let before = Before::of(&home.list, old);
             for (index, value) in list.iter().enumerate() {
-                let old = correlate(&home.list, old, value, index);
+                let old = before.find(value, index);
                 outcome.merge(self.at(index, |walker| walker.part(items, value, old)));
             }
         }
@@ -258,13 +262,42 @@ struct Tried {
     best: Outcome,
 }
 
-/// What an element of a list was before.
-fn correlate<'a>(list: &ListType, old: Option<&'a Value>, new: &Value, index: usize) -> Option<&'a Value> {
-    let old = old?.as_array()?;
-    let found = match list {
-        ListType::Unsaid => old.get(index),
-        ListType::Atomic | ListType::Set => None,
-        ListType::Map(keys) => old.iter().find(|old| keys.iter().all(|key| old.get(key) == new.get(key))),
-    };
-    found.filter(|found| !found.is_null())
+/// Finds what an element of a list was before.
+enum Before<'a> {
+    Unknown,
+    ByIndex(&'a [Value]),
+    /// By the values of the keys, as text.
+    ByKeys(&'a [String], HashMap<String, &'a Value>),
+}
+
+impl<'a> Before<'a> {
+    fn of(list: &'a ListType, old: Option<&'a Value>) -> Self {
+        match (list, old) {
+            (ListType::Unsaid, Some(Value::Array(old))) => Self::ByIndex(old),
+            (ListType::Map(keys), Some(Value::Array(old))) => {
+                // Of elements with the same keys the first counts.
+                Self::ByKeys(keys, old.iter().rev().map(|element| (key_of(element, keys), element)).collect())
+            }
+            _ => Self::Unknown,
+        }
+    }
+
+    fn find(&self, element: &Value, index: usize) -> Option<&'a Value> {
+        let found = match self {
+            Self::Unknown => None,
+            Self::ByIndex(old) => old.get(index),
+            Self::ByKeys(keys, old) => old.get(&key_of(element, keys)).copied(),
+        };
+        found.filter(|found| !found.is_null())
+    }
+}
+
+fn key_of(element: &Value, keys: &[String]) -> String {
+    let mut text = String::new();
+    for key in keys {
+        // No value is written as nothing at all, so that a missing key is like no other.
+        let value = element.get(key).map(Value::to_string).unwrap_or_default();
+        write!(text, "{value},").unwrap_or_default();
+    }
+    text
 }

@@ -13,6 +13,8 @@ mod structural;
 mod tests;
 mod versions;
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::{
@@ -20,7 +22,7 @@ use super::{
     rules::{Errors, Rules},
 };
 use crate::{
-    field::{FieldError, FieldPath},
+    field::{FieldError, FieldPath, quote},
     meta::names as syntax,
     value::{get, is_empty, items, object_at, object_mut, set_default, text},
 };
@@ -66,6 +68,18 @@ pub(super) static CUSTOM_RESOURCE_DEFINITION: Rules = Rules {
         check::immutable(&now["group"], &then["group"], &SPEC.child("group"), errors);
         check::immutable(&now["names"]["plural"], &then["names"]["plural"], &names.child("plural"), errors);
         stored_versions(new, errors);
+    },
+    warnings: |object| {
+        // Upstream says it of what is new in an update, too. Whoever sends what is there should not hear it again, and
+        // only what is made has no resourceVersion.
+        if !is_empty(&object["metadata"]["resourceVersion"]) {
+            return Vec::new();
+        }
+        let mut formats = BTreeSet::new();
+        for version in items(&object["spec"]["versions"]) {
+            openapi::unknown_formats(&version["schema"]["openAPIV3Schema"], &mut formats);
+        }
+        formats.into_iter().map(|format| format!("unrecognized format {}", quote(format))).collect()
     },
     ..Rules::WITH_STATUS
 };

@@ -1,9 +1,12 @@
 //! What a schema may say at each of its nodes.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::structural::is_said;
 use crate::{
+    custom::is_known_format,
     field::{FieldError, FieldPath},
     strategy::rules::Errors,
     value::{entries, is_empty, is_set, items, text, truth},
@@ -40,6 +43,20 @@ pub(super) fn root(schema: &Value, has_status: bool, path: &FieldPath<'_>, error
         let path = path.child("openAPIV3Schema.nullable");
         errors.push(FieldError::forbidden(&path, "nullable cannot be true at the root"));
     }
+}
+
+/// Formats that say nothing here, in all that a schema is made of.
+pub(super) fn unknown_formats<'a>(schema: &'a Value, found: &mut BTreeSet<&'a str>) {
+    let format = text(&schema["format"]);
+    if !format.is_empty() && !is_known_format(format, text(&schema["type"])) {
+        found.insert(format);
+    }
+    let below = [&schema["items"], &schema["additionalProperties"], &schema["not"]];
+    let lists = ["allOf", "anyOf", "oneOf"].iter().flat_map(|key| items(&schema[*key]));
+    let properties = entries(&schema["properties"]).map(|(_, property)| property);
+    below.into_iter().filter(|one| one.is_object()).chain(lists).chain(properties).for_each(|schema| {
+        unknown_formats(schema, found);
+    });
 }
 
 /// What surrounds a node.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{definition, errors, with, with_spec};
+use super::{definition, errors, of_kind, with, with_spec};
 
 #[test]
 fn structure() {
@@ -206,4 +206,18 @@ fn nodes() {
         with("/spec/versions/0/schema/openAPIV3Schema", top)
             .ends_with("properties[kind].default: Forbidden: must not be set in top-level kind")
     );
+}
+
+#[test]
+fn formats_that_say_nothing_are_warned_of_once() {
+    let strategy = of_kind("apiextensions.k8s.io", "CustomResourceDefinition");
+    let mut crd = definition();
+    crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"] = json!({"type": "object", "properties": {
+        "a": {"type": "string", "format": "date-time"}, "b": {"type": "string", "format": "color"},
+        "c": {"type": "array", "items": {"type": "integer", "format": "uint8"}},
+        "d": {"type": "string", "format": "color"}, "e": {"type": "integer", "format": "int64"},
+    }});
+    assert_eq!(strategy.warnings(&crd), ["unrecognized format \"color\"", "unrecognized format \"uint8\""]);
+    crd["metadata"]["resourceVersion"] = json!("7");
+    assert!(strategy.warnings(&crd).is_empty());
 }
