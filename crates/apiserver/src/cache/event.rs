@@ -67,3 +67,33 @@ pub fn frame(kind: &str, object: &[u8]) -> Bytes {
     out.put_slice(b"}\n");
     out.freeze()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contract::KeptMessage;
+
+    #[test]
+    fn frames_are_made_once_for_all_watchers() {
+        let object = Stored {
+            key: "a".into(),
+            json: Bytes::from_static(b"{}"),
+            resource_version: 1,
+            labels: Arc::default(),
+            fields: Arc::default(),
+            message: KeptMessage::default(),
+        };
+        let event = CachedEvent::new(1, Change::Added, Arc::new(object), None);
+        let mut made = 0;
+        let mut frame = || {
+            event.message_frame(|kind, object| {
+                made += 1;
+                [kind.as_bytes(), &object.json].concat().into()
+            })
+        };
+        let (first, second) = (frame(), frame());
+        assert_eq!((&first[..], first.as_ptr()), (&b"ADDED{}"[..], second.as_ptr()));
+        assert_eq!(made, 1);
+        assert_eq!(event.frame().as_ptr(), event.frame().as_ptr());
+    }
+}
