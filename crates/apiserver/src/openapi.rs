@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use knarr_api::{openapi, status::ApiError};
 
-use crate::{codec::respond, contract::Response, route::Query};
+use crate::{codec::respond, contract::Response, custom::Snapshot, route::Query};
 
 /// Documents are up to some megabytes long, and clients keep them themselves.
 const KEPT: Duration = Duration::from_secs(60);
@@ -31,11 +31,15 @@ enum Document {
 }
 
 impl Document {
-    fn write(&self) -> Option<Vec<u8>> {
+    fn write(&self, snapshot: &Snapshot) -> Option<Vec<u8>> {
+        let customs: Vec<_> = customs(snapshot).collect();
         match self {
-            Self::V2 => Some(openapi::v2()),
-            Self::V2Protobuf => Some(openapi::v2_protobuf()),
-            Self::V3(name) => openapi::v3_document(name),
+            Self::V2 => Some(openapi::v2_with(&customs)),
+            Self::V2Protobuf => Some(openapi::v2_protobuf_with(&customs)),
+            Self::V3(name) => openapi::v3_document(name).or_else(|| {
+                let own: Vec<_> = customs.into_iter().filter(|custom| document_name(custom) == *name).collect();
+                (!own.is_empty()).then(|| openapi::v3_custom_document(&own))
+            }),
         }
     }
 
@@ -47,21 +51,74 @@ impl Document {
     }
 }
 
+fn customs(snapshot: &Snapshot) -> impl Iterator<Item = openapi::Custom<'_>> {
+    snapshot.customs().map(|custom| openapi::Custom { resource: custom.resource, version: custom.version() })
+}
+
+fn document_name(custom: &openapi::Custom<'_>) -> String {
+    openapi::document_name(custom.resource.group, custom.resource.version)
+}
+
+/// What each document is known by while the same is served. Made from all schemas, so once for each catalogue.
+#[derive(Default)]
+struct Hashes {
+    /// Of the catalogue.
+    generation: u64,
+    v2: String,
+    /// Of custom resources, by the name of their group-version. Where built-ins are in it too, theirs is the document.
+    v3: BTreeMap<String, String>,
+}
+
+impl Hashes {
+    fn of(snapshot: &Snapshot) -> Self {
+        let mut groups: BTreeMap<String, Vec<openapi::Custom<'_>>> = BTreeMap::new();
+        for custom in customs(snapshot) {
+            groups.entry(document_name(&custom)).or_default().push(custom);
+        }
+        let v3: BTreeMap<_, _> = groups.iter().map(|(name, own)| (name.clone(), openapi::custom_hash(own))).collect();
+        let mut v2 = openapi::v3_hash("v2");
+        if !v3.is_empty() {
+            let all: Vec<_> = customs(snapshot).collect();
+            v2 = format!("{v2}-{}", openapi::custom_hash(&all));
+        }
+        Self { generation: snapshot.generation, v2, v3 }
+    }
+
+    /// `None` where there is no such document.
+    fn v3(&self, name: &str) -> Option<String> {
+        if openapi::group_versions().contains(name) {
+            return Some(openapi::v3_hash(name));
+        }
+        self.v3.get(name).cloned()
+    }
+}
+
+/// Documents with what they are known by.
+type Kept = BTreeMap<Document, (String, Bytes)>;
+
 #[derive(Clone, Default)]
 pub struct OpenApi {
-    kept: Arc<Mutex<BTreeMap<Document, Bytes>>>,
+    kept: Arc<Mutex<Kept>>,
+    hashes: Arc<Mutex<Option<Arc<Hashes>>>>,
 }
 
 impl OpenApi {
     /// Answers below `/openapi/`; `None` where there is no such document.
-    pub async fn answer(&self, path: &str, query: &Query, headers: &HeaderMap) -> Result<Option<Response>, ApiError> {
+    pub async fn answer(
+        &self,
+        snapshot: &Arc<Snapshot>,
+        path: &str,
+        query: &Query,
+        headers: &HeaderMap,
+    ) -> Result<Option<Response>, ApiError> {
+        let hashes = self.hashes(snapshot);
         let name = match path.strip_prefix("/openapi/") {
             Some("v2") => {
                 let document = v2_form(headers)?;
                 // Two forms are two entities, and must not pass for each other in a cache.
                 let form = if document == Document::V2Protobuf { "-PROTOBUF" } else { "" };
-                let hash = openapi::v3_hash("v2") + form;
-                return Ok(self.document(document, &hash, headers).await);
+                let hash = format!("{}{form}", hashes.v2);
+                return Ok(self.document(snapshot, document, &hash, headers).await);
             }
             Some(name) => name,
             None => return Ok(None),
@@ -70,18 +127,17 @@ impl OpenApi {
             return Err(ApiError::not_acceptable(&[JSON]));
         }
         if name == "v3" {
-            return Ok(Some(respond::json(StatusCode::OK, openapi::v3_index())));
+            return Ok(Some(respond::json(StatusCode::OK, openapi::v3_index_with(hashes.v3.clone()))));
         }
         let name = name.strip_prefix("v3/").unwrap_or_default();
-        if !openapi::group_versions().contains(name) {
-            return Ok(None);
-        }
-        let hash = openapi::v3_hash(name);
+        let Some(hash) = hashes.v3(name) else { return Ok(None) };
         let document = Document::V3(name.to_owned());
         match query.find("hash") {
             // What the index named is forever; an old name leads to the new one.
             Some(asked) if asked == hash => {
-                let Some(mut response) = self.document(document, &hash, headers).await else { return Ok(None) };
+                let Some(mut response) = self.document(snapshot, document, &hash, headers).await else {
+                    return Ok(None);
+                };
                 let forever = HeaderValue::from_static("public, max-age=31536000, immutable");
                 response.headers_mut().insert(header::CACHE_CONTROL, forever);
                 Ok(Some(response))
@@ -93,13 +149,27 @@ impl OpenApi {
                 }
                 Ok(Some(response))
             }
-            None => Ok(self.document(document, &hash, headers).await),
+            None => Ok(self.document(snapshot, document, &hash, headers).await),
         }
     }
 
-    async fn document(&self, document: Document, hash: &str, headers: &HeaderMap) -> Option<Response> {
+    fn hashes(&self, snapshot: &Snapshot) -> Arc<Hashes> {
+        let mut kept = self.hashes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(hashes) = kept.as_ref().filter(|hashes| hashes.generation == snapshot.generation) {
+            return hashes.clone();
+        }
+        kept.insert(Arc::new(Hashes::of(snapshot))).clone()
+    }
+
+    async fn document(
+        &self,
+        snapshot: &Arc<Snapshot>,
+        document: Document,
+        hash: &str,
+        headers: &HeaderMap,
+    ) -> Option<Response> {
         let media_type = document.media_type();
-        let body = self.bytes(document).await?;
+        let body = self.bytes(snapshot, document, hash).await?;
         let etag = format!("\"{hash}\"");
         let known = headers.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == etag.as_bytes());
         let mut response = respond::conditional(known, media_type, body);
@@ -110,15 +180,16 @@ impl OpenApi {
         Some(response)
     }
 
-    async fn bytes(&self, document: Document) -> Option<Bytes> {
+    async fn bytes(&self, snapshot: &Arc<Snapshot>, document: Document, hash: &str) -> Option<Bytes> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).get(&document).cloned();
-        if kept.is_some() {
-            return kept;
+        if let Some((_, body)) = kept.filter(|(known, _)| known == hash) {
+            return Some(body);
         }
-        let wanted = document.clone();
-        let made = tokio::task::spawn_blocking(move || wanted.write());
+        let (wanted, snapshot) = (document.clone(), snapshot.clone());
+        let made = tokio::task::spawn_blocking(move || wanted.write(&snapshot));
         let body = Bytes::from(made.await.ok().flatten()?);
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).insert(document.clone(), body.clone());
+        let entry = (hash.to_owned(), body.clone());
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).insert(document.clone(), entry);
         let kept = Arc::downgrade(&self.kept);
         tokio::spawn(async move {
             tokio::time::sleep(KEPT).await;

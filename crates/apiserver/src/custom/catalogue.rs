@@ -34,6 +34,10 @@ impl Snapshot {
         builtins().iter().chain(self.customs.values().map(|custom| custom.resource))
     }
 
+    pub fn customs(&self) -> impl Iterator<Item = &Arc<Custom>> {
+        self.customs.values()
+    }
+
     fn custom<'a>(&'a self, group: &'a str, version: &'a str, plural: &'a str) -> Option<&'a Arc<Custom>> {
         self.customs.get(&(group, version, plural))
     }

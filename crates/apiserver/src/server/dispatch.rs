@@ -204,7 +204,9 @@ impl Inner {
                 Some(respond::render(StatusCode::OK, health::version().into(), pretty))
             }
             "" => Some(self.discovery.root(&self.catalogue.now())),
-            _ if path.starts_with("/openapi/") => self.openapi.answer(path, query, request.headers()).await?,
+            _ if path.starts_with("/openapi/") => {
+                self.openapi.answer(&self.catalogue.now(), path, query, request.headers()).await?
+            }
             _ => self.discovery.answer(&self.catalogue.now(), path, request.headers(), accept)?,
         };
         Ok(answer.unwrap_or_else(no_such_path))

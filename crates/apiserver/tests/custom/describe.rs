@@ -36,3 +36,38 @@ async fn discovery_shows_what_is_served() {
     until(&server, "/apis/example.com", |code, _| code == 404).await;
     assert_eq!(aggregated(&server).await, None);
 }
+
+#[tokio::test]
+async fn types_are_documented_as_long_as_they_are_served() {
+    let server = Server::start().await;
+    let index = |list: &Value| list["paths"]["apis/example.com/v1"]["serverRelativeURL"].as_str().map(str::to_owned);
+    let before = server.get("/openapi/v2").await;
+    let (tag, before) = (before.header("etag").to_owned(), before.expect(200));
+    assert_eq!(before["definitions"].get("com.example.v1.Widget"), None);
+    assert_eq!(index(&server.get("/openapi/v3").await.expect(200)), None);
+    establish(&server, &definition("widgets", "Widget")).await;
+
+    let v2 = server.get("/openapi/v2").await;
+    assert_ne!(v2.header("etag"), tag);
+    let kind = json!([{"group": "example.com", "version": "v1", "kind": "Widget"}]);
+    assert_eq!(v2.expect(200)["definitions"]["com.example.v1.Widget"]["x-kubernetes-group-version-kind"], kind);
+    let url = index(&server.get("/openapi/v3").await.expect(200)).unwrap();
+    let v3 = server.get(&url).await.expect(200);
+    let widget = &v3["components"]["schemas"]["com.example.v1.Widget"];
+    assert_eq!(widget["properties"]["spec"]["properties"]["color"]["type"], "string");
+    let path = &v3["paths"]["/apis/example.com/v1/namespaces/{namespace}/widgets/{name}"];
+    assert_eq!(path["get"]["x-kubernetes-group-version-kind"], kind[0]);
+
+    // Another schema is another document under another name; the old name leads there.
+    let path = format!("{DEFINITIONS}/widgets.example.com");
+    let spec = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/weight";
+    let more = json!([{"op": "add", "path": spec, "value": {"type": "integer"}}]);
+    server.patch(&path, json_patch(), &more).await.expect(200);
+    let list = until(&server, "/openapi/v3", |_, list| index(list).is_some_and(|now| now != url)).await;
+    assert_eq!(server.get(&url).await.header("location"), index(&list).unwrap());
+    server.delete(&path).await.expect(200);
+    until(&server, "/openapi/v3", |_, list| index(list).is_none()).await;
+    let plain = server.get("/openapi/v3/apis/example.com/v1").await;
+    plain.is_text(404, "404 page not found\n");
+    assert_eq!(server.get("/openapi/v2").await.header("etag"), tag);
+}
