@@ -1,3 +1,4 @@
+mod generated;
 mod laws;
 mod validation;
 

@@ -109,6 +109,13 @@ fn scalars() {
         ),
         (int("multipleOf", json!(3)), json!(4), "spec.x: Invalid value: 4: spec.x in body should be a multiple of 3"),
         (json!({"type": "number", "multipleOf": 0.5}), json!(1.5), ""),
+        (int("multipleOf", json!(0.5)), json!(3), ""),
+        (int("minimum", json!(-9_007_199_254_740_993_i64)), json!(-9_007_199_254_740_992_i64), ""),
+        (
+            int("minimum", json!(1.5)),
+            json!(1),
+            "spec.x: Invalid value: 1: spec.x in body should be greater than or equal to 1.5",
+        ),
     ]);
 }
 

@@ -101,12 +101,13 @@ pub(super) fn format(checks: &Checks, text: &str, place: Place<'_>) -> Outcome {
 pub(super) fn number(checks: &Checks, number: &Number, place: Place<'_>) -> Outcome {
     let mut outcome = Outcome::default();
     let mut fail = |says: String| outcome.errors.push(place.invalid(number.clone(), &says));
-    let (whole, float) = (number.as_i64(), number.as_f64().unwrap_or_default());
-    // Limits of integers are compared as integers, which keeps the last digits of big ones.
-    let shown = |limit: f64| if whole.is_some() { (limit as i64).to_string() } else { limit.to_string() };
+    let float = number.as_f64().unwrap_or_default();
+    // Integers are compared with integers, which keeps the last digits of big ones.
+    let whole = |limit: f64| number.as_i64().filter(|_| limit.fract() == 0.0);
+    let shown = |limit: f64| if whole(limit).is_some() { (limit as i64).to_string() } else { limit.to_string() };
     if let Some(factor) = checks.multiple_of {
-        let is_multiple = match whole {
-            Some(whole) => factor as i64 != 0 && whole % factor as i64 == 0,
+        let is_multiple = match whole(factor) {
+            Some(whole) => whole.checked_rem(factor as i64) == Some(0),
             None if factor < 1.0 => is_whole(&(1.0 / factor * float).into()),
             None => is_whole(&(float / factor).into()),
         };
@@ -115,7 +116,7 @@ pub(super) fn number(checks: &Checks, number: &Number, place: Place<'_>) -> Outc
         }
     }
     let exceeds = |limit: f64, exclusive: bool, above: bool| {
-        let order = match whole {
+        let order = match whole(limit) {
             Some(whole) => whole.cmp(&(limit as i64)),
             None => float.total_cmp(&limit),
         };
