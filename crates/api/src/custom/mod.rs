@@ -111,7 +111,7 @@ impl Version {
         Some(TypeRef::new(&self.table, 0))
     }
 
-    /// Why the object can't be read at all: `apiVersion`, `kind` and `metadata` have the types that they have everywhere.
+    /// Why the object can't be read at all: `apiVersion`, `kind` and `metadata` have the types they have everywhere.
     ///
     /// Everything else is the schema's, and [`Version::validate`] says what is wrong with it.
     pub fn unreadable(&self, object: &Value) -> Option<String> {
@@ -131,7 +131,7 @@ impl Version {
         prune::prune(&self.rules, object, self.preserves_unknown)
     }
 
-    /// Fills in defaults, as deep as there are objects to hold them; a null that may not be one is defaulted or dropped.
+    /// Fills in defaults, as deep as there are objects to hold them; a null that may not be one is defaulted or goes.
     ///
     /// Upstream does this with what a client sends and with what is read from the store.
     pub fn default(&self, object: &mut Value) {

@@ -188,7 +188,8 @@ fn custom_resources_are_in_documents() {
             "a": {"type": "string", "pattern": "^a", "anyOf": [{"maxLength": 3}]},
             "n": {"type": "object", "nullable": true, "properties": {"x": {"type": "string"}}},
             "keep": {"type": "array", "items": {"type": "string"}, "x-kubernetes-preserve-unknown-fields": true},
-            "other": {"type": "object", "x-kubernetes-embedded-resource": true, "properties": {"data": {"type": "string"}}},
+            "other": {"type": "object", "x-kubernetes-embedded-resource": true,
+                      "properties": {"data": {"type": "string"}}},
         }}},
     }));
     let customs = [Custom { resource: &WIDGETS, version: definition.storage_version() }];

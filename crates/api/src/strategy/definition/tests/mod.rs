@@ -6,12 +6,16 @@ use serde_json::{Value, json};
 
 use super::super::{Part, of_kind};
 
+fn version(name: &str, storage: bool) -> Value {
+    json!({"name": name, "served": true, "storage": storage, "schema": {"openAPIV3Schema": {"type": "object"}}})
+}
+
 fn definition() -> Value {
     json!({
         "metadata": {"name": "widgets.example.com"},
         "spec": {
             "group": "example.com", "scope": "Namespaced", "names": {"plural": "widgets", "kind": "Widget"},
-            "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {"type": "object"}}}],
+            "versions": [version("v1", true)],
         },
     })
 }
@@ -39,21 +43,66 @@ fn with_spec(spec: Value) -> String {
 
 #[test]
 fn names_scope_and_group() {
-    let label = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic \
+    let label = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an \
+        alphabetic \
                  character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for \
                  validation is '[a-z]([-a-z0-9]*[a-z0-9])?')";
     let rows = [
-        ("/spec/scope", json!("Everywhere"), "spec.scope: Unsupported value: \"Everywhere\": supported values: \"Cluster\", \"Namespaced\"".to_owned()),
-        ("/metadata/name", json!("other"), "metadata.name: Invalid value: \"other\": must be spec.names.plural+\".\"+spec.group".to_owned()),
+        (
+            "/spec/scope",
+            json!("Everywhere"),
+            "spec.scope: Unsupported value: \"Everywhere\": supported values: \
+            \"Cluster\", \"Namespaced\""
+                .to_owned(),
+        ),
+        (
+            "/metadata/name",
+            json!("other"),
+            "metadata.name: Invalid value: \"other\": must be \
+            spec.names.plural+\".\"+spec.group"
+                .to_owned(),
+        ),
         ("/spec/names/shortNames", json!(["W"]), format!("spec.names.shortNames[0]: Invalid value: \"W\": {label}")),
-        ("/spec/names/categories", json!(["a", "1"]), format!("spec.names.categories[1]: Invalid value: \"1\": {label}")),
-        ("/spec/names/kind", json!("W_"), format!(
-            "spec.names.singular: Invalid value: \"w_\": {label} | \
+        (
+            "/spec/names/categories",
+            json!(["a", "1"]),
+            format!(
+                "spec.names.categories[1]: Invalid value: \"1\": \
+            {label}"
+            ),
+        ),
+        (
+            "/spec/names/kind",
+            json!("W_"),
+            format!(
+                "spec.names.singular: Invalid value: \"w_\": {label} | \
              spec.names.kind: Invalid value: \"W_\": may have mixed case, but should otherwise match: {label} | \
-             spec.names.listKind: Invalid value: \"W_List\": may have mixed case, but should otherwise match: {label}")),
-        ("/spec/names/listKind", json!("Widget"), "spec.names.listKind: Invalid value: \"Widget\": kind and listKind may not be the same".to_owned()),
-        ("/spec/names/kind", json!(""), "spec.names.singular: Required value | spec.names.kind: Required value | spec.names.listKind: Required value".to_owned()),
-        ("/spec/preserveUnknownFields", json!(true), "spec.preserveUnknownFields: Invalid value: true: cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead".to_owned()),
+             spec.names.listKind: Invalid value: \"W_List\": may have mixed case, but should otherwise match: \
+             {label}"
+            ),
+        ),
+        (
+            "/spec/names/listKind",
+            json!("Widget"),
+            "spec.names.listKind: Invalid value: \"Widget\": kind and \
+            listKind may not be the same"
+                .to_owned(),
+        ),
+        (
+            "/spec/names/kind",
+            json!(""),
+            "spec.names.singular: Required value | spec.names.kind: Required value \
+            | spec.names.listKind: Required value"
+                .to_owned(),
+        ),
+        (
+            "/spec/preserveUnknownFields",
+            json!(true),
+            "spec.preserveUnknownFields: Invalid value: true: cannot \
+            set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema \
+            instead"
+                .to_owned(),
+        ),
     ];
     for (pointer, value, expected) in rows {
         assert_eq!(with(pointer, value), expected, "{pointer}");
@@ -82,13 +131,16 @@ fn names_scope_and_group() {
 
 #[test]
 fn versions() {
-    let version = |name: &str, storage: bool| json!({"name": name, "served": true, "storage": storage, "schema": {"openAPIV3Schema": {"type": "object"}}});
     let ends = |versions: Value, expected: &str| {
         let found = with("/spec/versions", versions);
         assert!(found.ends_with(expected), "{found}");
     };
     ends(json!([version("v1", false)]), "must have exactly one version marked as storage version");
-    ends(json!([version("v1", true), version("v2", true)]), "must have exactly one version marked as storage version");
+    ends(
+        json!([version("v1", true), version("v2", true)]),
+        "must have exactly one version marked as storage \
+        version",
+    );
     ends(json!([version("v1", true), version("v1", false)]), "must contain unique version names");
     ends(
         json!([{"name": "v1", "served": true, "storage": true}]),
@@ -103,8 +155,10 @@ fn versions() {
         (
             "additionalPrinterColumns",
             json!([{"name": "A", "type": "text", "jsonPath": "spec"}]),
-            "spec.additionalPrinterColumns[0].type: Invalid value: \"text\": must be one of boolean,date,integer,number,string | \
-          spec.additionalPrinterColumns[0].JSONPath: Invalid value: \"spec\": must be a simple json path starting with .",
+            "spec.additionalPrinterColumns[0].type: Invalid value: \"text\": must be one of \
+                boolean,date,integer,number,string | \
+          spec.additionalPrinterColumns[0].JSONPath: Invalid value: \"spec\": must be a simple json path \
+          starting with .",
         ),
         (
             "additionalPrinterColumns",
@@ -116,14 +170,17 @@ fn versions() {
         (
             "subresources",
             json!({"scale": {"specReplicasPath": ".status.n", "labelSelectorPath": ".metadata.x"}}),
-            "spec.subresources.scale.specReplicasPath: Invalid value: \".status.n\": should be a json path under .spec | \
+            "spec.subresources.scale.specReplicasPath: Invalid value: \".status.n\": should be a json path \
+                under .spec | \
           spec.subresources.scale.statusReplicasPath: Required value | \
-          spec.subresources.scale.labelSelectorPath: Invalid value: \".metadata.x\": should be a json path under either .spec or .status",
+          spec.subresources.scale.labelSelectorPath: Invalid value: \".metadata.x\": should be a json path \
+          under either .spec or .status",
         ),
         (
             "selectableFields",
             json!([{"jsonPath": ".spec.color"}]),
-            "spec.selectableFields[0].jsonPath: Invalid value: \".spec.color\": is an invalid path: does not refer to a valid field",
+            "spec.selectableFields[0].jsonPath: Invalid value: \".spec.color\": is an invalid path: does not \
+                refer to a valid field",
         ),
         ("selectableFields", json!([{}]), "spec.selectableFields[0].jsonPath: Required value"),
     ];
@@ -165,7 +222,8 @@ fn conversion() {
         ),
         (
             json!({"strategy": "Webhook"}),
-            "spec.conversion.webhookClientConfig: Required value: required when strategy is set to Webhook | spec.conversion.conversionReviewVersions: Required value",
+            "spec.conversion.webhookClientConfig: Required value: required when strategy is set to Webhook | \
+                spec.conversion.conversionReviewVersions: Required value",
         ),
         (
             webhook(json!({}), json!(["v1"])),
@@ -173,11 +231,13 @@ fn conversion() {
         ),
         (
             webhook(json!({"url": "http://a"}), json!(["v1"])),
-            "spec.conversion.webhookClientConfig.url: Invalid value: \"http\": 'https' is the only allowed URL scheme; desired format: https://host[/path]",
+            "spec.conversion.webhookClientConfig.url: Invalid value: \"http\": 'https' is the only allowed URL \
+                scheme; desired format: https://host[/path]",
         ),
         (
             webhook(service.clone(), json!(["v2"])),
-            "spec.conversion.conversionReviewVersions: Invalid value: [\"v2\"]: must include at least one of v1, v1beta1",
+            "spec.conversion.conversionReviewVersions: Invalid value: [\"v2\"]: must include at least one of \
+                v1, v1beta1",
         ),
         (
             webhook(service.clone(), json!(["v1", "v1"])),
@@ -213,8 +273,7 @@ fn updates() {
     assert_eq!(errors, "spec.scope: Invalid value: \"Cluster\": field is immutable");
     let (_, errors) = change(&|new| new["spec"]["names"]["kind"] = json!("Other"));
     assert!(errors.contains("spec.names.kind: Invalid value: \"Other\": field is immutable"), "{errors}");
-    let second =
-        json!({"name": "v2", "served": true, "storage": true, "schema": {"openAPIV3Schema": {"type": "object"}}});
+    let second = version("v2", true);
     let (new, errors) = change(&|new| {
         new["spec"]["versions"][0]["storage"] = json!(false);
         new["spec"]["versions"].as_array_mut().unwrap().push(second.clone());

@@ -38,7 +38,8 @@ fn structure() {
         ),
         (
             json!({"x-kubernetes-int-or-string": true, "x-kubernetes-preserve-unknown-fields": true}),
-            "S.x-kubernetes-preserve-unknown-fields: Invalid value: true: must be false if x-kubernetes-int-or-string \
+            "S.x-kubernetes-preserve-unknown-fields: Invalid value: true: must be false if \
+                x-kubernetes-int-or-string \
              is true",
         ),
         (
@@ -67,9 +68,12 @@ fn structure() {
             format!("{path}.additionalProperties: Forbidden: must not be used at the root"),
         ),
         (
-            json!({"type": "object", "properties": {"metadata": {"type": "object", "properties": {"labels": {"type": "object"}}}}}),
+            json!({"type": "object", "properties": {
+                "metadata": {"type": "object", "properties": {"labels": {"type": "object"}}},
+            }}),
             format!(
-                "{path}.properties[metadata]: Forbidden: must not specify anything other than name and generateName, but metadata is implicitly specified"
+                "{path}.properties[metadata]: Forbidden: must not specify anything other than name and \
+                    generateName, but metadata is implicitly specified"
             ),
         ),
         (
@@ -114,20 +118,28 @@ fn nodes() {
     let rows = [
         (
             json!({"type": "text"}),
-            "S.type: Unsupported value: \"text\": supported values: \"array\", \"boolean\", \"integer\", \"number\", \"object\", \"string\"",
+            "S.type: Unsupported value: \"text\": supported values: \"array\", \"boolean\", \"integer\", \
+                \"number\", \"object\", \"string\"",
         ),
         (json!({"type": "object", "$ref": "x"}), "S.$ref: Forbidden: $ref is not supported"),
-        (json!({"type": "object", "definitions": {"a": {}}}), "S.definitions: Forbidden: definitions is not supported"),
+        (
+            json!({"type": "object", "definitions": {"a": {}}}),
+            "S.definitions: Forbidden: definitions is not \
+            supported",
+        ),
         (
             json!({"type": "array", "items": [{"type": "string"}]}),
             "S.items: Forbidden: items must be a schema object and not an array",
         ),
         (
             list(json!({"uniqueItems": true})),
-            "S.uniqueItems: Forbidden: uniqueItems cannot be set to true since the runtime complexity becomes quadratic",
+            "S.uniqueItems: Forbidden: uniqueItems cannot be set to true since the runtime complexity becomes \
+                quadratic",
         ),
         (
-            json!({"type": "object", "properties": {"a": {"type": "string"}}, "additionalProperties": {"type": "string"}}),
+            json!({
+                "type": "object", "properties": {"a": {"type": "string"}}, "additionalProperties": {"type": "string"},
+            }),
             "S.additionalProperties: Forbidden: additionalProperties and properties are mutual exclusive",
         ),
         (
@@ -148,7 +160,8 @@ fn nodes() {
         ),
         (
             list(json!({"x-kubernetes-list-type": "set"})),
-            "S.items.x-kubernetes-map-type: Invalid value: null: must be atomic as item of a list with x-kubernetes-list-type=set",
+            "S.items.x-kubernetes-map-type: Invalid value: null: must be atomic as item of a list with \
+                x-kubernetes-list-type=set",
         ),
         (
             list(json!({"x-kubernetes-list-map-keys": ["k"]})),
@@ -168,14 +181,16 @@ fn nodes() {
         ),
         (
             keyed(json!({"type": "object", "properties": {"k": {"type": "string"}}})),
-            "S.items.properties[k].default: Required value: this property is in x-kubernetes-list-map-keys, so it must have a default or be a required property",
+            "S.items.properties[k].default: Required value: this property is in x-kubernetes-list-map-keys, so \
+                it must have a default or be a required property",
         ),
         (keyed(json!({"type": "object", "required": ["k"], "properties": {"k": {"type": "string"}}})), ""),
         (
             keyed(
                 json!({"type": "object", "required": ["k"], "properties": {"k": {"type": "string", "nullable": true}}}),
             ),
-            "S.items.properties[k].nullable: Forbidden: this property is in x-kubernetes-list-map-keys, so it cannot be nullable",
+            "S.items.properties[k].nullable: Forbidden: this property is in x-kubernetes-list-map-keys, so it \
+                cannot be nullable",
         ),
         (
             json!({"type": "string", "default": 1}),
@@ -187,10 +202,13 @@ fn nodes() {
              S.default.a: Invalid value: \"integer\": a in body must be of type string: \"integer\"",
         ),
         (
-            json!({"type": "object", "x-kubernetes-validations": [{"rule": " "}, {"rule": "a\nb"}, {"rule": "true", "reason": "No"}]}),
+            json!({"type": "object", "x-kubernetes-validations": [{"rule": " \
+                "}, {"rule": "a\nb"}, {"rule": "true", "reason": "No"}]}),
             "S.x-kubernetes-validations[0].rule: Required value: rule is not specified | \
-             S.x-kubernetes-validations[1].message: Required value: message must be specified if rule contains line breaks | \
-             S.x-kubernetes-validations[2].reason: Unsupported value: \"No\": supported values: \"FieldValueDuplicate\", \"FieldValueForbidden\", \"FieldValueInvalid\", \"FieldValueRequired\"",
+             S.x-kubernetes-validations[1].message: Required value: message must be specified if rule contains \
+             line breaks | \
+             S.x-kubernetes-validations[2].reason: Unsupported value: \"No\": supported values: \
+             \"FieldValueDuplicate\", \"FieldValueForbidden\", \"FieldValueInvalid\", \"FieldValueRequired\"",
         ),
         (
             json!({"type": "object", "x-kubernetes-validations": [{"rule": "self.a == 1"}]}),
