@@ -84,7 +84,7 @@ fn version(version: &Value, group: &str, names: &Names, preserves_unknown: bool)
             .map(|field| text(&field["jsonPath"]).trim_start_matches('.').to_owned())
             .collect(),
         preserves_unknown,
-        written: Arc::new(structural.clone()),
+        written: structural.to_string().into(),
         table: Arc::new(schema::from_structural(structural)),
         rules: Arc::new(rules),
         printer: CustomPrinter::new(&version["additionalPrinterColumns"]),

@@ -29,7 +29,7 @@ pub fn custom_hash(customs: &[Custom<'_>]) -> String {
     for custom in customs {
         (custom.resource.gvk(), custom.resource.plural, custom.resource.list_kind()).hash(&mut hasher);
         (custom.version.has_status, custom.version.scale.is_some(), custom.resource.namespaced).hash(&mut hasher);
-        custom.version.written().to_string().hash(&mut hasher);
+        custom.version.written().hash(&mut hasher);
     }
     format!("{:016X}", hasher.finish())
 }
@@ -67,12 +67,12 @@ struct Builder<'a> {
 impl Builder<'_> {
     fn kind(&mut self, custom: &Custom<'_>) -> Value {
         let version = custom.version;
-        let keeps = truth(&version.written()["x-kubernetes-preserve-unknown-fields"]) || version.preserves_unknown();
-        let mut shown = if version.written().is_null() || (self.edition == Edition::V2 && keeps) {
+        let mut schema: Value = serde_json::from_str(version.written()).unwrap_or_default();
+        let keeps = truth(&schema["x-kubernetes-preserve-unknown-fields"]) || version.preserves_unknown();
+        let mut shown = if schema.is_null() || (self.edition == Edition::V2 && keeps) {
             // kubectl would take any property as the sign that there are no others.
             json!({"type": "object"})
         } else {
-            let mut schema = version.written().clone();
             if self.edition == Edition::V2 {
                 to_v2(&mut schema);
             }

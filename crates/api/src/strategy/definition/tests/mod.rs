@@ -206,9 +206,12 @@ fn versions() {
     assert!(selectable(json!([{"jsonPath": ".metadata.name"}])).ends_with("must not point to fields in metadata"));
 }
 
+fn webhook(client: Value, versions: Value) -> Value {
+    json!({"strategy": "Webhook", "webhook": {"clientConfig": client, "conversionReviewVersions": versions}})
+}
+
 #[test]
 fn conversion() {
-    let webhook = |client: Value, versions: Value| json!({"strategy": "Webhook", "webhook": {"clientConfig": client, "conversionReviewVersions": versions}});
     let service = json!({"service": {"name": "s", "namespace": "n", "path": "/convert"}});
     let rows = [
         (
