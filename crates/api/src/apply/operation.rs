@@ -194,6 +194,11 @@ fn remove_given_up(ty: Type<'_>, merged: &mut Value, before: &Set, wanted: &Set,
         return;
     }
     let mut owned = wanted.clone();
+    // Whoever applies names the object. That is in nobody's list, and still keeps the metadata where what is given up
+    // was the last that somebody owned of it.
+    if let Value::Object(named) = serde_json::json!({"f:metadata": {"f:name": {}}}) {
+        set::unite(&mut owned, &named);
+    }
     for other in others {
         set::unite(&mut owned, &other.fields);
     }

@@ -116,3 +116,21 @@ fn an_object_without_schema_is_owned_by_its_maps() {
     let live = apply(request(bare, Some(&live), &second)).unwrap();
     assert_eq!(live["spec"], json!({"a": {"b": 1}}));
 }
+
+#[test]
+fn whoever_gives_up_the_last_label_leaves_the_rest_of_the_metadata() {
+    let with = |labels: Value| {
+        let mut config = deployment(json!({"replicas": 1}));
+        config["metadata"]["labels"] = labels;
+        config
+    };
+    let mut live = apply(request(writer("Deployment", "a"), None, &with(json!({"a": "b"})))).unwrap();
+    live["metadata"]["uid"] = json!("u");
+    live["metadata"]["finalizers"] = json!(["example.com/hold"]);
+    let without = deployment(json!({"replicas": 1}));
+    let after = apply(request(writer("Deployment", "a"), Some(&live), &without)).unwrap();
+    assert_eq!(after["metadata"].get("labels"), None);
+    assert_eq!((&after["metadata"]["uid"], &after["metadata"]["name"]), (&json!("u"), &json!("d")));
+    assert_eq!(after["metadata"]["finalizers"], json!(["example.com/hold"]));
+    assert_eq!(*fields(&after, "a"), json!({"f:spec": {"f:replicas": {}}}));
+}
