@@ -8,6 +8,7 @@ mod basics;
 mod cli;
 mod clients;
 mod config;
+mod custom;
 mod deployments;
 mod examples;
 mod five;
@@ -69,6 +70,7 @@ fn main() -> ExitCode {
         pods::tests(),
         config::tests(),
         clients::tests(),
+        custom::tests(),
         autoscaling::tests(),
         wishes::tests(),
         storage::tests(),
