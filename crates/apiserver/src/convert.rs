@@ -8,7 +8,7 @@ use knarr_api::{registry::Resource, strategy::convert};
 use serde_json::Value;
 
 use crate::{
-    contract::{KeptMessage, Stored},
+    contract::{KeptForm, KeptMessage, Stored},
     custom::Custom,
 };
 
@@ -19,22 +19,37 @@ pub fn is_served_as_stored(resource: &'static Resource, custom: Option<&Custom>)
 
 /// The object in the version of `resource`; the same pointer where that is the stored one.
 pub fn served(resource: &'static Resource, custom: Option<&Custom>, stored: Arc<Stored>) -> Arc<Stored> {
-    if is_served_as_stored(resource, custom) {
-        return stored;
-    }
-    Arc::new(served_ref(resource, custom, &stored))
+    converted(resource, custom, &stored).unwrap_or(stored)
 }
 
-/// The object converted, also where it need not be.
-pub fn served_ref(resource: &'static Resource, custom: Option<&Custom>, stored: &Stored) -> Stored {
-    let value = value_to_served(resource, custom, stored.value());
+/// As [`served`]; `None` where the object is served as it is stored.
+pub fn converted(resource: &'static Resource, custom: Option<&Custom>, stored: &Stored) -> Option<Arc<Stored>> {
+    if is_served_as_stored(resource, custom) {
+        return None;
+    }
+    let Some(custom) = custom else {
+        let value = value_to_served(resource, None, stored.value());
+        return Some(Arc::new(with_value(stored, &value)));
+    };
+    if let Some(kept) = stored.shown.get(&custom.definition, resource.version) {
+        return kept;
+    }
+    let as_stored = stored.value();
+    let value = value_to_served(resource, Some(custom), as_stored.clone());
+    let shown = (value != as_stored).then(|| Arc::new(with_value(stored, &value)));
+    stored.shown.keep(&custom.definition, resource.version, shown.clone());
+    shown
+}
+
+fn with_value(stored: &Stored, value: &Value) -> Stored {
     Stored {
         key: stored.key.clone(),
-        json: Bytes::from(serde_json::to_vec(&value).unwrap_or_default()),
+        json: Bytes::from(serde_json::to_vec(value).unwrap_or_default()),
         resource_version: stored.resource_version,
         labels: stored.labels.clone(),
         fields: stored.fields.clone(),
         message: KeptMessage::default(),
+        shown: KeptForm::default(),
     }
 }
 

@@ -71,7 +71,7 @@ pub fn frame(kind: &str, object: &[u8]) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::contract::KeptMessage;
+    use crate::contract::{KeptForm, KeptMessage};
 
     #[test]
     fn frames_are_made_once_for_all_watchers() {
@@ -82,6 +82,7 @@ mod tests {
             labels: Arc::default(),
             fields: Arc::default(),
             message: KeptMessage::default(),
+            shown: KeptForm::default(),
         };
         let event = CachedEvent::new(1, Change::Added, Arc::new(object), None);
         let mut made = 0;

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::splice;
 use crate::{
-    contract::{Fields, KeptMessage, Labels, Stored},
+    contract::{Fields, KeptForm, KeptMessage, Labels, Stored},
     custom,
 };
 
@@ -52,6 +52,7 @@ impl Extract {
             labels,
             fields,
             message: KeptMessage::default(),
+            shown: KeptForm::default(),
         }
     }
 }

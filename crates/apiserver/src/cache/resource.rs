@@ -18,7 +18,7 @@ use super::{
     topics::{Topic, Topics},
     watcher::{Start, Watcher},
 };
-use crate::contract::{KeptMessage, Stored};
+use crate::contract::{KeptForm, KeptMessage, Stored};
 
 struct State {
     objects: BTreeMap<Box<str>, Arc<Stored>>,
@@ -203,5 +203,6 @@ pub fn at_revision(object: &Stored, revision: u64) -> Stored {
         labels: object.labels.clone(),
         fields: object.fields.clone(),
         message: KeptMessage::default(),
+        shown: KeptForm::default(),
     }
 }

@@ -1,8 +1,10 @@
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
+use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
 use bytes::Bytes;
 use knarr_api::{
+    custom::Definition,
     protobuf::{Encoder, ProtobufError},
     registry::Resource,
     status::ApiError,
@@ -22,6 +24,34 @@ pub struct Stored {
     /// The values of the resource's selectable fields, in the order of `Strategy::selectable_fields`.
     pub fields: Fields,
     pub message: KeptMessage,
+    pub shown: KeptForm,
+}
+
+/// A custom resource in a version of its definition; made for the first who asks for it and kept for others.
+#[derive(Debug, Default)]
+pub struct KeptForm(ArcSwapOption<CustomForm>);
+
+#[derive(Debug)]
+struct CustomForm {
+    /// Weak, so that an object that nobody writes holds no definition that is long replaced.
+    definition: Weak<Definition>,
+    version: &'static str,
+    /// `None` where the object is shown as it is stored.
+    object: Option<Arc<Stored>>,
+}
+
+impl KeptForm {
+    /// The object in a version of a definition, where that is what was last asked for.
+    pub fn get(&self, definition: &Arc<Definition>, version: &str) -> Option<Option<Arc<Stored>>> {
+        let form = self.0.load();
+        let form = form.as_ref().filter(|form| form.definition.as_ptr() == Arc::as_ptr(definition))?;
+        (form.version == version).then(|| form.object.clone())
+    }
+
+    pub fn keep(&self, definition: &Arc<Definition>, version: &'static str, object: Option<Arc<Stored>>) {
+        let definition = Arc::downgrade(definition);
+        self.0.store(Some(Arc::new(CustomForm { definition, version, object })));
+    }
 }
 
 /// The object in protobuf, without an envelope; made for the first who asks for it and kept for others.

@@ -9,6 +9,6 @@ mod subresource;
 
 pub use admission::{Admission, AdmissionRequest, Operation};
 pub use auth::{Attributes, AuthenticationError, Authenticator, Authorizer, Credentials, Decision, UserInfo};
-pub use lookup::{ChangeFn, Fields, KeptMessage, Labels, Lookup, Stored};
+pub use lookup::{ChangeFn, Fields, KeptForm, KeptMessage, Labels, Lookup, Stored};
 pub use source::ObjectSource;
 pub use subresource::{Body, Response, SubresourceHandler, SubresourceRequest};

@@ -9,7 +9,7 @@ use super::{Context, Selection};
 use crate::{
     cache::{Extract, object_key},
     codec::respond::{self, ListMeta},
-    contract::{KeptMessage, ObjectSource, Response, Stored},
+    contract::{KeptForm, KeptMessage, ObjectSource, Response, Stored},
 };
 
 pub async fn serve(context: &Context, source: &dyn ObjectSource) -> Result<Response, ApiError> {
@@ -50,6 +50,7 @@ fn objects(context: &Context, source: &dyn ObjectSource, name: &str) -> Result<V
             labels,
             fields,
             message: KeptMessage::default(),
+            shown: KeptForm::default(),
         })
     });
     Ok(stored.collect())

@@ -322,11 +322,12 @@ impl Session {
     fn encode(&self, change: Change, object: &Stored) -> Bytes {
         let converted;
         let custom = self.custom.as_deref();
-        let object = if convert::is_served_as_stored(self.resource, custom) {
-            object
-        } else {
-            converted = convert::served_ref(self.resource, custom, object);
-            &converted
+        let object = match convert::converted(self.resource, custom, object) {
+            None => object,
+            Some(other) => {
+                converted = other;
+                &*converted
+            }
         };
         if self.accept.encoding == Encoding::Protobuf {
             return self.message(change.as_str(), object);

@@ -27,7 +27,7 @@ pub use update::{Basis, Change};
 
 use crate::{
     cache::{Extract, object_key, splice, store_error, store_key},
-    contract::{AdmissionRequest, KeptMessage, Operation, Stored, UserInfo},
+    contract::{AdmissionRequest, KeptForm, KeptMessage, Operation, Stored, UserInfo},
     convert,
     custom::Custom,
     server::Inner,
@@ -171,6 +171,7 @@ impl Inner {
                 labels: extract.labels,
                 fields: extract.fields,
                 message: KeptMessage::default(),
+                shown: KeptForm::default(),
             }),
         }
     }

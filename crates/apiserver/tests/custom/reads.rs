@@ -109,3 +109,21 @@ async fn a_version_that_is_deprecated_warns() {
     assert_eq!(server.get(WIDGETS).await.warnings(), [warning]);
     assert_eq!(server.post(WIDGETS, &widget("one", json!({}))).await.warnings(), [warning]);
 }
+
+/// What a list costs the first who asks, and others: `cargo test -p knarr-apiserver --release --test custom -- --ignored
+/// --nocapture`.
+#[tokio::test]
+#[ignore = "a measurement"]
+async fn what_a_list_costs() {
+    const OBJECTS: usize = 5_000;
+    let server = Server::start().await;
+    establish(&server, &definition("widgets", "Widget")).await;
+    for index in 0..OBJECTS {
+        server.post(WIDGETS, &widget(&format!("w{index}"), json!({"color": "red"}))).await.expect(201);
+    }
+    for who in ["first", "second", "third"] {
+        let begun = tokio::time::Instant::now();
+        let answer = server.get(WIDGETS).await;
+        println!("{who}: {} objects, {} bytes, {:?}", OBJECTS, answer.text().len(), begun.elapsed());
+    }
+}
