@@ -28,7 +28,7 @@ impl Pace {
         let is_cut_off = self.zones().saw(name, change.new.as_deref(), Instant::now());
         self.changed.notify_one();
         if is_cut_off {
-            tracing::warn!("no node is heard of any more; pods stay where they are until one is");
+            tracing::info!("no node is ready; pods stay where they are until one is");
         }
         is_cut_off
     }

@@ -46,6 +46,8 @@ pub(crate) struct Zones {
     is_cut_off: bool,
     healed: Option<Instant>,
     next_ticket: u64,
+    /// New nodes whose turn has come without a token.
+    free: Vec<String>,
 }
 
 /// What counts of a node.
@@ -61,6 +63,9 @@ struct Seen {
 struct Place {
     seen: Seen,
     turn: Turn,
+    /// It came while this looked on, and was never ready. No pods are on it that could be taken away, so that it costs
+    /// no token: otherwise a node that joins would make one that is lost wait.
+    is_new: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,9 +110,10 @@ impl Zones {
             is_cut_off: false,
             healed: None,
             next_ticket: 0,
+            free: Vec::new(),
         };
         for node in nodes {
-            zones.enter(meta::name(&node.metadata), Seen::of(node), false, now);
+            zones.enter(meta::name(&node.metadata), Seen::of(node), false, false, now);
         }
         zones.is_cut_off = zones.looks_cut_off();
         zones.set_limits(None, now);
@@ -122,16 +128,18 @@ impl Zones {
             return false;
         }
         let mut touched = BTreeSet::new();
-        let mut is_granted = false;
+        let (mut is_granted, mut is_new) = (false, true);
         if let Some(left) = self.places.remove(name) {
             self.leave(name, &left);
             let is_there_still = seen.as_ref().is_some_and(|seen| seen.zone == left.seen.zone);
             is_granted = is_there_still && left.turn == Turn::Granted;
+            is_new = left.is_new;
             touched.insert(left.seen.zone);
         }
         if let Some(seen) = seen {
             touched.insert(seen.zone.clone());
-            self.enter(name, seen, is_granted, now);
+            is_new &= !seen.is_ready;
+            self.enter(name, seen, is_granted, is_new, now);
         }
         self.zones.retain(|_, zone| zone.nodes > 0);
         let was_cut_off = self.is_cut_off;
@@ -147,7 +155,8 @@ impl Zones {
 
     /// Gives tokens to those that wait, the longest waiting first.
     pub(crate) fn turns(&mut self, now: Instant) -> Turns {
-        let mut turns = Turns::default();
+        let mut turns = Turns { now: std::mem::take(&mut self.free), next: None };
+        turns.now.retain(|name| self.places.get(name).is_some_and(|place| place.turn == Turn::Granted));
         for zone in self.zones.values_mut() {
             while let Some(first) = zone.waiting.first_entry() {
                 match zone.limit.take(now) {
@@ -189,19 +198,22 @@ impl Zones {
         self.all.is_silent() || all_others
     }
 
-    fn enter(&mut self, name: &str, seen: Seen, is_granted: bool, now: Instant) {
+    fn enter(&mut self, name: &str, seen: Seen, is_granted: bool, is_new: bool, now: Instant) {
         let zone = self.zones.entry(seen.zone.clone()).or_insert_with(|| Zone::new(now));
         zone.nodes += 1;
         let mut turn = Turn::None;
         if seen.asks && is_granted {
             turn = Turn::Granted;
+        } else if seen.asks && is_new && !self.is_cut_off {
+            turn = Turn::Granted;
+            self.free.push(name.to_owned());
         } else if seen.asks {
             turn = Turn::Waits(self.next_ticket);
             zone.waiting.insert(self.next_ticket, name.to_owned());
             self.next_ticket += 1;
         }
         self.count(name, &seen, |number| *number += 1);
-        self.places.insert(name.to_owned(), Place { seen, turn });
+        self.places.insert(name.to_owned(), Place { seen, turn, is_new });
     }
 
     fn leave(&mut self, name: &str, place: &Place) {

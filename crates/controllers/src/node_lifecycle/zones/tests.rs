@@ -200,6 +200,24 @@ fn a_cluster_that_has_just_started_owes_nobody_a_wait() {
 }
 
 #[test]
+fn a_node_that_joins_makes_no_lost_one_wait() {
+    let mut run = Run::of(&[("a", "r")], Some("a0"));
+    run.become_(&[("a", "rn")]);
+    run.become_(&[("a", "rs")]);
+    assert_eq!(run.zones.verdict("a1"), Evict::Now, "it says so, and nobody is on it");
+    assert_eq!(run.turns(1), "a1@0");
+    run.become_(&[("a", "rt")]);
+    run.become_(&[("a", "rr")]);
+    run.become_(&[("a", "rs")]);
+    assert_eq!(run.turns(1), "a1@1", "with a token");
+    run.become_(&[("a", "rr")]);
+    run.become_(&[("a", "rs")]);
+    assert_eq!(run.turns(20), "a1@11", "it is new only once");
+    // One that was found here by a controller that has just started may have pods.
+    assert_eq!(Run::of(&[("a", "rrrss")], None).turns(20), "a3@0 a4@10");
+}
+
+#[test]
 fn nodes_are_where_their_labels_say_and_some_do_not_count() {
     let with = |labels: Value| {
         let mut value = serde_json::to_value(node("n", "", 'r')).unwrap();
