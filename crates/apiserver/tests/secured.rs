@@ -56,6 +56,43 @@ async fn rights_are_asked_and_refusals_named() {
     assert!(admin.get("/openid/v1/jwks").await.expect(200)["keys"][0].is_object());
 }
 
+#[tokio::test]
+async fn rights_to_custom_resources_are_granted_like_others() {
+    let secured = start().await;
+    let admin = Server::of(secured.server.clone(), user("admin", "system:masters"));
+    let nobody = Server::of(secured.server.clone(), user("nobody", "none"));
+    let definition = json!({
+        "metadata": {"name": "widgets.example.com"},
+        "spec": {"group": "example.com", "scope": "Namespaced", "names": {"plural": "widgets", "kind": "Widget"},
+            "versions": [{"name": "v1", "served": true, "storage": true,
+                "schema": {"openAPIV3Schema": {"type": "object"}}, "subresources": {"status": {}}}]},
+    });
+    admin.post("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", &definition).await.expect(201);
+    let widgets = "/apis/example.com/v1/namespaces/default/widgets";
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(20);
+    while admin.get(widgets).await.code() != 200 {
+        assert!(tokio::time::Instant::now() < deadline, "never established");
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    let refused = nobody.get(widgets).await.status(403, "Forbidden");
+    assert_eq!(
+        refused["message"],
+        "widgets.example.com is forbidden: User \"nobody\" cannot list resource \"widgets\" in API group \
+         \"example.com\" in the namespace \"default\""
+    );
+    let base = "/apis/rbac.authorization.k8s.io/v1/namespaces/default";
+    let role = json!({"metadata": {"name": "r"}, "rules": [
+        {"apiGroups": ["example.com"], "resources": ["widgets"], "verbs": ["create", "get", "list"]}]});
+    admin.post(&format!("{base}/roles"), &role).await.expect(201);
+    let binding = json!({"metadata": {"name": "b"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "r"},
+        "subjects": [{"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": "nobody"}]});
+    admin.post(&format!("{base}/rolebindings"), &binding).await.expect(201);
+    let one = nobody.post(widgets, &json!({"metadata": {"name": "one"}})).await.expect(201);
+    nobody.put(&format!("{widgets}/one/status"), &one).await.status(403, "Forbidden");
+    nobody.delete(&format!("{widgets}/one")).await.status(403, "Forbidden");
+}
+
 /// Sends one request over a TLS connection of its own and gives the status line and the rest.
 async fn over_tls(secured: &Secured, port: u16, leaf: Option<&pki::Leaf>, path: &str) -> (u16, String) {
     let config = pki::client_config(secured.pki.authority.certificate(), leaf).unwrap();

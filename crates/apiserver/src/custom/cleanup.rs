@@ -50,26 +50,30 @@ pub fn mark(definition: &mut Value, now: Timestamp) {
     set_condition(&mut definition["status"], TERMINATING, "True", "InstanceDeletionPending", message, now);
 }
 
-/// Empties a definition and lets it go. `custom` is one of its versions, where any is served. Ends early with the
-/// server, and where something fails; the next round begins again.
+/// Empties a definition and lets it go. `custom` is one of its versions, where any is served. What fails is said in the
+/// status and tried again; with the server it ends.
 pub async fn run(server: Weak<Inner>, name: String, custom: Option<Arc<Custom>>) {
-    let result = match custom {
-        Some(custom) => empty(&server, &name, &custom).await,
-        None => match server.upgrade() {
-            Some(server) => say(&server, &name, "False", "NeverEstablished", "resource was never established").await,
-            None => return,
-        },
-    };
-    let Some(server) = server.upgrade() else { return };
-    let result = match result {
-        Ok(()) => release(&server, &name).await,
-        Err(error) => Err(error),
-    };
-    if let Err(error) = result.filter_gone() {
+    while let Err(error) = attempt(&server, &name, custom.as_deref()).await.filter_gone() {
+        let Some(upgraded) = server.upgrade() else { return };
         tracing::warn!(definition = name, error = error.message(), "instances could not be removed; trying again");
         let why = format!("could not issue all deletes: {}", error.message());
-        let _ = say(&server, &name, "True", "InstanceDeletionFailed", &why).await;
+        // Where not even that can be written, the next attempt fails as well and says so.
+        let _ = say(&upgraded, &name, "True", "InstanceDeletionFailed", &why).await;
+        drop(upgraded);
+        tokio::time::sleep(LOOK_AGAIN.1).await;
     }
+}
+
+async fn attempt(server: &Weak<Inner>, name: &str, custom: Option<&Custom>) -> Result<(), ApiError> {
+    match custom {
+        Some(custom) => empty(server, name, custom).await?,
+        None => say(&*alive(server)?, name, "False", "NeverEstablished", "resource was never established").await?,
+    }
+    release(&*alive(server)?, name).await
+}
+
+fn alive(server: &Weak<Inner>) -> Result<Arc<Inner>, ApiError> {
+    server.upgrade().ok_or_else(|| ApiError::service_unavailable("the server is shutting down"))
 }
 
 trait FilterGone {
@@ -85,17 +89,16 @@ impl FilterGone for Result<(), ApiError> {
 
 async fn empty(server: &Weak<Inner>, name: &str, custom: &Custom) -> Result<(), ApiError> {
     custom.lifetime.close().await;
-    let stopped = || ApiError::service_unavailable("the server is shutting down");
     let began = Instant::now();
     let mut wait = LOOK_AGAIN.0;
     let mut complained = false;
     {
-        let server = server.upgrade().ok_or_else(stopped)?;
+        let server = alive(server)?;
         say(&server, name, "True", "InstanceDeletionInProgress", "CustomResource deletion is in progress").await?;
     }
     loop {
         {
-            let server = server.upgrade().ok_or_else(stopped)?;
+            let server = alive(server)?;
             server.caches.fresh().await?;
             let left = server.lookup.list(custom.stored, "");
             if left.is_empty() {

@@ -28,7 +28,8 @@ use crate::{
     server::Inner,
 };
 
-/// How long a round that failed is waited after, and how often everything is looked at anyway.
+/// How long is waited after a round that failed, doubled with every further one, and how often everything is looked at
+/// anyway.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
@@ -94,20 +95,22 @@ async fn run(
     mut well: bool,
 ) {
     let mut events = Vec::new();
+    let mut retry_after = RETRY_AFTER;
     loop {
-        let patience = if well { LOOK_AGAIN } else { RETRY_AFTER };
+        let patience = if well { LOOK_AGAIN } else { retry_after };
         tokio::select! {
             woken = watcher.wait() => if !woken { return },
             () = tokio::time::sleep(patience) => {}
             () = shutdown.cancelled() => return,
         }
-        // What changed is not asked; the position moves on, and a reader who fell behind starts anew.
+        // What changed is not asked; only the position moves on, and whoever fell behind is woken all the same.
         events.clear();
         while watcher.poll_now(&mut events).is_ok_and(|()| !events.is_empty()) {
             events.clear();
         }
         let Some(server) = server.upgrade() else { return };
         well = establisher.round(&server).await;
+        retry_after = if well { RETRY_AFTER } else { (retry_after * 2).min(LOOK_AGAIN) };
     }
 }
 
@@ -171,12 +174,14 @@ impl Establisher {
                 next.insert(name(object).to_owned(), Served { basis, ..same.clone() });
                 continue;
             }
-            changed = true;
             // Instances of another definition of this name are another lifetime's.
             let lifetime =
                 before.filter(|before| before.basis.uid() == basis.uid()).map(|before| before.lifetime.clone());
             match Served::of(basis, lifetime.unwrap_or_default()) {
-                Ok(served) => drop(next.insert(name(object).to_owned(), served)),
+                Ok(served) => {
+                    changed = true;
+                    next.insert(name(object).to_owned(), served);
+                }
                 Err(why) => tracing::warn!(definition = name(object), why, "a definition cannot be understood"),
             }
         }
