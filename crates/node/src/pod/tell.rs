@@ -38,10 +38,10 @@ impl Worker {
         let target = if self.is_static() { self.ctx.mirror(&self.uid) } else { Some(self.pod.clone()) };
         let uid = target.as_ref().and_then(|target| target.metadata.uid.as_deref());
         if self.writer.as_ref().is_none_or(|writer| uid.is_some_and(|uid| writer.uid() != uid)) {
-            self.writer = target.map(|target| Writer::new(self.ctx.clone(), &target));
+            self.writer = target.as_deref().map(|target| Writer::new(self.ctx.clone(), target));
         }
-        if let Some(writer) = &self.writer {
-            writer.submit(status);
+        if let (Some(writer), Some(target)) = (&self.writer, &target) {
+            writer.submit(status, target);
         }
     }
 

@@ -1,4 +1,5 @@
-//! Writes a pod's status to the API: always the newest, one write at a time, until the API has it.
+//! Writes a pod's status to the API: always the newest, one write at a time, until the API has it; and again where
+//! somebody else has written something different since.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,9 +17,18 @@ const RETRY_LAST: Duration = Duration::from_secs(10);
 /// One pod's writer. Dropping it ends it, whatever is not written yet.
 pub struct Writer {
     uid: String,
-    wanted: watch::Sender<(u64, Option<Arc<PodStatus>>)>,
+    wishes: watch::Sender<Wishes>,
     written: watch::Receiver<u64>,
     task: AbortHandle,
+}
+
+#[derive(Clone, Default)]
+struct Wishes {
+    /// Grows with every status that differs from the one before.
+    sequence: u64,
+    wanted: Option<Arc<PodStatus>>,
+    /// The object as the watch showed it last.
+    seen: Option<Arc<Pod>>,
 }
 
 impl Drop for Writer {
@@ -30,17 +40,17 @@ impl Drop for Writer {
 impl Writer {
     /// `pod` is the object whose status is written: the pod itself, or the mirror of a static pod.
     pub fn new(ctx: Arc<Context>, pod: &Pod) -> Self {
-        let (wanted, wishes) = watch::channel((0, None));
+        let (wishes, hears) = watch::channel(Wishes::default());
         let (done, written) = watch::channel(0);
         let target = Target {
             namespace: pod.metadata.namespace.clone().unwrap_or_default(),
             name: pod.metadata.name.clone().unwrap_or_default(),
             uid: pod.metadata.uid.clone().unwrap_or_default(),
         };
-        let known = pod.status.clone().unwrap_or_default();
+        let known = Known { version: version(pod), status: pod.status.clone().unwrap_or_default() };
         let uid = target.uid.clone();
-        let task = tokio::spawn(run(ctx, target, known, wishes, done));
-        Self { uid, wanted, written, task: task.abort_handle() }
+        let task = tokio::spawn(run(ctx, target, known, hears, done));
+        Self { uid, wishes, written, task: task.abort_handle() }
     }
 
     /// Of the object that is written to.
@@ -48,21 +58,26 @@ impl Writer {
         &self.uid
     }
 
-    /// Replaces what is to be written; nothing happens where it is the same as last time.
-    pub fn submit(&self, status: PodStatus) {
-        self.wanted.send_if_modified(|(sequence, wanted)| {
-            if wanted.as_deref() == Some(&status) {
-                return false;
+    /// Replaces what is to be written; nothing happens where it is the same as last time and `pod`, the object as the
+    /// watch shows it, is too.
+    pub fn submit(&self, status: PodStatus, pod: &Arc<Pod>) {
+        self.wishes.send_if_modified(|wishes| {
+            let is_seen = wishes.seen.as_ref().is_some_and(|seen| version(seen) == version(pod));
+            let is_wanted = wishes.wanted.as_deref() == Some(&status);
+            if !is_seen {
+                wishes.seen = Some(pod.clone());
             }
-            *sequence += 1;
-            *wanted = Some(Arc::new(status));
-            true
+            if !is_wanted {
+                wishes.sequence += 1;
+                wishes.wanted = Some(Arc::new(status));
+            }
+            !(is_seen && is_wanted)
         });
     }
 
     /// Waits until the newest status is written (or the pod is no longer there to be written to).
     pub async fn flushed(&mut self) {
-        let wanted = self.wanted.borrow().0;
+        let wanted = self.wishes.borrow().sequence;
         // An error means that the task is gone, and with it the pod.
         let _ = self.written.wait_for(|written| *written >= wanted).await;
     }
@@ -74,11 +89,33 @@ struct Target {
     uid: String,
 }
 
+/// What the API has, as far as is known.
+struct Known {
+    version: Option<u64>,
+    status: PodStatus,
+}
+
+impl Known {
+    /// The watch may be behind one's own last write.
+    fn learn(&mut self, pod: &Pod) {
+        let version = version(pod);
+        if version > self.version {
+            *self = Self { version, status: pod.status.clone().unwrap_or_default() };
+        }
+    }
+}
+
+/// Resource versions of one resource can be compared as numbers.
+/// (<https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions>)
+fn version(pod: &Pod) -> Option<u64> {
+    pod.metadata.resource_version.as_ref()?.parse().ok()
+}
+
 async fn run(
     ctx: Arc<Context>,
     target: Target,
-    mut known: PodStatus,
-    mut wishes: watch::Receiver<(u64, Option<Arc<PodStatus>>)>,
+    mut known: Known,
+    mut wishes: watch::Receiver<Wishes>,
     done: watch::Sender<u64>,
 ) {
     let api: Api<Pod> = Api::namespaced(ctx.client.clone(), &target.namespace);
@@ -88,9 +125,10 @@ async fn run(
         if !again && wishes.changed().await.is_err() {
             return;
         }
-        let (sequence, wanted) = wishes.borrow_and_update().clone();
+        let Wishes { sequence, wanted, seen } = wishes.borrow_and_update().clone();
         let Some(wanted) = wanted else { continue };
-        let Some(patch) = difference(&target.uid, &known, &wanted) else {
+        seen.iter().for_each(|seen| known.learn(seen));
+        let Some(patch) = difference(&target.uid, &known.status, &wanted) else {
             again = false;
             done.send_replace(sequence);
             continue;
@@ -100,7 +138,7 @@ async fn run(
         drop(permit);
         again = false;
         match answer {
-            Ok(pod) => known = pod.status.unwrap_or_default(),
+            Ok(pod) => known = Known { version: version(&pod), status: pod.status.unwrap_or_default() },
             // Deleted, or replaced by a namesake: nobody is interested any more.
             Err(error) if errors::is_not_found(&error) || errors::is_conflict(&error) => {}
             Err(error) if errors::is_invalid(&error) => {

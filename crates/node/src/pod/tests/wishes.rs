@@ -93,3 +93,20 @@ async fn user_namespaces_and_stop_signals_reach_the_runtime() {
     let users = security.namespace_options.unwrap().userns_options.unwrap();
     assert_eq!(users.mode(), NamespaceMode::Pod);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_others_say_of_a_pod_that_is_well_is_put_right() {
+    let cluster = Cluster::new();
+    cluster.create(app());
+    cluster.until_ready().await;
+    // The node was out of reach for a moment, and its pods counted as not ready meanwhile.
+    cluster.api.change(POD, |pod| {
+        let conditions = pod["status"]["conditions"].as_array_mut().unwrap();
+        let ready = conditions.iter_mut().find(|condition| condition["type"] == "Ready").unwrap();
+        ready["status"] = json!("False");
+        conditions.push(json!({"type": "example.com/other", "status": "True"}));
+    });
+    assert_eq!(condition(&cluster.status(), "Ready"), "False");
+    cluster.until_ready().await;
+    assert_eq!(condition(&cluster.status(), "example.com/other"), "True", "what is not the node's stays");
+}
