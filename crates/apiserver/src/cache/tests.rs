@@ -110,3 +110,67 @@ async fn a_cache_that_is_no_longer_fed_says_so() {
         tokio::task::yield_now().await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cache_that_comes_while_objects_are_written_misses_none() {
+    let definition = json!({"spec": {"group": "example.com", "names": {"plural": "widgets", "kind": "Widget"},
+        "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {"type": "object"}}}]}});
+    let definition = Arc::new(knarr_api::custom::Definition::of(&definition).unwrap());
+    let resource = crate::custom::Custom::of(&definition, &Arc::default())[0].stored;
+    let store = Arc::new(MemoryStore::default());
+    let caches = Caches::start(store.clone()).await.unwrap();
+    for round in 0..20_usize {
+        let (writing, name) = (store.clone(), move |at: usize| format!("{round}-{}", at % 50));
+        let writer = tokio::spawn(async move {
+            for at in 0..200 {
+                let key = store_key(resource, "n", &name(at));
+                let object = json!({"apiVersion": "example.com/v1", "kind": "Widget",
+                    "metadata": {"name": name(at), "namespace": "n"}, "at": at});
+                let op = match at % 3 {
+                    2 => Op::Delete { key: store_key(resource, "n", &name(at - 1)) },
+                    _ => Op::Put { key, value: Bytes::from(splice::encode(&object)), lease: None },
+                };
+                writing.txn(Txn { compares: Vec::new(), ops: vec![op] }).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+        });
+        caches.keep_customs(&[(resource, definition.clone())]).await.unwrap();
+        let cache = caches.of(resource).unwrap();
+        let mut watcher = cache.watch(Start::Now { snapshot: true }, Topic::Everything, |_| true).unwrap();
+        let mut seen: std::collections::BTreeMap<String, u64> =
+            watcher.take_snapshot().iter().map(|stored| (stored.key.to_string(), stored.resource_version)).collect();
+        writer.await.unwrap();
+        caches.fresh().await.unwrap();
+
+        // What the cache holds, and what a watcher made of its events, is what the store holds.
+        let mut events = Vec::new();
+        while watcher.poll_now(&mut events).is_ok_and(|()| !events.is_empty()) {
+            for event in events.drain(..) {
+                match event.change {
+                    Change::Deleted => drop(seen.remove(&*event.object.key)),
+                    _ => drop(seen.insert(event.object.key.to_string(), event.revision)),
+                }
+            }
+        }
+        let prefix = "/registry/example.com/widgets/";
+        let range = knarr_store::RangeRequest {
+            start: Bytes::from_static(prefix.as_bytes()),
+            end: Bytes::from_static(b"/registry/example.com/widgets0"),
+            revision: None,
+            limit: 0,
+        };
+        let kept: std::collections::BTreeMap<String, u64> = store
+            .range(range)
+            .await
+            .unwrap()
+            .kvs
+            .iter()
+            .map(|kv| (String::from_utf8_lossy(&kv.key[prefix.len()..]).into_owned(), kv.mod_revision.0))
+            .collect();
+        let (listing, _) = cache.list("", None, 0, |_| true);
+        let listed = listing.items.iter().map(|stored| (stored.key.to_string(), stored.resource_version)).collect();
+        assert_eq!((&kept, &kept), (&listed, &seen), "round {round}");
+        caches.keep_customs(&[]).await.unwrap();
+        assert!(caches.of(resource).is_none());
+    }
+}

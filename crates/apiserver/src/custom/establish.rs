@@ -4,7 +4,7 @@
 //! A definition is served before its status says `Established`, so that whoever waited for that finds it.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     sync::{Arc, Weak},
     time::Duration,
 };
@@ -69,11 +69,11 @@ impl Basis {
 
 #[derive(Default)]
 struct Establisher {
-    known: HashMap<String, Known>,
+    known: BTreeMap<String, Known>,
     /// By the definition's name.
-    served: HashMap<String, Served>,
+    served: BTreeMap<String, Served>,
     /// By uid.
-    cleaning: HashMap<String, JoinHandle<()>>,
+    cleaning: BTreeMap<String, JoinHandle<()>>,
 }
 
 /// Serves what is established already, and goes on from there in a task of its own.
@@ -164,7 +164,7 @@ impl Establisher {
 
     /// Caches first, then the catalogue; what is no longer served goes in the opposite order.
     async fn serve(&mut self, server: &Inner, all: &[Arc<Value>], decided: &[Value]) -> Result<(), ApiError> {
-        let mut next: HashMap<String, Served> = HashMap::new();
+        let mut next: BTreeMap<String, Served> = BTreeMap::new();
         let mut replaced = Vec::new();
         let mut changed = false;
         for (object, status) in all.iter().zip(decided).filter(|(_, status)| names::is_true(status, ESTABLISHED)) {
@@ -196,7 +196,7 @@ impl Establisher {
             return Ok(());
         }
         let caches =
-            |served: &HashMap<String, Served>| -> Vec<_> { served.values().filter_map(Served::stored).collect() };
+            |served: &BTreeMap<String, Served>| -> Vec<_> { served.values().filter_map(Served::stored).collect() };
         // The new definition of a resource comes last, and is the one that counts.
         let both = [caches(&self.served), caches(&next)].concat();
         server.caches.keep_customs(&both).await?;
