@@ -17,26 +17,7 @@ pub use catalogue::{Catalogue, Found, Snapshot};
 pub use establish::start;
 pub use resource::{Custom, fields, same_fields};
 
-use knarr_api::{
-    field::{FieldError, FieldPath},
-    registry::Resource,
-    status::{ApiError, Reason},
-};
-use serde_json::Value;
-
-use crate::builtin;
-
-/// What a definition may not ask for yet: nobody would convert its objects.
-pub fn unsupported(resource: &Resource, definition: &Value) -> Option<FieldError> {
-    let strategy = &definition["spec"]["conversion"]["strategy"];
-    if !resource.same(builtin::custom_resource_definitions()) || strategy != "Webhook" {
-        return None;
-    }
-    let spec = FieldPath::new("spec");
-    let conversion = spec.child("conversion");
-    let why = "conversion by webhooks is not supported yet, use the strategy None";
-    Some(FieldError::invalid(&conversion.child("strategy"), "Webhook", why))
-}
+use knarr_api::status::{ApiError, Reason};
 
 /// What a client is told that creates an instance of what is going away.
 pub fn terminating() -> ApiError {

@@ -54,7 +54,6 @@ impl Inner {
             }
             let mut errors = meta::validate_create(&object, resource.namespaced, strategy.name_rule());
             errors.extend(strategy.validate_create(&object));
-            errors.extend(custom::unsupported(resource, &object));
             if !errors.is_empty() {
                 return Err(ApiError::invalid(&qualified_kind(resource), text(&object, "name"), errors));
             }

@@ -17,7 +17,7 @@ use super::{Call, Commit, Written, fields, metadata_mut, qualified_kind, text};
 use crate::{
     cache::{Extract, at_revision, store_error},
     contract::{Operation, Stored},
-    convert, custom,
+    convert,
     server::Inner,
 };
 
@@ -151,7 +151,6 @@ impl Inner {
         warnings.extend(strategy.warnings(&object));
         let mut errors = meta::validate_update(&object, old);
         errors.extend(strategy.validate_update(&object, old, part));
-        errors.extend(custom::unsupported(resource, &object));
         if !errors.is_empty() {
             return Err(ApiError::invalid(&qualified_kind(resource), call.name, errors));
         }

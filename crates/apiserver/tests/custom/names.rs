@@ -49,7 +49,10 @@ async fn conversion_by_a_webhook_is_refused() {
         "webhook": {"clientConfig": client, "conversionReviewVersions": ["v1"]}});
     let refused = server.post(DEFINITIONS, &converted).await.status(422, "Invalid");
     let message = refused["message"].as_str().unwrap();
-    assert!(message.contains("spec.conversion.strategy: Invalid value: \"Webhook\""), "{message}");
+    assert!(
+        message.contains("spec.conversion.strategy: Forbidden: webhooks are not asked for conversion"),
+        "{message}"
+    );
 }
 
 #[tokio::test]
