@@ -4,7 +4,10 @@
 use std::{
     cmp::Reverse,
     collections::{BTreeSet, HashMap},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -59,8 +62,13 @@ struct Waiting {
     pod: Arc<PodInfo>,
     attempts: u32,
     place: Place,
+    last_turn: Option<LastTurn>,
+}
+
+struct LastTurn {
     /// Comes once all that was decided about the pod before is written.
-    written: Option<oneshot::Receiver<Option<Arc<Pod>>>>,
+    written: oneshot::Receiver<Option<Arc<Pod>>>,
+    superseded: Arc<AtomicBool>,
 }
 
 /// One writer's turn with a pod: what was decided about a pod is written in the order in which it was decided, or the
@@ -68,6 +76,7 @@ struct Waiting {
 pub struct Turn {
     before: Option<oneshot::Receiver<Option<Arc<Pod>>>>,
     done: oneshot::Sender<Option<Arc<Pod>>>,
+    superseded: Arc<AtomicBool>,
 }
 
 impl Turn {
@@ -75,6 +84,11 @@ impl Turn {
     pub async fn begin(&mut self) -> Option<Arc<Pod>> {
         let before = self.before.as_mut()?;
         before.await.ok().flatten()
+    }
+
+    /// Something else was decided meanwhile, which will be written next.
+    pub fn is_superseded(&self) -> bool {
+        self.superseded.load(Ordering::Relaxed)
     }
 
     /// Lets the next go on. Whoever drops its turn does so too.
@@ -116,7 +130,7 @@ impl Queue {
     pub fn set(&mut self, pod: Arc<PodInfo>, now: Instant) {
         let uid = pod.uid.clone();
         let Some(waiting) = self.pods.get_mut(&uid) else {
-            self.pods.insert(uid.clone(), Waiting { pod, attempts: 0, place: Place::Taken, written: None });
+            self.pods.insert(uid.clone(), Waiting { pod, attempts: 0, place: Place::Taken, last_turn: None });
             return self.activate(&uid);
         };
         // A change of the pod's own wishes may help it; its status is what this scheduler itself writes.
@@ -155,8 +169,14 @@ impl Queue {
     /// The turn to write what was just decided about a pod.
     pub fn turn(&mut self, uid: &str) -> Turn {
         let (done, written) = oneshot::channel();
-        let waiting = self.pods.get_mut(uid);
-        Turn { before: waiting.and_then(|waiting| waiting.written.replace(written)), done }
+        let superseded = Arc::new(AtomicBool::new(false));
+        let own = LastTurn { written, superseded: superseded.clone() };
+        let before = self.pods.get_mut(uid).and_then(|waiting| waiting.last_turn.replace(own));
+        let before = before.map(|before| {
+            before.superseded.store(true, Ordering::Relaxed);
+            before.written
+        });
+        Turn { before, done, superseded }
     }
 
     /// No node takes the pod now, for these plugins' reasons.
@@ -318,6 +338,7 @@ mod tests {
         queue.set(pod("a", 0), now);
         let (mut first, mut second, mut third) = (queue.turn("a"), queue.turn("a"), queue.turn("a"));
         assert!(first.begin().await.is_none());
+        assert_eq!([&first, &second, &third].map(Turn::is_superseded), [true, true, false]);
         let early = tokio::time::timeout(Duration::from_secs(60), second.begin()).await;
         assert!(early.is_err(), "the first is not written yet");
         first.end(None);

@@ -10,7 +10,7 @@ use knarr_client::{Change, Clock, Informers, Recorder, call, errors, meta};
 use kube::api::DeleteParams;
 use rand::{SeedableRng as _, rngs::SmallRng};
 use tokio::{
-    sync::Notify,
+    sync::{Notify, Semaphore},
     task::JoinSet,
     time::{Duration, Instant},
 };
@@ -28,8 +28,13 @@ use crate::{
 
 /// Also the name that pods ask for in `spec.schedulerName`.
 pub const NAME: &str = "default-scheduler";
-/// Writes under way at once; deciding waits for one to end.
-const MAX_WRITES: usize = 256;
+/// Bindings under way at once; deciding waits for one to end.
+const MAX_BINDINGS: usize = 256;
+/// Explanations that are written at once. They are the least of what the API server has to do: a thousand pods that
+/// have no node must not keep others from being made and bound.
+const EXPLAINING_AT_ONCE: usize = 8;
+/// Explanations that wait to be written; deciding waits for one to end.
+const MAX_EXPLANATIONS: usize = 1024;
 /// How often pods that were set aside are looked at for having waited too long.
 const TICK: Duration = Duration::from_secs(30);
 
@@ -52,6 +57,38 @@ struct Scheduler {
     wake: Notify,
     /// Writes what pods' volumes need; those that wait for theirs wait there.
     volumes: Volumes,
+    explaining: Semaphore,
+}
+
+/// What is being written. Pods that wait for their volumes wait apart: the others must not wait for them.
+#[derive(Default)]
+struct Writes {
+    bindings: JoinSet<()>,
+    patient_bindings: JoinSet<()>,
+    explanations: JoinSet<()>,
+}
+
+impl Writes {
+    async fn make_room(&mut self) {
+        for (set, most) in [
+            (&mut self.bindings, MAX_BINDINGS),
+            (&mut self.explanations, MAX_EXPLANATIONS),
+            (&mut self.patient_bindings, usize::MAX),
+        ] {
+            while set.try_join_next().is_some() {}
+            while set.len() >= most {
+                set.join_next().await;
+            }
+        }
+    }
+
+    fn of(&mut self, outcome: &Outcome) -> &mut JoinSet<()> {
+        match outcome {
+            Outcome::Explain(_) => &mut self.explanations,
+            Outcome::Bind { volumes, .. } if volumes.is_empty() => &mut self.bindings,
+            Outcome::Bind { .. } => &mut self.patient_bindings,
+        }
+    }
 }
 
 struct State {
@@ -75,6 +112,7 @@ pub async fn run(config: Config) {
         state: Mutex::new(State { cluster: Cluster::default(), queue: Queue::default(), start: 0, random }),
         wake: Notify::new(),
         volumes: Volumes::new(client.clone()),
+        explaining: Semaphore::new(EXPLAINING_AT_ONCE),
         client,
         clock,
     });
@@ -90,11 +128,11 @@ pub async fn run(config: Config) {
     let watcher = scheduler.clone();
     pods.on_change_until(&cancel, move |change| watcher.pod_changed(change));
     // Dropped with the run, and what is under way with it: the next run must not be surprised by it.
-    let (mut writes, mut patient) = (JoinSet::new(), JoinSet::new());
+    let mut writes = Writes::default();
     let mut tick = tokio::time::interval(TICK);
     loop {
         tokio::select! {
-            () = scheduler.clone().work(&mut writes, &mut patient) => {}
+            () = scheduler.clone().work(&mut writes) => {}
             () = cancel.cancelled() => return,
         }
         let next_retry = scheduler.state().queue.next_retry();
@@ -115,18 +153,13 @@ pub async fn run(config: Config) {
 
 impl Scheduler {
     /// Decides about pods until none is left to try.
-    /// Pods that wait for their volumes wait apart: the others must not wait for them.
-    async fn work(self: Arc<Self>, writes: &mut JoinSet<()>, patient: &mut JoinSet<()>) {
+    async fn work(self: Arc<Self>, writes: &mut Writes) {
         loop {
             // Room before a pod: what is taken from the queue is decided and written without a wait between.
-            while writes.try_join_next().is_some() || patient.try_join_next().is_some() {}
-            while writes.len() >= MAX_WRITES {
-                writes.join_next().await;
-            }
+            writes.make_room().await;
             let Some((pod, outcome, turn)) = self.next() else { return };
             let this = self.clone();
-            let set = if outcome.waits() { &mut *patient } else { &mut *writes };
-            set.spawn(async move { this.write(pod, outcome, turn).await });
+            writes.of(&outcome).spawn(async move { this.write(pod, outcome, turn).await });
             tokio::task::yield_now().await;
         }
     }
@@ -159,10 +192,18 @@ impl Scheduler {
     }
 
     async fn write(&self, pod: Arc<PodInfo>, outcome: Outcome, mut turn: Turn) {
-        let left = turn.begin().await;
         match outcome {
-            Outcome::Bind { node_name, volumes } => self.bind(&pod, &node_name, &volumes).await,
+            Outcome::Bind { node_name, volumes } => {
+                turn.begin().await;
+                self.bind(&pod, &node_name, &volumes).await;
+            }
             Outcome::Explain(nowhere) => {
+                self.recorder.warning(&*pod.object, "FailedScheduling", nowhere.message.clone());
+                let left = turn.begin().await;
+                let _permit = self.explaining.acquire().await;
+                if turn.is_superseded() && nowhere.preemption.is_none() {
+                    return turn.end(left);
+                }
                 // The watch may not have shown yet what the writer before left.
                 let newest = left.filter(|left| is_newer(left, &pod.object)).unwrap_or_else(|| pod.object.clone());
                 turn.end(self.explain(&newest, &nowhere).await);
@@ -216,7 +257,6 @@ impl Scheduler {
 
     /// Answers with the pod as it is then, where that is known.
     async fn explain(&self, pod: &Arc<Pod>, nowhere: &Nowhere) -> Option<Arc<Pod>> {
-        self.recorder.warning(&**pod, "FailedScheduling", nowhere.message.clone());
         let nominated = nowhere.preemption.as_ref().map(|preemption| preemption.node_name.as_str());
         let promise = match nominated {
             None if nowhere.keeps_nomination => bind::Promise::Stands,
@@ -343,12 +383,6 @@ impl Scheduler {
 enum Outcome {
     Bind { node_name: String, volumes: volume::Plan },
     Explain(Box<Nowhere>),
-}
-
-impl Outcome {
-    fn waits(&self) -> bool {
-        matches!(self, Self::Bind { volumes, .. } if !volumes.is_empty())
-    }
 }
 
 fn has_node(pod: &Pod) -> bool {

@@ -21,8 +21,8 @@ use correlate::{Correlated, Correlator, Observed};
 
 /// Events that wait to be written; more are dropped, with a warning in the log.
 const CHANNEL_CAPACITY: usize = 4096;
-/// Writes under way at once.
-const MAX_WRITES: usize = 32;
+/// Writes under way at once: few, since what events tell of matters more than they do.
+const MAX_WRITES: usize = 8;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EventType {
