@@ -75,7 +75,7 @@ pub(super) async fn list<K: DeserializeOwned>(
     let bytes = body.collect().await.map_err(|error| WireError::Connection(error.into()))?.to_bytes();
     let list: ListBody<'_> =
         serde_json::from_slice(&bytes).map_err(|source| WireError::Decode { what: "a list", source })?;
-    let decode = |raw: &&RawValue| serde_json::from_str(raw.get());
+    let decode = |raw: &&RawValue| decode_object(raw.get());
     let items = list.items.iter().flatten().map(decode).collect::<Result<_, _>>();
     Ok(Page {
         items: items.map_err(|source| WireError::Decode { what: "an object", source })?,
@@ -167,8 +167,8 @@ fn decode_frame<K: DeserializeOwned>(line: &[u8]) -> Result<Frame<K>, WireError>
     let raw: Raw<'_> = serde_json::from_slice(line).map_err(wrong)?;
     let object = raw.object.get();
     match &*raw.r#type {
-        "ADDED" | "MODIFIED" => Ok(Frame::Applied(serde_json::from_str(object).map_err(wrong)?)),
-        "DELETED" => Ok(Frame::Deleted(serde_json::from_str(object).map_err(wrong)?)),
+        "ADDED" | "MODIFIED" => Ok(Frame::Applied(decode_object(object).map_err(wrong)?)),
+        "DELETED" => Ok(Frame::Deleted(decode_object(object).map_err(wrong)?)),
         "BOOKMARK" => {
             let bookmark: Bookmark = serde_json::from_str(object).map_err(wrong)?;
             Ok(Frame::Bookmark(bookmark.metadata.resource_version))
@@ -176,6 +176,28 @@ fn decode_frame<K: DeserializeOwned>(line: &[u8]) -> Result<Frame<K>, WireError>
         // ERROR, whose object is a Status.
         _ => Err(refused(object.as_bytes(), 500)),
     }
+}
+
+/// Without who manages which field: nobody who watches asks for it, and read it would be a tree of small pieces, often
+/// larger than the rest of the object.
+fn decode_object<K: DeserializeOwned>(object: &str) -> Result<K, serde_json::Error> {
+    #[derive(Deserialize)]
+    struct Whole<'a> {
+        #[serde(borrow, default)]
+        metadata: Metadata<'a>,
+    }
+    #[derive(Default, Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Metadata<'a> {
+        #[serde(borrow, default)]
+        managed_fields: Option<&'a RawValue>,
+    }
+    let whole: Whole<'_> = serde_json::from_str(object)?;
+    let Some(managed) = whole.metadata.managed_fields.map(RawValue::get) else { return serde_json::from_str(object) };
+    // A raw value is a part of the text it was read from.
+    let start = managed.as_ptr().addr() - object.as_ptr().addr();
+    let rest = [&object[..start], "null", &object[start + managed.len()..]].concat();
+    serde_json::from_str(&rest)
 }
 
 async fn send(
@@ -246,6 +268,25 @@ mod tests {
             &[("fieldSelector", "spec.nodeName=a b"), ("x", "ü&")],
             "fieldSelector=spec.nodeName%3Da%20b&x=%C3%BC%26",
         );
+    }
+
+    #[test]
+    fn who_manages_what_is_left_out() {
+        use k8s_openapi::api::core::v1::ConfigMap;
+        let managed = r#""managedFields":[{"manager":"m","fieldsV1":{"f:data":{".":{}}}}]"#;
+        let data = r#""data":{"managedFields":"[]"}"#;
+        for text in [
+            format!(r#"{{"metadata":{{"name":"ä",{managed},"uid":"u"}},{data}}}"#),
+            format!(r#"{{{data},"metadata":{{"uid":"u","name":"ä",{managed}}}}}"#),
+            format!(r#"{{"metadata":{{"name":"ä","uid":"u"}},{data}}}"#),
+            format!(r#"{{"metadata":{{"managedFields":null,"name":"ä","uid":"u"}},{data}}}"#),
+        ] {
+            let map: ConfigMap = decode_object(&text).unwrap();
+            assert_eq!((map.metadata.name.as_deref(), map.metadata.uid.as_deref()), (Some("ä"), Some("u")), "{text}");
+            assert_eq!(map.data.unwrap()["managedFields"], "[]");
+            assert!(map.metadata.managed_fields.is_none());
+        }
+        assert!(decode_object::<ConfigMap>("{").is_err());
     }
 
     #[test]

@@ -3,30 +3,44 @@
 
 use std::borrow::Cow;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 use serde::{Deserialize, Deserializer};
 
 pub struct Trace(ObjectMeta);
 
 impl<'de> Deserialize<'de> for Trace {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        struct Whole {
-            #[serde(default)]
-            metadata: ObjectMeta,
-        }
-        let meta = Whole::deserialize(deserializer)?.metadata;
+        let kept = Whole::deserialize(deserializer)?.metadata;
         Ok(Self(ObjectMeta {
-            name: meta.name,
-            namespace: meta.namespace,
-            uid: meta.uid,
-            resource_version: meta.resource_version,
-            owner_references: meta.owner_references,
-            finalizers: meta.finalizers,
-            deletion_timestamp: meta.deletion_timestamp,
+            name: kept.name,
+            namespace: kept.namespace,
+            uid: kept.uid,
+            resource_version: kept.resource_version,
+            owner_references: kept.owner_references,
+            finalizers: kept.finalizers,
+            deletion_timestamp: kept.deletion_timestamp,
             ..ObjectMeta::default()
         }))
     }
+}
+
+#[derive(Deserialize)]
+struct Whole {
+    #[serde(default)]
+    metadata: Kept,
+}
+
+/// Of every change of every object this is read, so what is not kept is passed over.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Kept {
+    name: Option<String>,
+    namespace: Option<String>,
+    uid: Option<String>,
+    resource_version: Option<String>,
+    owner_references: Option<Vec<OwnerReference>>,
+    finalizers: Option<Vec<String>>,
+    deletion_timestamp: Option<Time>,
 }
 
 /// Only the metadata is asked for; what kind it is, each watch knows by its path.
