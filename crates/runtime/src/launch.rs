@@ -17,12 +17,13 @@ pub fn start(exe: &Path, directory: &Path) -> io::Result<()> {
     let _ = fs::remove_file(&socket);
     let listener = UnixListener::bind(&socket)?;
     let log = fs::File::create(directory.join(LOG_FILE))?;
+    // Nothing is asked for that only a copy of this process could do before it becomes the shim, a directory of its own
+    // included: copying the tables of a large process would cost more than all the rest of starting a pod.
     let mut command = tokio::process::Command::new(exe);
     command
         .arg("shim")
         .arg(directory)
         .env_clear()
-        .current_dir("/")
         .stdin(Stdio::from(std::os::fd::OwnedFd::from(listener)))
         .stdout(Stdio::from(log.try_clone()?))
         .stderr(Stdio::from(log))

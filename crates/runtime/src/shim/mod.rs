@@ -55,6 +55,8 @@ pub fn main(args: &[String]) -> i32 {
 fn run(directory: &Path) -> Result<(), String> {
     let text = |e: knarr_os::OsError| e.line();
     let listener = os_process::take_stdin().map_err(text)?;
+    // It must not keep the agent's directory from being unmounted.
+    std::env::set_current_dir("/").map_err(|error| format!("cannot change to /: {error}"))?;
     // An error here only means that the process leads a session already.
     let _ = os_process::start_session();
     os_process::ignore_ordinary_signals();
