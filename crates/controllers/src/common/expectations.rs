@@ -56,9 +56,15 @@ impl Expectations {
     }
 
     pub fn satisfied(&self, owner_uid: &str) -> bool {
-        self.pending().get(owner_uid).is_none_or(|pending| {
-            (pending.creations == 0 && pending.deletions.is_empty()) || pending.since.elapsed() >= TIMEOUT
-        })
+        self.pending_for(owner_uid).is_none()
+    }
+
+    /// How long the cache is not to be believed yet; `None` where it can be. Whoever waits looks again after that time:
+    /// a pod that came and went while the watch was broken is seen by nobody, and nothing else may ever happen.
+    pub fn pending_for(&self, owner_uid: &str) -> Option<Duration> {
+        let pending = self.pending();
+        let pending = pending.get(owner_uid).filter(|p| p.creations > 0 || !p.deletions.is_empty())?;
+        TIMEOUT.checked_sub(pending.since.elapsed()).filter(|left| !left.is_zero())
     }
 
     pub fn forget(&self, owner_uid: &str) {
@@ -109,7 +115,9 @@ mod tests {
         expectations.deletion_observed("u", "a");
         expectations.deletion_observed("u", "a");
         assert!(!expectations.satisfied("u"));
-        tokio::time::advance(TIMEOUT).await;
+        tokio::time::advance(TIMEOUT / 5).await;
+        assert_eq!(expectations.pending_for("u"), Some(TIMEOUT / 5 * 4));
+        tokio::time::advance(TIMEOUT / 5 * 4).await;
         assert!(expectations.satisfied("u"));
     }
 }

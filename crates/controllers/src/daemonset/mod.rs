@@ -147,6 +147,7 @@ impl Controller {
                 || pods.iter().any(|pod| meta::label(&pod.metadata, history::OF_POD) == hash)
         };
         history::truncate(&self.context, &revisions, spec.revision_history_limit, is_live).await?;
+        let retry = [retry, self.expectations.pending_for(uid)].into_iter().flatten().min();
         Ok(retry.map_or(Outcome::Done, Outcome::After))
     }
 

@@ -184,7 +184,8 @@ impl Controller {
         if settled && !create.is_empty() {
             self.create(job, create).await?;
         }
-        Ok(look_again.map_or(Outcome::Done, Outcome::After))
+        let pending = self.expectations.pending_for(meta::uid(&job.metadata));
+        Ok([look_again, pending].into_iter().flatten().min().map_or(Outcome::Done, Outcome::After))
     }
 
     /// The Job that counts the pod, as far as the cache knows.

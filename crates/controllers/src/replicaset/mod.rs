@@ -131,6 +131,7 @@ impl<K: Replicated> Controller<K> {
             let written = errors::optional(call::replace_status(&self.context.client, &changed).await);
             written.map_err(Error::api("writing the status"))?;
         }
+        let again = [again, self.expectations.pending_for(uid)].into_iter().flatten().min();
         result.map(|()| again.map_or(Outcome::Done, Outcome::After))
     }
 
