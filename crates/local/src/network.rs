@@ -123,9 +123,10 @@ pub fn remove(record: &ClusterRecord, directory: &Path, heir: impl FnOnce(&Path,
             _ => {}
         }
         // The nodes' links too: the kernel takes down the network of the dead in its own time.
-        let ports =
-            all.iter().filter(|port| port.name.strip_prefix(&link.name).is_some_and(|end| end.starts_with('-')));
-        ports.map(|port| links.remove(&port.name).during("removing a node's link")).collect::<Result<()>>()?;
+        let is_port = |name: &str| name.strip_prefix(&link.name).is_some_and(|end| end.starts_with('-'));
+        for port in all.iter().filter(|port| is_port(&port.name)) {
+            links.remove(&port.name).during("removing a node's link")?;
+        }
         links.remove(&link.name).during("removing the bridge")?;
     }
     let Some(former) = &record.former_forwarding else { return Ok(()) };
