@@ -5,6 +5,7 @@ pub mod bootstrap_token;
 pub mod cidr;
 pub mod custom;
 pub mod field;
+pub mod jsonpath;
 pub mod meta;
 pub mod openapi;
 pub mod patch;

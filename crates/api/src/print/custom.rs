@@ -4,8 +4,9 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{AGE, Column, NAME, format, jsonpath::JsonPath};
+use super::{AGE, Column, NAME, format};
 use crate::{
+    jsonpath::JsonPath,
     time,
     value::{int, items, text},
 };
@@ -54,7 +55,7 @@ impl CustomPrinter {
     pub fn new(additional: &Value) -> Self {
         if items(additional).is_empty() {
             let definition = Column { kind: "date", ..AGE }.to_value();
-            let path = JsonPath::parse(".metadata.creationTimestamp");
+            let path = column_path(".metadata.creationTimestamp");
             return Self { columns: vec![CustomColumn { definition, kind: Kind::Date, path }] };
         }
         let columns = items(additional).iter().map(|column| {
@@ -65,7 +66,7 @@ impl CustomPrinter {
             };
             CustomColumn {
                 kind: Kind::of(text(&column["type"])).unwrap_or(Kind::String),
-                path: JsonPath::parse(path),
+                path: column_path(path),
                 definition: json!({
                     "name": column["name"], "type": column["type"], "format": text(&column["format"]),
                     "description": description, "priority": int(&column["priority"]),
@@ -86,20 +87,26 @@ impl CustomPrinter {
     }
 }
 
+/// A definition writes it without its braces.
+fn column_path(path: &str) -> Option<JsonPath> {
+    JsonPath::parse(&format!("{{{path}}}")).ok()
+}
+
 impl CustomColumn {
     /// The first value that is found, as upstream shows one only.
     fn cell(&self, object: &Value, now: Timestamp) -> Value {
-        let found = self.path.as_ref().map(|path| path.find(object)).unwrap_or_default();
-        let Some(first) = found.first() else { return Value::Null };
-        match (self.kind, first) {
-            (Kind::String, Value::String(_)) => (*first).clone(),
+        let found = self.path.as_ref().and_then(|path| path.find(object, true).ok());
+        let Some(first) = found.and_then(|found| found.into_iter().flatten().next()) else { return Value::Null };
+        match (self.kind, &first) {
+            (_, Value::Null) => Value::Null,
+            (Kind::String, Value::String(_)) => first,
             (Kind::String, other) => other.to_string().into(),
             (Kind::Integer, Value::Number(number)) => {
                 number.as_i64().or(number.as_f64().map(|number| number as i64)).into()
             }
-            (Kind::Number, Value::Number(_)) | (Kind::Boolean, Value::Bool(_)) => (*first).clone(),
+            (Kind::Number, Value::Number(_)) | (Kind::Boolean, Value::Bool(_)) => first,
             (Kind::Date, Value::String(written)) => match time::parse(written) {
-                Some(_) => time::age(first, now).into(),
+                Some(_) => time::age(&first, now).into(),
                 None => "<invalid>".into(),
             },
             _ => Value::Null,

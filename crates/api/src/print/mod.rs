@@ -6,7 +6,6 @@ mod cluster;
 mod custom;
 mod extension;
 mod format;
-mod jsonpath;
 mod metrics;
 mod network;
 mod pods;

@@ -179,7 +179,7 @@ pub async fn run(cx: &Cx) -> Result<()> {
 }
 
 fn enumeration(schema: &Value, level: usize) -> String {
-    let values: Vec<String> = items(&schema["enum"]).map(crate::output::jsonpath::text).collect();
+    let values: Vec<String> = items(&schema["enum"]).map(knarr_api::jsonpath::text).collect();
     match values.is_empty() {
         true => String::new(),
         false => format!(
@@ -199,7 +199,7 @@ fn list(document: &Document, schema: &Value, level: usize, recursive: bool, seen
         page += &format!("{indent}{name}\t<{}>{mark}\n", document.kind(field));
         let inner = document.inner(field);
         if !recursive {
-            let values: Vec<String> = items(&dig(inner, "enum").clone()).map(crate::output::jsonpath::text).collect();
+            let values: Vec<String> = items(&dig(inner, "enum").clone()).map(knarr_api::jsonpath::text).collect();
             if !values.is_empty() {
                 page += &format!("{indent}enum: {}\n", values.join(", "));
             }
@@ -210,7 +210,7 @@ fn list(document: &Document, schema: &Value, level: usize, recursive: bool, seen
             page += &wrap(if text.is_empty() { "<no description>" } else { text }, level * 2 + 2);
             page += "\n";
         } else {
-            let values: Vec<String> = items(&inner["enum"]).map(crate::output::jsonpath::text).collect();
+            let values: Vec<String> = items(&inner["enum"]).map(knarr_api::jsonpath::text).collect();
             if !values.is_empty() {
                 page += &format!("{indent}enum: {}\n", values.join(", "));
             }

@@ -4,6 +4,7 @@ use std::{cmp::Ordering, pin::pin};
 
 use clap::Command;
 use futures::StreamExt;
+use knarr_api::jsonpath::{JsonPath, order};
 use serde_json::{Value, json};
 
 use crate::{
@@ -13,9 +14,7 @@ use crate::{
     fail,
     flags::{self, switch, text},
     output::{
-        Format, Printer,
-        jsonpath::{JsonPath, order},
-        list_of,
+        Format, Printer, list_of,
         table::{Look, Rows},
     },
     resources::{self, Asked, Info, Search},

@@ -218,7 +218,7 @@ async fn can_i_list(cx: &Cx) -> Result<()> {
     let review = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectRulesReview", "spec": {"namespace": cx.namespace().await?}});
     let answer = cx.api().await?.post("/apis/authorization.k8s.io/v1/selfsubjectrulesreviews", &review).await?;
     let words =
-        |list: &Value| format!("[{}]", items(list).map(crate::output::jsonpath::text).collect::<Vec<_>>().join(" "));
+        |list: &Value| format!("[{}]", items(list).map(knarr_api::jsonpath::text).collect::<Vec<_>>().join(" "));
     let mut rows = Vec::new();
     for rule in items(dig(&answer, "status.resourceRules")) {
         for group in items(&rule["apiGroups"]) {
@@ -247,7 +247,7 @@ pub async fn whoami(cx: &Cx) -> Result<()> {
     }
     let user = dig(&answer, "status.userInfo");
     let words =
-        |list: &Value| format!("[{}]", items(list).map(crate::output::jsonpath::text).collect::<Vec<_>>().join(" "));
+        |list: &Value| format!("[{}]", items(list).map(knarr_api::jsonpath::text).collect::<Vec<_>>().join(" "));
     let mut table = format!("ATTRIBUTE\tVALUE\nUsername\t{}\n", dig_str(user, "username"));
     if !dig_str(user, "uid").is_empty() {
         table += &format!("UID\t{}\n", dig_str(user, "uid"));

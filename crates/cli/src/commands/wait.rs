@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::Command;
 use futures::StreamExt;
+use knarr_api::jsonpath::{self, JsonPath};
 use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 
@@ -14,7 +15,7 @@ use crate::{
     error::{Error, Result},
     fail,
     flags::{self, list, switch, text},
-    output::{Reporter, jsonpath::JsonPath},
+    output::Reporter,
     resources::{Info, Search},
 };
 
@@ -92,7 +93,7 @@ impl Goal {
                 let mut found = found.iter().flatten();
                 match value {
                     None => found.next().is_some(),
-                    Some(value) => found.any(|one| crate::output::jsonpath::text(one) == *value),
+                    Some(value) => found.any(|one| jsonpath::text(one) == *value),
                 }
             }
         }

@@ -1,9 +1,9 @@
 //! `-o`: how objects are printed.
 
-pub mod jsonpath;
 pub mod table;
 pub mod template;
 
+use knarr_api::jsonpath::JsonPath;
 use serde_json::{Value, json};
 
 use crate::{
@@ -11,7 +11,6 @@ use crate::{
     error::{Error, Result},
     fail, say, tabs, yaml,
 };
-use jsonpath::JsonPath;
 use template::Template;
 
 const FORMATS: &str = "custom-columns,custom-columns-file,go-template,go-template-file,json,jsonpath,jsonpath-as-json,jsonpath-file,kyaml,name,template,templatefile,wide,yaml";

@@ -15,6 +15,7 @@ use std::fmt::Write as _;
 
 use clap::Command;
 use jiff::Timestamp;
+use knarr_api::jsonpath;
 use serde_json::Value;
 
 use crate::{
@@ -23,7 +24,6 @@ use crate::{
     error::{Error, Result},
     fail,
     flags::{self, switch, text},
-    output::jsonpath,
     resources::{Found, Info, Search},
     tabs,
 };

@@ -6,7 +6,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::Value;
 
 use super::run::Found;
-use crate::output::jsonpath::order;
+use knarr_api::jsonpath::order;
 
 type Result<T> = std::result::Result<T, String>;
 

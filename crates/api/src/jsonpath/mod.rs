@@ -121,6 +121,13 @@ mod tests {
             ("{.items[-1:].metadata.name}", "b"),
             ("{.items[-1].metadata.name}", "b"),
             ("{.items[0,1].metadata.name}", "a b"),
+            ("{.items.[1].metadata.name}", "b"),
+            ("{.items[0:1].metadata.name}", "a"),
+            ("{.items[::2].metadata.name}", "a"),
+            ("{.items[?(@.size<=5)].metadata.name}", "a"),
+            ("{.items[?(@.metadata.name!='a')].size}", "10"),
+            ("{.items[?(@.on!=false)].size}", "5"),
+            ("{.items[0].missing.more}", ""),
             ("{..name}", "a b http"),
             ("{.items[*]['metadata.name', 'size']}", "5 10"),
             ("{.items[1].ports}", "[{\"name\":\"http\",\"port\":80}]"),
@@ -131,7 +138,18 @@ mod tests {
             let printed = JsonPath::parse(template).and_then(|path| path.print(&data, true));
             assert_eq!(printed.as_deref(), Ok(expected), "{template}");
         }
-        for template in ["{.a", "{end}", "{range .x}", "{.items[5]}", "{.n[0]}", "{foo}", "{.items[?(@.a]}"] {
+        for template in [
+            "{.a",
+            "{end}",
+            "{range .x}",
+            "{.items[5]}",
+            "{.n[0]}",
+            "{foo}",
+            "{.items[?(@.a]}",
+            "{.items[}",
+            "{.items[a]}",
+            "{.items[1:2:3:4]}",
+        ] {
             let printed = JsonPath::parse(template).and_then(|path| path.print(&data, true));
             assert!(printed.is_err(), "{template}: {printed:?}");
         }
