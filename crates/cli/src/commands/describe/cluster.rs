@@ -28,24 +28,7 @@ pub async fn node(cx: &Cx, page: &mut Page, object: &Value) -> Result<()> {
     page.field(0, "Unschedulable", dig(object, "spec.unschedulable") == true);
     lease(cx, page, dig_str(object, "metadata.name")).await;
     let status = &object["status"];
-    if items(&status["conditions"]).next().is_some() {
-        page.line(0, "Conditions:\n  Type\tStatus\tLastHeartbeatTime\tLastTransitionTime\tReason\tMessage");
-        page.line(1, "----\t------\t-----------------\t------------------\t------\t-------");
-        for condition in items(&status["conditions"]) {
-            page.line(
-                1,
-                format_args!(
-                    "{} \t{} \t{} \t{} \t{} \t{}",
-                    dig_str(condition, "type"),
-                    dig_str(condition, "status"),
-                    time(&condition["lastHeartbeatTime"]),
-                    time(&condition["lastTransitionTime"]),
-                    dig_str(condition, "reason"),
-                    dig_str(condition, "message")
-                ),
-            );
-        }
-    }
+    page.timed_conditions(object, "LastHeartbeatTime");
     page.line(0, "Addresses:");
     for address in items(&status["addresses"]) {
         page.field(1, dig_str(address, "type"), dig_str(address, "address"));

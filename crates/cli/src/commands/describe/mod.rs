@@ -2,11 +2,13 @@
 
 mod cluster;
 mod containers;
+mod jobs;
 mod limits;
 mod network;
 mod pod;
 mod rest;
 mod rights;
+mod scaling;
 mod storage;
 mod volumes;
 mod workloads;
@@ -111,10 +113,10 @@ async fn about(cx: &Cx, info: &Info, show_events: bool) -> Result<String> {
         ("apps", "ReplicaSet") | ("", "ReplicationController") => workloads::replica_set(cx, &mut page, object).await?,
         ("apps", "StatefulSet") => workloads::stateful_set(cx, &mut page, object).await?,
         ("apps", "DaemonSet") => workloads::daemon_set(cx, &mut page, object).await?,
-        ("batch", "Job") => workloads::job(&mut page, object),
-        ("batch", "CronJob") => workloads::cron_job(&mut page, object),
-        ("autoscaling", "HorizontalPodAutoscaler") => workloads::autoscaler(&mut page, object),
-        ("policy", "PodDisruptionBudget") => workloads::budget(&mut page, object),
+        ("batch", "Job") => jobs::job(&mut page, object),
+        ("batch", "CronJob") => jobs::cron_job(&mut page, object),
+        ("autoscaling", "HorizontalPodAutoscaler") => scaling::autoscaler(&mut page, object),
+        ("policy", "PodDisruptionBudget") => scaling::budget(&mut page, object),
         ("", "ConfigMap") => rest::config_map(&mut page, object),
         ("", "Secret") => rest::secret(&mut page, object),
         ("", "ServiceAccount") => rest::service_account(cx, &mut page, object).await?,
@@ -270,6 +272,30 @@ impl Page {
             }
         }
         self.list(level, label, &lines);
+    }
+
+    /// The conditions of the status, where it has any: what stands above the columns, and a row of each.
+    pub fn conditions(&mut self, object: &Value, head: &[&str], row: impl Fn(&Value) -> String) {
+        let mut conditions = items(dig(object, "status.conditions")).peekable();
+        if conditions.peek().is_none() {
+            return;
+        }
+        self.line(0, "Conditions:");
+        head.iter().for_each(|line| self.line(1, line));
+        conditions.for_each(|condition| self.line(1, row(condition)));
+    }
+
+    /// With all that a condition says; `looked` is the column of when it was last looked at.
+    pub fn timed_conditions(&mut self, object: &Value, looked: &str) {
+        let names = format!("Type\tStatus\t{looked}\tLastTransitionTime\tReason\tMessage");
+        let head = [names.as_str(), "----\t------\t-----------------\t------------------\t------\t-------"];
+        let field = looked.replacen('L', "l", 1);
+        self.conditions(object, &head, |condition| {
+            let text = |field| dig_str(condition, field);
+            let (looked, changed) = (time(&condition[&field]), time(&condition["lastTransitionTime"]));
+            let (kind, status, reason, message) = (text("type"), text("status"), text("reason"), text("message"));
+            format!("{kind} \t{status} \t{looked} \t{changed} \t{reason} \t{message}")
+        });
     }
 
     pub fn events(&mut self, events: &[Value]) {

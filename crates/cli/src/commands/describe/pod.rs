@@ -71,13 +71,9 @@ pub fn describe(page: &mut Page, pod: &Value) {
             page.line(1, format_args!("{kind} \t{} ", held.map_or("<none>", |held| dig_str(held, "status"))));
         }
     }
-    let conditions: Vec<&Value> = items(&status["conditions"]).collect();
-    if !conditions.is_empty() {
-        page.line(0, "Conditions:\n  Type\tStatus");
-        for condition in conditions {
-            page.line(1, format_args!("{} \t{} ", dig_str(condition, "type"), dig_str(condition, "status")));
-        }
-    }
+    page.conditions(pod, &["Type\tStatus"], |condition| {
+        format!("{} \t{} ", dig_str(condition, "type"), dig_str(condition, "status"))
+    });
     volumes(page, 0, &spec["volumes"]);
     page.some(0, "QoS Class", &status["qosClass"]);
     page.map(0, "Node-Selectors", &spec["nodeSelector"], "=");

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Page, labels_text, or_none, show, time, volumes};
+use super::{Page, labels_text, or_none, show, volumes};
 use crate::{
     cx::{Cx, dig, dig_str, items},
     error::Result,
@@ -100,25 +100,7 @@ pub async fn claim(cx: &Cx, page: &mut Page, object: &Value) -> Result<()> {
         .map(|pod| dig_str(pod, "metadata.name").to_owned())
         .collect();
     page.list(0, "Used By", &users);
-    let conditions: Vec<&Value> = items(dig(object, "status.conditions")).collect();
-    if !conditions.is_empty() {
-        page.line(0, "Conditions:\n  Type\tStatus\tLastProbeTime\tLastTransitionTime\tReason\tMessage");
-        page.line(1, "----\t------\t-----------------\t------------------\t------\t-------");
-        for condition in conditions {
-            page.line(
-                1,
-                format_args!(
-                    "{} \t{} \t{} \t{} \t{} \t{}",
-                    dig_str(condition, "type"),
-                    dig_str(condition, "status"),
-                    time(&condition["lastProbeTime"]),
-                    time(&condition["lastTransitionTime"]),
-                    dig_str(condition, "reason"),
-                    dig_str(condition, "message")
-                ),
-            );
-        }
-    }
+    page.timed_conditions(object, "LastProbeTime");
     Ok(())
 }
 

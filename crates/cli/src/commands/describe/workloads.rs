@@ -1,4 +1,4 @@
-//! Workloads, and what watches over them.
+//! Workloads that keep their pods.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::{
     error::Result,
 };
 
-fn number(object: &Value, path: &str) -> i64 {
+pub(super) fn number(object: &Value, path: &str) -> i64 {
     dig(object, path).as_i64().unwrap_or(0)
 }
 
@@ -46,23 +46,10 @@ fn pods_status(page: &mut Page, [running, waiting, succeeded, failed]: [usize; 4
 }
 
 fn conditions(page: &mut Page, object: &Value) {
-    let list: Vec<&Value> = items(dig(object, "status.conditions")).collect();
-    if list.is_empty() {
-        return;
-    }
-    page.line(0, "Conditions:\n  Type\tStatus\tReason");
-    page.line(1, "----\t------\t------");
-    for condition in list {
-        page.line(
-            1,
-            format_args!(
-                "{} \t{}\t{}",
-                dig_str(condition, "type"),
-                dig_str(condition, "status"),
-                dig_str(condition, "reason")
-            ),
-        );
-    }
+    page.conditions(object, &["Type\tStatus\tReason", "----\t------\t------"], |condition| {
+        let text = |field| dig_str(condition, field);
+        format!("{} \t{}\t{}", text("type"), text("status"), text("reason"))
+    });
 }
 
 pub async fn deployment(cx: &Cx, page: &mut Page, object: &Value) -> Result<()> {
@@ -218,231 +205,4 @@ pub async fn daemon_set(cx: &Cx, page: &mut Page, object: &Value) -> Result<()> 
     pods_status(page, pod_states(cx, object).await?);
     pod::template(page, dig(object, "spec.template"));
     Ok(())
-}
-
-fn duration(seconds: i64) -> String {
-    knarr_api::time::human_duration(seconds)
-}
-
-pub fn job(page: &mut Page, object: &Value) {
-    page.names(object);
-    page.field(0, "Selector", selector_text(dig(object, "spec.selector")));
-    page.labels_and_annotations(object);
-    if let Some(owner) = controller(object) {
-        page.field(0, "Controlled By", owner);
-    }
-    let spec = &object["spec"];
-    match spec["parallelism"].as_i64() {
-        Some(parallel) => page.field(0, "Parallelism", parallel),
-        None => page.field(0, "Parallelism", "<unset>"),
-    }
-    match spec["completions"].as_i64() {
-        Some(completions) => page.field(0, "Completions", completions),
-        None => page.field(0, "Completions", "<unset>"),
-    }
-    page.some(0, "Completion Mode", &spec["completionMode"]);
-    page.some(0, "Suspend", &spec["suspend"]);
-    page.some(0, "Backoff Limit", &spec["backoffLimit"]);
-    page.some(0, "TTL Seconds After Finished", &spec["ttlSecondsAfterFinished"]);
-    let status = &object["status"];
-    if !status["startTime"].is_null() {
-        page.field(0, "Start Time", time(&status["startTime"]));
-    }
-    if !status["completionTime"].is_null() {
-        page.field(0, "Completed At", time(&status["completionTime"]));
-    }
-    let at = |field: &str| status[field].as_str().and_then(knarr_api::time::parse);
-    if let (Some(from), Some(to)) = (at("startTime"), at("completionTime")) {
-        page.field(0, "Duration", duration(knarr_api::time::seconds_between(from, to)));
-    }
-    if let Some(seconds) = spec["activeDeadlineSeconds"].as_i64() {
-        page.field(0, "Active Deadline Seconds", format_args!("{seconds}s"));
-    }
-    let n = |field: &str| status[field].as_i64().unwrap_or(0);
-    match status["ready"].as_i64() {
-        None => page.field(
-            0,
-            "Pods Statuses",
-            format_args!("{} Running / {} Succeeded / {} Failed", n("active"), n("succeeded"), n("failed")),
-        ),
-        Some(ready) => page.field(
-            0,
-            "Pods Statuses",
-            format_args!(
-                "{} Active ({ready} Ready) / {} Succeeded / {} Failed",
-                n("active"),
-                n("succeeded"),
-                n("failed")
-            ),
-        ),
-    }
-    if spec["completionMode"] == "Indexed" {
-        page.field(0, "Completed Indexes", or_none(&show(&status["completedIndexes"])));
-    }
-    pod::template(page, &spec["template"]);
-}
-
-pub fn cron_job(page: &mut Page, object: &Value) {
-    page.names(object);
-    page.labels_and_annotations(object);
-    let spec = &object["spec"];
-    let number_or = |value: &Value| value.as_i64().map_or("<unset>".to_owned(), |n| n.to_string());
-    page.field(0, "Schedule", dig_str(spec, "schedule"));
-    page.field(0, "Concurrency Policy", dig_str(spec, "concurrencyPolicy"));
-    page.field(0, "Suspend", if spec["suspend"] == true { "True" } else { "False" });
-    page.field(
-        0,
-        "Time Zone",
-        match dig_str(spec, "timeZone") {
-            "" => "<unset>",
-            zone => zone,
-        },
-    );
-    page.field(0, "Successful Job History Limit", number_or(&spec["successfulJobsHistoryLimit"]));
-    page.field(0, "Failed Job History Limit", number_or(&spec["failedJobsHistoryLimit"]));
-    match spec["startingDeadlineSeconds"].as_i64() {
-        Some(seconds) => page.field(0, "Starting Deadline Seconds", format_args!("{seconds}s")),
-        None => page.field(0, "Starting Deadline Seconds", "<unset>"),
-    }
-    let job = dig(spec, "jobTemplate.spec");
-    page.field(
-        0,
-        "Selector",
-        match selector_text(&job["selector"]).as_str() {
-            "" => "<unset>",
-            text => text,
-        },
-    );
-    page.field(0, "Parallelism", number_or(&job["parallelism"]));
-    page.field(0, "Completions", number_or(&job["completions"]));
-    if let Some(seconds) = job["activeDeadlineSeconds"].as_i64() {
-        page.field(0, "Active Deadline Seconds", format_args!("{seconds}s"));
-    }
-    pod::template(page, &job["template"]);
-    page.field(0, "Last Schedule Time", time(dig(object, "status.lastScheduleTime")));
-    let active: Vec<&str> = items(dig(object, "status.active")).map(|job| dig_str(job, "name")).collect();
-    page.field(0, "Active Jobs", or_none(&active.join(", ")));
-}
-
-pub fn autoscaler(page: &mut Page, object: &Value) {
-    page.names(object);
-    page.labels_and_annotations(object);
-    page.field(0, "CreationTimestamp", time(dig(object, "metadata.creationTimestamp")));
-    let (spec, status) = (&object["spec"], &object["status"]);
-    page.field(
-        0,
-        "Reference",
-        format_args!("{}/{}", dig_str(spec, "scaleTargetRef.kind"), dig_str(spec, "scaleTargetRef.name")),
-    );
-    page.field(0, "Metrics", "( current / target )");
-    for metric in items(&spec["metrics"]) {
-        let target = dig(metric, "resource.target");
-        let name = dig_str(metric, "resource.name");
-        if name.is_empty() {
-            page.line(1, format_args!("<{} metric>", dig_str(metric, "type")));
-            continue;
-        }
-        let current = items(&status["currentMetrics"])
-            .find(|m| dig_str(m, "resource.name") == name)
-            .map(|m| dig(m, "resource.current"));
-        let held = |field: &str| current.map(|current| show(&current[field])).filter(|text| !text.is_empty());
-        match target["averageUtilization"].as_i64() {
-            Some(percent) => {
-                let now = held("averageUtilization")
-                    .map_or("<unknown>".to_owned(), |p| format!("{p}% ({})", held("averageValue").unwrap_or_default()));
-                page.line(
-                    1,
-                    format_args!("resource {name} on pods  (as a percentage of request):\t{now} / {percent}%"),
-                );
-            }
-            None => {
-                let now = held("averageValue").unwrap_or("<unknown>".into());
-                page.line(1, format_args!("resource {name} on pods:\t{now} / {}", show(&target["averageValue"])));
-            }
-        }
-    }
-    page.field(0, "Min replicas", spec["minReplicas"].as_i64().map_or("<unset>".to_owned(), |n| n.to_string()));
-    page.field(0, "Max replicas", spec["maxReplicas"].as_i64().unwrap_or(0));
-    if spec["behavior"].is_object() {
-        page.line(0, "Behavior:");
-        for (label, field) in [("Scale Up", "scaleUp"), ("Scale Down", "scaleDown")] {
-            let rules = &spec["behavior"][field];
-            if !rules.is_object() {
-                continue;
-            }
-            page.line(1, format_args!("{label}:"));
-            if let Some(seconds) = rules["stabilizationWindowSeconds"].as_i64() {
-                page.line(2, format_args!("Stabilization Window: {seconds} seconds"));
-            }
-            page.line(
-                2,
-                format_args!(
-                    "Select Policy: {}",
-                    match dig_str(rules, "selectPolicy") {
-                        "" => "Max",
-                        policy => policy,
-                    }
-                ),
-            );
-            page.line(2, "Policies:");
-            for policy in items(&rules["policies"]) {
-                page.line(
-                    3,
-                    format_args!(
-                        "- Type: {}\tValue: {}\tPeriod: {} seconds",
-                        dig_str(policy, "type"),
-                        show(&policy["value"]),
-                        show(&policy["periodSeconds"])
-                    ),
-                );
-            }
-        }
-    }
-    page.field(
-        0,
-        format!("{} pods", dig_str(spec, "scaleTargetRef.kind")).as_str(),
-        format_args!("{} current / {} desired", number(status, "currentReplicas"), number(status, "desiredReplicas")),
-    );
-    let list: Vec<&Value> = items(&status["conditions"]).collect();
-    if !list.is_empty() {
-        page.line(0, "Conditions:");
-        page.line(1, "Type\tStatus\tReason\tMessage");
-        page.line(1, "----\t------\t------\t-------");
-        for condition in list {
-            page.line(
-                1,
-                format_args!(
-                    "{}\t{}\t{}\t{}",
-                    dig_str(condition, "type"),
-                    dig_str(condition, "status"),
-                    dig_str(condition, "reason"),
-                    dig_str(condition, "message")
-                ),
-            );
-        }
-    }
-}
-
-pub fn budget(page: &mut Page, object: &Value) {
-    page.names(object);
-    let spec = &object["spec"];
-    if !spec["minAvailable"].is_null() {
-        page.field(0, "Min available", show(&spec["minAvailable"]));
-    } else if !spec["maxUnavailable"].is_null() {
-        page.field(0, "Max unavailable", show(&spec["maxUnavailable"]));
-    }
-    page.field(
-        0,
-        "Selector",
-        match selector_text(&spec["selector"]).as_str() {
-            "" => "<unset>",
-            text => text,
-        },
-    );
-    page.line(0, "Status:");
-    let n = |field: &str| dig(object, "status")[field].as_i64().unwrap_or(0);
-    page.field(2, "Allowed disruptions", n("disruptionsAllowed"));
-    page.field(2, "Current", n("currentHealthy"));
-    page.field(2, "Desired", n("desiredHealthy"));
-    page.field(2, "Total", n("expectedPods"));
 }
