@@ -12,7 +12,10 @@ use crate::{
     fail, files,
 };
 
-const PAGE: &str = "500";
+/// How many objects a list is asked for at once; 0 is all.
+pub fn page_size(cx: &Cx) -> Result<u64> {
+    Ok(cx.flags.number("chunk-size")?.unwrap_or(500))
+}
 
 /// One object, and where the server has it.
 #[derive(Clone, Debug)]
@@ -117,7 +120,7 @@ impl Search {
     }
 
     pub async fn run(&self, cx: &Cx) -> Result<Found> {
-        if !cx.flags.list("filename").is_empty() || cx.flags.some("kustomize").is_some() {
+        if !cx.flags.list("filename").is_empty() {
             return self.written(cx).await;
         }
         let asked = parse(cx, &self.args, self.has_selector() || self.all).await?;
@@ -157,12 +160,12 @@ impl Search {
 
     /// All that the selectors choose, page by page.
     pub async fn list(&self, cx: &Cx, resource: &Arc<Resource>, namespace: Option<&str>) -> Result<Vec<Info>> {
-        let (mut infos, mut next) = (Vec::new(), String::new());
+        let (mut infos, mut next, limit) = (Vec::new(), String::new(), page_size(cx)?);
         loop {
             let query = Query::default()
                 .add("labelSelector", &self.selector)
                 .add("fieldSelector", &self.field_selector)
-                .add("limit", PAGE)
+                .add("limit", limit)
                 .add("continue", &next);
             let mut page = cx.api().await?.get(&query.on(&resource.path(namespace, None, None))).await?;
             next = dig_str(&page, "metadata.continue").into();

@@ -98,6 +98,9 @@ mod tests {
         check("get pods -Z", Some(&usage("unknown shorthand flag: 'Z' in -Z", "get")));
         check("get pods -o", Some(&usage("flag needs an argument: 'o' in -o", "get")));
         check("get pods --output", Some(&usage("flag needs an argument: --output", "get")));
+        // What would be acted on by nobody is no flag.
+        check("cordon n -o json", Some(&usage("unknown shorthand flag: 'o' in -o", "cordon")));
+        check("replace -f x -l a=b", Some(&usage("unknown shorthand flag: 'l' in -l", "replace")));
         check("rollout status --foo", Some(&usage("unknown flag: --foo", "rollout status")));
         check("rollout stat", Some("error: unknown command \"stat\"\nSee 'knarr rollout -h' for help and examples"));
         check("gett", Some("error: unknown command \"gett\" for \"knarr\"\n\nDid you mean this?\n\tset\n\tget"));

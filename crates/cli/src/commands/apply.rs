@@ -67,7 +67,7 @@ pub async fn run(cx: &Cx) -> Result<()> {
     if server_side && cx.dry_run()? == DryRun::Client {
         return Err(fail!("--dry-run=client doesn't work with --server-side (did you mean --dry-run=server instead?)"));
     }
-    if cx.flags.list("filename").is_empty() && cx.flags.some("kustomize").is_none() {
+    if cx.flags.list("filename").is_empty() {
         return Err(fail!("must specify one of -f and -k"));
     }
     let Found { mut infos, mut errors, .. } = resources::from_files(cx).await?;

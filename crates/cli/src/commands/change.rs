@@ -1,54 +1,28 @@
-//! Small changes of objects: `label`, `annotate`, `taint`, `patch`, `scale`, `replace`, `cordon`.
+//! Changes of objects: `patch`, `scale`, `replace`.
 
 use clap::Command;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{apply, delete};
 use crate::{
     api::Query,
-    cx::{Cx, dig, dig_mut, dig_str, items},
+    cx::{Cx, dig, dig_str},
     error::{Error, Result},
     fail,
     flags::{self, DryRun, switch, text},
     output::Reporter,
     resources::{self, Found, Info, Search},
-    say,
 };
 
 pub const MERGE: &str = "application/merge-patch+json";
 
-fn metadata_command(name: &'static str, about: &'static str) -> Command {
-    let mut own = vec![
-        switch("all", "All objects of the kinds"),
-        switch("overwrite", "Change what is there already"),
-        switch("list", "Show what is there"),
-        switch("local", "Not supported: change files by an editor"),
-        text("resource-version", "Only change this version of the object"),
-        flags::selector(),
-        flags::field_selector(),
-        flags::all_namespaces(),
-    ];
-    own.extend(flags::writing());
-    own.extend(flags::files());
-    flags::command(name, about, "TYPE NAME KEY=VALUE... KEY-...", own)
-}
-
-pub fn commands() -> Vec<Command> {
+pub fn commands() -> [Command; 3] {
     let with = |mut own: Vec<clap::Arg>, name, about, usage| {
-        own.push(flags::selector());
         own.extend(flags::writing());
         own.extend(flags::files());
         flags::command(name, about, usage, own)
     };
-    vec![
-        metadata_command("label", "Update the labels on a resource"),
-        metadata_command("annotate", "Update the annotations on a resource"),
-        with(
-            vec![switch("all", "All nodes"), switch("overwrite", "Change the value of a taint that is there")],
-            "taint",
-            "Update the taints on one or more nodes",
-            "NODE NAME KEY=VALUE:EFFECT... KEY-...",
-        ),
+    [
         with(
             vec![
                 text("patch", "The patch, as JSON or YAML").short('p'),
@@ -56,6 +30,7 @@ pub fn commands() -> Vec<Command> {
                 text("type", "json, merge or strategic"),
                 text("subresource", "Patch a subresource"),
                 switch("local", "Not supported: change files by an editor"),
+                flags::selector(),
             ],
             "patch",
             "Update fields of a resource",
@@ -68,6 +43,7 @@ pub fn commands() -> Vec<Command> {
                 text("resource-version", "Only where this is the version now"),
                 switch("all", "All objects of the kinds"),
                 text("timeout", "Wait until the number is reached, at most this long"),
+                flags::selector(),
             ],
             "scale",
             "Set a new size for a deployment, replica set, or replication controller",
@@ -87,106 +63,7 @@ pub fn commands() -> Vec<Command> {
             "Replace a resource by file name or stdin",
             "",
         ),
-        with(vec![], "cordon", "Mark node as unschedulable", "NODE"),
-        with(vec![], "uncordon", "Mark node as schedulable", "NODE"),
     ]
-}
-
-/// `label` and `annotate`: what is set and what is removed, behind the words that name objects.
-pub async fn metadata(cx: &Cx, field: &str) -> Result<()> {
-    let what = field.trim_end_matches('s');
-    let args = cx.flags.args();
-    let is_change = |word: &str| word.contains('=') || word.ends_with('-');
-    let first = args.iter().position(|word| is_change(word)).unwrap_or(args.len());
-    let (mut set, mut removed) = (Map::new(), Vec::new());
-    for word in &args[first..] {
-        match (word.split_once('='), word.strip_suffix('-')) {
-            (Some((key, value)), _) => _ = set.insert(key.into(), value.into()),
-            (None, Some(key)) => removed.push(key),
-            (None, None) => return Err(fail!("all resources must be specified before {what} changes: {word}")),
-        }
-    }
-    if set.is_empty() && removed.is_empty() && !cx.flags.on("list") {
-        return Err(fail!("at least one {what} update is required"));
-    }
-    if let Some(key) = removed.iter().find(|key| set.contains_key(**key)) {
-        return Err(fail!(
-            "can not both modify and remove {} in the same command",
-            if what == "label" { format!("a label {key}") } else { format!("an annotation {key}") }
-        ));
-    }
-    let search = Search::from_flags(cx).with_args(&args[..first]);
-    let found = search.run(cx).await?;
-    let mut errors = found.errors;
-    let mut reporter = Reporter::new(cx)?;
-    for info in &found.infos {
-        if cx.flags.on("list") {
-            if found.infos.len() > 1 || !found.single {
-                say!("Listing {field} for {}.{}/{}:", info.resource.kind, info.resource.group, info.name)?;
-            }
-            for (key, value) in dig(&info.object, "metadata")[field].as_object().into_iter().flatten() {
-                say!("{key}={}", value.as_str().unwrap_or_default())?;
-            }
-            continue;
-        }
-        if let Err(error) = change_metadata(cx, info, field, &set, &removed, &mut reporter).await {
-            errors.push(error);
-        }
-    }
-    Error::collected(errors)
-}
-
-async fn change_metadata(
-    cx: &Cx,
-    info: &Info,
-    field: &str,
-    set: &Map<String, Value>,
-    removed: &[&str],
-    reporter: &mut Reporter,
-) -> Result<()> {
-    let now = &info.object["metadata"][field];
-    if !cx.flags.on("overwrite") {
-        for (key, value) in set {
-            if let Some(old) = now[key].as_str().filter(|old| value != old) {
-                return Err(match field {
-                    "labels" => fail!("'{key}' already has a value ({old}), and --overwrite is false"),
-                    _ => fail!(
-                        "--overwrite is false but found the following declared annotation(s): '{key}' already has a value ({old})"
-                    ),
-                });
-            }
-        }
-    }
-    let mut patch = Map::new();
-    for (key, value) in set.iter().filter(|(key, value)| now[key.as_str()] != **value) {
-        patch.insert(key.clone(), value.clone());
-    }
-    for key in removed {
-        if now[*key].is_null() {
-            let noun = if field == "labels" { "label" } else { "annotation" };
-            say!("{noun} \"{key}\" not found.")?;
-        } else {
-            patch.insert((*key).into(), Value::Null);
-        }
-    }
-    let (added, gone) = (patch.values().any(|value| !value.is_null()), patch.values().any(Value::is_null));
-    let what = match (field, added, gone) {
-        ("annotations", ..) => "annotated",
-        (_, false, false) => "not labeled",
-        (_, true, _) => "labeled",
-        (_, false, true) => "unlabeled",
-    };
-    let mut metadata = json!({ field: patch });
-    if let Some(version) = cx.flags.some("resource-version") {
-        metadata["resourceVersion"] = version.into();
-    }
-    let manager = if field == "labels" { "kubectl-label" } else { "kubectl-annotate" };
-    let object = if patch.is_empty() {
-        info.object.clone()
-    } else {
-        send(cx, info, MERGE, &json!({ "metadata": metadata }), manager).await?
-    };
-    reporter.done(&object, what)
 }
 
 /// Sends a patch, or makes it here where nothing is to be sent.
@@ -219,18 +96,17 @@ pub async fn patch(cx: &Cx) -> Result<()> {
     };
     let documents = crate::yaml::parse_all(&text).map_err(|error| fail!("unable to parse {text:?}: yaml: {error}"))?;
     let patch = documents.into_iter().next().unwrap_or(Value::Null);
-    let asked = cx.flags.text("type").unwrap_or("strategic");
+    let kind = match cx.flags.text("type").unwrap_or("strategic") {
+        "json" => "application/json-patch+json",
+        "merge" => MERGE,
+        "strategic" => apply::patch_type(true),
+        other => return Err(fail!("--type must be one of [json merge strategic], not {other:?}")),
+    };
     let search = Search::from_flags(cx);
     let mut reporter = Reporter::new(cx)?;
     let found = search.run(cx).await?;
     let mut errors = found.errors;
     for info in &found.infos {
-        let kind = match asked {
-            "json" => "application/json-patch+json",
-            "merge" => MERGE,
-            "strategic" => apply::patch_type(true),
-            other => return Err(fail!("--type must be one of [json merge strategic], not {other:?}")),
-        };
         match send(cx, info, kind, &patch, "kubectl-patch").await {
             Ok(object) => {
                 let same = object == info.object;
@@ -305,7 +181,7 @@ async fn scale_one(cx: &Cx, info: &Info, replicas: i32, reporter: &mut Reporter)
 }
 
 pub async fn replace(cx: &Cx) -> Result<()> {
-    if cx.flags.list("filename").is_empty() && cx.flags.some("kustomize").is_none() {
+    if cx.flags.list("filename").is_empty() {
         return Err(Error::Usage("must specify --filename to replace".into()));
     }
     let Found { infos, mut errors, .. } = resources::from_files(cx).await?;
@@ -354,128 +230,4 @@ async fn replace_one(cx: &Cx, info: &Info) -> Result<Value> {
         "Invalid" => error,
         _ => error.prefixed(&format!("error when replacing \"{}\"", info.source)),
     })
-}
-
-/// The nodes that the words and selectors of a command mean.
-pub async fn nodes(cx: &Cx) -> Result<Vec<Info>> {
-    let mut args = vec!["nodes"];
-    args.extend(cx.flags.args());
-    let search = Search::from_flags(cx);
-    if args.len() == 1 && search.selector.is_empty() {
-        return Err(Error::Usage(format!("USAGE: {} NODE [flags]", cx.command.trim_start_matches("knarr "))));
-    }
-    let search = Search { all: !search.selector.is_empty(), ..search };
-    search.with_args(&args).run(cx).await?.all()
-}
-
-pub async fn cordon(cx: &Cx, on: bool) -> Result<()> {
-    for info in nodes(cx).await? {
-        cordon_one(cx, &info, on).await?;
-    }
-    Ok(())
-}
-
-pub async fn cordon_one(cx: &Cx, info: &Info, on: bool) -> Result<()> {
-    let now = dig(&info.object, "spec.unschedulable").as_bool().unwrap_or(false);
-    let word = if on { "cordoned" } else { "uncordoned" };
-    if now == on {
-        return say!("node/{} already {word}{}", info.name, cx.dry_run()?.note());
-    }
-    let value = if on { Value::Bool(true) } else { Value::Null };
-    send(
-        cx,
-        info,
-        apply::patch_type(true),
-        &json!({"spec": {"unschedulable": value}}),
-        if on { "kubectl-cordon" } else { "kubectl-uncordon" },
-    )
-    .await?;
-    say!("node/{} {word}{}", info.name, cx.dry_run()?.note())
-}
-
-pub async fn taint(cx: &Cx) -> Result<()> {
-    let args = cx.flags.args();
-    let is_change = |word: &str| word.contains(['=', ':']) || word.ends_with('-');
-    let first = args.iter().position(|word| is_change(word)).unwrap_or(args.len());
-    let (mut added, mut removed): (Vec<Value>, Vec<(String, String)>) = Default::default();
-    for word in &args[first..] {
-        if let Some(gone) = word.strip_suffix('-') {
-            let (key, effect) = gone.split_once(':').unwrap_or((gone, ""));
-            removed.push((key.split('=').next().unwrap_or_default().into(), effect.into()));
-            continue;
-        }
-        let (rest, effect) = word.rsplit_once(':').ok_or_else(|| fail!("invalid taint spec: {word}"))?;
-        if !matches!(effect, "NoSchedule" | "PreferNoSchedule" | "NoExecute") {
-            return Err(Error::Usage(format!("invalid taint effect: {effect}, unsupported taint effect")));
-        }
-        let (key, value) = rest.split_once('=').unwrap_or((rest, ""));
-        let mut taint = json!({"key": key, "effect": effect});
-        if !value.is_empty() {
-            taint["value"] = value.into();
-        }
-        added.push(taint);
-    }
-    if added.is_empty() && removed.is_empty() {
-        return Err(Error::Usage("at least one taint update is required".into()));
-    }
-    let mut words = vec!["nodes"];
-    words.extend(args[..first].iter().skip(1));
-    let search = Search::from_flags(cx);
-    let search = Search { all: search.all || !search.selector.is_empty(), ..search };
-    let found = search.with_args(&words).run(cx).await?;
-    let mut errors = found.errors;
-    // kubectl does not say here that it was only tried.
-    let mut reporter = Reporter::new(cx)?.silent_about_dry_run();
-    for info in &found.infos {
-        if let Err(error) = taint_one(cx, info, &added, &removed, &mut reporter).await {
-            errors.push(error);
-        }
-    }
-    Error::collected(errors)
-}
-
-async fn taint_one(
-    cx: &Cx,
-    info: &Info,
-    added: &[Value],
-    removed: &[(String, String)],
-    reporter: &mut Reporter,
-) -> Result<()> {
-    let same = |a: &Value, b: &Value| a["key"] == b["key"] && a["effect"] == b["effect"];
-    let mut taints: Vec<Value> = items(dig(&info.object, "spec.taints")).cloned().collect();
-    let count = taints.len();
-    for (key, effect) in removed {
-        let before = taints.len();
-        taints
-            .retain(|taint| taint["key"] != key.as_str() || (!effect.is_empty() && taint["effect"] != effect.as_str()));
-        if taints.len() == before {
-            let effect = if effect.is_empty() { String::new() } else { format!(":{effect}") };
-            return Err(fail!("taint \"{key}{effect}\" not found"));
-        }
-    }
-    let gone = taints.len() < count;
-    for taint in added {
-        if let Some(at) = taints.iter().position(|known| same(known, taint)) {
-            if !cx.flags.on("overwrite") {
-                return Err(fail!(
-                    "node {} already has {} taint(s) with same effect(s) and --overwrite is false",
-                    info.name,
-                    dig_str(taint, "key")
-                ));
-            }
-            taints.remove(at);
-        }
-    }
-    let what = match (added.is_empty(), gone) {
-        (false, true) => "modified",
-        (false, false) => "tainted",
-        _ => "untainted",
-    };
-    // kubectl puts new taints first.
-    let all: Vec<Value> = added.iter().cloned().chain(taints).collect();
-    let mut modified = info.object.clone();
-    *dig_mut(&mut modified, "spec.taints") = all.clone().into();
-    let patch = json!({"spec": {"taints": if all.is_empty() { Value::Null } else { all.into() }}});
-    let object = send(cx, info, MERGE, &patch, "kubectl-taint").await?;
-    reporter.done(&object, what)
 }

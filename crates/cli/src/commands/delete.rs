@@ -61,7 +61,7 @@ pub async fn run(cx: &Cx) -> Result<()> {
     }
     let from_files = !cx.flags.list("filename").is_empty();
     let search = Search { names_only: true, latest: false, ..Search::from_flags(cx) };
-    if search.args.is_empty() && !from_files && cx.flags.some("kustomize").is_none() {
+    if search.args.is_empty() && !from_files {
         return Err(fail!(
             "You must provide one or more resources by argument or filename.\nExample resource specifications include:\n   '-f rsrc.yaml'\n   '--filename=rsrc.json'\n   '<resource> <name>'\n   '<resource>'"
         ));

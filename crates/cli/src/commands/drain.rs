@@ -6,7 +6,7 @@ use clap::Command;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use super::{change, delete};
+use super::{delete, nodes};
 use crate::{
     api::Query,
     cx::{Cx, dig, dig_str, items},
@@ -45,12 +45,12 @@ pub fn command() -> Command {
 }
 
 pub async fn run(cx: &Cx) -> Result<()> {
-    let nodes = change::nodes(cx).await?;
-    for node in &nodes {
-        change::cordon_one(cx, node, true).await?;
+    let asked = nodes::asked(cx).await?;
+    for node in &asked {
+        nodes::cordon_one(cx, node, true).await?;
     }
     let mut failed = Vec::new();
-    for node in &nodes {
+    for node in &asked {
         match drain(cx, node).await {
             Ok(()) => say!("node/{} drained{}", node.name, cx.dry_run()?.note())?,
             Err(error) => {

@@ -132,7 +132,7 @@ async fn save(cx: &Cx, info: &Info, before: &Value, text: &str) -> Result<Value>
 
 /// Exit code 0 where nothing differs, 1 where something does, more where it cannot be said.
 pub async fn diff(cx: &Cx) -> Result<()> {
-    if cx.flags.list("filename").is_empty() && cx.flags.some("kustomize").is_none() {
+    if cx.flags.list("filename").is_empty() {
         return Err(Error::Usage("must specify --filename or --kustomize".into()));
     }
     let Found { mut infos, errors, .. } = resources::from_files(cx).await?;

@@ -52,7 +52,7 @@ pub async fn run(cx: &Cx) -> Result<()> {
         return Err(crate::output::refuse("server-print=false", "tables are made by the server"));
     }
     let search = Search::from_flags(cx).listing();
-    if search.args.is_empty() && cx.flags.list("filename").is_empty() && cx.flags.some("kustomize").is_none() {
+    if search.args.is_empty() && cx.flags.list("filename").is_empty() {
         return Err(Error::Raw(format!(
             "You must specify the type of resource to get. Use \"knarr api-resources\" for a complete list of supported resources.\n\nerror: Required resource not specified.\nUse \"knarr explain <resource>\" for a detailed description of that resource (e.g. knarr explain pods).\nSee '{} -h' for help and examples",
             cx.command
@@ -111,7 +111,7 @@ async fn tables(cx: &Cx, search: &Search, format: &Format) -> Result<()> {
     for (one, namespace) in &all {
         let (path, query) = path(cx, search, one, namespace);
         let query = query.some("includeObject", sort.as_ref().map(|_| "Object"));
-        let query = if one.name.is_none() { query.add("limit", chunk(cx)?) } else { query };
+        let query = if one.name.is_none() { query.add("limit", resources::page_size(cx)?) } else { query };
         match pages(cx, &path, &query).await {
             Ok(mut table) => {
                 if let Some(sort) = &sort {
@@ -148,10 +148,6 @@ async fn tables(cx: &Cx, search: &Search, format: &Format) -> Result<()> {
         }
     }
     Error::collected(errors)
-}
-
-fn chunk(cx: &Cx) -> Result<u64> {
-    Ok(cx.flags.number::<u64>("chunk-size")?.unwrap_or(500))
 }
 
 /// A whole table, however many answers it takes.

@@ -18,8 +18,12 @@ use crate::{
 fn shared(mut own: Vec<clap::Arg>) -> Vec<clap::Arg> {
     own.push(switch("save-config", "Note what is sent, for a later apply"));
     own.extend(flags::writing());
-    own.extend(flags::files());
     own
+}
+
+/// For an object that is there, or in a file.
+fn of_another(own: Vec<clap::Arg>) -> Vec<clap::Arg> {
+    shared(own).into_iter().chain(flags::files()).collect()
 }
 
 pub fn commands() -> Vec<Command> {
@@ -28,7 +32,7 @@ pub fn commands() -> Vec<Command> {
             "expose",
             "Take a resource and expose it as a new Kubernetes service",
             "TYPE NAME",
-            shared(vec![
+            of_another(vec![
                 text("port", "The port of the service"),
                 text("target-port", "The port of the pods"),
                 text("protocol", "TCP, UDP or SCTP"),
@@ -47,7 +51,7 @@ pub fn commands() -> Vec<Command> {
             "autoscale",
             "Auto-scale a deployment, replica set, stateful set, or replication controller",
             "TYPE NAME",
-            shared(vec![
+            of_another(vec![
                 text("min", "At least this many pods"),
                 text("max", "At most this many pods"),
                 text("name", "The name of the autoscaler"),

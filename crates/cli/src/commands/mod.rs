@@ -17,6 +17,8 @@ mod get;
 mod info;
 mod logs;
 mod make;
+mod metadata;
+mod nodes;
 mod port_forward;
 mod rollout;
 mod set;
@@ -50,6 +52,8 @@ pub fn all() -> Vec<Command> {
     all.extend([cp::command(), port_forward::command()]);
     all.extend(edit::commands());
     all.extend(make::commands());
+    all.extend(metadata::commands());
+    all.extend(nodes::commands());
     all.extend(change::commands());
     all.extend(info::commands());
     all
@@ -77,14 +81,14 @@ pub async fn run(name: &str, cx: &Cx) -> Result<()> {
         "autoscale" => make::autoscale(cx).await,
         "run" => make::run(cx).await,
         "drain" => drain::run(cx).await,
-        "label" => change::metadata(cx, "labels").await,
-        "annotate" => change::metadata(cx, "annotations").await,
-        "taint" => change::taint(cx).await,
+        "label" => metadata::run(cx, "labels").await,
+        "annotate" => metadata::run(cx, "annotations").await,
+        "taint" => nodes::taint(cx).await,
         "patch" => change::patch(cx).await,
         "scale" => change::scale(cx).await,
         "replace" => change::replace(cx).await,
-        "cordon" => change::cordon(cx, true).await,
-        "uncordon" => change::cordon(cx, false).await,
+        "cordon" => nodes::cordon(cx, true).await,
+        "uncordon" => nodes::cordon(cx, false).await,
         "api-resources" => info::api_resources(cx).await,
         "api-versions" => info::api_versions(cx).await,
         "cluster-info" => info::cluster_info(cx).await,

@@ -55,7 +55,7 @@ pub fn command() -> Command {
 
 /// `create -f`
 pub async fn from_files(cx: &Cx) -> Result<()> {
-    if cx.flags.list("filename").is_empty() && cx.flags.some("kustomize").is_none() {
+    if cx.flags.list("filename").is_empty() {
         return Err(fail!("must specify one of -f and -k"));
     }
     if let Some(path) = cx.flags.some("raw") {
