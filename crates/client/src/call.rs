@@ -6,7 +6,7 @@ use kube::{
     api::{DeleteParams, GetParams, Patch, PatchParams, PostParams, Preconditions},
     core::Request,
 };
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{errors, meta};
 
@@ -21,6 +21,24 @@ pub async fn get<K: Kind>(client: &kube::Client, namespace: &str, name: &str) ->
 }
 
 pub async fn create<K: Kind>(client: &kube::Client, object: &K) -> Result<K, kube::Error> {
+    create_for(client, object).await
+}
+
+/// Answers with the name alone: whoever makes many objects leaves the reading of the rest to their watch.
+pub async fn create_named<K: Kind>(client: &kube::Client, object: &K) -> Result<String, kube::Error> {
+    #[derive(Deserialize)]
+    struct Made {
+        metadata: Named,
+    }
+    #[derive(Deserialize)]
+    struct Named {
+        name: String,
+    }
+    let made: Made = create_for(client, object).await?;
+    Ok(made.metadata.name)
+}
+
+async fn create_for<K: Kind, A: DeserializeOwned>(client: &kube::Client, object: &K) -> Result<A, kube::Error> {
     let requests = requests::<K>(meta::namespace(object.meta()));
     let request = requests.create(&PostParams::default(), json(object)?).map_err(kube::Error::BuildRequest)?;
     client.request(request).await

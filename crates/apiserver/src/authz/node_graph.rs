@@ -1,14 +1,14 @@
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
+use knarr_api::strategy;
 use serde_json::Value;
 
 use crate::builtin;
-use crate::contract::Lookup;
-use crate::derived::Derived;
+use crate::contract::{Lookup, Stored};
 
-/// How many namespaces are kept indexed.
-const MAX_NAMESPACES: usize = 1024;
+/// Of how many versions of pods the references are kept.
+const MAX_READ: usize = 16 * 1024;
 
 /// The controller of IngressClasses that nodes serve themselves.
 const BUILT_IN_INGRESS: &str = "knarr.dev/ingress";
@@ -23,35 +23,41 @@ pub(super) enum Referent {
     ResourceClaim,
 }
 
-/// What a pod that is bound to a node refers to.
-pub(super) struct PodReferences {
-    node: String,
-    names: HashSet<(Referent, String)>,
-}
+/// What a pod refers to.
+type References = HashSet<(Referent, String)>;
 
 /// Which nodes have to do with which objects, through the pods bound to them.
 pub(super) struct NodeGraph {
     lookup: Arc<dyn Lookup>,
-    namespaces: Mutex<HashMap<String, Derived<PodReferences>>>,
+    /// By the pod's revision, which no other version of any pod has.
+    read: Mutex<HashMap<u64, Arc<References>>>,
 }
 
 impl NodeGraph {
     pub(super) fn new(lookup: Arc<dyn Lookup>) -> Self {
-        Self { lookup, namespaces: Mutex::default() }
+        Self { lookup, read: Mutex::default() }
     }
 
     /// True where a pod on the node refers to the object.
     pub(super) fn refers(&self, node: &str, referent: Referent, namespace: &str, name: &str) -> bool {
-        let mut namespaces = self.namespaces.lock().unwrap_or_else(PoisonError::into_inner);
-        if namespaces.len() >= MAX_NAMESPACES && !namespaces.contains_key(namespace) {
-            namespaces.clear();
-        }
-        let pods = namespaces
-            .entry(namespace.to_owned())
-            .or_insert_with(|| Derived::new(builtin::pods(), namespace, pod_references));
-        pods.refresh(&*self.lookup);
         let wanted = (referent, name.to_owned());
-        pods.iter().any(|pod| pod.node == node && pod.names.contains(&wanted))
+        // Where a pod is bound the cache knows without reading it: of the many in a namespace few are the node's.
+        let pods = self.lookup.list(builtin::pods(), namespace);
+        let bound = pods.iter().filter(|pod| node_of(pod) == Some(node));
+        bound.map(|pod| self.references(pod)).any(|references| references.contains(&wanted))
+    }
+
+    fn references(&self, pod: &Stored) -> Arc<References> {
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = read.get(&pod.resource_version) {
+            return known.clone();
+        }
+        if read.len() >= MAX_READ {
+            read.clear();
+        }
+        let references = Arc::new(pod_references(&pod.value()));
+        read.insert(pod.resource_version, references.clone());
+        references
     }
 
     /// True where the pod is bound to the node.
@@ -117,12 +123,20 @@ fn names_secret(value: &Value, default_namespace: &str, namespace: &str, name: &
     })
 }
 
-/// A pod that is not bound refers to nothing; neither does a mirror pod, which a node makes up itself.
-fn pod_references(pod: &Value) -> Option<PodReferences> {
+/// The node that a pod is bound to, by the cache's own note.
+fn node_of(pod: &Stored) -> Option<&str> {
+    static AT: LazyLock<Option<usize>> = LazyLock::new(|| {
+        let fields = strategy::of(builtin::pods()).selectable_fields();
+        fields.iter().position(|field| *field == "spec.nodeName")
+    });
+    AT.and_then(|at| pod.fields.get(at)).map(AsRef::as_ref)
+}
+
+/// A mirror pod, which a node makes up itself, gives it no rights.
+fn pod_references(pod: &Value) -> References {
     let spec = &pod["spec"];
-    let node = spec["nodeName"].as_str().filter(|node| !node.is_empty())?;
     if pod["metadata"]["annotations"].get("kubernetes.io/config.mirror").is_some() {
-        return None;
+        return References::new();
     }
     let mut names = HashSet::new();
     let mut add = |referent, name: &Value| {
@@ -150,7 +164,7 @@ fn pod_references(pod: &Value) -> Option<PodReferences> {
     for claim in pod["status"]["resourceClaimStatuses"].as_array().into_iter().flatten() {
         add(Referent::ResourceClaim, &claim["resourceClaimName"]);
     }
-    Some(PodReferences { node: node.to_owned(), names })
+    names
 }
 
 /// Containers and volumes name what they use under keys that tell its kind.

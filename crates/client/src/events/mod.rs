@@ -11,12 +11,12 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Resource,
-    api::{Patch, PatchParams, PostParams},
+    api::{Patch, PatchParams},
 };
 use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Clock, errors, meta};
+use crate::{Clock, call, errors, meta};
 use correlate::{Correlated, Correlator, Observed};
 
 /// Events that wait to be written; more are dropped, with a warning in the log.
@@ -150,7 +150,7 @@ async fn write(client: &kube::Client, observed: Observed, correlated: &Correlate
         }
     }
     let event = new_event(observed, correlated, &namespace);
-    match events.create(&PostParams::default(), &event).await {
+    match call::create_named(client, &event).await {
         Ok(_) => Ok(()),
         // Its first writing came through meanwhile.
         Err(error) if errors::is_already_exists(&error) => Ok(()),

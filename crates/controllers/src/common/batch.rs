@@ -29,9 +29,9 @@ where
 }
 
 async fn create_pod<O: Kind>(context: &Context, owner: &O, pod: &Pod) -> Result<(), kube::Error> {
-    match call::create(&context.client, pod).await {
-        Ok(created) => {
-            let message = format!("Created pod: {}", meta::name(&created.metadata));
+    match call::create_named(&context.client, pod).await {
+        Ok(name) => {
+            let message = format!("Created pod: {name}");
             context.recorder.normal(owner, "SuccessfulCreate", message);
             Ok(())
         }
