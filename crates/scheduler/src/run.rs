@@ -33,6 +33,11 @@ const MAX_BINDINGS: usize = 256;
 /// Explanations that are written at once. They are the least of what the API server has to do: a thousand pods that
 /// have no node must not keep others from being made and bound.
 const EXPLAINING_AT_ONCE: usize = 8;
+/// For so long no further pod has come before the ones without a node are told why. Pods that are made in large numbers
+/// are all made before the API server has the work of that; and many find a node, when what they lack comes after them.
+const SETTLING: Duration = Duration::from_millis(100);
+/// Pods may come without end: after this long the explanation is written anyway.
+const UNSETTLED: Duration = Duration::from_secs(1);
 /// Explanations that wait to be written; deciding waits for one to end.
 const MAX_EXPLANATIONS: usize = 1024;
 /// How often pods that were set aside are looked at for having waited too long.
@@ -97,6 +102,8 @@ struct State {
     /// Where the next pod begins to look.
     start: usize,
     random: SmallRng,
+    /// When the last pod came that was not known before.
+    last_arrival: Option<Instant>,
 }
 
 /// Runs until cancelled.
@@ -109,7 +116,13 @@ pub async fn run(config: Config) {
     let scheduler = Arc::new(Scheduler {
         recorder: Recorder::new(client.clone(), NAME, "", clock, cancel.clone()),
         around: Caches::of(&informers),
-        state: Mutex::new(State { cluster: Cluster::default(), queue: Queue::default(), start: 0, random }),
+        state: Mutex::new(State {
+            cluster: Cluster::default(),
+            queue: Queue::default(),
+            start: 0,
+            random,
+            last_arrival: None,
+        }),
         wake: Notify::new(),
         volumes: Volumes::new(client.clone()),
         explaining: Semaphore::new(EXPLAINING_AT_ONCE),
@@ -166,7 +179,7 @@ impl Scheduler {
 
     fn next(&self) -> Option<(Arc<PodInfo>, Outcome, Turn)> {
         let mut state = self.state();
-        let State { cluster, queue, start, random } = &mut *state;
+        let State { cluster, queue, start, random, .. } = &mut *state;
         let pod = queue.take(Instant::now())?;
         let outcome = match decide::decide(&pod, cluster, start, random, &self.around) {
             Decision::Place(index) => {
@@ -198,16 +211,32 @@ impl Scheduler {
                 self.bind(&pod, &node_name, &volumes).await;
             }
             Outcome::Explain(nowhere) => {
-                self.recorder.warning(&*pod.object, "FailedScheduling", nowhere.message.clone());
+                let makes_room = nowhere.preemption.is_some();
+                if !makes_room {
+                    self.settled().await;
+                }
                 let left = turn.begin().await;
                 let _permit = self.explaining.acquire().await;
-                if turn.is_superseded() && nowhere.preemption.is_none() {
+                if turn.is_superseded() && !makes_room {
                     return turn.end(left);
                 }
+                self.recorder.warning(&*pod.object, "FailedScheduling", nowhere.message.clone());
                 // The watch may not have shown yet what the writer before left.
                 let newest = left.filter(|left| is_newer(left, &pod.object)).unwrap_or_else(|| pod.object.clone());
                 turn.end(self.explain(&newest, &nowhere).await);
             }
+        }
+    }
+
+    /// Pods have stopped coming, or go on for too long.
+    async fn settled(&self) {
+        let end = Instant::now() + UNSETTLED;
+        loop {
+            let quiet = self.state().last_arrival.map_or(end, |arrival| arrival + SETTLING).min(end);
+            if quiet <= Instant::now() {
+                return;
+            }
+            tokio::time::sleep_until(quiet).await;
         }
     }
 
@@ -309,6 +338,9 @@ impl Scheduler {
         let uid = meta::uid(&pod.metadata);
         let now = Instant::now();
         let mut state = self.state();
+        if change.old.is_none() {
+            state.last_arrival = Some(now);
+        }
         let State { cluster, queue, .. } = &mut *state;
         let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
         if change.is_deletion() || matches!(phase, Some("Succeeded" | "Failed")) {

@@ -70,8 +70,9 @@ pub async fn delete_pods<O: Kind>(
     futures::future::join_all(deletions).await.into_iter().collect()
 }
 
-/// So many more are under way for each that went well: one, then four, then sixteen.
-const GROWTH: usize = 3;
+/// So many more are under way for each that went well: one, then sixteen, then as many as may be at once. Each step costs
+/// a wait for the disk.
+const GROWTH: usize = 15;
 const MAX_AT_ONCE: usize = 256;
 
 /// Runs `count` times `work`, the more at once the more went well, and starts no more after an error. Answers how many
