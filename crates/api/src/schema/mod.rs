@@ -22,6 +22,8 @@ pub use check::{SchemaError, check, prune, strict_message};
 pub use custom::from_structural;
 pub use docs::Docs;
 pub use table::{Kind, Relation, Table};
+#[cfg(test)]
+pub(crate) use tests::sample;
 
 /// One type in a [`Table`]; a cheap handle.
 #[derive(Clone, Copy)]

@@ -1,4 +1,4 @@
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::registry;
@@ -181,38 +181,39 @@ fn descriptions_are_found_again() {
     );
 }
 
+/// The schema of a custom resource's `spec`, and an object with more than that.
+pub(crate) fn sample() -> (Value, Value) {
+    let spec = json!({
+        "type": "object",
+        "properties": {
+            "size": {"type": "integer", "default": 3},
+            "note": {"type": "string", "nullable": true},
+            "port": {"x-kubernetes-int-or-string": true},
+            "any": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
+            "labels": {"type": "object", "additionalProperties": {"type": "string"}},
+            "items": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"],
+                "items": {"type": "object", "properties": {
+                    "name": {"type": "string"}, "on": {"type": "boolean", "default": true},
+                }}},
+        },
+    });
+    let object = json!({
+        "apiVersion": "x.io/v1", "kind": "X", "metadata": {"name": "x", "labels": {"a": "b"}, "oops": 1},
+        "spec": {"note": null, "port": "http", "any": {"thing": [null]}, "labels": {"k": "v"}, "items": [{"name": "a"}],
+                 "more": 1},
+    });
+    (spec, object)
+}
+
 #[test]
 fn a_custom_resources_schema_is_a_table_like_the_built_ins() {
+    let (spec, mut object) = sample();
     let table = from_structural(&json!({
         "type": "object",
         "required": ["spec"],
-        "properties": {
-            "metadata": {"type": "object"},
-            "spec": {
-                "type": "object",
-                "properties": {
-                    "size": {"type": "integer", "default": 3},
-                    "note": {"type": "string", "nullable": true},
-                    "port": {"x-kubernetes-int-or-string": true},
-                    "any": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
-                    "labels": {"type": "object", "additionalProperties": {"type": "string"}},
-                    "items": {
-                        "type": "array",
-                        "x-kubernetes-list-type": "map",
-                        "x-kubernetes-list-map-keys": ["name"],
-                        "items": {"type": "object", "properties": {
-                            "name": {"type": "string"}, "on": {"type": "boolean", "default": true},
-                        }},
-                    },
-                },
-            },
-        },
+        "properties": {"metadata": {"type": "object"}, "spec": spec},
     }));
     let ty = TypeRef::new(&table, 0);
-    let mut object = json!({
-        "apiVersion": "x.io/v1", "kind": "X", "metadata": {"name": "x", "labels": {"a": "b"}, "oops": 1},
-        "spec": {"note": null, "port": "http", "any": {"thing": [null]}, "labels": {"k": "v"}, "items": [{"name": "a"}], "more": 1},
-    });
     let errors: Vec<String> = check(ty, &object).iter().map(ToString::to_string).collect();
     assert_eq!(errors, ["unknown field \"metadata.oops\"", "unknown field \"spec.more\""]);
     prune(ty, &mut object);
@@ -228,7 +229,7 @@ fn a_custom_resources_schema_is_a_table_like_the_built_ins() {
     let owners = ty.child("metadata").unwrap().child("ownerReferences").unwrap();
     assert_eq!((owners.relation(), owners.keys().collect::<Vec<_>>()), (Relation::Associative, vec!["uid"]));
 
-    let table = from_structural(&serde_json::Value::Null);
+    let table = from_structural(&Value::Null);
     let ty = TypeRef::new(&table, 0);
     let mut object = json!({"metadata": {"name": "x", "oops": 1}, "spec": {"a": null}});
     prune(ty, &mut object);

@@ -138,25 +138,8 @@ fn defaults_are_filled_in_where_there_is_an_object_to_hold_them() {
 
 #[test]
 fn an_object_is_pruned_and_completed() {
-    let version = version(&with_spec(&json!({
-        "type": "object",
-        "properties": {
-            "size": {"type": "integer", "default": 3},
-            "note": {"type": "string", "nullable": true},
-            "port": {"x-kubernetes-int-or-string": true},
-            "any": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
-            "labels": {"type": "object", "additionalProperties": {"type": "string"}},
-            "items": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"],
-                "items": {"type": "object", "properties": {
-                    "name": {"type": "string"}, "on": {"type": "boolean", "default": true},
-                }}},
-        },
-    })));
-    let mut object = json!({
-        "apiVersion": "x.io/v1", "kind": "X", "metadata": {"name": "x", "labels": {"a": "b"}, "oops": 1},
-        "spec": {"note": null, "port": "http", "any": {"thing": [null]}, "labels": {"k": "v"}, "items": [{"name": "a"}],
-                 "more": 1},
-    });
+    let (spec, mut object) = crate::schema::sample();
+    let version = version(&with_spec(&spec));
     assert_eq!(version.prune(&mut object), ["spec.more", "metadata.oops"]);
     version.default(&mut object);
     let expected = json!({

@@ -38,7 +38,7 @@ pub(super) fn unsupported(schema: &Value) -> Option<String> {
 pub(super) fn check(schema: &Value, path: &FieldPath<'_>) -> Errors {
     let mut errors = Errors::new();
     invariants(schema, Level::Root, path, &mut errors);
-    completeness(schema, Some(schema), path, path, &mut errors);
+    completeness(schema, Home { schema: Some(schema), path }, path, &mut errors);
     errors.sort_by_cached_key(ToString::to_string);
     errors
 }
@@ -221,43 +221,39 @@ fn nested(schema: &Value, pair: bool, path: &FieldPath<'_>, errors: &mut Errors)
     }
 }
 
+/// The part of the structure that an alternative speaks of; `None` where there is no such part.
+#[derive(Clone, Copy)]
+struct Home<'a> {
+    schema: Option<&'a Value>,
+    path: &'a FieldPath<'a>,
+}
+
 /// What alternatives speak of is there in the structure too.
-fn completeness(
-    schema: &Value,
-    home: Option<&Value>,
-    home_path: &FieldPath<'_>,
-    path: &FieldPath<'_>,
-    errors: &mut Errors,
-) {
+fn completeness(schema: &Value, home: Home<'_>, path: &FieldPath<'_>, errors: &mut Errors) {
     if schema["not"].is_object() {
-        nested_completeness(&schema["not"], home, home_path, &path.child("not"), errors);
+        nested_completeness(&schema["not"], home, &path.child("not"), errors);
     }
     for key in ["allOf", "anyOf", "oneOf"] {
         let path = path.child(key);
         for (i, one) in items(&schema[key]).iter().enumerate() {
-            nested_completeness(one, home, home_path, &path.index(i), errors);
+            nested_completeness(one, home, &path.index(i), errors);
         }
     }
 }
 
-fn nested_completeness(
-    schema: &Value,
-    home: Option<&Value>,
-    home_path: &FieldPath<'_>,
-    path: &FieldPath<'_>,
-    errors: &mut Errors,
-) {
-    let Some(home) = home else {
-        return errors.push(FieldError::required(home_path, format!("because it is defined in {path}")));
+fn nested_completeness(schema: &Value, home: Home<'_>, path: &FieldPath<'_>, errors: &mut Errors) {
+    let Some(structure) = home.schema else {
+        return errors.push(FieldError::required(home.path, format!("because it is defined in {path}")));
     };
-    completeness(schema, Some(home), home_path, path, errors);
+    completeness(schema, home, path, errors);
     if schema["items"].is_object() {
-        let items = home.get("items").filter(|items| items.is_object());
-        nested_completeness(&schema["items"], items, &home_path.child("items"), &path.child("items"), errors);
+        let items = structure.get("items").filter(|items| items.is_object());
+        let below = Home { schema: items, path: &home.path.child("items") };
+        nested_completeness(&schema["items"], below, &path.child("items"), errors);
     }
-    let (home_properties, properties) = (home_path.child("properties"), path.child("properties"));
+    let (home_properties, properties) = (home.path.child("properties"), path.child("properties"));
     for (name, property) in entries(&schema["properties"]) {
-        let found = home["properties"].get(name);
-        nested_completeness(property, found, &home_properties.key(name), &properties.key(name), errors);
+        let below = Home { schema: structure["properties"].get(name), path: &home_properties.key(name) };
+        nested_completeness(property, below, &properties.key(name), errors);
     }
 }
