@@ -52,8 +52,10 @@ impl CachedEvent {
         self.message_frame.get_or_init(|| make(self.change.as_str(), &self.object)).clone()
     }
 
+    /// The object, and what was made of it so far.
     pub fn size_bytes(&self) -> usize {
-        self.object.json.len()
+        let frames = [&self.frame, &self.message_frame].into_iter().filter_map(OnceLock::get).map(Bytes::len);
+        self.object.json.len() + self.object.message.size_bytes() + frames.sum::<usize>()
     }
 }
 

@@ -58,6 +58,13 @@ impl KeptForm {
 #[derive(Debug, Default)]
 pub struct KeptMessage(OnceLock<Box<[u8]>>);
 
+impl KeptMessage {
+    /// 0 until somebody asks for the message.
+    pub fn size_bytes(&self) -> usize {
+        self.0.get().map_or(0, |message| message.len())
+    }
+}
+
 /// Sorted by key.
 pub type Labels = Arc<[(Box<str>, Box<str>)]>;
 pub type Fields = Arc<[Box<str>]>;
