@@ -74,6 +74,7 @@ pub fn encode(json: &[u8]) -> Result<Vec<u8>, ProtobufError> {
 /// A message under the name of its kind.
 pub fn envelope(api_version: &str, kind: &str, message: &[u8]) -> Vec<u8> {
     let (mut out, end) = envelope_around(api_version, kind, message.len());
+    out.reserve_exact(message.len() + end.len());
     out.extend_from_slice(message);
     out.extend_from_slice(end);
     out
@@ -83,7 +84,7 @@ pub fn envelope(api_version: &str, kind: &str, message: &[u8]) -> Vec<u8> {
 pub fn envelope_around(api_version: &str, kind: &str, length: usize) -> (Vec<u8>, &'static [u8]) {
     // Neither an encoding nor a content type of the message is named, as Go writes it.
     const END: &[u8] = &[3 << 3 | 2, 0, 4 << 3 | 2, 0];
-    let mut out = Writer::with_capacity(64 + length);
+    let mut out = Writer::with_capacity(64);
     out.raw(MAGIC);
     out.message(1, |out| {
         out.bytes(1, api_version.as_bytes());
@@ -119,10 +120,10 @@ impl ListHead<'_> {
     }
 }
 
-/// What stands before an object's message in a list.
-pub fn list_item(message: &[u8]) -> Vec<u8> {
+/// What stands before an object's message of so many bytes in a list.
+pub fn list_item(length: usize) -> Vec<u8> {
     let mut out = Writer::default();
-    out.length(ITEMS, message.len());
+    out.length(ITEMS, length);
     out.finish()
 }
 

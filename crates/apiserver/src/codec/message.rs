@@ -97,15 +97,16 @@ pub fn error_event(error: &ApiError) -> Bytes {
     protobuf::watch_frame("ERROR", &status).into()
 }
 
-/// A list in pieces of about `piece_bytes`. The envelope begins with the length of all that follows, so that the
-/// last item must be written before the first can be sent; others get a turn in between.
+/// A list, in pieces of about `piece_bytes`. The envelope begins with the length of all that follows, so that every
+/// item is written before the first is sent; others get a turn in between. What is kept of an object is not copied
+/// until its piece is due.
 pub async fn list(
     resource: &'static Resource,
     form: Form,
-    items: &[Arc<Stored>],
+    items: Vec<Arc<Stored>>,
     meta: &ListMeta,
     piece_bytes: usize,
-) -> Result<Vec<Bytes>, ApiError> {
+) -> Result<ListPieces, ApiError> {
     let message = Message::of(resource, form)?;
     let revision = if meta.revision > 0 { meta.revision.to_string() } else { String::new() };
     let remaining = meta.remaining.filter(|remaining| *remaining > 0);
@@ -114,22 +115,62 @@ pub async fn list(
         continue_token: &meta.continue_token,
         remaining_item_count: remaining.and_then(|remaining| i64::try_from(remaining).ok()),
     };
-    let mut piece = head.message();
-    let (mut pieces, mut length) = (Vec::new(), 0);
+    let head = head.message();
+    let mut written: Vec<Item> = Vec::with_capacity(items.len());
+    let (mut length, mut unbroken) = (head.len(), 0);
     for item in items {
-        let written = message.write(form, item)?;
-        piece.extend_from_slice(&protobuf::list_item(&written));
-        piece.extend_from_slice(&written);
-        if piece.len() >= piece_bytes {
-            length += piece.len();
-            pieces.push(Bytes::from(std::mem::take(&mut piece)));
+        let (size, made) = match message.write(form, &item)? {
+            Cow::Borrowed(kept) => (kept.len(), None),
+            Cow::Owned(made) => (made.len(), Some(made)),
+        };
+        written.push(made.map_or_else(|| Item::Kept(item), Item::Made));
+        length += protobuf::list_item(size).len() + size;
+        unbroken += size;
+        if unbroken >= piece_bytes {
+            unbroken = 0;
             tokio::task::yield_now().await;
         }
     }
-    length += piece.len();
-    let (start, end) = protobuf::envelope_around(&message.api_version, &format!("{}List", message.kind), length);
-    piece.extend_from_slice(end);
-    pieces.push(piece.into());
-    pieces.insert(0, start.into());
-    Ok(pieces)
+    let (mut start, end) = protobuf::envelope_around(&message.api_version, &format!("{}List", message.kind), length);
+    start.extend_from_slice(&head);
+    Ok(ListPieces { start, items: written.into_iter(), encoder: message.encoder, end: Some(end), piece_bytes })
+}
+
+/// The message of one item.
+enum Item {
+    Kept(Arc<Stored>),
+    Made(Vec<u8>),
+}
+
+/// See [`list`].
+pub struct ListPieces {
+    start: Vec<u8>,
+    items: std::vec::IntoIter<Item>,
+    encoder: Encoder,
+    /// `None` once it was sent.
+    end: Option<&'static [u8]>,
+    piece_bytes: usize,
+}
+
+impl Iterator for ListPieces {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        self.end?;
+        let mut piece = std::mem::take(&mut self.start);
+        while piece.len() < self.piece_bytes {
+            let Some(item) = self.items.next() else {
+                piece.extend_from_slice(self.end.take()?);
+                break;
+            };
+            let written = match &item {
+                // It was made when the list was measured, and is there from then on.
+                Item::Kept(stored) => stored.message(self.encoder).unwrap_or_default(),
+                Item::Made(made) => made,
+            };
+            piece.extend_from_slice(&protobuf::list_item(written.len()));
+            piece.extend_from_slice(written);
+        }
+        Some(piece.into())
+    }
 }

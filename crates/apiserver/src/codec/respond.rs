@@ -142,8 +142,8 @@ pub async fn list(
     now: Timestamp,
 ) -> Response {
     if accept.encoding == Encoding::Protobuf {
-        return match message::list(shown.resource, accept.form, &items, meta, CHUNK_BYTES).await {
-            Ok(pieces) => in_pieces(protobuf(StatusCode::OK, Ok(Bytes::new())), pieces.into_iter()),
+        return match message::list(shown.resource, accept.form, items, meta, CHUNK_BYTES).await {
+            Ok(pieces) => in_pieces(protobuf(StatusCode::OK, Ok(Bytes::new())), pieces),
             Err(cause) => error(&cause, Accept::JSON),
         };
     }

@@ -180,7 +180,7 @@ fn lists_metadata_and_events_are_put_together() {
     let encoder = Encoder::of("", "v1", "Pod").unwrap();
     let head = ListHead { resource_version: "9", continue_token: "c", remaining_item_count: Some(3) };
     let message = encoder.message(pod).unwrap();
-    let item = [list_item(&message), message].concat();
+    let item = [list_item(message.len()), message].concat();
     let list = [head.message(), item.clone(), item].concat();
     let decoded = decode(&around("v1", "PodList", &list)).unwrap();
     assert_eq!(decoded["metadata"], json!({ "resourceVersion": "9", "continue": "c", "remainingItemCount": 3 }));
