@@ -99,6 +99,17 @@ async fn initial_events_end_with_a_bookmark() {
     assert_eq!(bookmark["type"], "BOOKMARK");
     assert_eq!(bookmark["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"], "true");
     server.get(&format!("{MAPS}?watch=1&sendInitialEvents=true")).await.status(422, "Invalid");
+
+    // Whoever has always watched from the beginning and understands bookmarks gets the same.
+    let mut lines = Lines::open(&server, "&allowWatchBookmarks=true", "application/json").await;
+    lines.expect("ADDED", "a").await;
+    assert_eq!(lines.next().await.unwrap(), bookmark);
+    // Whoever does not understand them gets none.
+    let query = "&sendInitialEvents=true&resourceVersionMatch=NotOlderThan";
+    let mut lines = Lines::open(&server, query, "application/json").await;
+    lines.expect("ADDED", "a").await;
+    server.post(MAPS, &map("b", "red")).await.expect(201);
+    lines.expect("ADDED", "b").await;
 }
 
 #[tokio::test]

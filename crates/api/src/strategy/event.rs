@@ -1,6 +1,9 @@
 //! Events of both groups; they are stored in the core form (see [`super::convert`]).
 
-use super::rules::{Rules, by_path};
+use super::{
+    Dependents,
+    rules::{Rules, by_path},
+};
 use crate::{
     field::{FieldError, FieldPath},
     meta::NameRule,
@@ -43,6 +46,7 @@ pub(super) static EVENT: Rules = Rules {
         "source" => text(&event["source"]["component"]).into(),
         _ => by_path(event, field),
     },
+    dependents: Dependents::Never,
     ..Rules::DATA
 };
 

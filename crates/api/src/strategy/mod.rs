@@ -44,6 +44,18 @@ pub enum Part {
     Subresource(&'static str),
 }
 
+/// What a deletion does with the objects that the deleted one owns.
+/// (<https://kubernetes.io/docs/concepts/architecture/garbage-collection/>)
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dependents {
+    /// The garbage collector deletes them, unless the client wants otherwise.
+    Deleted,
+    /// They stay behind without an owner, unless the client wants otherwise: what the oldest clients rely on.
+    Orphaned,
+    /// There are none, whatever the client wants: the garbage collector does not look at the resource.
+    Never,
+}
+
 /// The rules of one resource. Each method is pure; the default bodies are what most resources want.
 ///
 /// Order on create: name and uid are set, `default`, `prepare_create`, (admission), `validate_create`.
@@ -102,6 +114,11 @@ pub trait Strategy: Send + Sync {
         Some(requested.unwrap_or(default))
     }
 
+    /// What becomes of an object's dependents when it is deleted and nobody says.
+    fn dependents(&self) -> Dependents {
+        Dependents::Deleted
+    }
+
     /// True where PUT to a name that does not exist creates it (Lease, Event, ...), as upstream documents.
     fn allow_create_on_update(&self) -> bool {
         false
@@ -122,6 +139,8 @@ pub fn of(resource: &Resource) -> &'static dyn Strategy {
 pub fn stored_field<'a>(resource: &Resource, field: &'a str) -> &'a str {
     match (resource.group, resource.kind) {
         ("events.k8s.io", "Event") => event::core_field(field).unwrap_or(field),
+        // What the oldest clients say.
+        ("", "Pod") if field == "spec.host" => "spec.nodeName",
         _ => field,
     }
 }
@@ -131,6 +150,17 @@ pub fn deprecation(resource: &Resource) -> Option<&'static str> {
     match (resource.group, resource.kind) {
         ("", "ComponentStatus") => Some("v1 ComponentStatus is deprecated in v1.19+"),
         ("", "Endpoints") => Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"),
+        _ => None,
+    }
+}
+
+/// What a client is told in a `Warning` header when it deletes an object without saying what becomes of its dependents.
+pub fn deletion_warning(resource: &Resource) -> Option<&'static str> {
+    match (resource.group, resource.kind) {
+        ("batch", "Job") => Some(
+            "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them \
+             or set propagationPolicy=Orphan to suppress this warning",
+        ),
         _ => None,
     }
 }

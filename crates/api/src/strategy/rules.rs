@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value, json};
 
-use super::{Part, Strategy};
+use super::{Dependents, Part, Strategy};
 use crate::{
     field::FieldError,
     meta::{self, NameRule},
@@ -48,6 +48,7 @@ pub(super) struct Rules {
     pub field: for<'a> fn(&'a Value, &str) -> Cow<'a, str>,
     /// How long a deletion waits, given what the client asked for.
     pub grace: fn(&Value, Option<i64>) -> Option<i64>,
+    pub dependents: Dependents,
     pub create_on_update: bool,
     pub unconditional_update: bool,
 }
@@ -69,6 +70,7 @@ impl Rules {
         fields: &[],
         field: by_path,
         grace: |_, _| None,
+        dependents: Dependents::Deleted,
         create_on_update: false,
         unconditional_update: true,
     };
@@ -168,6 +170,10 @@ impl Strategy for Rules {
 
     fn deletion_grace(&self, object: &Value, requested: Option<i64>) -> Option<i64> {
         (self.grace)(object, requested)
+    }
+
+    fn dependents(&self) -> Dependents {
+        self.dependents
     }
 
     fn allow_create_on_update(&self) -> bool {

@@ -53,11 +53,12 @@ impl Accept {
     pub const JSON: Self = Self { form: Form::Whole, encoding: Encoding::Json, pretty: false };
 
     /// The first clause that can be served, best quality first. What is asked about is no resource where there is none:
-    /// the documents of discovery.
+    /// the documents of discovery. `has_forms`: there are tables and metadata of it beside the object itself.
     pub fn negotiate(
         headers: &HeaderMap,
         query: &Query,
         resource: Option<&'static Resource>,
+        has_forms: bool,
     ) -> Result<Self, ApiError> {
         let pretty = query.flag("pretty") || (query.find("pretty").is_none() && is_read_by_a_person(headers));
         let mut clauses: Vec<(u32, &str)> = Vec::new();
@@ -75,7 +76,10 @@ impl Accept {
             return Ok(Self { pretty, ..Self::JSON });
         }
         clauses.sort_by_key(|(quality, _)| std::cmp::Reverse(*quality));
-        let mut offers = clauses.iter().filter_map(|(_, clause)| Self::clause(clause, query, resource));
+        let mut offers = clauses
+            .iter()
+            .filter_map(|(_, clause)| Self::clause(clause, query, resource))
+            .filter(|offer| has_forms || offer.as_ref().is_ok_and(|offer| offer.form == Form::Whole));
         let offered = if has_messages(resource) { &OFFERED[..] } else { &OFFERED[..2] };
         let chosen = offers.next().ok_or_else(|| ApiError::not_acceptable(offered))??;
         Ok(Self { pretty, ..chosen })
@@ -173,7 +177,7 @@ mod tests {
             headers.insert(header::ACCEPT, accept.parse().unwrap());
         }
         let resource = knarr_api::registry::by_plural(group, version, plural);
-        let actual = Accept::negotiate(&headers, &Query::parse(Some(query)), Some(resource.unwrap()));
+        let actual = Accept::negotiate(&headers, &Query::parse(Some(query)), Some(resource.unwrap()), true);
         assert_eq!(actual.ok().map(|accept| (accept.form, accept.encoding)), expected, "{accept}");
     }
 

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use futures::{StreamExt, stream::FuturesOrdered};
 use http::StatusCode;
-use knarr_api::{registry::Resource, status::ApiError};
+use knarr_api::{registry::Resource, status::ApiError, strategy};
 use serde_json::json;
 
-use super::{Context, Selection, list, options};
+use super::{Context, Selection, add_warnings, list, options};
 use crate::{
     codec::{decode_options, read_body, respond},
     contract::{Body, Response, Stored},
@@ -19,7 +19,8 @@ const PARALLEL_DELETIONS: usize = 32;
 
 pub async fn delete(context: &Context, body: Body) -> Result<Response, ApiError> {
     let options = delete_options(context, body).await?;
-    let written = context.server.delete(context.call(&options)).await?;
+    let mut written = context.server.delete(context.call(&options)).await?;
+    written.warnings.extend(warning(context, &options));
     if written.exists || returns_object(context.resource) {
         let orphaning = options.raw["orphanDependents"] == false;
         let status = if written.exists && orphaning { StatusCode::ACCEPTED } else { StatusCode::OK };
@@ -32,21 +33,26 @@ pub async fn delete(context: &Context, body: Body) -> Result<Response, ApiError>
         details["group"] = context.resource.group.into();
     }
     let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details});
-    Ok(respond::render(StatusCode::OK, status.to_string().into(), context.accept))
+    let mut response = respond::render(StatusCode::OK, status.to_string().into(), context.accept);
+    add_warnings(&mut response, &written.warnings);
+    Ok(response)
+}
+
+/// What whoever leaves it open what becomes of dependents is told.
+fn warning(context: &Context, options: &WriteOptions) -> Option<String> {
+    let is_open = options.raw["propagationPolicy"].is_null() && options.raw["orphanDependents"].is_null();
+    let warning = if is_open && context.custom.is_none() { strategy::deletion_warning(context.resource) } else { None };
+    warning.map(str::to_owned)
 }
 
 async fn delete_options(context: &Context, body: Body) -> Result<WriteOptions, ApiError> {
     let body = read_body(body).await?;
     let mut raw = decode_options(&context.headers, &body)?;
     options::merge_delete_query(&mut raw, &context.query)?;
-    let dry_run = match raw["dryRun"].as_array().map(Vec::as_slice) {
-        None | Some([]) => false,
-        Some(all) if all.iter().all(|one| one == "All") => true,
-        Some(_) => {
-            let why = format!("dryRun: Unsupported value: {}: supported values: \"All\"", raw["dryRun"]);
-            return Err(options::invalid("DeleteOptions", why));
-        }
-    };
+    if let Some(error) = options::unknown_dry_run(&raw["dryRun"]) {
+        return Err(options::invalid_options("DeleteOptions", vec![error]));
+    }
+    let dry_run = raw["dryRun"].as_array().is_some_and(|all| !all.is_empty());
     Ok(WriteOptions { dry_run, raw, ..WriteOptions::default() })
 }
 
@@ -71,7 +77,8 @@ fn returns_object(resource: &Resource) -> bool {
 pub async fn delete_collection(context: &Context, body: Body) -> Result<Response, ApiError> {
     let options = delete_options(context, body).await?;
     let selection = Selection::parse(context.resource, context.custom.as_deref(), context.namespace(), &context.query)?;
-    let (listing, meta) = list::select(context, &selection, 0).await?;
+    let limit = list::parse_limit(context)?;
+    let (listing, meta) = list::page(context, &selection, limit).await?;
     let mut running = FuturesOrdered::new();
     let mut left = listing.items.into_iter();
     let mut items = Vec::with_capacity(left.len());
@@ -86,7 +93,9 @@ pub async fn delete_collection(context: &Context, body: Body) -> Result<Response
             items.push(context.in_version(object));
         }
     }
-    Ok(respond::list(context.shown(), items, &meta, context.accept, context.server.env.now()).await)
+    let mut response = respond::list(context.shown(), items, &meta, context.accept, context.server.env.now()).await;
+    add_warnings(&mut response, warning(context, &options).as_slice());
+    Ok(response)
 }
 
 /// `None` where somebody else was faster: what counts is that it is gone.

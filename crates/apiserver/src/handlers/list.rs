@@ -53,18 +53,25 @@ impl Token {
 pub async fn list(context: &Context) -> Result<Response, ApiError> {
     let selection = Selection::parse(context.resource, context.custom.as_deref(), context.namespace(), &context.query)?;
     let limit = parse_limit(context)?;
-    let (listing, mut meta) = select(context, &selection, limit).await?;
+    let (listing, meta) = page(context, &selection, limit).await?;
+    let items = listing.items.into_iter().map(|item| context.in_version(item)).collect();
+    Ok(respond::list(context.shown(), items, &meta, context.accept, context.server.env.now()).await)
+}
+
+/// The objects of one page, and what the list says of those that follow.
+pub async fn page(context: &Context, selection: &Selection, limit: usize) -> Result<(Listing, ListMeta), ApiError> {
+    let (listing, mut meta) = select(context, selection, limit).await?;
     if listing.remaining > 0 {
         // Filtered lists do not say how much is left, as upstream's do not.
         meta.remaining = selection.is_everything().then_some(listing.remaining);
         let revision = i64::try_from(meta.revision).unwrap_or(i64::MAX);
         meta.continue_token = listing.items.last().map_or_else(String::new, |last| Token::encode(revision, &last.key));
     }
-    let items = listing.items.into_iter().map(|item| context.in_version(item)).collect();
-    Ok(respond::list(context.shown(), items, &meta, context.accept, context.server.env.now()).await)
+    Ok((listing, meta))
 }
 
-fn parse_limit(context: &Context) -> Result<usize, ApiError> {
+/// How many objects a page has; 0 for all.
+pub fn parse_limit(context: &Context) -> Result<usize, ApiError> {
     match context.query.get("limit") {
         "" => Ok(0),
         text => match text.parse::<i64>() {
@@ -75,7 +82,7 @@ fn parse_limit(context: &Context) -> Result<usize, ApiError> {
 }
 
 /// The objects of one page, and the revision that they are of.
-pub async fn select(context: &Context, selection: &Selection, limit: usize) -> Result<(Listing, ListMeta), ApiError> {
+async fn select(context: &Context, selection: &Selection, limit: usize) -> Result<(Listing, ListMeta), ApiError> {
     let caches = &context.server.caches;
     let freshness = options::list_freshness(&context.query, limit)?;
     let token = match context.query.get("continue") {
@@ -104,10 +111,11 @@ pub async fn select(context: &Context, selection: &Selection, limit: usize) -> R
         }
         (None, Freshness::Any) => None,
     };
+    let after = token.as_ref().map(|token| token.start.as_str());
     if let Some(revision) = exactly {
         caches.at_least(revision).await?;
+        still_there(context, after, revision).await?;
     }
-    let after = token.as_ref().map(|token| token.start.as_str());
     // Read before the list is taken: the list may be newer than this, and never older.
     let applied = caches.applied();
     let (listing, changed_at) = from_cache(context, selection, after, limit);
@@ -136,6 +144,14 @@ fn from_cache(context: &Context, selection: &Selection, after: Option<&str>, lim
     }
     let everything = selection.is_everything();
     cache.list(&selection.namespace, after, limit, |object| everything || selection.matches(object))
+}
+
+/// A revision that history no longer has is refused even where nothing has changed since, so that clients see tokens
+/// expire when upstream's do.
+async fn still_there(context: &Context, after: Option<&str>, revision: u64) -> Result<(), ApiError> {
+    let nothing = Bytes::from_static(PREFIX.as_bytes());
+    let request = RangeRequest { start: nothing.clone(), end: nothing, revision: Some(Revision(revision)), limit: 1 };
+    context.server.store.range(request).await.map(drop).map_err(|error| expired_page(&error, after))
 }
 
 /// A page of the past: read from the store's history.

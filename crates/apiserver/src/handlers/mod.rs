@@ -200,7 +200,7 @@ async fn hand_over(
     handler: Arc<dyn crate::contract::SubresourceHandler>,
     request: http::Request<Body>,
 ) -> Result<Response, ApiError> {
-    let dry_run = options::dry_run(&context.query)?;
+    let dry_run = options::dry_run("CreateOptions", &context.query)?;
     let lookup: Arc<dyn Lookup> = context.server.lookup.clone();
     let namespace = context.namespace().to_owned();
     let request = SubresourceRequest {

@@ -26,7 +26,7 @@ pub async fn get(context: &Context) -> Result<Response, ApiError> {
 }
 
 pub async fn create(context: &Context, body: Body) -> Result<Response, ApiError> {
-    let options = options::write_options("CreateOptions", &context.query, &context.headers)?;
+    let options = options::write_options("CreateOptions", &context.query, &context.headers, Vec::new())?;
     let body = read_body(body).await?;
     let mut warnings = Vec::new();
     let object = decode_object(context.shape(), &context.headers, &body, options.validation, &mut warnings)?;
@@ -36,7 +36,7 @@ pub async fn create(context: &Context, body: Body) -> Result<Response, ApiError>
 }
 
 pub async fn update(context: &Context, body: Body) -> Result<Response, ApiError> {
-    let options = options::write_options("UpdateOptions", &context.query, &context.headers)?;
+    let options = options::write_options("UpdateOptions", &context.query, &context.headers, Vec::new())?;
     let body = read_body(body).await?;
     let mut warnings = Vec::new();
     let object = decode_object(context.shape(), &context.headers, &body, options.validation, &mut warnings)?;
@@ -46,6 +46,12 @@ pub async fn update(context: &Context, body: Body) -> Result<Response, ApiError>
     let may_create = context.subresource.is_empty() && context.call(&options).rules().allow_create_on_update();
     let mut change = |current: Option<&serde_json::Value>| match current {
         None if !may_create => Err(context.not_found()),
+        // Whoever names a uid means an object that was there.
+        None if !text(&object, "uid").is_empty() => {
+            let uid = text(&object, "uid");
+            let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: ");
+            Err(ApiError::conflict(&context.resource.qualified_name(), &context.info.name, why))
+        }
         _ => Ok(Change::update(object.clone())),
     };
     let mut written = context.server.update(context.call(&options), &mut change).await?;

@@ -1,7 +1,10 @@
 //! The query parameters of reads and writes, read and checked in upstream's words.
 
 use http::{HeaderMap, header};
-use knarr_api::status::{ApiError, Reason};
+use knarr_api::{
+    field::{FieldError, FieldPath},
+    status::ApiError,
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -11,49 +14,51 @@ use crate::{
 
 const MAX_MANAGER_BYTES: usize = 128;
 
-pub fn dry_run(query: &Query) -> Result<bool, ApiError> {
-    let mut all = query.all("dryRun").filter(|value| !value.is_empty()).peekable();
-    let asked = all.peek().is_some();
-    match all.find(|value| *value != "All") {
-        Some(other) => {
-            Err(invalid("CreateOptions", format!("dryRun: Unsupported value: {other:?}: supported values: \"All\"")))
-        }
-        None => Ok(asked),
-    }
+/// True for a dry run. Upstream shows the whole list where a value of it is unknown.
+pub fn dry_run(kind: &str, query: &Query) -> Result<bool, ApiError> {
+    let mut errors = Vec::new();
+    let asked = asks_dry_run(query, &mut errors);
+    if errors.is_empty() { Ok(asked) } else { Err(invalid_options(kind, errors)) }
 }
 
-pub fn invalid(kind: &str, why: impl std::fmt::Display) -> ApiError {
-    let message = format!("{kind}.meta.k8s.io \"\" is invalid: {why}");
-    ApiError::new(Reason::Invalid, message).about(&format!("{kind}.meta.k8s.io"), "")
+fn asks_dry_run(query: &Query, errors: &mut Vec<FieldError>) -> bool {
+    let asked: Vec<&str> = query.all("dryRun").filter(|value| !value.is_empty()).collect();
+    errors.extend(unknown_dry_run(&json!(asked)));
+    !asked.is_empty()
 }
 
-/// What CreateOptions, UpdateOptions and PatchOptions share.
-pub fn write_options(kind: &str, query: &Query, headers: &HeaderMap) -> Result<WriteOptions, ApiError> {
+/// What is wrong with a list of dry runs.
+pub fn unknown_dry_run(asked: &Value) -> Option<FieldError> {
+    let unknown = asked.as_array().into_iter().flatten().any(|one| one != "All");
+    unknown.then(|| FieldError::not_supported(&FieldPath::new("dryRun"), asked.clone(), &["All"]))
+}
+
+pub fn invalid_options(kind: &str, errors: Vec<FieldError>) -> ApiError {
+    ApiError::invalid(&format!("{kind}.meta.k8s.io"), "", errors)
+}
+
+/// What CreateOptions, UpdateOptions and PatchOptions share. `errors`: what is wrong already.
+pub fn write_options(
+    kind: &str,
+    query: &Query,
+    headers: &HeaderMap,
+    mut errors: Vec<FieldError>,
+) -> Result<WriteOptions, ApiError> {
+    let manager = query.get("fieldManager");
+    check_manager(manager, &mut errors);
+    let dry_run = asks_dry_run(query, &mut errors);
     let validation = match query.get("fieldValidation") {
         "" | "Warn" => Validation::Warn,
         "Ignore" => Validation::Ignore,
         "Strict" => Validation::Strict,
         other => {
-            return Err(invalid(
-                kind,
-                format!(
-                    "fieldValidation: Unsupported value: {other:?}: supported values: \"\", \"Ignore\", \"Strict\", \"Warn\""
-                ),
-            ));
+            let path = FieldPath::new("fieldValidation");
+            errors.push(FieldError::not_supported(&path, other, &["", "Ignore", "Strict", "Warn"]));
+            Validation::Strict
         }
     };
-    let dry_run = dry_run(query)?;
-    let manager = query.get("fieldManager");
-    if manager.len() > MAX_MANAGER_BYTES {
-        return Err(invalid(kind, format!("fieldManager: Too long: may not be more than {MAX_MANAGER_BYTES} bytes")));
-    }
-    if let Some(odd) = manager.chars().find(|c| c.is_control()) {
-        return Err(invalid(
-            kind,
-            format!(
-                "fieldManager: Invalid value: {manager:?}: should only contain printable characters, found {odd:?}"
-            ),
-        ));
+    if !errors.is_empty() {
+        return Err(invalid_options(kind, errors));
     }
     let mut raw = json!({"kind": kind, "apiVersion": "meta.k8s.io/v1"});
     if dry_run {
@@ -67,6 +72,17 @@ pub fn write_options(kind: &str, query: &Query, headers: &HeaderMap) -> Result<W
     }
     let manager = if manager.is_empty() { manager_of(headers) } else { manager.to_owned() };
     Ok(WriteOptions { dry_run, validation, manager, raw })
+}
+
+fn check_manager(manager: &str, errors: &mut Vec<FieldError>) {
+    let path = FieldPath::new("fieldManager");
+    if manager.len() > MAX_MANAGER_BYTES {
+        errors.push(FieldError::too_long(&path, MAX_MANAGER_BYTES));
+    }
+    for (at, odd) in manager.char_indices().filter(|(_, c)| c.is_control()) {
+        let why = format!("invalid character U+{:04X} (at position {at})", u32::from(odd));
+        errors.push(FieldError::invalid(&path, manager, why));
+    }
 }
 
 /// Without a field manager it is the program's name that the user agent begins with.
@@ -93,7 +109,7 @@ pub fn merge_delete_query(options: &mut Value, query: &Query) -> Result<(), ApiE
             options[key] = if key == "orphanDependents" { (text == "true").into() } else { text.into() };
         }
     }
-    if dry_run(query)? {
+    if dry_run("DeleteOptions", query)? {
         options["dryRun"] = json!(["All"]);
     }
     Ok(())
@@ -115,12 +131,11 @@ pub fn revision(query: &Query) -> Result<Option<u64>, ApiError> {
         "" => Ok(None),
         text => match text.parse() {
             Ok(revision) => Ok(Some(revision)),
-            Err(_) => Err(invalid(
-                "ListOptions",
-                format!(
-                    "resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax"
-                ),
-            )),
+            Err(_) => {
+                let why = format!("strconv.ParseUint: parsing {text:?}: invalid syntax");
+                let path = FieldPath::new("resourceVersion");
+                Err(invalid_options("ListOptions", vec![FieldError::invalid(&path, text, why)]))
+            }
         },
     }
 }
@@ -128,28 +143,45 @@ pub fn revision(query: &Query) -> Result<Option<u64>, ApiError> {
 /// resourceVersion and resourceVersionMatch of a list.
 /// (<https://kubernetes.io/docs/reference/using-api/api-concepts/#semantics-for-get-and-list>)
 pub fn list_freshness(query: &Query, limit: usize) -> Result<Freshness, ApiError> {
-    let revision = revision(query)?;
-    let matching = query.get("resourceVersionMatch");
-    let forbidden = |why: &str| Err(invalid("ListOptions", format!("resourceVersionMatch: Forbidden: {why}")));
-    if !matching.is_empty() && !query.get("continue").is_empty() {
-        return forbidden("resourceVersionMatch is forbidden when continue is provided");
+    let errors = forbidden(query);
+    if !errors.is_empty() {
+        return Err(invalid_options("ListOptions", errors));
     }
-    match (matching, revision) {
-        ("", None) => Ok(Freshness::MostRecent),
-        ("", Some(0)) => Ok(Freshness::Any),
+    Ok(match (query.get("resourceVersionMatch"), revision(query)?) {
+        (_, None) => Freshness::MostRecent,
+        (_, Some(0)) => Freshness::Any,
+        ("Exact", Some(revision)) => Freshness::Exact(revision),
         // So it was before resourceVersionMatch: a limited list of a revision is exactly that one.
-        ("", Some(revision)) if limit > 0 => Ok(Freshness::Exact(revision)),
-        ("", Some(revision)) => Ok(Freshness::NotOlderThan(revision)),
-        (_, None) => forbidden("resourceVersionMatch is forbidden unless resourceVersion is provided"),
-        ("Exact", Some(0)) => forbidden("resourceVersionMatch \"Exact\" is forbidden for resourceVersion \"0\""),
-        ("Exact", Some(revision)) => Ok(Freshness::Exact(revision)),
-        ("NotOlderThan", Some(0)) => Ok(Freshness::Any),
-        ("NotOlderThan", Some(revision)) => Ok(Freshness::NotOlderThan(revision)),
-        (other, _) => Err(invalid(
-            "ListOptions",
-            format!(
-                "resourceVersionMatch: Unsupported value: {other:?}: supported values: \"Exact\", \"NotOlderThan\", \"\""
-            ),
-        )),
+        ("", Some(revision)) if limit > 0 => Freshness::Exact(revision),
+        (_, Some(revision)) => Freshness::NotOlderThan(revision),
+    })
+}
+
+/// What a list may not ask for.
+fn forbidden(query: &Query) -> Vec<FieldError> {
+    let path = FieldPath::new("resourceVersionMatch");
+    let mut errors = Vec::new();
+    let matching = query.get("resourceVersionMatch");
+    if !matching.is_empty() {
+        if query.get("resourceVersion").is_empty() {
+            let why = "resourceVersionMatch is forbidden unless resourceVersion is provided";
+            errors.push(FieldError::forbidden(&path, why));
+        }
+        if !query.get("continue").is_empty() {
+            let why = "resourceVersionMatch is forbidden when continue is provided";
+            errors.push(FieldError::forbidden(&path, why));
+        }
+        if !matches!(matching, "Exact" | "NotOlderThan") {
+            errors.push(FieldError::not_supported(&path, matching, &["Exact", "NotOlderThan", ""]));
+        }
+        if matching == "Exact" && query.get("resourceVersion") == "0" {
+            let why = r#"resourceVersionMatch "exact" is forbidden for resourceVersion "0""#;
+            errors.push(FieldError::forbidden(&path, why));
+        }
     }
+    if query.find("sendInitialEvents").is_some() {
+        let path = FieldPath::new("sendInitialEvents");
+        errors.push(FieldError::forbidden(&path, "sendInitialEvents is forbidden for list"));
+    }
+    errors
 }

@@ -15,7 +15,7 @@ use super::{Context, options, scale};
 use crate::{
     codec::{Shape, check_fields, media_type, parse_document, read_body, set_type},
     contract::{Body, Response},
-    write::{Basis, Change, Tracking, WriteOptions, metadata_mut, writer},
+    write::{Basis, Change, Tracking, WriteOptions, metadata_mut, text, writer},
 };
 
 const OFFERED: [&str; 4] = [
@@ -107,15 +107,16 @@ pub async fn patch_scale(context: &Context, body: Body) -> Result<Response, ApiE
 
 async fn read(context: &Context, body: Body) -> Result<Patch, ApiError> {
     let kind = Kind::of(&context.headers, context.custom.is_some())?;
-    let mut options = options::write_options("PatchOptions", &context.query, &context.headers)?;
     let force = context.query.flag("force");
+    let mut errors = Vec::new();
     if kind == Kind::Apply {
         if context.query.get("fieldManager").is_empty() {
-            return Err(options::invalid("PatchOptions", "fieldManager: Required value: is required for apply patch"));
+            errors.push(FieldError::required(&FieldPath::new("fieldManager"), "is required for apply patch"));
         }
     } else if context.query.find("force").is_some() {
-        return Err(options::invalid("PatchOptions", "force: Forbidden: may not be specified for non-apply patch"));
+        errors.push(FieldError::forbidden(&FieldPath::new("force"), "may not be specified for non-apply patch"));
     }
+    let mut options = options::write_options("PatchOptions", &context.query, &context.headers, errors)?;
     if force {
         options.raw["force"] = true.into();
     }
@@ -181,6 +182,11 @@ fn patched(
 fn applied(context: &Context, patch: &Patch, current: Option<&Value>) -> Result<Change, ApiError> {
     if current.is_none() && !context.subresource.is_empty() {
         return Err(context.not_found());
+    }
+    let uid = text(&patch.body, "uid");
+    if current.is_none() && !uid.is_empty() {
+        let why = format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found");
+        return Err(ApiError::conflict(&context.resource.qualified_name(), &context.info.name, why));
     }
     let (resource, custom) = (context.resource, context.custom.as_deref());
     let writer = writer(resource, custom, context.subresource, &patch.options.manager, context.server.env.now());

@@ -34,7 +34,7 @@ async fn get(context: &Context) -> Result<Response, ApiError> {
 }
 
 async fn update(context: &Context, body: Body) -> Result<Response, ApiError> {
-    let options = options::write_options("UpdateOptions", &context.query, &context.headers)?;
+    let options = options::write_options("UpdateOptions", &context.query, &context.headers, Vec::new())?;
     let body = read_body(body).await?;
     let mut warnings = Vec::new();
     let scale = decode_object(SCALE.into(), &context.headers, &body, options.validation, &mut warnings)?;

@@ -13,13 +13,14 @@ use tracing::warn;
 const KEPT: Duration = Duration::from_secs(300);
 const KEPT_REVISIONS: u64 = 50_000;
 const EVERY: Duration = Duration::from_secs(30);
-/// Fewer than this are not worth the work.
+/// Fewer than this are not worth the work at once; they wait for so long.
 const WORTHWHILE: u64 = 500;
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Compacts until the server stops.
 pub async fn run(store: Arc<dyn Store>, shutdown: CancellationToken) {
     let mut seen: std::collections::VecDeque<(Instant, u64)> = std::collections::VecDeque::new();
-    let mut compacted = 0;
+    let (mut compacted, mut compacted_at) = (0, Instant::now());
     let mut tick = tokio::time::interval(EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -36,11 +37,12 @@ pub async fn run(store: Arc<dyn Store>, shutdown: CancellationToken) {
             seen[0].1
         });
         let until = by_age.max(newest.0.saturating_sub(KEPT_REVISIONS));
-        if until < compacted + WORTHWHILE {
+        let waited = now.duration_since(compacted_at) >= PATIENCE;
+        if until < compacted + if waited { 1 } else { WORTHWHILE } {
             continue;
         }
         match store.compact(Revision(until)).await {
-            Ok(()) => compacted = until,
+            Ok(()) => (compacted, compacted_at) = (until, now),
             Err(cause) => warn!(%cause, until, "compacting the store failed; the next round tries again"),
         }
     }

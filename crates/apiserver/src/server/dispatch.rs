@@ -48,12 +48,13 @@ impl Inner {
         let resolved = if info.is_resource { handlers::resolve(&self.catalogue, &info) } else { None };
         // A Scale has a message, whatever it is of.
         let shown = resolved.as_ref().filter(|(_, sub)| *sub != "scale").map(|(found, _)| found.resource);
-        let accept = Accept::negotiate(request.headers(), &query, shown);
+        // What a subresource streams (logs, proxies) is its own, and passes as it comes.
+        let is_ours = resolved.as_ref().is_none_or(|(found, sub)| self.plugins.handler(found.resource, sub).is_none());
+        // What is answered and forgotten, such as a review, has no table.
+        let accept = Accept::negotiate(request.headers(), &query, shown, is_ours);
         let errors_as = accept.as_ref().copied().unwrap_or(Accept::JSON);
         let label = resolved.as_ref().map_or("", |(found, _)| found.resource.plural);
         let audit_id = (!matches!(origin, Origin::Local(_))).then(|| self.audit_id(request.headers()));
-        // What a subresource streams (logs, proxies) is its own, and passes as it comes.
-        let is_ours = resolved.as_ref().is_none_or(|(found, sub)| self.plugins.handler(found.resource, sub).is_none());
         let compressible = is_ours && !long_running && matches!(verb, "get" | "list") && audit_id.is_some();
         let encodings = compressible.then(|| request.headers().clone());
 
@@ -113,8 +114,8 @@ impl Inner {
             return self.path(request, &info, &query, accept).await;
         };
         // What streams bytes decides about forms itself; everything else must be able to answer.
-        let raw = self.plugins.handler(resource, subresource).is_some();
-        let accept = if raw { accept.unwrap_or(Accept::JSON) } else { accept? };
+        let handled = self.plugins.handler(resource, subresource).is_some();
+        let accept = if handled && info.is_long_running() { accept.unwrap_or(Accept::JSON) } else { accept? };
         let headers = request.headers().clone();
         let context =
             Context { server: self.clone(), resource, custom, subresource, info, query, headers, user, accept };

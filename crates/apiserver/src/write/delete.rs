@@ -5,12 +5,17 @@ use std::sync::Arc;
 
 use http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
-use knarr_api::{status::ApiError, time};
+use knarr_api::{
+    field::{FieldError, FieldPath},
+    status::ApiError,
+    strategy::Dependents,
+    time,
+};
 use knarr_store::{Compare, KeyValue, Op, Revision, Txn, TxnReply};
 use serde_json::{Value, json};
 
 use super::{
-    Call, Commit, Written, metadata_mut, text,
+    Call, Commit, Written, metadata_mut, qualified_kind, text,
     update::{decoded, ends_with, is_namespace, last_state},
 };
 use crate::{
@@ -42,34 +47,36 @@ pub enum Propagation {
 
 impl DeleteOptions {
     pub fn parse(options: &Value) -> Result<Self, ApiError> {
-        let propagation = match (options["propagationPolicy"].as_str(), options["orphanDependents"].as_bool()) {
-            (Some(_), Some(_)) => {
-                return Err(invalid_options(
-                    "propagationPolicy: Invalid value: orphanDependents and deletionPropagation cannot be both set",
-                ));
-            }
-            (Some("Orphan"), None) | (None, Some(true)) => Some(Propagation::Orphan),
-            (Some("Background"), None) | (None, Some(false)) => Some(Propagation::Background),
-            (Some("Foreground"), None) => Some(Propagation::Foreground),
-            (None, None) | (Some(""), None) => None,
-            (Some(other), None) => {
-                return Err(invalid_options(&format!(
-                    "propagationPolicy: Unsupported value: {other:?}: supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\""
-                )));
+        let path = FieldPath::new("propagationPolicy");
+        let mut errors = Vec::new();
+        let (policy, orphan) = (options["propagationPolicy"].as_str(), options["orphanDependents"].as_bool());
+        if let (Some(policy), Some(_)) = (policy, orphan) {
+            let why = "orphanDependents and deletionPropagation cannot be both set";
+            errors.push(FieldError::invalid(&path, policy, why));
+        }
+        let propagation = match (policy, orphan) {
+            (Some("Orphan"), _) | (None, Some(true)) => Some(Propagation::Orphan),
+            (Some("Background"), _) | (None, Some(false)) => Some(Propagation::Background),
+            (Some("Foreground"), _) => Some(Propagation::Foreground),
+            (None, None) => None,
+            (Some(other), _) => {
+                let known = ["Foreground", "Background", "Orphan", "nil"];
+                errors.push(FieldError::not_supported(&path, other, &known));
+                None
             }
         };
+        if !errors.is_empty() {
+            return Err(ApiError::invalid("DeleteOptions.meta.k8s.io", "", errors));
+        }
         let of = |key: &str| options["preconditions"][key].as_str().map(str::to_owned);
         Ok(Self {
-            grace_seconds: options["gracePeriodSeconds"].as_i64(),
+            // Upstream takes what is below zero for one second.
+            grace_seconds: options["gracePeriodSeconds"].as_i64().map(|seconds| if seconds < 0 { 1 } else { seconds }),
             uid: of("uid"),
             resource_version: of("resourceVersion"),
             propagation,
         })
     }
-}
-
-fn invalid_options(why: &str) -> ApiError {
-    ApiError::new(knarr_api::status::Reason::Invalid, format!("DeleteOptions.meta.k8s.io \"\" is invalid: {why}"))
 }
 
 /// What a round of deletion is to do with the object.
@@ -112,7 +119,7 @@ impl Inner {
         let done = |object, exists| Written { object, status: StatusCode::OK, warnings: Vec::new(), exists };
         let key = call.key();
         let compare = Compare::ModRevision(key.clone(), Revision(stored.resource_version));
-        match plan(&old, options, grace, self.env.now()) {
+        match plan(&old, options, grace, call.rules().dependents(), self.env.now()) {
             Plan::Keep => Ok(Ok(done(stored.clone(), true))),
             Plan::Write(object) if call.options.dry_run => {
                 Ok(Ok(done(Self::unstored(call, &object, Some(stored.resource_version)), true)))
@@ -134,24 +141,34 @@ impl Inner {
 }
 
 fn check_preconditions(call: &Call<'_>, options: &DeleteOptions, old: &Value) -> Result<(), ApiError> {
-    let rows = [("UID", &options.uid, "uid"), ("ResourceVersion", &options.resource_version, "resourceVersion")];
-    for (label, wanted, key) in rows {
+    let rows = [
+        ("UID", &options.uid, "uid", "The object might have been deleted and then recreated"),
+        ("ResourceVersion", &options.resource_version, "resourceVersion", "The object might have been modified"),
+    ];
+    for (label, wanted, key, guess) in rows {
         if let Some(wanted) = wanted
             && wanted != text(old, key)
         {
-            let actual = text(old, key);
-            let why =
-                format!("Precondition failed: {label} in precondition: {wanted}, {label} in object meta: {actual}");
-            return Err(ApiError::conflict(&call.resource.qualified_name(), call.name, why));
+            let why = format!(
+                "the {label} in the precondition ({wanted}) does not match the {label} in record ({}). {guess}",
+                text(old, key)
+            );
+            // Upstream names the kind here, not the resource.
+            return Err(ApiError::conflict(&qualified_kind(call.resource), call.name, why));
         }
     }
     Ok(())
 }
 
-fn plan(old: &Value, options: &DeleteOptions, grace: Option<i64>, now: Timestamp) -> Plan {
+fn plan(old: &Value, options: &DeleteOptions, grace: Option<i64>, dependents: Dependents, now: Timestamp) -> Plan {
     let mut object = old.clone();
-    let mut finalizers_changed = set_finalizers(&mut object, options.propagation);
     let deleting = !old["metadata"]["deletionTimestamp"].is_null();
+    let running = old["metadata"]["deletionGracePeriodSeconds"].as_i64().filter(|_| deleting).unwrap_or(0);
+    // Until its time is up, a deletion that runs can be made shorter and is otherwise left as it is.
+    if running > 0 && options.grace_seconds.is_none_or(|asked| asked >= running) {
+        return Plan::Keep;
+    }
+    let mut finalizers_changed = set_finalizers(&mut object, propagation(old, options, dependents));
     if !deleting && is_definition(&object) {
         cleanup::mark(&mut object, now);
         finalizers_changed = true;
@@ -208,6 +225,18 @@ fn shorten(object: &mut Value, grace: Option<i64>) -> bool {
     }
     metadata.insert("deletionGracePeriodSeconds".into(), asked.into());
     true
+}
+
+/// What the client asked for counts first, then what the object says already, and at last the resource's own way.
+fn propagation(old: &Value, options: &DeleteOptions, dependents: Dependents) -> Option<Propagation> {
+    let finalizers = old["metadata"]["finalizers"].as_array();
+    let decided = finalizers.into_iter().flatten().any(|name| name == ORPHAN || name == FOREGROUND);
+    match (dependents, options.propagation) {
+        (Dependents::Never, _) => Some(Propagation::Background),
+        (_, Some(asked)) => Some(asked),
+        (Dependents::Orphaned, None) if !decided => Some(Propagation::Orphan),
+        (_, None) => None,
+    }
 }
 
 /// The policy becomes a finalizer that the garbage collector works off.

@@ -5,7 +5,7 @@ use crate::{
     field::FieldError,
     selector::LabelSelector,
     strategy::{
-        Part, check, defaults, pod,
+        Dependents, Part, check, defaults, pod,
         rules::{Errors, Rules},
     },
     value::{get, is_empty, object_at, set_default},
@@ -42,6 +42,7 @@ pub(crate) static REPLICATION_CONTROLLER: Rules = Rules {
     validate: validate_controller,
     warnings: template_warnings,
     fields: &["status.replicas"],
+    dependents: Dependents::Orphaned,
     ..Rules::WITH_STATUS
 };
 

@@ -6,7 +6,7 @@ use crate::{
     meta::names,
     selector::LabelSelector,
     strategy::{
-        Part, check, defaults, pod,
+        Dependents, Part, check, defaults, pod,
         rules::{Errors, Rules},
     },
     value::{get, int, is_empty, is_set, keep, object_at, object_mut, same, set_default, text, truth},
@@ -38,6 +38,7 @@ pub(crate) static JOB: Rules = Rules {
         "status.successful" => int(&job["status"]["succeeded"]).to_string().into(),
         _ => crate::strategy::rules::by_path(job, field),
     },
+    dependents: Dependents::Orphaned,
     ..Rules::WITH_STATUS
 };
 

@@ -1,50 +1,45 @@
 //! Watches: a stream of events, lines of JSON or messages, until the client goes, the time is up or the reader is too slow.
 //! (<https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes>)
 
+mod beginning;
+#[cfg(test)]
+mod tests;
+mod view;
+
 use std::{sync::Arc, time::Duration};
 
+use beginning::{Beginning, timeout};
 use bytes::{Bytes, BytesMut};
 use futures::stream;
 use http::{HeaderValue, StatusCode, header};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
-use knarr_api::{registry::Resource, status::ApiError};
-use serde_json::json;
+use knarr_api::status::ApiError;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
+use view::View;
 
-use super::{
-    Context, Selection,
-    options::{self, invalid},
-};
+use super::{Context, Selection};
 use crate::{
-    cache::{CachedEvent, Change, Expired, Start, Watcher, frame},
-    codec::{Accept, Encoding, Form, Shown, message, respond, table_of},
+    cache::{CachedEvent, Caches, Change, Watcher},
+    codec::{Accept, Encoding, respond},
     contract::{Response, Stored},
-    convert,
     custom::Custom,
-    env::Env,
 };
 
 /// How often a quiet watch says how far it has come.
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
-/// Watches end by themselves after half an hour to an hour, so that they spread over servers.
-const DEFAULT_TIMEOUT_SECONDS: u64 = 1_800;
 /// Events that wait are sent together up to about this size.
 const BATCH_BYTES: usize = 128 << 10;
 
 /// What a watcher's task needs to know.
 struct Session {
     watcher: Watcher,
-    resource: &'static Resource,
-    custom: Option<Arc<Custom>>,
-    selection: Selection,
-    accept: Accept,
-    env: Env,
+    view: View,
     bookmarks: bool,
     deadline: Instant,
     next_bookmark: Instant,
-    caches: Arc<crate::cache::Caches>,
+    caches: Arc<Caches>,
     shutdown: CancellationToken,
     /// What was there at the start and is still to be sent, and the bookmark that ends it.
     initial: std::vec::IntoIter<Arc<Stored>>,
@@ -52,28 +47,30 @@ struct Session {
     /// What is to be sent before anything else.
     ready: BytesMut,
     events: Vec<Arc<CachedEvent>>,
+    /// The reader was too slow, and was told so.
+    expired: bool,
     ended: bool,
-}
-
-/// How a watch begins.
-struct Beginning {
-    start: Start,
-    /// Ends the initial objects with a bookmark that says so.
-    mark_initial: bool,
 }
 
 pub async fn watch(context: Context) -> Result<Response, ApiError> {
     let selection = Selection::parse(context.resource, context.custom.as_deref(), context.namespace(), &context.query)?;
-    let beginning = beginning(&context).await?;
+    let beginning = Beginning::wait(&context).await?;
     let timeout = timeout(&context)?;
     let caches = context.server.caches.clone();
     let cache = caches.of(context.resource).ok_or_else(ApiError::no_such_resource)?;
     // Read before the watcher starts, so that a bookmark never names what was not seen.
     let applied = caches.applied();
     let started = cache.watch(beginning.start, selection.topic(context.resource), |object| selection.matches(object));
+    let view = View {
+        resource: context.resource,
+        custom: context.custom.clone(),
+        selection,
+        accept: context.accept,
+        env: context.server.env.clone(),
+    };
     let mut watcher = match started {
         Ok(watcher) => watcher,
-        Err(expired) => return Ok(streaming(context.accept, error_frame(&expired, context.accept))),
+        Err(expired) => return Ok(streaming(context.accept, view.expired(&expired))),
     };
     let now = Instant::now();
     let jitter = Duration::from_millis(context.server.env.random() % 5_000);
@@ -81,11 +78,7 @@ pub async fn watch(context: Context) -> Result<Response, ApiError> {
     let initial_bookmark = beginning.mark_initial.then(|| applied.max(watcher.changed_at()));
     let session = Session {
         watcher,
-        resource: context.resource,
-        custom: context.custom.clone(),
-        selection,
-        accept: context.accept,
-        env: context.server.env.clone(),
+        view,
         bookmarks: context.query.flag("allowWatchBookmarks"),
         deadline: now + timeout,
         next_bookmark: now + BOOKMARK_EVERY + jitter,
@@ -95,6 +88,7 @@ pub async fn watch(context: Context) -> Result<Response, ApiError> {
         initial_bookmark,
         ready: BytesMut::new(),
         events: Vec::new(),
+        expired: false,
         ended: false,
     };
     let guard = context.server.metrics.watch_started(context.resource);
@@ -119,67 +113,11 @@ fn streaming(accept: Accept, body: Bytes) -> Response {
     response
 }
 
-async fn beginning(context: &Context) -> Result<Beginning, ApiError> {
-    let revision = options::revision(&context.query)?;
-    let matching = context.query.get("resourceVersionMatch");
-    let initial = match context.query.find("sendInitialEvents") {
-        None => {
-            if !matching.is_empty() {
-                let why = "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided";
-                return Err(invalid("ListOptions", why));
-            }
-            None
-        }
-        Some(_) if matching != "NotOlderThan" => {
-            let why = "resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
-            return Err(invalid("ListOptions", why));
-        }
-        Some(_) => Some(context.query.flag("sendInitialEvents")),
-    };
-    let caches = &context.server.caches;
-    match (initial, revision) {
-        (Some(true), None) | (None, None) => {
-            caches.fresh().await?;
-        }
-        // A revision that is not there yet is waited for, so that nothing before it is ever sent.
-        (_, Some(revision)) => caches.at_least(revision).await?,
-        (Some(false), None) => {}
-    }
-    let start = match (initial, revision) {
-        (Some(true), _) | (None, None | Some(0)) => Start::Now { snapshot: true },
-        (Some(false), None | Some(0)) => Start::Now { snapshot: false },
-        (_, Some(revision)) => Start::After(revision),
-    };
-    Ok(Beginning { start, mark_initial: initial == Some(true) })
-}
-
 /// When the definition of what is watched is no longer what it was; never, for a built-in.
 async fn replaced(custom: Option<&Custom>) {
     match custom {
         Some(custom) => custom.replaced.cancelled().await,
         None => std::future::pending().await,
-    }
-}
-
-fn timeout(context: &Context) -> Result<Duration, ApiError> {
-    let asked = match context.query.get("timeoutSeconds") {
-        "" => 0,
-        text => text
-            .parse::<u64>()
-            .map_err(|_| ApiError::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax")))?,
-    };
-    let seconds = match asked {
-        0 => DEFAULT_TIMEOUT_SECONDS + context.server.env.random() % DEFAULT_TIMEOUT_SECONDS,
-        asked => asked.min(24 * 3_600),
-    };
-    Ok(Duration::from_secs(seconds))
-}
-
-fn error_frame(expired: &Expired, accept: Accept) -> Bytes {
-    let error = ApiError::expired(expired.to_string());
-    match accept.encoding {
-        Encoding::Protobuf => message::error_event(&error),
-        _ => frame("ERROR", error.to_value().to_string().as_bytes()),
     }
 }
 
@@ -189,13 +127,12 @@ impl Session {
         while self.ready.len() < BATCH_BYTES
             && let Some(object) = self.initial.next()
         {
-            let bytes = self.encode(Change::Added, &object);
-            self.ready.extend_from_slice(&bytes);
+            self.ready.extend_from_slice(&self.view.object(Change::Added, &object));
         }
         if self.initial.as_slice().is_empty()
             && let Some(revision) = self.initial_bookmark.take()
         {
-            self.bookmark(revision, true);
+            self.ready.extend_from_slice(&self.view.bookmark(revision, true));
         }
     }
 
@@ -220,31 +157,35 @@ impl Session {
                 changed = self.watcher.wait() => self.ended |= !changed,
                 () = sleep_until(bookmark_at.min(self.deadline)) => self.tick(),
                 () = self.shutdown.cancelled() => self.ended = true,
-                () = replaced(self.custom.as_deref()) => self.finish(),
+                () = replaced(self.view.custom.as_deref()) => self.finish(),
             }
         }
     }
 
     /// Sends what is there already, and no more.
     fn finish(&mut self) {
-        while !self.ended
+        self.take_all();
+        self.ended = true;
+    }
+
+    fn take_all(&mut self) {
+        while !self.expired
             && let Some(bytes) = self.take_events()
         {
             self.ready.extend_from_slice(&bytes);
         }
-        self.ended = true;
     }
 
     fn tick(&mut self) {
         let now = Instant::now();
         self.ended |= now >= self.deadline;
         if self.bookmarks {
-            // Everything up to this revision is in the ring; what is there is sent first.
+            // Everything up to this revision is in the ring; all of what is there is sent first.
             let applied = self.caches.applied();
-            if let Some(bytes) = self.take_events() {
-                self.ready.extend_from_slice(&bytes);
+            self.take_all();
+            if !self.expired {
+                self.ready.extend_from_slice(&self.view.bookmark(applied, false));
             }
-            self.bookmark(applied, false);
             self.next_bookmark = now + BOOKMARK_EVERY;
         }
     }
@@ -256,13 +197,13 @@ impl Session {
         loop {
             let mut events = std::mem::take(&mut self.events);
             if let Err(expired) = self.watcher.poll_now(&mut events) {
-                self.ready.extend_from_slice(&error_frame(&expired, self.accept));
-                self.ended = true;
+                self.ready.extend_from_slice(&self.view.expired(&expired));
+                (self.expired, self.ended) = (true, true);
                 break;
             }
             let drained = events.is_empty();
             for event in events.drain(..) {
-                let Some(bytes) = self.event(&event) else { continue };
+                let Some(bytes) = self.view.event(&event) else { continue };
                 match only.take() {
                     None if many.is_empty() => only = Some(bytes),
                     None => many.extend_from_slice(&bytes),
@@ -278,96 +219,5 @@ impl Session {
             }
         }
         if many.is_empty() { only } else { Some(many.freeze()) }
-    }
-
-    /// An event as this watcher sees it: an object that leaves its selection is deleted, one that enters is added.
-    fn event(&self, event: &CachedEvent) -> Option<Bytes> {
-        let everything = self.selection.is_everything();
-        let selects =
-            |object: &Stored| if everything { self.in_namespace(object) } else { self.selection.matches(object) };
-        let now = event.change != Change::Deleted && selects(&event.object);
-        let before = event.before.as_deref().is_some_and(&selects);
-        let change = match (before, now) {
-            (false, false) => return None,
-            (false, true) => Change::Added,
-            (true, true) => Change::Modified,
-            (true, false) => Change::Deleted,
-        };
-        if change == event.change && self.is_plain() {
-            return Some(match self.accept.encoding {
-                Encoding::Protobuf => event.message_frame(|kind, object| self.message(kind, object)),
-                _ => event.frame(),
-            });
-        }
-        if change == Change::Deleted && event.change != Change::Deleted {
-            // As the selection last saw it, under the revision of the change that took it away.
-            let last = event.before.as_deref().unwrap_or(&event.object);
-            return Some(self.encode(change, &crate::cache::at_revision(last, event.revision)));
-        }
-        Some(self.encode(change, &event.object))
-    }
-
-    fn in_namespace(&self, object: &Stored) -> bool {
-        self.selection.namespace.is_empty() || object.namespace() == self.selection.namespace
-    }
-
-    fn is_plain(&self) -> bool {
-        self.accept.form == Form::Whole && convert::is_served_as_stored(self.resource, self.custom.as_deref())
-    }
-
-    fn message(&self, kind: &str, object: &Stored) -> Bytes {
-        message::event(self.resource, self.accept.form, kind, object)
-    }
-
-    fn encode(&self, change: Change, object: &Stored) -> Bytes {
-        let converted;
-        let custom = self.custom.as_deref();
-        let object = match convert::converted(self.resource, custom, object) {
-            None => object,
-            Some(other) => {
-                converted = other;
-                &*converted
-            }
-        };
-        if self.accept.encoding == Encoding::Protobuf {
-            return self.message(change.as_str(), object);
-        }
-        let json = match self.accept.form {
-            Form::Whole => object.json.clone(),
-            Form::Metadata { version } => respond::partial(&object.json, version),
-            Form::Table { version, include } => {
-                let printer = custom.map(|custom| custom.version().columns());
-                let shown = Shown { resource: self.resource, printer };
-                table_of(shown, std::slice::from_ref(object), "{}", version, include, self.env.now())
-            }
-        };
-        frame(change.as_str(), json.trim_ascii_end())
-    }
-
-    fn bookmark(&mut self, revision: u64, ends_initial: bool) {
-        let mut metadata = json!({"resourceVersion": revision.to_string(), "creationTimestamp": null});
-        if ends_initial {
-            metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
-        }
-        let object = match self.accept.form {
-            Form::Whole => {
-                json!({"kind": self.resource.kind, "apiVersion": self.resource.api_version(), "metadata": metadata})
-            }
-            Form::Metadata { version } => {
-                json!({"kind": "PartialObjectMetadata", "apiVersion": format!("meta.k8s.io/{version}"), "metadata": metadata})
-            }
-            Form::Table { version, .. } => {
-                let object = json!({"kind": "PartialObjectMetadata", "apiVersion": format!("meta.k8s.io/{version}"), "metadata": metadata});
-                json!({"kind": "Table", "apiVersion": format!("meta.k8s.io/{version}"),
-                       "metadata": {"resourceVersion": revision.to_string()}, "columnDefinitions": [],
-                       "rows": [{"cells": [], "object": object}]})
-            }
-        };
-        let json = object.to_string();
-        let bytes = match self.accept.encoding {
-            Encoding::Protobuf => message::bookmark(self.resource, self.accept.form, json.as_bytes()),
-            _ => frame("BOOKMARK", json.as_bytes()),
-        };
-        self.ready.extend_from_slice(&bytes);
     }
 }

@@ -1,0 +1,68 @@
+//! What is served beside objects as they are: other forms of them, discovery, health, documents.
+
+use serde_json::{Value, json};
+
+use super::{MAPS, config_map, harness::Server};
+
+#[tokio::test]
+async fn other_forms_of_an_object() {
+    let server = Server::start().await;
+    server.post(MAPS, &config_map("a")).await.expect(201);
+    let table = [("accept", "application/json;as=Table;v=v1;g=meta.k8s.io,application/json")];
+    let table = server.send("GET", MAPS, &table, Vec::new()).await.expect(200);
+    assert_eq!(table["kind"], "Table");
+    assert_eq!(table["columnDefinitions"][0]["name"], "Name");
+    assert_eq!(table["rows"][0]["cells"][0], "a");
+    assert_eq!(table["rows"][0]["object"]["kind"], "PartialObjectMetadata");
+    let partial = [("accept", "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io")];
+    let list = server.send("GET", MAPS, &partial, Vec::new()).await.expect(200);
+    assert_eq!((&list["kind"], &list["items"][0]["data"]), (&json!("PartialObjectMetadataList"), &Value::Null));
+    assert_eq!(list["items"][0]["metadata"]["name"], "a");
+    let yaml = server.send("GET", &format!("{MAPS}/a"), &[("accept", "application/yaml")], Vec::new()).await;
+    assert!(yaml.text().contains("kind: ConfigMap\n"), "{}", yaml.text());
+}
+
+#[tokio::test]
+async fn discovery_health_and_version() {
+    let server = Server::start().await;
+    for path in ["/healthz", "/livez", "/readyz", "/readyz/ping", "/livez?verbose"] {
+        assert!(server.get(path).await.text().contains("ok"), "{path}");
+    }
+    assert_eq!(server.get("/version").await.expect(200)["minor"], "36");
+    assert_eq!(server.get("/api").await.expect(200)["versions"], json!(["v1"]));
+    let apps = server.get("/apis/apps/v1").await.expect(200);
+    let names: Vec<_> = apps["resources"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
+    assert!(names.contains(&"deployments") && names.contains(&"deployments/scale"), "{names:?}");
+    let aggregated =
+        [("accept", "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json")];
+    let groups = server.send("GET", "/apis", &aggregated, Vec::new()).await.expect(200);
+    assert_eq!(groups["kind"], "APIGroupDiscoveryList");
+    // Also where that is all that a client accepts; what nobody can answer is refused.
+    let only = [("accept", "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList")];
+    assert_eq!(server.send("GET", "/api", &only, Vec::new()).await.expect(200)["kind"], "APIGroupDiscoveryList");
+    let unknown = [("accept", "application/json;g=apidiscovery.k8s.io;v=v9;as=APIGroupDiscoveryList")];
+    server.send("GET", "/api", &unknown, Vec::new()).await.status(406, "NotAcceptable");
+    // Whoever has the document is told so, with headers that still describe it.
+    let first = server.send("GET", "/apis", &aggregated, Vec::new()).await;
+    let known = [aggregated[0], ("if-none-match", first.header("etag"))];
+    let again = server.send("GET", "/apis", &known, Vec::new()).await;
+    assert_eq!((again.code(), again.header("content-type")), (304, first.header("content-type")));
+    assert!(server.get("/metrics").await.text().contains("apiserver_request_total"));
+    assert!(server.get("/openapi/v3").await.expect(200)["paths"]["apis/apps/v1"].is_object());
+    for (accept, expected) in [
+        (
+            "application/com.github.proto-openapi.spec.v2@v1.0+protobuf",
+            "application/com.github.proto-openapi.spec.v2.v1.0+protobuf",
+        ),
+        (
+            "application/com.github.proto-openapi.spec.v2.v1.0+protobuf",
+            "application/com.github.proto-openapi.spec.v2.v1.0+protobuf",
+        ),
+        ("application/json", "application/json"),
+        ("*/*", "application/json"),
+    ] {
+        let document = server.send("GET", "/openapi/v2", &[("accept", accept)], Vec::new()).await;
+        assert_eq!((document.code(), document.header("content-type")), (200, expected), "{accept}");
+    }
+    server.send("GET", "/openapi/v2", &[("accept", "text/html")], Vec::new()).await.status(406, "NotAcceptable");
+}
