@@ -44,6 +44,9 @@ const EXAMPLES: [&str; 16] = [
     "wordpress-theme-twentytwentythree",
 ];
 
+/// The other engine that the store's tests run against.
+const ETCD: &str = "etcd-server";
+
 /// Where kubectl and helm are.
 #[derive(Clone, Debug)]
 pub struct Tools {
@@ -60,6 +63,7 @@ pub fn everything() -> Result<Tools> {
     packages(&PACKAGES)?;
     cargo_deny()?;
     example_packages()?;
+    etcd()?;
     clients()
 }
 
@@ -151,6 +155,35 @@ fn example_packages() -> Result<()> {
     );
     output(&mut apt("--download-only"))?;
     Ok(())
+}
+
+/// Puts etcd into the cache and says where. It is unpacked, not installed: its package would start a service.
+pub fn etcd() -> Result<PathBuf> {
+    let dir = cache().join("etcd");
+    let program = dir.join("root/usr/bin/etcd");
+    if program.exists() {
+        return Ok(program);
+    }
+    println!("fetching {ETCD}: the store's tests run over it, too");
+    fs::create_dir_all(&dir)?;
+    let download = || {
+        let mut apt = Command::new("apt-get");
+        apt.args(["-qq", "download", ETCD]).current_dir(&dir);
+        apt
+    };
+    if output(&mut download()).is_err() {
+        output(Command::new("apt-get").args(["-qq", "update"]))?;
+        output(&mut download())?;
+    }
+    // Moved into place when it is whole, so that a run that was interrupted leaves nothing that looks like it.
+    let fresh = dir.join("fresh");
+    let _ = fs::remove_dir_all(&fresh);
+    output(Command::new("dpkg-deb").arg("-x").arg(find(&dir, ".deb")?).arg(&fresh))?;
+    fs::rename(&fresh, dir.join("root"))?;
+    if !program.exists() {
+        bail!("{} is not in Debian's package {ETCD}", program.display());
+    }
+    Ok(program)
 }
 
 /// Puts kubectl and Helm into the cache.

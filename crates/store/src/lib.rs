@@ -1,16 +1,18 @@
 //! Revisions, watch and compaction over bytes. Knows keys and values, never Pods.
 //!
 //! The trait speaks etcd's terms (etcd v3 API: range, txn, watch, compact, lease), so that a real etcd
-//! fits under it. Every committed transaction has one revision of its own; revisions grow by one order
+//! fits under it ([`etcd`]). Every committed transaction has one revision of its own; revisions grow by one order
 //! that all readers and watchers see. A transaction that was answered is on disk.
 
 mod embedded;
 pub mod engine;
+pub mod etcd;
 mod model;
 
 use async_trait::async_trait;
 
 pub use embedded::{EmbeddedStore, MemoryStore};
+pub use etcd::EtcdStore;
 pub use model::{
     Compare, Event, EventKind, KeyValue, LeaseId, Op, RangeReply, RangeRequest, Revision, StoreError, Txn, TxnReply,
     WatchBatch, WatchRequest, WatchStream,

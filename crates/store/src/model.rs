@@ -128,6 +128,9 @@ pub enum StoreError {
     Locked { path: String },
     #[error("lease {} does not exist; it may have ended", lease.0)]
     LeaseNotFound { lease: LeaseId },
+    /// Somebody else keeps the data and does not answer. A write may have happened all the same.
+    #[error("{detail}")]
+    Unavailable { detail: String },
     #[error("the store has stopped")]
     Closed,
     #[error("{action} failed")]

@@ -228,6 +228,8 @@ pub fn store_error(error: &StoreError) -> ApiError {
             ApiError::expired("The provided continue parameter is too old to display a consistent list result.")
         }
         StoreError::DiskFull { .. } | StoreError::Closed => ApiError::service_unavailable(error.to_string()),
+        // A write may have happened, so that nobody is told to send it again.
+        StoreError::Unavailable { .. } => ApiError::internal(error),
         StoreError::FutureRevision { requested, newest } => too_large_revision(requested.0, newest.0),
         _ => {
             tracing::error!(%error, "the store failed");

@@ -1,14 +1,13 @@
-//! The promises of the trait, checked on the simulated disk and on the real one.
+//! What the embedded store promises beyond the trait (`tests/promises`), on the simulated disk and on the real one.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use futures::StreamExt;
 use proptest::prelude::*;
 
 use crate::{
-    Compare, EmbeddedStore, Event, EventKind, Op, RangeRequest, Revision, Store, StoreError, Txn, TxnReply,
-    WatchRequest, WatchStream,
+    EmbeddedStore, Op, RangeRequest, Revision, Store, StoreError, Txn, TxnReply, WatchRequest, WatchStream,
     engine::{
         Batch, Engine, Fact, RowId,
         disk::DiskEngine,
@@ -51,79 +50,6 @@ async fn state(store: &impl Store, revision: Option<Revision>) -> BTreeMap<Strin
 
 async fn watch(store: &impl Store, from: u64) -> WatchStream {
     store.watch(WatchRequest { prefix: Bytes::new(), from: Some(Revision(from)) }).await.unwrap()
-}
-
-/// The next `count` events; waits at most a minute for them.
-async fn events(stream: &mut WatchStream, count: usize) -> Vec<Event> {
-    let mut seen = Vec::new();
-    let read = async {
-        while seen.len() < count {
-            seen.extend(stream.next().await.unwrap().unwrap().events);
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(60), read).await.expect("the watch stalled");
-    seen
-}
-
-fn memory() -> EmbeddedStore<MemoryEngine> {
-    EmbeddedStore::open(MemoryEngine::default()).unwrap()
-}
-
-#[tokio::test]
-async fn revisions_grow_by_one_and_nothing_takes_none() {
-    let store = memory();
-    assert_eq!(store.revision().await.unwrap(), Revision(1));
-    assert_eq!(write(&store, vec![put("a", "1")]).await, Revision(2));
-    assert_eq!(write(&store, vec![delete("missing")]).await, Revision(2));
-    assert_eq!(write(&store, vec![put("b", "1"), put("c", "1")]).await, Revision(3));
-}
-
-#[tokio::test]
-async fn a_compare_that_fails_writes_nothing_and_shows_what_is_there() {
-    let store = memory();
-    let first = write(&store, vec![put("a", "1")]).await;
-    let txn = Txn { compares: vec![Compare::Absent("a".into())], ops: vec![put("a", "2"), put("b", "2")] };
-    let TxnReply::Conflict { current, .. } = store.txn(txn).await.unwrap() else { panic!("not refused") };
-    assert_eq!(current[0].as_ref().unwrap().value, "1");
-    let txn = Txn { compares: vec![Compare::ModRevision("a".into(), first)], ops: vec![delete("a")] };
-    committed(store.txn(txn.clone()).await.unwrap());
-    let TxnReply::Conflict { current, .. } = store.txn(txn).await.unwrap() else { panic!("not refused") };
-    assert_eq!(current, [None]);
-    assert_eq!(state(&store, None).await, BTreeMap::new());
-}
-
-#[tokio::test]
-async fn ranges_are_bounded_ordered_and_historical() {
-    let store = memory();
-    for key in ["p/a", "p/b", "p/c", "q/a"] {
-        write(&store, vec![put(key, "1")]).await;
-    }
-    let before = store.revision().await.unwrap();
-    write(&store, vec![delete("p/b"), put("p/a", "2")]).await;
-    let page = RangeRequest { start: "p/".into(), end: "p0".into(), revision: Some(before), limit: 2 };
-    let reply = store.range(page.clone()).await.unwrap();
-    let keys: Vec<_> = reply.kvs.iter().map(|kv| kv.key.clone()).collect();
-    assert_eq!((keys, reply.more), (vec![Bytes::from("p/a"), Bytes::from("p/b")], true));
-    assert_eq!(reply.kvs[0].value, "1");
-    let rest = RangeRequest { start: "p/b\0".into(), ..page };
-    let reply = store.range(rest).await.unwrap();
-    assert_eq!((reply.kvs.len(), reply.more), (1, false));
-}
-
-#[tokio::test]
-async fn compaction_forgets_history_but_no_value() {
-    let store = memory();
-    write(&store, vec![put("a", "1"), put("gone", "1")]).await;
-    let old = write(&store, vec![put("a", "2")]).await;
-    let newest = write(&store, vec![delete("gone")]).await;
-    store.compact(newest).await.unwrap();
-    assert_eq!(state(&store, None).await, BTreeMap::from([("a".into(), "2".into())]));
-    let compacted = store.range(RangeRequest { revision: Some(old), ..all() }).await;
-    assert!(matches!(compacted, Err(StoreError::Compacted { .. })), "{compacted:?}");
-    let watch = store.watch(WatchRequest { prefix: Bytes::new(), from: Some(old) }).await;
-    assert!(matches!(watch.err(), Some(StoreError::Compacted { .. })));
-    let future = store.compact(Revision(newest.0 + 1)).await;
-    assert!(matches!(future, Err(StoreError::FutureRevision { .. })), "{future:?}");
 }
 
 /// A disk that takes the writer down with it.
@@ -183,53 +109,6 @@ async fn a_restart_after_compaction_reuses_no_revision() {
     let again = EmbeddedStore::open(engine).unwrap();
     assert_eq!(again.revision().await.unwrap(), newest);
     assert_eq!(write(&again, vec![put("b", "1")]).await, Revision(newest.0 + 1));
-}
-
-#[tokio::test]
-async fn a_watch_joins_history_and_live_without_a_seam() {
-    let store = memory();
-    for i in 0..1500 {
-        write(&store, vec![put(&format!("k{i}"), "1")]).await;
-    }
-    let mut stream = watch(&store, 1).await;
-    for i in 1500..1600 {
-        write(&store, vec![put(&format!("k{i}"), "1")]).await;
-    }
-    let revisions: Vec<u64> = events(&mut stream, 1600).await.iter().map(|event| event.kv.mod_revision.0).collect();
-    assert_eq!(revisions, (2..1602).collect::<Vec<_>>());
-}
-
-#[tokio::test]
-async fn a_watcher_that_does_not_read_is_cut_off() {
-    let store = memory();
-    let mut stream = watch(&store, 1).await;
-    for _ in 0..5000 {
-        write(&store, vec![put("a", "1")]).await;
-    }
-    let last = loop {
-        match stream.next().await {
-            Some(Ok(_)) => {}
-            other => break other,
-        }
-    };
-    assert!(matches!(last, Some(Err(StoreError::SlowWatcher { .. }))), "{last:?}");
-}
-
-#[tokio::test(start_paused = true)]
-async fn keys_end_with_their_lease() {
-    let store = memory();
-    let lease = store.grant_lease(10).await.unwrap();
-    let leased = |key: &str| Op::Put { key: key.to_owned().into(), value: "1".into(), lease: Some(lease) };
-    write(&store, vec![leased("a"), leased("kept"), put("other", "1")]).await;
-    write(&store, vec![put("kept", "2")]).await;
-    let mut stream = watch(&store, 3).await;
-    tokio::time::sleep(Duration::from_secs(11)).await;
-    let ended = events(&mut stream, 1).await;
-    assert_eq!((ended[0].kind, &ended[0].kv.key[..]), (EventKind::Delete, &b"a"[..]));
-    let left: Vec<String> = state(&store, None).await.into_keys().collect();
-    assert_eq!(left, ["kept", "other"]);
-    let refused = store.txn(blind(vec![leased("b")])).await;
-    assert!(matches!(refused, Err(StoreError::LeaseNotFound { .. })), "{refused:?}");
 }
 
 #[tokio::test]

@@ -1,0 +1,211 @@
+//! As much of gRPC over HTTP/2 as etcd's clients need: <https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>.
+
+use std::convert::Infallible;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use futures::{StreamExt, stream};
+use http::{HeaderMap, Request, Response};
+use http_body_util::{BodyExt, Full, Limited, StreamBody, combinators::UnsyncBoxBody};
+use hyper::{
+    body::{Frame, Incoming},
+    client::conn::http2::SendRequest,
+};
+use prost::Message;
+
+/// No answer may be larger; etcd's own client takes as much.
+const ANSWER_BYTES: usize = i32::MAX as usize;
+/// A message has a byte for compression and four for its length before it.
+const HEAD_BYTES: usize = 5;
+
+pub type Body = UnsyncBoxBody<Bytes, Infallible>;
+pub type Sender = SendRequest<Body>;
+
+/// Why a call has no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The request never left, so that it may be sent again, elsewhere.
+    Unsent(String),
+    /// It left, and what became of it is not known.
+    Lost(String),
+    /// etcd refused it.
+    Refused { code: u32, message: String },
+}
+
+/// The code of a server that cannot answer now, and may later.
+pub const UNAVAILABLE: u32 = 14;
+
+/// One request, one answer.
+pub async fn call<A: Message + Default>(
+    sender: &mut Sender,
+    origin: &str,
+    method: &str,
+    request: &impl Message,
+) -> Result<A, Failure> {
+    let body = Full::new(frame(request)).boxed_unsync();
+    let response = send(sender, origin, method, body).await?;
+    let (head, body) = response.into_parts();
+    let answer = Limited::new(body, ANSWER_BYTES).collect().await.map_err(|error| Failure::Lost(error.to_string()))?;
+    check_status(answer.trailers().unwrap_or(&head.headers))?;
+    let mut bytes = answer.aggregate();
+    let length = message_length(bytes.chunk(), bytes.remaining());
+    let Some(length) = length.filter(|length| bytes.remaining() == HEAD_BYTES + length) else {
+        // The head may lie in two pieces, which is rare enough to copy for.
+        let whole = bytes.copy_to_bytes(bytes.remaining());
+        return decode_whole(whole);
+    };
+    bytes.advance(HEAD_BYTES);
+    A::decode(bytes.take(length)).map_err(|error| Failure::Lost(format!("an answer cannot be read: {error}")))
+}
+
+fn decode_whole<A: Message + Default>(mut whole: Bytes) -> Result<A, Failure> {
+    let unreadable = |what: &str| Failure::Lost(format!("an answer cannot be read: {what}"));
+    let length = message_length(&whole, whole.len()).ok_or_else(|| unreadable("it is cut short or compressed"))?;
+    if whole.len() != HEAD_BYTES + length {
+        return Err(unreadable("it is not one message"));
+    }
+    whole.advance(HEAD_BYTES);
+    A::decode(whole).map_err(|error| unreadable(&error.to_string()))
+}
+
+/// One request whose answers do not end.
+pub async fn open(sender: &mut Sender, origin: &str, method: &str, request: &impl Message) -> Result<Answers, Failure> {
+    let first = Frame::data(frame(request));
+    // The request stays open: etcd may take its end for the end of the watch.
+    let frames = stream::once(async move { Ok::<_, Infallible>(first) }).chain(stream::pending());
+    let response = send(sender, origin, method, BodyExt::boxed_unsync(StreamBody::new(frames))).await?;
+    check_status(response.headers())?;
+    Ok(Answers { body: response.into_body(), unread: BytesMut::new() })
+}
+
+/// The answers of [`open`].
+#[derive(Debug)]
+pub struct Answers {
+    body: Incoming,
+    unread: BytesMut,
+}
+
+impl Answers {
+    /// The next answer. No message that was begun is lost where this is dropped before it is done.
+    pub async fn next<A: Message + Default>(&mut self) -> Result<A, Failure> {
+        loop {
+            if let Some(length) = message_length(&self.unread, self.unread.len())
+                && self.unread.len() >= HEAD_BYTES + length
+            {
+                self.unread.advance(HEAD_BYTES);
+                let message = self.unread.split_to(length).freeze();
+                return A::decode(message).map_err(|error| Failure::Lost(error.to_string()));
+            }
+            let frame = match self.body.frame().await {
+                Some(Ok(frame)) => frame,
+                Some(Err(error)) => return Err(Failure::Lost(error.to_string())),
+                None => return Err(Failure::Lost("the connection was closed".into())),
+            };
+            match frame.into_data() {
+                Ok(data) => self.unread.put(data),
+                Err(trailers) => {
+                    check_status(&trailers.into_trailers().unwrap_or_default())?;
+                    return Err(Failure::Lost("etcd ended the watch".into()));
+                }
+            }
+        }
+    }
+}
+
+async fn send(sender: &mut Sender, origin: &str, method: &str, body: Body) -> Result<Response<Incoming>, Failure> {
+    let request = Request::post(format!("{origin}/etcdserverpb.{method}"))
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        // A member that has lost the others says so, where it would only be silent.
+        .header("hasleader", "true")
+        .body(body)
+        .map_err(|error| Failure::Unsent(error.to_string()))?;
+    sender.ready().await.map_err(|error| Failure::Unsent(error.to_string()))?;
+    let response = sender.try_send_request(request).await.map_err(|mut error| {
+        let unsent = error.take_message().is_some();
+        let text = error.into_error().to_string();
+        if unsent { Failure::Unsent(text) } else { Failure::Lost(text) }
+    })?;
+    if response.status() != http::StatusCode::OK {
+        return Err(Failure::Lost(format!("it answers HTTP {}, and is no etcd", response.status())));
+    }
+    Ok(response)
+}
+
+/// The length of the message that begins here, where its head is there and says so.
+fn message_length(bytes: &[u8], available: usize) -> Option<usize> {
+    let (head, _) = bytes.split_first_chunk::<HEAD_BYTES>().filter(|_| available >= HEAD_BYTES)?;
+    let [0, length @ ..] = *head else { return None };
+    usize::try_from(u32::from_be_bytes(length)).ok()
+}
+
+fn frame(message: &impl Message) -> Bytes {
+    let length = message.encoded_len();
+    let mut bytes = BytesMut::with_capacity(HEAD_BYTES + length);
+    bytes.put_u8(0);
+    bytes.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
+    message.encode_raw(&mut bytes);
+    bytes.freeze()
+}
+
+/// No status at all is that of an answer that goes on.
+fn check_status(headers: &HeaderMap) -> Result<(), Failure> {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    match text("grpc-status") {
+        "" | "0" => Ok(()),
+        code => Err(Failure::Refused {
+            // A code that is no number stands for an unknown error.
+            code: code.parse().unwrap_or(2),
+            message: unescape(text("grpc-message")),
+        }),
+    }
+}
+
+/// Messages are sent with `%xx` for what is not plain ASCII.
+fn unescape(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let escaped = (*first == b'%').then(|| after.get(..2)).flatten();
+        match escaped.and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &after[2..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::etcd::messages::StatusResponse;
+
+    #[test]
+    fn a_message_is_read_as_it_was_framed() {
+        let sent = StatusResponse { db_size: 42 };
+        assert_eq!(decode_whole::<StatusResponse>(frame(&sent)).unwrap(), sent);
+    }
+
+    #[test]
+    fn what_is_no_message_is_refused() {
+        for bytes in [&b""[..], b"\0\0\0", b"\0\0\0\0\x09ab", b"\x01\0\0\0\x01a", b"\0\0\0\0\0more"] {
+            let read = decode_whole::<StatusResponse>(Bytes::copy_from_slice(bytes));
+            assert!(matches!(read, Err(Failure::Lost(_))), "{bytes:?}: {read:?}");
+        }
+    }
+
+    #[test]
+    fn a_status_is_read_from_its_headers() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(check_status(&headers), Ok(()));
+        headers.insert("grpc-status", "14".parse().unwrap());
+        headers.insert("grpc-message", "etcdserver: 100%25 %e2%82%ac%".parse().unwrap());
+        let refused = Failure::Refused { code: UNAVAILABLE, message: "etcdserver: 100% €%".into() };
+        assert_eq!(check_status(&headers), Err(refused));
+    }
+}
