@@ -48,7 +48,7 @@ pub async fn run(command: ImageCommand) -> Result<()> {
     }
 }
 
-fn open(data: &DataDir) -> Result<ImageStore> {
+pub fn open(data: &DataDir) -> Result<ImageStore> {
     if !rustix::process::geteuid().is_root() {
         bail!("the images in {} belong to root: run this with sudo", data.root().display());
     }

@@ -3,11 +3,11 @@
 use std::{net::SocketAddr, path::Path};
 
 use anyhow::{Context, Result, bail, ensure};
-use knarr_e2e::{Cluster, command::succeed, debian, eventually, host::outside};
+use knarr_e2e::{Clients, Local, command::succeed, debian, eventually, host::outside};
 
-use crate::{Shared, services::balancer};
+use crate::{OnFive, services::balancer};
 
-pub fn tests() -> Vec<(&'static str, Shared)> {
+pub fn on_five() -> Vec<(&'static str, OnFive)> {
     vec![
         ("guestbook", guestbook),
         ("wordpress_keeps_its_posts", wordpress),
@@ -16,21 +16,21 @@ pub fn tests() -> Vec<(&'static str, Shared)> {
     ]
 }
 
-/// A namespace with an example in it, and its images on the node.
-fn start(cluster: &Cluster, example: &str) -> Result<String> {
+/// A namespace with an example in it, and its images on every node.
+fn start(cluster: &Local, example: &str) -> Result<String> {
     let archive = debian::images(&cluster.cache("debian"))?;
-    succeed(cluster.knarr("image import").arg(archive))?;
+    succeed(cluster.knarr("cluster import").arg(archive))?;
     let ns = cluster.namespace(example)?;
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../examples/{example}.yaml"));
     cluster.kubectl(&format!("apply -n {ns} -f {}", file.display()))?;
     Ok(ns)
 }
 
-fn end(cluster: &Cluster, ns: &str) -> Result<()> {
+fn end(cluster: &Clients, ns: &str) -> Result<()> {
     cluster.kubectl(&format!("delete namespace {ns} --wait=false")).map(drop)
 }
 
-fn rolled_out(cluster: &Cluster, ns: &str, what: &[&str]) -> Result<()> {
+fn rolled_out(cluster: &Clients, ns: &str, what: &[&str]) -> Result<()> {
     for what in what {
         cluster.kubectl(&format!("rollout status {what} -n {ns} --timeout=55s"))?;
     }
@@ -43,7 +43,7 @@ fn curl(target: SocketAddr, path: &str, more: &[&str]) -> Result<String> {
     succeed(outside("curl").args(["-sS", "--fail", "--max-time", "20"]).args(more).arg(url))
 }
 
-fn guestbook(cluster: &Cluster) -> Result<()> {
+fn guestbook(cluster: &Local) -> Result<()> {
     let ns = start(cluster, "guestbook")?;
     rolled_out(cluster, &ns, &["deploy/redis-leader", "deploy/redis-follower", "deploy/frontend"])?;
     let front = balancer(cluster, &ns, "frontend", 8081)?;
@@ -59,7 +59,7 @@ fn guestbook(cluster: &Cluster) -> Result<()> {
     end(cluster, &ns)
 }
 
-fn wordpress(cluster: &Cluster) -> Result<()> {
+fn wordpress(cluster: &Local) -> Result<()> {
     let ns = start(cluster, "wordpress")?;
     let both = ["deploy/wordpress-mysql", "deploy/wordpress"];
     rolled_out(cluster, &ns, &both)?;
@@ -80,7 +80,7 @@ fn wordpress(cluster: &Cluster) -> Result<()> {
     end(cluster, &ns)
 }
 
-fn cassandra(cluster: &Cluster) -> Result<()> {
+fn cassandra(cluster: &Local) -> Result<()> {
     let ns = start(cluster, "cassandra")?;
     rolled_out(cluster, &ns, &["statefulset/cassandra"])?;
     let cli = |pod: &str, words: &[&str]| {
@@ -111,7 +111,7 @@ fn cassandra(cluster: &Cluster) -> Result<()> {
     end(cluster, &ns)
 }
 
-fn fan_out(cluster: &Cluster) -> Result<()> {
+fn fan_out(cluster: &Local) -> Result<()> {
     let ns = start(cluster, "fanout")?;
     rolled_out(cluster, &ns, &["deploy/tea", "deploy/coffee"])?;
     let path = "-o=jsonpath={.status.loadBalancer.ingress[0].ip}";

@@ -25,6 +25,8 @@ pub enum ClusterCommand {
     Stop(NamedArgs),
     /// End a cluster and remove everything that was made for it
     Delete(NamedArgs),
+    /// Import image archives (docker save, or an OCI layout as directory or tar) on every node that there is now
+    Import(ImportArgs),
     /// Stop, start, pause, resume, add and remove single nodes
     #[command(subcommand)]
     Node(NodeCommand),
@@ -87,6 +89,17 @@ pub struct ListArgs {
 pub struct NamedArgs {
     /// The cluster; may be left out where there is only one
     pub name: Option<String>,
+    #[command(flatten)]
+    pub place: PlaceArgs,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct ImportArgs {
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// The cluster; may be left out where there is only one
+    #[arg(long, value_name = "NAME")]
+    pub cluster: Option<String>,
     #[command(flatten)]
     pub place: PlaceArgs,
 }

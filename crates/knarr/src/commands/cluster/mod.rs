@@ -4,6 +4,7 @@
 mod access;
 mod args;
 mod create;
+mod import;
 mod launch;
 mod list;
 mod node;
@@ -27,6 +28,7 @@ pub async fn run(command: ClusterCommand) -> Result<()> {
         ClusterCommand::Start(args) => start(args).await,
         ClusterCommand::Stop(args) => stop(args).await,
         ClusterCommand::Delete(args) => delete(args).await,
+        ClusterCommand::Import(args) => import::run(args).await,
         ClusterCommand::Node(command) => node::run(command).await,
     }
 }
