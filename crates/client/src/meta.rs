@@ -64,6 +64,17 @@ pub fn uid(meta: &ObjectMeta) -> &str {
     meta.uid.as_deref().unwrap_or_default()
 }
 
+/// Which of the versions of objects of one resource is newer can be seen by their numbers; 0 where it has none yet.
+/// (<https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions>)
+pub fn version(meta: &ObjectMeta) -> u64 {
+    meta.resource_version.as_deref().and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
+/// The zone that a Node is in. An empty label names none, and would be no name for a hint either.
+pub fn zone(node: &ObjectMeta) -> Option<&str> {
+    label(node, "topology.kubernetes.io/zone").filter(|zone| !zone.is_empty())
+}
+
 /// The owner that manages the object, at most one.
 pub fn controller_of(meta: &ObjectMeta) -> Option<&OwnerReference> {
     meta.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))
@@ -95,4 +106,26 @@ pub fn annotation<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {
 
 pub fn has_finalizer(meta: &ObjectMeta, finalizer: &str) -> bool {
     meta.finalizers.iter().flatten().any(|f| f == finalizer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_label_names_no_zone() {
+        for (value, expected) in [(None, None), (Some(""), None), (Some("z"), Some("z"))] {
+            let label = |value: &str| ("topology.kubernetes.io/zone".to_owned(), value.to_owned());
+            let labels = value.map(|value| [label(value)].into());
+            assert_eq!(zone(&ObjectMeta { labels, ..ObjectMeta::default() }), expected, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn versions_are_numbers() {
+        for (text, expected) in [(None, 0), (Some("9"), 9), (Some("10"), 10), (Some("x"), 0)] {
+            let resource_version = text.map(str::to_owned);
+            assert_eq!(version(&ObjectMeta { resource_version, ..ObjectMeta::default() }), expected, "{text:?}");
+        }
+    }
 }

@@ -222,7 +222,9 @@ impl Scheduler {
                 }
                 self.recorder.warning(&*pod.object, "FailedScheduling", nowhere.message.clone());
                 // The watch may not have shown yet what the writer before left.
-                let newest = left.filter(|left| is_newer(left, &pod.object)).unwrap_or_else(|| pod.object.clone());
+                let shown = meta::version(&pod.object.metadata);
+                let newest = left.filter(|left| meta::version(&left.metadata) > shown);
+                let newest = newest.unwrap_or_else(|| pod.object.clone());
                 turn.end(self.explain(&newest, &nowhere).await);
             }
         }
@@ -419,13 +421,6 @@ enum Outcome {
 
 fn has_node(pod: &Pod) -> bool {
     pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).is_some_and(|name| !name.is_empty())
-}
-
-/// Resource versions of one resource can be compared as numbers.
-/// (<https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions>)
-fn is_newer(pod: &Pod, than: &Pod) -> bool {
-    let version = |pod: &Pod| pod.metadata.resource_version.as_ref().and_then(|version| version.parse::<u64>().ok());
-    version(pod) > version(than)
 }
 
 /// The change is of the status only, as most are: nothing that is counted here differs.

@@ -16,7 +16,7 @@ use kube::{
 use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Clock, call, errors, meta};
+use crate::{Clock, call, errors};
 use correlate::{Correlated, Correlator, Observed};
 
 /// Events that wait to be written; more are dropped, with a warning in the log.
@@ -205,17 +205,4 @@ impl Observed {
 
 fn meta_uid(about: &ObjectReference) -> &str {
     about.uid.as_deref().unwrap_or_default()
-}
-
-/// A reference to an object of which only the metadata is at hand.
-pub fn reference_of(api_version: &str, kind: &str, meta: &ObjectMeta) -> ObjectReference {
-    ObjectReference {
-        api_version: Some(api_version.to_owned()),
-        kind: Some(kind.to_owned()),
-        name: Some(meta::name(meta).to_owned()),
-        namespace: meta.namespace.clone(),
-        uid: meta.uid.clone(),
-        resource_version: meta.resource_version.clone(),
-        field_path: None,
-    }
 }

@@ -24,7 +24,6 @@ const WORKERS: usize = 5;
 const BY_SERVICE: &str = "service";
 /// Finds the slices with an endpoint on a node.
 const BY_NODE: &str = "endpoint-node";
-const ZONE: &str = "topology.kubernetes.io/zone";
 
 struct Controller {
     context: Context,
@@ -80,18 +79,13 @@ fn nodes_of(slice: &EndpointSlice) -> Vec<String> {
 fn feed_by_zones(queue: &WorkQueue<ObjectKey>, nodes: &Informer<Node>, slices: &Informer<EndpointSlice>) {
     let slices = slices.clone();
     nodes.feed(queue, move |change| {
-        let zone = |node: &Option<Arc<Node>>| node.as_deref().and_then(zone_of);
-        if zone(&change.old) == zone(&change.new) {
+        let [old, new] = [&change.old, &change.new].map(|node| meta::zone(&node.as_ref()?.metadata));
+        if old == new {
             return Vec::new();
         }
         let there = slices.by_index(BY_NODE, meta::name(&change.latest().metadata));
         there.iter().filter_map(|slice| service_of(slice)).collect()
     });
-}
-
-fn zone_of(node: &Node) -> Option<String> {
-    // An empty label names no zone, and would be no name for a hint either.
-    meta::label(&node.metadata, ZONE).filter(|zone| !zone.is_empty()).map(str::to_owned)
 }
 
 impl Controller {
@@ -103,7 +97,7 @@ impl Controller {
             return Ok(Outcome::Done);
         }
         let Some(pods) = service::selected(&service, &self.pods) else { return Ok(Outcome::Done) };
-        let zone = |node: &str| zone_of(self.nodes.get("", node)?.as_ref());
+        let zone = |node: &str| meta::zone(&self.nodes.get("", node)?.metadata).map(str::to_owned);
         let client = &self.context.client;
         for action in plan::plan(&service, &pods, &slices, &zone) {
             match action {

@@ -146,11 +146,3 @@ fn a_changed_traffic_distribution_or_zone_changes_the_hints() {
     assert!(seen.into_iter().all(|seen| seen == json!(["y", {"forZones": [{"name": "y"}]}])), "{slice:?}");
     assert_eq!(nodes_of(slice), ["n1", "n2"]);
 }
-
-#[test]
-fn an_empty_label_names_no_zone() {
-    for (labels, expected) in [(json!(null), None), (json!({ZONE: ""}), None), (json!({ZONE: "z"}), Some("z"))] {
-        let node = serde_json::from_value(json!({"metadata": {"name": "n", "labels": labels}})).unwrap();
-        assert_eq!(zone_of(&node).as_deref(), expected, "{labels}");
-    }
-}

@@ -140,7 +140,7 @@ impl Controller {
         let mut unseen = HashMap::new();
         for service in &mut services {
             let Some(newer) = written.remove(meta::uid(&service.metadata)) else { continue };
-            if version(&newer) > version(service) {
+            if meta::version(&newer.metadata) > meta::version(&service.metadata) {
                 *service = newer.clone();
                 unseen.insert(meta::uid(&newer.metadata).to_owned(), newer);
             }
@@ -160,8 +160,4 @@ impl Controller {
         }
         nodes
     }
-}
-
-fn version(service: &Service) -> u64 {
-    service.metadata.resource_version.as_deref().and_then(|text| text.parse().ok()).unwrap_or(0)
 }

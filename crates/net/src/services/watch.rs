@@ -11,7 +11,7 @@ use k8s_openapi::api::{
     core::v1::{Node, Pod, Service},
     discovery::v1::EndpointSlice,
 };
-use knarr_client::{Informer, Informers, ObjectKey};
+use knarr_client::{Informer, Informers, ObjectKey, meta};
 use tokio::{sync::Notify, time::Instant};
 
 use super::{Catalog, Proxy, ServiceView, health::HealthPorts};
@@ -19,7 +19,6 @@ use crate::error::{NetworkError, Result};
 
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 const SERVICE_INDEX: &str = "service";
-const ZONE: &str = "topology.kubernetes.io/zone";
 /// How long after a failure all Services are tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// How often the table is looked at for changes by others, such as `nft flush ruleset`.
@@ -70,10 +69,10 @@ pub async fn watch(
     let dirty = Arc::new(Dirty::default());
     let (for_zone, me, all) = (dirty.clone(), node.clone(), services.clone());
     nodes.on_change(move |change| {
-        let zone = |node: &Option<Arc<Node>>| node.as_deref().and_then(zone_of);
+        let [old, new] = [&change.old, &change.new].map(|node| meta::zone(&node.as_ref()?.metadata));
         let is_own = change.latest().metadata.name.as_deref() == Some(&*me);
         // Who is near changes for all Services at once.
-        if is_own && zone(&change.old) != zone(&change.new) {
+        if is_own && old != new {
             for_zone.add(all.list().iter().map(|service| ObjectKey::of_meta(&service.metadata)));
         }
     });
@@ -110,10 +109,6 @@ fn pod_ips(pod: &Pod) -> impl Iterator<Item = IpAddr> {
 fn service_of(slice: &EndpointSlice) -> Option<ObjectKey> {
     let name = slice.metadata.labels.as_ref()?.get(SERVICE_NAME)?;
     Some(ObjectKey::new(slice.metadata.namespace.as_deref()?, name))
-}
-
-fn zone_of(node: &Node) -> Option<String> {
-    node.metadata.labels.as_ref()?.get(ZONE).filter(|zone| !zone.is_empty()).cloned()
 }
 
 struct Follower {
@@ -170,7 +165,8 @@ impl Follower {
         };
         let mut keys = self.dirty.take();
         // After the keys: a zone that changes from here on makes all of them dirty again.
-        proxy.set_zone(self.nodes.get("", &self.node).and_then(|node| zone_of(&node)));
+        let own = self.nodes.get("", &self.node);
+        proxy.set_zone(own.and_then(|node| meta::zone(&node.metadata).map(str::to_owned)));
         if is_new {
             keys.extend(self.services.list().iter().map(|service| ObjectKey::of_meta(&service.metadata)));
         }

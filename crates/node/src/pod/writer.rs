@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::{sync::watch, task::AbortHandle};
 
 use super::context::Context;
-use knarr_client::errors;
+use knarr_client::{errors, meta};
 
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_LAST: Duration = Duration::from_secs(10);
@@ -47,7 +47,7 @@ impl Writer {
             name: pod.metadata.name.clone().unwrap_or_default(),
             uid: pod.metadata.uid.clone().unwrap_or_default(),
         };
-        let known = Known { version: version(pod), status: pod.status.clone().unwrap_or_default() };
+        let known = Known::of(pod);
         let uid = target.uid.clone();
         let task = tokio::spawn(run(ctx, target, known, hears, done));
         Self { uid, wishes, written, task: task.abort_handle() }
@@ -61,8 +61,9 @@ impl Writer {
     /// Replaces what is to be written; nothing happens where it is the same as last time and `pod`, the object as the
     /// watch shows it, is too.
     pub fn submit(&self, status: PodStatus, pod: &Arc<Pod>) {
+        let version = meta::version(&pod.metadata);
         self.wishes.send_if_modified(|wishes| {
-            let is_seen = wishes.seen.as_ref().is_some_and(|seen| version(seen) == version(pod));
+            let is_seen = wishes.seen.as_ref().is_some_and(|seen| meta::version(&seen.metadata) == version);
             let is_wanted = wishes.wanted.as_deref() == Some(&status);
             if !is_seen {
                 wishes.seen = Some(pod.clone());
@@ -91,24 +92,21 @@ struct Target {
 
 /// What the API has, as far as is known.
 struct Known {
-    version: Option<u64>,
+    version: u64,
     status: PodStatus,
 }
 
 impl Known {
+    fn of(pod: &Pod) -> Self {
+        Self { version: meta::version(&pod.metadata), status: pod.status.clone().unwrap_or_default() }
+    }
+
     /// The watch may be behind one's own last write.
     fn learn(&mut self, pod: &Pod) {
-        let version = version(pod);
-        if version > self.version {
-            *self = Self { version, status: pod.status.clone().unwrap_or_default() };
+        if meta::version(&pod.metadata) > self.version {
+            *self = Self::of(pod);
         }
     }
-}
-
-/// Resource versions of one resource can be compared as numbers.
-/// (<https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions>)
-fn version(pod: &Pod) -> Option<u64> {
-    pod.metadata.resource_version.as_ref()?.parse().ok()
 }
 
 async fn run(
@@ -138,7 +136,7 @@ async fn run(
         drop(permit);
         again = false;
         match answer {
-            Ok(pod) => known = Known { version: version(&pod), status: pod.status.unwrap_or_default() },
+            Ok(pod) => known = Known::of(&pod),
             // Deleted, or replaced by a namesake: nobody is interested any more.
             Err(error) if errors::is_not_found(&error) || errors::is_conflict(&error) => {}
             Err(error) if errors::is_invalid(&error) => {

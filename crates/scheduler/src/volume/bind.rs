@@ -3,9 +3,12 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use k8s_openapi::{api::core::v1::PersistentVolumeClaim, apimachinery::pkg::apis::meta::v1::ObjectMeta};
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use knarr_api::volume;
-use knarr_client::{ObjectKey, call, errors, meta};
+use knarr_client::{
+    ObjectKey, call, errors,
+    meta::{self, version},
+};
 use tokio::sync::{Notify, Semaphore};
 
 use super::{Picture, Plan, reaches};
@@ -118,10 +121,6 @@ impl Volumes {
         }
         Ok(written)
     }
-}
-
-fn version(metadata: &ObjectMeta) -> u64 {
-    metadata.resource_version.as_deref().and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
 impl Written {
