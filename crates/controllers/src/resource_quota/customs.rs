@@ -3,7 +3,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -23,7 +26,33 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(Default)]
-pub struct Customs(Mutex<HashMap<Served, (Informer<Trace>, CancellationToken)>>);
+pub struct Customs {
+    watched: Mutex<HashMap<Served, (Informer<Trace>, CancellationToken)>>,
+    /// What is served, as of when it was last asked: each object that comes or goes is a reason to count, and none to
+    /// ask again.
+    served: tokio::sync::Mutex<Arc<[Served]>>,
+    /// Definitions have not changed since then.
+    is_known: AtomicBool,
+}
+
+impl Customs {
+    /// What is served is asked for again before the next count.
+    pub(super) fn forget(&self) {
+        self.is_known.store(false, Ordering::Release);
+    }
+
+    /// Ends the watches of what is no longer served.
+    fn keep(&self, served: &[Served]) {
+        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        watched.retain(|known, (_, cancel)| {
+            let stays = served.contains(known);
+            if !stays {
+                cancel.cancel();
+            }
+            stays
+        });
+    }
+}
 
 impl Controller {
     /// The number in a namespace of each of the named resources that is served; `None` where one is not known yet.
@@ -35,16 +64,15 @@ impl Controller {
         if names.is_empty() {
             return Ok(Some(Vec::new()));
         }
-        let served = discovery::all(&self.context.client).await.map_err(Error::api("asking what is served"))?;
-        self.forget_customs(&served);
         let mut counts = Vec::new();
-        for served in served {
+        for served in self.served().await?.iter() {
             let name = format!("{}.{}", served.plural, served.group);
             if !served.namespaced || !served.can("watch") || !names.contains(&name.as_str()) {
                 continue;
             }
-            let informer = self.custom(&served);
+            let informer = self.custom(served);
             if !tokio::time::timeout(PATIENCE, informer.synced()).await.unwrap_or(false) {
+                self.customs.forget();
                 return Ok(None);
             }
             counts.push((name, informer.in_namespace(namespace).len()));
@@ -52,20 +80,19 @@ impl Controller {
         Ok(Some(counts))
     }
 
-    /// Ends the watches of what is no longer served.
-    fn forget_customs(&self, served: &[Served]) {
-        let mut customs = self.customs.0.lock().unwrap_or_else(PoisonError::into_inner);
-        customs.retain(|known, (_, cancel)| {
-            let stays = served.contains(known);
-            if !stays {
-                cancel.cancel();
-            }
-            stays
-        });
+    async fn served(&self) -> Result<Arc<[Served]>, Error> {
+        let mut served = self.customs.served.lock().await;
+        // Noted before it is asked: a definition that changes meanwhile makes it unknown again.
+        if !self.customs.is_known.swap(true, Ordering::AcqRel) {
+            let asked = discovery::all(&self.context.client).await.inspect_err(|_| self.customs.forget());
+            *served = asked.map_err(Error::api("asking what is served"))?.into();
+            self.customs.keep(&served);
+        }
+        Ok(served.clone())
     }
 
     fn custom(self: &Arc<Self>, served: &Served) -> Informer<Trace> {
-        let mut customs = self.customs.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut watched = self.customs.watched.lock().unwrap_or_else(PoisonError::into_inner);
         let start = || {
             let cancel = self.queue.cancellation().child_token();
             let scope = Scope::metadata();
@@ -73,6 +100,6 @@ impl Controller {
             follow(self, &informer, |change| change.is_addition() || change.is_deletion());
             (informer, cancel)
         };
-        customs.entry(served.clone()).or_insert_with(start).0.clone()
+        watched.entry(served.clone()).or_insert_with(start).0.clone()
     }
 }

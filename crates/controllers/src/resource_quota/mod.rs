@@ -63,6 +63,7 @@ pub async fn run(context: Context) {
     let watcher = Arc::downgrade(&controller);
     definitions::on_change(&controller.context, move || {
         let Some(controller) = watcher.upgrade() else { return };
+        controller.customs.forget();
         for quota in controller.quotas.list().iter().filter(|quota| !plan::customs(quota).is_empty()) {
             controller.queue.add_after(ObjectKey::of(&**quota), SETTLE);
         }
