@@ -5,6 +5,7 @@
 //! pod's uid goes into `status.uncountedTerminatedPods`, then its finalizer is taken off; once the cache shows that,
 //! the uid becomes part of a number. A crash between any two of these counts nothing twice and nothing never.
 
+mod count;
 mod indexes;
 mod making;
 mod per_index;

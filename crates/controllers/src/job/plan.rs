@@ -1,11 +1,11 @@
 //! What a Job's pods amount to, and what to do next. Pure.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{
     api::{
-        batch::v1::{Job, JobCondition, JobSpec, JobStatus, UncountedTerminatedPods},
+        batch::v1::{Job, JobCondition, JobSpec, JobStatus},
         core::v1::Pod,
     },
     apimachinery::pkg::apis::meta::v1::Time,
@@ -13,10 +13,10 @@ use k8s_openapi::{
 use knarr_client::meta;
 
 use super::{
-    indexes::{self, Indexes},
+    count::Count,
+    indexes::Indexes,
     making::{new_pod, pause},
     per_index::{Held, is_per_index},
-    policy::{self, Meaning},
     success,
 };
 use crate::common::{pods, rank, unless_zero};
@@ -25,8 +25,6 @@ pub const FINALIZER: &str = "batch.kubernetes.io/job-tracking";
 pub const INDEX: &str = "batch.kubernetes.io/job-completion-index";
 /// Pods made in one go, at most.
 const BURST: usize = 500;
-/// Uids that the status holds at once, at most; the rest wait their turn.
-const MAX_UNCOUNTED: usize = 500;
 
 /// To be carried out in the order of the fields.
 #[derive(Default)]
@@ -125,117 +123,11 @@ pub fn plan(job: &Job, owned: &[Arc<Pod>], now: Timestamp) -> Plan {
     plan
 }
 
-/// The counting of pods that have ended.
-struct Count<'a> {
-    status: JobStatus,
-    spec: &'a JobSpec,
-    /// In the status but not in a number yet.
-    succeeded: BTreeSet<String>,
-    failed: BTreeSet<String>,
-    completed: Indexes,
-    /// Where each index has a limit of its own: those that are beyond it.
-    failed_indexes: Indexes,
-    /// Failed pods that are counted only when their successor is there.
-    held: Held,
-    /// Their finalizers go once the status is written.
-    free: Vec<Arc<Pod>>,
-    fails_job: Option<String>,
-}
-
-impl<'a> Count<'a> {
-    /// Turns uids whose pods have lost their finalizer (or are gone) into numbers.
-    fn begin(spec: &'a JobSpec, mut status: JobStatus, owned: &[Arc<Pod>]) -> Self {
-        let held: BTreeSet<&str> = owned
-            .iter()
-            .filter(|pod| meta::has_finalizer(&pod.metadata, FINALIZER))
-            .map(|pod| meta::uid(&pod.metadata))
-            .collect();
-        let uncounted = status.uncounted_terminated_pods.take().unwrap_or_default();
-        let settle = |uids: Option<Vec<String>>, number: &mut Option<i32>| {
-            let (waiting, done): (BTreeSet<_>, BTreeSet<_>) =
-                uids.into_iter().flatten().partition(|uid| held.contains(uid.as_str()));
-            *number = unless_zero(number.unwrap_or(0) + done.len() as i32);
-            waiting
-        };
-        let completed = indexes::parse(status.completed_indexes.as_deref().unwrap_or_default(), completions(spec));
-        let failed_indexes = status.failed_indexes.as_deref().unwrap_or_default();
-        let failed_indexes = indexes::parse(failed_indexes, completions(spec));
-        let succeeded = settle(uncounted.succeeded, &mut status.succeeded);
-        let failed = settle(uncounted.failed, &mut status.failed);
-        let (held, free) = (Held::default(), Vec::new());
-        Self { status, spec, succeeded, failed, completed, failed_indexes, held, free, fails_job: None }
-    }
-
-    fn take_in(&mut self, job: &Job, owned: &[Arc<Pod>]) {
-        let is_indexed = is_indexed(self.spec);
-        for pod in owned.iter().filter(|pod| meta::has_finalizer(&pod.metadata, FINALIZER)) {
-            let uid = meta::uid(&pod.metadata);
-            let succeeded = pods::phase(pod) == "Succeeded";
-            if (!succeeded && !has_failed(self.spec, pod)) || self.held.contains(uid) {
-                continue;
-            }
-            if self.succeeded.contains(uid) || self.failed.contains(uid) {
-                self.free.push(pod.clone());
-                continue;
-            }
-            if self.succeeded.len() + self.failed.len() >= MAX_UNCOUNTED {
-                break;
-            }
-            if succeeded && is_indexed {
-                // An index counts once however many pods succeed with it, so the index itself is the record.
-                if let Some(index) = index_of(pod).filter(|index| *index < completions(self.spec)) {
-                    self.completed.insert(index);
-                }
-            } else if succeeded {
-                self.succeeded.insert(uid.to_owned());
-            } else {
-                match policy::meaning(job, pod) {
-                    Meaning::Ignored => {}
-                    meaning => {
-                        self.failed.insert(uid.to_owned());
-                        if let Meaning::FailsJob(why) = meaning {
-                            self.fails_job.get_or_insert(why);
-                        }
-                    }
-                }
-            }
-            self.free.push(pod.clone());
-        }
-    }
-
-    fn all_succeeded(&self) -> i32 {
-        match is_indexed(self.spec) {
-            true => self.completed.len() as i32,
-            false => self.status.succeeded.unwrap_or(0) + self.succeeded.len() as i32,
-        }
-    }
-
-    fn all_failed(&self) -> i32 {
-        self.status.failed.unwrap_or(0) + (self.failed.len() + self.held.len()) as i32
-    }
-
-    fn finish(self, spec: &JobSpec) -> JobStatus {
-        let mut status = self.status;
-        if is_indexed(spec) {
-            status.succeeded = unless_zero(self.completed.len() as i32);
-            status.completed_indexes = Some(indexes::format(&self.completed)).filter(|text| !text.is_empty());
-        }
-        if is_per_index(spec) {
-            status.failed_indexes = Some(indexes::format(&self.failed_indexes));
-        }
-        let list = |uids: BTreeSet<String>| Some(uids.into_iter().collect::<Vec<_>>()).filter(|uids| !uids.is_empty());
-        let uncounted = UncountedTerminatedPods { succeeded: list(self.succeeded), failed: list(self.failed) };
-        let is_empty = uncounted.succeeded.is_none() && uncounted.failed.is_none();
-        status.uncounted_terminated_pods = (!is_empty).then_some(uncounted);
-        status
-    }
-}
-
 pub fn completions(spec: &JobSpec) -> i32 {
     spec.completions.unwrap_or(i32::MAX)
 }
 
-fn is_indexed(spec: &JobSpec) -> bool {
+pub fn is_indexed(spec: &JobSpec) -> bool {
     spec.completion_mode.as_deref() == Some("Indexed")
 }
 
