@@ -8,6 +8,7 @@
 
 #![forbid(unsafe_code)]
 
+mod changes;
 pub mod conntrack;
 mod error;
 mod links;
@@ -20,6 +21,7 @@ pub mod sysctl;
 mod tests;
 pub mod wire;
 
+pub use changes::LinkChanges;
 pub use error::{NetError, Result};
 pub use links::{Link, LinkConfig, Links, Mac, Route};
 pub use overlay::{Forwarding, Neighbour, Vxlan};

@@ -6,7 +6,8 @@ use std::net::IpAddr;
 
 use super::{
     LinkConfig, Links, Mac, NetError, Result,
-    links::{IFF_UP, LinkChanges, NUD_PERMANENT, ifla, link_header, neighbour_header, rtm},
+    changes::{LinkChanges, NUD_PERMANENT, neighbour_header},
+    links::{IFF_UP, ifla, link_header, rtm},
     wire::{Message, Request, address, attributes, flags, native_u32},
 };
 
