@@ -1,4 +1,7 @@
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use knarr_cri::{PodNetwork as _, PortMapping};
 use knarr_os::net::{Links, sysctl};
@@ -162,32 +165,40 @@ fn a_restart_takes_over_and_a_reset_leaves_nothing() {
     });
 }
 
-#[test]
-fn attaching_is_quick() {
+/// What half of the pods took at most: of the first ten of a node, and of the ten after them, which find others there.
+fn half_of_ten() -> Vec<Duration> {
+    let mut halves = Vec::new();
     on_node(|| {
-        let begin = std::time::Instant::now();
+        let begin = Instant::now();
         let node = Node::new();
         let set_up = begin.elapsed();
         let network = PodNetworkHandle(node.base.pods.clone());
         let spaces: Vec<_> = (0..20).map(|_| Space::new()).collect();
         let attach = |(index, space): (usize, &Space)| {
-            let begin = std::time::Instant::now();
+            let begin = Instant::now();
             block_on(network.add(&space.request(&format!("p{index}")))).unwrap();
             begin.elapsed()
         };
-        let took: Vec<_> = spaces.iter().enumerate().map(attach).collect();
-        // The machine may have been busy with something else during most of them, but one of ten goes by undisturbed: of
-        // the first, and of those that find others there. The bound is ten times the goal: this is not the optimised
-        // build.
-        let quickest: Vec<_> = took.chunks(10).filter_map(|ten| ten.iter().min()).collect();
-        println!("set up in {set_up:?}, a pod attached in {quickest:?}");
-        assert!(quickest.iter().all(|took| **took < std::time::Duration::from_millis(50)), "{took:?}");
+        let mut took: Vec<_> = spaces.iter().enumerate().map(attach).collect();
+        halves = took.chunks_mut(10).map(|ten| *ten.select_nth_unstable(5).1).collect();
+        println!("set up in {set_up:?}, a pod attached in {halves:?}");
         if std::env::var_os("KNARR_SHOW_TABLE").is_some() {
             #[allow(clippy::disallowed_methods)]
             let out = std::process::Command::new("nft").args(["list", "ruleset"]).output().unwrap();
             println!("{}", String::from_utf8_lossy(&out.stdout));
         }
     });
+    halves
+}
+
+#[test]
+fn attaching_is_quick() {
+    // Ten times the goal: this is not the optimised build.
+    const BOUND: Duration = Duration::from_millis(50);
+    // The machine may be busy with something else for a while. What is slow by itself is slow on each of three nodes.
+    let is_slow = |halves: &Vec<Duration>| halves.iter().any(|took| *took >= BOUND);
+    let slow: Vec<_> = (0..3).map(|_| half_of_ten()).take_while(is_slow).collect();
+    assert!(slow.len() < 3, "{slow:?}");
 }
 
 #[test]
