@@ -18,7 +18,7 @@ fn request(id: &str, script: &str) -> ExecRequest {
 
 #[tokio::test]
 async fn exec_runs_beside_the_container() {
-    let Some(host) = Host::new("exec").await else { return };
+    let host = Host::new("exec").await;
     let sandbox = host.sandbox().await;
     // With its path, so that busybox's shell really executes it and does not play it.
     let id = host.run(&sandbox, container("c", "exec /bin/sleep 1000")).await;
@@ -53,7 +53,7 @@ async fn exec_runs_beside_the_container() {
 
 #[tokio::test]
 async fn exec_with_a_terminal() {
-    let Some(host) = Host::new("tty").await else { return };
+    let host = Host::new("tty").await;
     let sandbox = host.sandbox().await;
     let id = host.run(&sandbox, container("c", "exec sleep 1000")).await;
     // The size comes on another way than the input, so it may come later.
@@ -75,7 +75,7 @@ async fn exec_with_a_terminal() {
 
 #[tokio::test]
 async fn attach_joins_the_containers_streams() {
-    let Some(host) = Host::new("attach").await else { return };
+    let host = Host::new("attach").await;
     let sandbox = host.sandbox().await;
     for tty in [false, true] {
         let mut config = container(&format!("a{tty}"), "read line; echo got $line; exit 8");
@@ -106,7 +106,7 @@ async fn attach_joins_the_containers_streams() {
 
 #[tokio::test]
 async fn ports_are_forwarded_to_the_pods_loopback() {
-    let Some(host) = Host::new("forward").await else { return };
+    let host = Host::new("forward").await;
     let sandbox = host.sandbox().await;
     host.run(&sandbox, container("server", "while :; do echo hi from inside | nc -l -p 8080; done")).await;
     let deadline = Instant::now() + PATIENCE;

@@ -2,12 +2,8 @@ use std::{fs, io::Write, os::unix::fs::MetadataExt};
 
 use super::*;
 
-fn root() -> bool {
-    let root = rustix::process::geteuid().is_root();
-    if !root {
-        eprintln!("SKIPPED: unpacking layers needs root");
-    }
-    root
+fn needs_root() {
+    assert!(rustix::process::geteuid().is_root(), "these tests unpack layers; run them as root");
 }
 
 /// One entry of a test layer.
@@ -65,9 +61,7 @@ fn unpacked(entries: &[Entry<'_>]) -> tempfile::TempDir {
 
 #[test]
 fn files_keep_owner_mode_and_time() {
-    if !root() {
-        return;
-    }
+    needs_root();
     use Entry::{Directory, File, Link, Symlink};
     let dir =
         unpacked(&[Directory("d/"), File("d/f", "text"), Link("d/hard", "d/f"), Symlink("d/soft", "/etc/passwd")]);
@@ -80,9 +74,7 @@ fn files_keep_owner_mode_and_time() {
 
 #[test]
 fn nothing_is_written_outside_the_layer() {
-    if !root() {
-        return;
-    }
+    needs_root();
     use Entry::{File, Symlink};
     let outside = tempfile::tempdir().unwrap();
     let target = outside.path().to_str().unwrap().to_owned();
@@ -101,9 +93,7 @@ fn nothing_is_written_outside_the_layer() {
 
 #[test]
 fn deletions_become_overlay_marks() {
-    if !root() {
-        return;
-    }
+    needs_root();
     use Entry::{Directory, File};
     let dir = unpacked(&[Directory("d/"), File(".wh.gone", ""), File("d/.wh..wh..opq", "")]);
     let gone = fs::symlink_metadata(dir.path().join("gone")).unwrap();
@@ -146,9 +136,7 @@ fn oci_layout(directory: &Path, text: &str) -> PathBuf {
 
 #[test]
 fn an_oci_layout_is_imported_found_and_removed() {
-    if !root() {
-        return;
-    }
+    needs_root();
     let dir = tempfile::tempdir().unwrap();
     let store = ImageStore::open(dir.path()).unwrap();
     let layouts = dir.path().join("archives");
@@ -172,9 +160,7 @@ fn an_oci_layout_is_imported_found_and_removed() {
 /// What the message about a damaged index advises.
 #[test]
 fn a_lost_index_makes_an_empty_store_that_works() {
-    if !root() {
-        return;
-    }
+    needs_root();
     let dir = tempfile::tempdir().unwrap();
     let layouts = dir.path().join("archives");
     oci_layout(&layouts.join("one"), "v1");
@@ -192,9 +178,7 @@ fn a_lost_index_makes_an_empty_store_that_works() {
 
 #[test]
 fn damaged_archives_are_refused_and_leave_nothing() {
-    if !root() {
-        return;
-    }
+    needs_root();
     let dir = tempfile::tempdir().unwrap();
     let store = ImageStore::open(dir.path()).unwrap();
     let layout = dir.path().join("bad");
@@ -280,9 +264,7 @@ async fn registry(layout: PathBuf, asked: Arc<Mutex<Vec<String>>>) -> std::net::
 
 #[tokio::test]
 async fn images_are_pulled_from_a_registry() {
-    if !root() {
-        return;
-    }
+    needs_root();
     let dir = tempfile::tempdir().unwrap();
     let layout = dir.path().join("registry");
     oci_layout(&layout, "pulled");
@@ -304,9 +286,7 @@ async fn images_are_pulled_from_a_registry() {
 
 #[tokio::test]
 async fn what_two_want_at_once_is_fetched_once() {
-    if !root() {
-        return;
-    }
+    needs_root();
     let dir = tempfile::tempdir().unwrap();
     let layout = dir.path().join("registry");
     oci_layout(&layout, "shared");

@@ -1,0 +1,212 @@
+//! What containers see of each other and of the host, and what they may do to it.
+
+mod support;
+
+use knarr_cri::v1::*;
+use support::{Host, container, with_security};
+
+#[tokio::test]
+async fn a_container_sees_its_own_world() {
+    let host = Host::new("world").await;
+    let sandbox = host.sandbox().await;
+    let check = async |name: &str, script: &str, expected: &str| {
+        let (status, log) = host.script(&sandbox, name, script).await;
+        assert_eq!((status.exit_code, log.as_str()), (0, expected), "{script}");
+    };
+    check("pid", "echo $$", "1\n").await;
+    check("name", "hostname; cat /etc/hostname; echo $HOSTNAME", "knarr-pod\nknarr-pod\nknarr-pod\n").await;
+    check("env", "echo $FROM $HOME", "image /root\n").await;
+    check("layers", "cat /added; test ! -e /gone && echo gone", "by the second layer\ngone\n").await;
+    check("hosts", "grep -c 10.1.2.3 /etc/hosts", "1\n").await;
+    check(
+        "masked",
+        "cat /proc/interrupts | wc -c; echo x 2>/dev/null >/proc/sysrq-trigger || echo refused",
+        "0\nrefused\n",
+    )
+    .await;
+    check("dev", "echo x >/dev/null; head -c2 /dev/zero | wc -c; stat -c %a /dev/shm /dev/full", "2\n1777\n666\n")
+        .await;
+    check("sys", "mkdir /sys/fs/cgroup/x 2>/dev/null || echo read-only", "read-only\n").await;
+    // A device node of the container's making is of no use.
+    check("mknod", "mknod /disk b 254 0 && ! head -c1 /disk 2>/dev/null && echo useless", "useless\n").await;
+    check("mount", "mount -t tmpfs none /tmp 2>/dev/null || echo refused", "refused\n").await;
+    check("shm1", "echo shared >/dev/shm/f", "").await;
+    check("shm2", "cat /dev/shm/f", "shared\n").await;
+    check("net", "ls /sys/class/net", "lo\n").await;
+    host.finish().await;
+}
+
+#[tokio::test]
+async fn identity_and_rights_are_what_was_asked_for() {
+    let host = Host::new("rights").await;
+    let sandbox = host.sandbox().await;
+    let script = "id -u; id -g; id -G; grep -E '^(CapEff|NoNewPrivs|Seccomp):' /proc/self/status";
+    let uid = |value| Some(Int64Value { value });
+    let web = with_security(container("web", script), |s| s.run_as_username = "web".into());
+    let (status, log) = host.script_of(&sandbox, web).await;
+    assert_eq!(log, "101\n102\n102 200\nCapEff:\t0000000000000000\nNoNewPrivs:\t0\nSeccomp:\t0\n");
+    let user = status.user.unwrap().linux.unwrap();
+    assert_eq!((user.uid, user.gid, user.supplemental_groups), (101, 102, vec![102, 200]));
+    let strict = with_security(container("strict", script), |s| {
+        s.run_as_user = uid(5000);
+        s.run_as_group = uid(6000);
+        s.supplemental_groups = vec![7000];
+        s.no_new_privs = true;
+        s.seccomp = Some(SecurityProfile::default());
+    });
+    let (_, log) = host.script_of(&sandbox, strict).await;
+    assert_eq!(log, "5000\n6000\n6000 7000\nCapEff:\t0000000000000000\nNoNewPrivs:\t1\nSeccomp:\t2\n");
+    let root = with_security(container("root", script), |s| {
+        s.capabilities = Some(Capability {
+            drop_capabilities: vec!["ALL".into()],
+            add_capabilities: vec!["CHOWN".into()],
+            ..Default::default()
+        });
+    });
+    let (_, log) = host.script_of(&sandbox, root).await;
+    assert!(log.contains("CapEff:\t0000000000000001\n"), "{log}");
+    let readonly =
+        with_security(container("ro", "touch /x 2>/dev/null || echo refused; touch /dev/shm/y && echo shm"), |s| {
+            s.readonly_rootfs = true;
+        });
+    assert_eq!(host.script_of(&sandbox, readonly).await.1, "refused\nshm\n");
+    let nobody = with_security(container("nobody", "true"), |s| s.run_as_username = "nosuch".into());
+    let error = host.create(&sandbox, nobody).await.unwrap_err().to_string();
+    assert!(error.contains("unable to find user nosuch"), "{error}");
+    host.finish().await;
+}
+
+#[tokio::test]
+async fn the_default_seccomp_profile_really_blocks() {
+    let host = Host::new("seccomp").await;
+    let sandbox = host.sandbox().await;
+    // unshare(2) of a user namespace needs no capability: only the filter can refuse it.
+    let script = "unshare -U true 2>/dev/null && echo allowed || echo blocked; echo works";
+    let (_, log) = host.script(&sandbox, "unconfined", script).await;
+    assert_eq!(log, "allowed\nworks\n");
+    for no_new_privs in [false, true] {
+        let config = with_security(container(&format!("default-{no_new_privs}"), script), |s| {
+            s.seccomp = Some(SecurityProfile::default());
+            s.no_new_privs = no_new_privs;
+        });
+        assert_eq!(host.script_of(&sandbox, config).await.1, "blocked\nworks\n");
+    }
+    let profile = host.directory.path().join("deny-mkdir.json");
+    let deny =
+        r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["mkdir","mkdirat"],"action":"SCMP_ACT_ERRNO"}]}"#;
+    std::fs::write(&profile, deny).unwrap();
+    let config = with_security(
+        container("local", "mkdir /tmp/x 2>/dev/null || echo blocked; touch /tmp/y && echo works"),
+        |s| {
+            let profile_type = security_profile::ProfileType::Localhost.into();
+            s.seccomp = Some(SecurityProfile { profile_type, localhost_ref: profile.display().to_string() });
+        },
+    );
+    assert_eq!(host.script_of(&sandbox, config).await.1, "blocked\nworks\n");
+    host.finish().await;
+}
+
+#[tokio::test]
+async fn mounts_show_the_hosts_files() {
+    let host = Host::new("mounts").await;
+    let sandbox = host.sandbox().await;
+    let source = host.directory.path().join("volume");
+    std::fs::create_dir_all(source.join("sub")).unwrap();
+    std::fs::write(source.join("f"), "from the host\n").unwrap();
+    let mount = |path: &std::path::Path, target: &str, readonly: bool| Mount {
+        host_path: path.display().to_string(),
+        container_path: target.into(),
+        readonly,
+        ..Default::default()
+    };
+    let script = "cat /v/f /etc/one; touch /v/x 2>/dev/null || echo read-only; echo back >/v/sub/w; cat /etc/hosts";
+    let mut config = container("m", script);
+    config.mounts = vec![
+        mount(&source.join("sub"), "/v/sub", false),
+        mount(&source, "/v", true),
+        mount(&source.join("f"), "/etc/one", true),
+        mount(&source.join("f"), "/etc/hosts", true),
+    ];
+    let (_, log) = host.script_of(&sandbox, config).await;
+    assert_eq!(log, "from the host\nfrom the host\nread-only\nfrom the host\n");
+    assert_eq!(std::fs::read_to_string(source.join("sub/w")).unwrap(), "back\n");
+    host.finish().await;
+}
+
+#[tokio::test]
+async fn containers_may_share_processes() {
+    let host = Host::new("sharedpid").await;
+    let mut config = host.sandbox_config();
+    let options = NamespaceOption { pid: NamespaceMode::Pod.into(), ..Default::default() };
+    config.linux.as_mut().unwrap().security_context.as_mut().unwrap().namespace_options = Some(options.clone());
+    let sandbox = host.sandbox_of(config).await;
+    let shared = |name: &str, script: &str| {
+        with_security(container(name, script), |s| s.namespace_options = Some(options.clone()))
+    };
+    let one = host.run(&sandbox, shared("one", "sleep 4321 & exec sleep 1234")).await;
+    // The first may not have come as far as its programs when the second looks.
+    let look =
+        "until ps -o args | grep -q '^[s]leep 1234' && ps -o args | grep -q '^[s]leep 4321'; do sleep 0.02; done";
+    assert_eq!(host.script_of(&sandbox, shared("two", look)).await.0.exit_code, 0);
+    // Its background process is not the namespace's first, and still ends with it.
+    host.stop(&one, 0).await;
+    let look = "while ps -o args | grep -q '^[s]leep 4321'; do sleep 0.02; done";
+    assert_eq!(host.script_of(&sandbox, shared("three", look)).await.0.exit_code, 0);
+    host.finish().await;
+}
+
+#[tokio::test]
+async fn pods_may_use_the_hosts_network() {
+    let host = Host::new("hostnet").await;
+    let mut config = host.sandbox_config();
+    let options = NamespaceOption {
+        network: NamespaceMode::Node.into(),
+        pid: NamespaceMode::Node.into(),
+        ipc: NamespaceMode::Node.into(),
+        ..Default::default()
+    };
+    config.linux.as_mut().unwrap().security_context.as_mut().unwrap().namespace_options = Some(options.clone());
+    let sandbox = host.sandbox_of(config).await;
+    assert!(host.network.attached.lock().unwrap().is_empty(), "the pod network has no part in it");
+    let script = "for ns in net pid ipc uts; do readlink /proc/self/ns/$ns; done";
+    let node = with_security(container("c", script), |s| s.namespace_options = Some(options));
+    let (_, log) = host.script_of(&sandbox, node).await;
+    let own: String = ["net", "pid", "ipc", "uts"]
+        .map(|ns| std::fs::read_link(format!("/proc/self/ns/{ns}")).unwrap().display().to_string() + "\n")
+        .concat();
+    assert_eq!(log, own);
+    host.finish().await;
+}
+
+#[tokio::test]
+async fn privileged_containers_may_mount_and_share_mounts_with_the_host() {
+    let host = Host::new("privileged").await;
+    let sandbox = host.sandbox().await;
+    let shared = host.directory.path().join("shared");
+    std::fs::create_dir_all(shared.join("in")).unwrap();
+    use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
+    rustix::mount::mount("tmpfs", &shared, "tmpfs", MountFlags::empty(), None).unwrap();
+    rustix::mount::mount_change(&shared, MountPropagationFlags::SHARED).unwrap();
+    std::fs::create_dir_all(shared.join("in")).unwrap();
+    let mut config =
+        with_security(container("p", "mount -t tmpfs none /s/in && echo seen >/s/in/f; ls /dev/pts/ptmx"), |s| {
+            s.privileged = true
+        });
+    config.mounts = vec![Mount {
+        host_path: shared.display().to_string(),
+        container_path: "/s".into(),
+        propagation: MountPropagation::PropagationBidirectional.into(),
+        ..Default::default()
+    }];
+    let (status, log) = host.script_of(&sandbox, config).await;
+    assert_eq!((status.exit_code, log.as_str()), (0, "/dev/pts/ptmx\n"));
+    assert_eq!(
+        std::fs::read_to_string(shared.join("in/f")).unwrap(),
+        "seen\n",
+        "the container's mount is the host's too"
+    );
+    for path in [shared.join("in"), shared] {
+        rustix::mount::unmount(&path, UnmountFlags::DETACH).unwrap();
+    }
+    host.finish().await;
+}
