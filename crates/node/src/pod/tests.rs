@@ -2,4 +2,5 @@
 
 mod lives;
 mod plans;
+mod references;
 mod wishes;

@@ -81,7 +81,7 @@ impl Cluster {
         self.until("ready", |status| condition(status, "Ready") == "True").await
     }
 
-    async fn until_gone(&self) {
+    pub async fn until_gone(&self) {
         eventually("the pod is gone everywhere", || {
             (self.api.get(POD).is_none() && self.runtime.count() == (0, 0)).then_some(())
         })
@@ -98,7 +98,7 @@ pub(super) fn condition<'a>(status: &'a Value, kind: &str) -> &'a str {
         .unwrap_or("")
 }
 
-fn waiting(status: &Value) -> &str {
+pub(super) fn waiting(status: &Value) -> &str {
     status["containerStatuses"][0]["state"]["waiting"]["reason"].as_str().unwrap_or_default()
 }
 
@@ -233,96 +233,6 @@ async fn images_that_cannot_be_pulled() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_missing_config_map_is_waited_for() {
-    let cluster = Cluster::new();
-    cluster.create(json!({"containers": [{"name": "a", "image": "app:1", "env": [
-        {"name": "A", "valueFrom": {"configMapKeyRef": {"name": "m", "key": "k"}}},
-        {"name": "B", "value": "$(A)-$(C)"},
-    ]}]}));
-    let status = cluster.until("the reason", |status| waiting(status) == "CreateContainerConfigError").await;
-    assert_eq!(status["containerStatuses"][0]["state"]["waiting"]["message"], "configmap \"m\" not found");
-    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m", "namespace": "d", "uid": "m1"}, "data": {"k": "v"}});
-    cluster.api.put("/api/v1/namespaces/d/configmaps/m", map);
-    cluster.until_ready().await;
-    let made = cluster.runtime.running().remove("a").unwrap();
-    let env: Vec<_> = made.envs.iter().map(|pair| format!("{}={}", pair.key, pair.value)).collect();
-    assert_eq!(env, ["A=v", "B=v-$(C)"]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn config_map_volumes_follow_their_object() {
-    let cluster = Cluster::new();
-    let map = |value: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m", "namespace": "d", "uid": "m1"}, "data": {"k": value}});
-    cluster.api.put("/api/v1/namespaces/d/configmaps/m", map("old"));
-    cluster.create(json!({
-        "volumes": [{"name": "v", "configMap": {"name": "m"}}],
-        "containers": [{"name": "a", "image": "app:1", "volumeMounts": [{"name": "v", "mountPath": "/v"}]}],
-    }));
-    cluster.until_ready().await;
-    let made = cluster.runtime.running().remove("a").unwrap();
-    let file = std::path::Path::new(&made.mounts[0].host_path).join("k");
-    assert_eq!(std::fs::read_to_string(&file).unwrap(), "old");
-    cluster.api.put("/api/v1/namespaces/d/configmaps/m", map("new"));
-    eventually("the new value", || (std::fs::read_to_string(&file).unwrap() == "new").then_some(())).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn volumes_that_are_not_supported_are_named() {
-    let cluster = Cluster::new();
-    cluster.create(json!({
-        "volumes": [{"name": "v", "nfs": {"server": "s", "path": "/"}}],
-        "containers": [{"name": "a", "image": "app:1"}],
-    }));
-    let told = eventually("the event", || cluster.api.told("FailedMount")).await;
-    assert_eq!(told, "MountVolume.SetUp failed for volume \"v\" : nfs volumes are not supported by this node");
-    let status = cluster.until("told", |status| waiting(status) == "ContainerCreating").await;
-    assert_eq!(status["phase"], "Pending");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_claim_is_waited_for_and_leads_to_its_volume() {
-    let cluster = Cluster::new();
-    let place = tempfile::tempdir().unwrap();
-    let claim = |phase: &str| {
-        json!({
-            "apiVersion": "v1", "kind": "PersistentVolumeClaim",
-            "metadata": {"name": "c", "namespace": "d", "uid": "u1", "annotations": {"pv.kubernetes.io/bind-completed": "yes"}},
-            "spec": {"volumeName": "pv"}, "status": {"phase": phase},
-        })
-    };
-    let path = "/api/v1/namespaces/d/persistentvolumeclaims/c";
-    cluster.api.put(path, claim("Pending"));
-    cluster.api.put(
-        "/api/v1/persistentvolumes/pv",
-        json!({
-            "apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "pv"},
-            "spec": {"local": {"path": place.path()}, "claimRef": {"namespace": "d", "name": "c", "uid": "u1"}},
-        }),
-    );
-    cluster.create(json!({
-        "volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "c", "readOnly": true}}],
-        "containers": [{"name": "a", "image": "app:1", "volumeMounts": [
-            {"name": "v", "mountPath": "/data"}, {"name": "v", "mountPath": "/sub", "subPath": "in"}]}],
-    }));
-    let told = eventually("the event", || cluster.api.told("FailedMount")).await;
-    assert_eq!(
-        told,
-        "Unable to attach or mount volumes: unmounted volumes=[v], unattached volumes=[], failed to process volumes=[v]: \
-         error processing PVC d/c: PVC is not bound"
-    );
-    cluster.api.put(path, claim("Bound"));
-    cluster.until_ready().await;
-    let made = cluster.runtime.running().remove("a").unwrap();
-    let mounts: Vec<_> = made.mounts[..2].iter().map(|mount| (mount.host_path.clone(), mount.readonly)).collect();
-    let real = std::fs::canonicalize(place.path()).unwrap();
-    let expected = [place.path().to_owned(), real.join("in")];
-    assert_eq!(mounts, expected.map(|path| (path.to_string_lossy().into_owned(), true)));
-    cluster.delete(0);
-    cluster.until_gone().await;
-    assert!(real.join("in").exists(), "what is in the volume outlives the pod");
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_deadline_ends_a_pod() {
     let cluster = Cluster::new();
     cluster.create(json!({"activeDeadlineSeconds": 60, "containers": [{"name": "a", "image": "app:1"}]}));
@@ -450,22 +360,4 @@ async fn limits_change_in_place_or_by_a_new_start() {
         })
         .await;
     }
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_is_immutable_is_read_once() {
-    let cluster = Cluster::new();
-    let map = |value: &str, immutable: bool| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m", "namespace": "d", "uid": "m"}, "data": {"k": value}, "immutable": immutable});
-    cluster.api.put("/api/v1/namespaces/d/configmaps/m", map("old", true));
-    cluster.create(json!({
-        "volumes": [{"name": "v", "configMap": {"name": "m"}}],
-        "containers": [{"name": "a", "image": "app:1", "volumeMounts": [{"name": "v", "mountPath": "/v"}]}],
-    }));
-    cluster.until_ready().await;
-    let made = cluster.runtime.running().remove("a").unwrap();
-    let file = std::path::Path::new(&made.mounts[0].host_path).join("k");
-    // Only an object that is made anew can say otherwise, and pods are to be made anew with it.
-    cluster.api.put("/api/v1/namespaces/d/configmaps/m", map("new", true));
-    tokio::time::sleep(std::time::Duration::from_secs(120)).await;
-    assert_eq!(std::fs::read_to_string(&file).unwrap(), "old");
 }
