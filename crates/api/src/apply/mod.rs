@@ -65,6 +65,9 @@ pub enum ApplyError {
     /// Answer 400 Bad Request.
     #[error("{message}")]
     Malformed { message: String },
+    /// The configuration does not fit its type: answer 500 without a reason, as upstream does.
+    #[error("{message}")]
+    Untyped { message: String },
 }
 
 /// The paths that a write to the object itself, or to one of its subresources, can't change.

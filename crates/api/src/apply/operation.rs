@@ -156,18 +156,16 @@ fn checked(writer: &Writer<'_>, config: &Value) -> Result<Value, ApplyError> {
     }
     let mut config = config.clone();
     if let Some(ty) = writer.schema {
-        if let Some(error) = schema::check(ty, &config).into_iter().next() {
-            return Err(match error {
-                SchemaError::UnknownField { path } => {
-                    malformed(&config, &format!(".{path}: field not declared in schema"))
-                }
-                other => malformed(&config, &other.to_string()),
-            });
+        let errors: Vec<String> = schema::check(ty, &config).iter().map(misfit).collect();
+        match errors.as_slice() {
+            [] => {}
+            [only] => return Err(untyped(&config, only)),
+            many => return Err(untyped(&config, &format!("errors:\n  {}", many.join("\n  ")))),
         }
         schema::prune(ty, &mut config);
     }
     if let Some(why) = walk::unmergeable(writer.schema, &config) {
-        return Err(malformed(&config, &why));
+        return Err(untyped(&config, &why));
     }
     if let Some(config) = config.as_object_mut() {
         config.entry("metadata").or_insert_with(|| Value::Object(Map::new()));
@@ -175,11 +173,18 @@ fn checked(writer: &Writer<'_>, config: &Value) -> Result<Value, ApplyError> {
     Ok(config)
 }
 
-fn malformed(config: &Value, what: &str) -> ApplyError {
+fn misfit(error: &SchemaError) -> String {
+    match error {
+        SchemaError::UnknownField { path } => format!(".{path}: field not declared in schema"),
+        other => other.to_string(),
+    }
+}
+
+fn untyped(config: &Value, what: &str) -> ApplyError {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let (namespace, name) = (text(&config["metadata"]["namespace"]), text(&config["metadata"]["name"]));
     let (api_version, kind) = (api_version(config), text(&config["kind"]));
-    ApplyError::Malformed {
+    ApplyError::Untyped {
         message: format!(
             "failed to create typed patch object ({namespace}/{name}; {api_version}, Kind={kind}): {what}"
         ),

@@ -17,7 +17,7 @@ pub fn json_patch(original: &Value, patch: &Value) -> Result<Value, PatchError> 
     let count = patch.as_array().map_or(0, Vec::len);
     if count > MAX_OPERATIONS {
         let message = format!("The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {count}");
-        return Err(PatchError::DoesNotApply { message });
+        return Err(PatchError::TooLarge { message });
     }
     let patch: Patch = serde_json::from_value(patch.clone())
         .map_err(|error| PatchError::malformed(format!("error decoding patch: {error}")))?;

@@ -23,6 +23,9 @@ pub enum PatchError {
     /// The patch is well-formed but does not fit this object: answer 422, with reason Invalid for JSON patches.
     #[error("{message}")]
     DoesNotApply { message: String },
+    /// The patch asks for more than the server does in one request: answer 413.
+    #[error("{message}")]
+    TooLarge { message: String },
 }
 
 impl PatchError {

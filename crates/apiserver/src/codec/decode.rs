@@ -6,7 +6,7 @@ use http_body_util::BodyExt;
 use knarr_api::{field::quote, protobuf, schema, status::ApiError};
 use serde_json::{Map, Value};
 
-use super::json;
+use super::{json, yaml};
 use crate::{contract::Body, custom::Custom, write::Validation};
 
 /// Upstream's limit of a request body.
@@ -60,27 +60,39 @@ fn is_readable(headers: &HeaderMap) -> bool {
     matches!(media_type(headers), "" | "application/json" | "application/yaml" | "text/json" | protobuf::MEDIA_TYPE)
 }
 
+/// What is said of keys that occur twice in a document.
+#[derive(Clone, Debug, Default)]
+pub struct Repeated {
+    /// Of YAML: one text, which names lines.
+    pub lines: Option<String>,
+    /// Of JSON: the paths of the keys.
+    paths: Vec<String>,
+}
+
 /// A document, and the keys that occur twice in it.
-pub fn parse_document(headers: &HeaderMap, body: &[u8]) -> Result<(Value, Vec<String>), String> {
+pub fn parse_document(headers: &HeaderMap, body: &[u8]) -> Result<(Value, Repeated), String> {
     match media_type(headers) {
         "application/yaml" | "application/apply-patch+yaml" => parse_yaml(body),
         protobuf::MEDIA_TYPE => {
-            protobuf::decode(body).map(|object| (object, Vec::new())).map_err(|cause| cause.to_string())
+            protobuf::decode(body).map(|object| (object, Repeated::default())).map_err(|cause| cause.to_string())
         }
-        _ => json::parse(body).map_err(|cause| go_json_error(body, &cause)),
+        _ => {
+            let (value, paths) = json::parse(body).map_err(|cause| go_json_error(body, &cause))?;
+            Ok((value, Repeated { paths, lines: None }))
+        }
     }
 }
 
 /// JSON is YAML, and most apply patches are JSON, which is faster to read as such.
-fn parse_yaml(body: &[u8]) -> Result<(Value, Vec<String>), String> {
+fn parse_yaml(body: &[u8]) -> Result<(Value, Repeated), String> {
     if body.first() == Some(&b'{')
-        && let Ok(parsed) = json::parse(body)
+        && let Ok((value, paths)) = json::parse(body)
+        && paths.is_empty()
     {
-        return Ok(parsed);
+        return Ok((value, Repeated::default()));
     }
-    let value =
-        serde_yaml::from_slice(body).map_err(|cause| format!("error converting YAML to JSON: yaml: {cause}"))?;
-    Ok((value, Vec::new()))
+    let (value, lines) = yaml::parse(body).map_err(|cause| format!("error converting YAML to JSON: yaml: {cause}"))?;
+    Ok((value, Repeated { lines, paths: Vec::new() }))
 }
 
 /// The object of a create or update request, with the type of the resource it was sent to.
@@ -106,7 +118,7 @@ pub fn decode_object(
     if body.is_empty() {
         return Err(unrecognised("couldn't get version/kind; json parse error: unexpected end of JSON input".into()));
     }
-    let (mut object, duplicates) = parse_document(headers, body)
+    let (mut object, repeated) = parse_document(headers, body)
         .map_err(|why| unrecognised(format!("couldn't get version/kind; json parse error: {why}")))?;
     if !object.is_object() {
         let go = go_type(&object);
@@ -115,7 +127,7 @@ pub fn decode_object(
         )));
     }
     set_type(&mut object, group, version, kind)?;
-    check_fields(shape, &mut object, duplicates, validation, warnings)?;
+    check_fields(shape, &mut object, repeated, validation, warnings)?;
     Ok(object)
 }
 
@@ -153,12 +165,12 @@ pub fn set_type(object: &mut Value, group: &str, version: &str, kind: &str) -> R
 pub fn check_fields(
     shape: Shape<'_>,
     object: &mut Value,
-    duplicates: Vec<String>,
+    repeated: Repeated,
     validation: Validation,
     warnings: &mut Vec<String>,
 ) -> Result<(), ApiError> {
     let (group, version, kind) = shape.gvk;
-    let mut problems: Vec<String> = Vec::new();
+    let mut problems: Vec<String> = repeated.lines.into_iter().collect();
     if let Some(custom) = shape.custom {
         check_metadata((version, kind), object)?;
         let unknown = custom.version().prune(object);
@@ -175,7 +187,7 @@ pub fn check_fields(
         }
         schema::prune(ty, object);
     }
-    problems.extend(duplicates.iter().map(|path| format!("duplicate field {}", quote(path))));
+    problems.extend(repeated.paths.iter().map(|path| format!("duplicate field {}", quote(path))));
     strictness(problems, (version, kind), validation, warnings)
 }
 

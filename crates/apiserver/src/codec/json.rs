@@ -120,11 +120,17 @@ impl<'de> Visitor<'de> for Seed<'_, '_> {
 
 /// The value, and the paths of the keys that occur twice.
 pub fn parse(bytes: &[u8]) -> Result<(Value, Vec<String>), serde_json::Error> {
-    let mut duplicates = Vec::new();
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let at = Step { parent: None, name: Name::Root };
-    let value = Seed { at, duplicates: &mut duplicates }.deserialize(&mut deserializer)?;
+    let parsed = read(&mut deserializer)?;
     deserializer.end()?;
+    Ok(parsed)
+}
+
+/// As [`parse`], of any format that has JSON's values.
+pub(super) fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(Value, Vec<String>), D::Error> {
+    let mut duplicates = Vec::new();
+    let at = Step { parent: None, name: Name::Root };
+    let value = Seed { at, duplicates: &mut duplicates }.deserialize(deserializer)?;
     Ok((value, duplicates))
 }
 

@@ -7,8 +7,11 @@ mod json;
 pub mod message;
 pub mod respond;
 mod table;
+mod yaml;
 
 pub use accept::{Accept, Encoding, Form};
 pub use compress::negotiated as compressed;
-pub use decode::{Shape, check_fields, decode_object, decode_options, media_type, parse_document, read_body, set_type};
+pub use decode::{
+    Repeated, Shape, check_fields, decode_object, decode_options, media_type, parse_document, read_body, set_type,
+};
 pub use table::{Shown, of as table_of};

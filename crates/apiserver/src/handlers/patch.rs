@@ -13,9 +13,9 @@ use serde_json::Value;
 
 use super::{Context, options, scale};
 use crate::{
-    codec::{Shape, check_fields, media_type, parse_document, read_body, set_type},
+    codec::{Repeated, Shape, check_fields, media_type, parse_document, read_body, set_type},
     contract::{Body, Response},
-    write::{Basis, Change, Tracking, WriteOptions, metadata_mut, text, writer},
+    write::{Basis, Change, Tracking, Validation, WriteOptions, metadata_mut, text, writer},
 };
 
 const OFFERED: [&str; 4] = [
@@ -57,32 +57,29 @@ struct Patch {
     kind: Kind,
     body: Value,
     bytes: Bytes,
-    duplicates: Vec<String>,
+    repeated: Repeated,
     force: bool,
     options: WriteOptions,
 }
 
 pub async fn patch(context: &Context, body: Body) -> Result<Response, ApiError> {
     let mut patch = read(context, body).await?;
-    let mut warnings = Vec::new();
     if patch.kind == Kind::Apply {
+        // What the type does not know is the apply's own to refuse, however strict the client is.
         let gvk = context.resource.gvk();
         set_type(&mut patch.body, gvk.0, gvk.1, gvk.2)?;
-        let duplicates = std::mem::take(&mut patch.duplicates);
-        check_fields(context.shape(), &mut patch.body, duplicates, patch.options.validation, &mut warnings)?;
     }
     let mut told = Vec::new();
     let mut round = |current: Option<&Value>| {
         told.clear();
         if patch.kind == Kind::Apply {
-            applied(context, &patch, current)
+            applied(context, &patch, current, &mut told)
         } else {
             patched(context, &patch, current, &mut told)
         }
     };
     let mut written = context.server.update(context.call(&patch.options), &mut round).await?;
-    warnings.append(&mut told);
-    written.warnings.splice(0..0, warnings);
+    written.warnings.splice(0..0, told);
     Ok(context.written(written))
 }
 
@@ -121,14 +118,16 @@ async fn read(context: &Context, body: Body) -> Result<Patch, ApiError> {
         options.raw["force"] = true.into();
     }
     let bytes = read_body(body).await?;
-    let (body, duplicates) = parse_document(&context.headers, &bytes)
-        .map_err(|why| ApiError::bad_request(format!("error decoding patch: {why}")))?;
-    Ok(Patch { kind, body, bytes, duplicates, force, options })
+    let what = if kind == Kind::Apply { "YAML" } else { "patch" };
+    let (body, repeated) = parse_document(&context.headers, &bytes)
+        .map_err(|why| ApiError::bad_request(format!("error decoding {what}: {why}")))?;
+    Ok(Patch { kind, body, bytes, repeated, force, options })
 }
 
 fn patch_error(error: &PatchError) -> ApiError {
     match error {
         PatchError::Malformed { message } => ApiError::bad_request(message),
+        PatchError::TooLarge { message } => ApiError::too_large(message),
         PatchError::DoesNotApply { message } => ApiError::new(Reason::Invalid, message),
     }
 }
@@ -155,8 +154,8 @@ fn checked(
 ) -> Result<(), ApiError> {
     let (group, version, kind) = shape.gvk;
     set_type(object, group, version, kind)?;
-    let duplicates = if patch.kind == Kind::Json { Vec::new() } else { patch.duplicates.clone() };
-    check_fields(shape, object, duplicates, patch.options.validation, warnings).map_err(|error| {
+    let repeated = if patch.kind == Kind::Json { Repeated::default() } else { patch.repeated.clone() };
+    check_fields(shape, object, repeated, patch.options.validation, warnings).map_err(|error| {
         let qualified = if group.is_empty() { kind.to_owned() } else { format!("{kind}.{group}") };
         let why = error
             .message()
@@ -179,7 +178,12 @@ fn patched(
     Ok(if patch.names_revision() { Change::update(object) } else { Change::of_current(object) })
 }
 
-fn applied(context: &Context, patch: &Patch, current: Option<&Value>) -> Result<Change, ApiError> {
+fn applied(
+    context: &Context,
+    patch: &Patch,
+    current: Option<&Value>,
+    warnings: &mut Vec<String>,
+) -> Result<Change, ApiError> {
     if current.is_none() && !context.subresource.is_empty() {
         return Err(context.not_found());
     }
@@ -205,6 +209,14 @@ fn applied(context: &Context, patch: &Patch, current: Option<&Value>) -> Result<
     };
     let mut object =
         apply::apply(ApplyRequest { writer, live, config, force: patch.force }).map_err(|error| apply_error(&error))?;
+    if let Some(lines) = &patch.repeated.lines {
+        let why = format!("error converting YAML to JSON: {lines}");
+        match patch.options.validation {
+            Validation::Strict => return Err(ApiError::bad_request(format!("error strict decoding YAML: {why}"))),
+            Validation::Warn => warnings.push(why),
+            Validation::Ignore => {}
+        }
+    }
     // An apply that creates takes its name from the URL.
     metadata_mut(&mut object).entry("name").or_insert_with(|| context.info.name.as_str().into());
     let basis = if patch.names_revision() { Basis::Client } else { Basis::Current };
@@ -214,6 +226,8 @@ fn applied(context: &Context, patch: &Patch, current: Option<&Value>) -> Result<
 fn apply_error(error: &ApplyError) -> ApiError {
     match error {
         ApplyError::Malformed { message } => ApiError::bad_request(message),
+        // Upstream has no reason for it, and says 500.
+        ApplyError::Untyped { message } => ApiError::new(Reason::Unknown, message),
         ApplyError::Conflicts { conflicts } => {
             let cause = |conflict: &apply::Conflict| Cause {
                 reason: "FieldManagerConflict".into(),

@@ -5,6 +5,7 @@ mod forms;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod life;
+mod lifecycles;
 mod lists;
 mod operations;
 mod patches;

@@ -119,3 +119,48 @@ async fn server_side_apply_creates_merges_and_conflicts() {
     let lease = json!({"metadata": {"name": "l"}, "spec": {}});
     server.put(&format!("{leases}/l"), &lease).await.expect(201);
 }
+
+#[tokio::test]
+async fn what_a_patch_may_not_be_is_refused_as_upstream_does() {
+    let server = Server::start().await;
+    let path = format!("{MAPS}/p");
+    server.post(MAPS, &json!({"metadata": {"name": "p"}})).await.expect(201);
+    let many: Vec<_> = (0..10_001).map(|_| json!({"op": "test", "path": "/kind", "value": "ConfigMap"})).collect();
+    let refused = server.patch(&path, json_patch(), &many.into()).await.status(413, "RequestEntityTooLarge");
+    let why = refused["message"].as_str().unwrap();
+    assert!(why.ends_with("The allowed maximum operations in a JSON patch is 10000, got 10001"), "{why}");
+
+    // An apply of what the type does not know is refused however strict the client is.
+    let apply = [("content-type", "application/apply-patch+yaml")];
+    for strictness in ["Ignore", "Warn", "Strict"] {
+        let query = format!("{path}?fieldManager=m&fieldValidation={strictness}");
+        let body = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: p\nunknown: 1\n";
+        let refused = server.send("PATCH", &query, &apply, body.into()).await.expect(500);
+        assert_eq!((&refused["kind"], &refused["reason"]), (&json!("Status"), &json!(null)), "{refused}");
+        assert_eq!(
+            refused["message"],
+            "failed to create typed patch object (/p; v1, Kind=ConfigMap): .unknown: field not declared in schema"
+        );
+    }
+    // Keys that occur twice are told of by line, or in the one place where they do no harm.
+    let twice = "\napiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: p\ndata:\n  a: x\n  a: y\n";
+    let lines = "error converting YAML to JSON: yaml: unmarshal errors:\n  line 8: key \"a\" already set in map";
+    let strict = format!("{path}?fieldManager=m&fieldValidation=Strict");
+    let refused = server.send("PATCH", &strict, &apply, twice.into()).await.status(400, "BadRequest");
+    assert_eq!(refused["message"], format!("error strict decoding YAML: {lines}"));
+    let warned = server.send("PATCH", &format!("{path}?fieldManager=m"), &apply, twice.into()).await;
+    assert_eq!(warned.warnings().len(), 1);
+    assert_eq!(warned.expect(200)["data"]["a"], "y");
+    let yaml = [("content-type", "application/yaml")];
+    let twice = "kind: ConfigMap\nmetadata:\n  name: q\ndata:\n  a: x\n  a: y\n";
+    let refused = server.send("POST", &format!("{MAPS}?fieldValidation=Strict"), &yaml, twice.into()).await;
+    assert_eq!(
+        refused.status(400, "BadRequest")["message"],
+        "ConfigMap in version \"v1\" cannot be handled as a ConfigMap: strict decoding error: yaml: unmarshal errors:\n  \
+         line 6: key \"a\" already set in map"
+    );
+    let broken = server.send("PATCH", &strict, &apply, "a: [".into()).await.status(400, "BadRequest");
+    assert!(
+        broken["message"].as_str().unwrap().starts_with("error decoding YAML: error converting YAML to JSON: yaml: ")
+    );
+}

@@ -101,6 +101,12 @@ fn bad_configurations_are_refused_in_upstreams_words() {
         message(&unknown),
         "failed to create typed patch object (n/d; apps/v1, Kind=Deployment): .spec.replica: field not declared in schema"
     );
+    unknown["metadata"]["oops"] = json!(1);
+    assert_eq!(
+        message(&unknown),
+        "failed to create typed patch object (n/d; apps/v1, Kind=Deployment): errors:\n  .metadata.oops: field not declared \
+         in schema\n  .spec.replica: field not declared in schema"
+    );
     unknown["metadata"]["managedFields"] = json!([]);
     assert_eq!(message(&unknown), "metadata.managedFields must be nil");
 }
