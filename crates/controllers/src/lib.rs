@@ -24,6 +24,7 @@ mod node_lifecycle;
 mod pod_gc;
 mod replicaset;
 mod resource_quota;
+mod role_aggregation;
 mod root_ca;
 mod service_lb;
 mod serviceaccount;
@@ -116,6 +117,7 @@ pub fn spawn(config: Config, wanted: impl FnMut(&'static str) -> bool) -> JoinSe
     start.controller(serviceaccount::NAME, serviceaccount::run);
     start.controller(root_ca::NAME, move |context| root_ca::run(context, root_ca_pem.clone()));
     start.controller(resource_quota::NAME, resource_quota::run);
+    start.controller(role_aggregation::NAME, role_aggregation::run);
     start.controller(certificates::NAME, move |context| certificates::run(context, authority.clone()));
     start.controller(node_lifecycle::NAME, move |context| node_lifecycle::run(context, nodes.clone()));
     start.controller(control_plane::NAME, move |context| control_plane::run(context, control_plane.clone()));

@@ -20,7 +20,8 @@ pub fn add(to: &mut Amounts, more: &Amounts) {
     }
 }
 
-fn raise(to: &mut Amounts, other: &Amounts) {
+/// The larger of each amount.
+pub fn raise(to: &mut Amounts, other: &Amounts) {
     for (name, amount) in other {
         if to.get(name).is_none_or(|have| have < amount) {
             to.insert(name.clone(), *amount);

@@ -13,6 +13,8 @@ mod pod_security;
 mod pod_security_checks;
 mod pod_security_labels;
 mod priority;
+#[cfg(test)]
+mod quota_tests;
 mod rbac_escalation;
 mod resource_quota;
 mod runtime_class;

@@ -40,7 +40,7 @@ impl PodSecurity {
         // The pods of one Deployment break the same rules, and are told of together.
         let mut by_reason: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for pod in pods.iter().take(MAX_PODS_LOOKED_AT) {
-            let found = violations(enforce.level, &pod.value()["spec"]);
+            let found = violations(enforce.level, enforce.minor, &pod.value()["spec"]);
             let reasons = found.iter().map(|violation| violation.split(" (").next().unwrap_or_default());
             let reasons = reasons.collect::<Vec<_>>().join(", ");
             if !reasons.is_empty() {
@@ -110,7 +110,7 @@ impl Admission for PodSecurity {
         let Some(namespace) = self.namespace(request.namespace) else { return Ok(()) };
         let Some((spec, _)) = Self::subject(request) else { return Ok(()) };
         let warn = Policy::of(&namespace, "warn");
-        let found = violations(warn.level, spec);
+        let found = violations(warn.level, warn.minor, spec);
         if !found.is_empty() {
             let warning = format!("would {}", describe(&warn, &found).replacen("violates", "violate", 1));
             request.warnings.push(warning);
@@ -125,7 +125,7 @@ impl Admission for PodSecurity {
         let Some(namespace) = self.namespace(request.namespace) else { return Ok(()) };
         let Some((spec, true)) = Self::subject(request) else { return Ok(()) };
         let enforce = Policy::of(&namespace, "enforce");
-        let found = violations(enforce.level, spec);
+        let found = violations(enforce.level, enforce.minor, spec);
         if found.is_empty() { Ok(()) } else { Err(denied(request, describe(&enforce, &found))) }
     }
 }

@@ -47,20 +47,23 @@ const BASELINE_CAPABILITIES: [&str; 13] = [
     "SETUID",
     "SYS_CHROOT",
 ];
-const SAFE_SYSCTLS: [&str; 11] = [
-    "kernel.shm_rmid_forced",
-    "net.ipv4.ip_local_port_range",
-    "net.ipv4.ip_unprivileged_port_start",
-    "net.ipv4.tcp_syncookies",
-    "net.ipv4.ping_group_range",
-    "net.ipv4.ip_local_reserved_ports",
-    "net.ipv4.tcp_keepalive_time",
-    "net.ipv4.tcp_fin_timeout",
-    "net.ipv4.tcp_keepalive_intvl",
-    "net.ipv4.tcp_keepalive_probes",
-    "net.ipv4.tcp_rmem",
+/// With the minor version of the standards since which they are safe.
+const SAFE_SYSCTLS: [(&str, u32); 12] = [
+    ("kernel.shm_rmid_forced", 0),
+    ("net.ipv4.ip_local_port_range", 0),
+    ("net.ipv4.ip_unprivileged_port_start", 0),
+    ("net.ipv4.tcp_syncookies", 0),
+    ("net.ipv4.ping_group_range", 0),
+    ("net.ipv4.ip_local_reserved_ports", 27),
+    ("net.ipv4.tcp_keepalive_time", 29),
+    ("net.ipv4.tcp_fin_timeout", 29),
+    ("net.ipv4.tcp_keepalive_intvl", 29),
+    ("net.ipv4.tcp_keepalive_probes", 29),
+    ("net.ipv4.tcp_rmem", 32),
+    ("net.ipv4.tcp_wmem", 32),
 ];
-const SAFE_SELINUX_TYPES: [&str; 5] = ["", "container_t", "container_init_t", "container_kvm_t", "container_engine_t"];
+const SAFE_SELINUX_TYPES: [(&str, u32); 5] =
+    [("", 0), ("container_t", 0), ("container_init_t", 0), ("container_kvm_t", 0), ("container_engine_t", 31)];
 const RESTRICTED_VOLUMES: [&str; 9] = [
     "configMap",
     "csi",
@@ -89,19 +92,35 @@ fn named(spec: &Value, is_wrong: impl Fn(&Value) -> bool) -> Option<String> {
     }
 }
 
-/// What stands in the way of a level, in upstream's words; empty where the pod keeps to it.
-pub(super) fn violations(level: Level, spec: &Value) -> Vec<String> {
+/// The newest edition of the standards.
+pub(super) const LATEST: u32 = u32::MAX;
+
+/// What stands in the way of a level, in upstream's words; empty where the pod keeps to it. `minor` is the version of
+/// Kubernetes whose edition of the standards counts: each asks for a little more than the ones before.
+pub(super) fn violations(level: Level, minor: u32, spec: &Value) -> Vec<String> {
     let mut found = Vec::new();
     if level >= Level::Baseline {
-        baseline(spec, &mut found);
+        baseline(minor, spec, &mut found);
     }
     if level >= Level::Restricted {
-        restricted(spec, &mut found);
+        restricted(minor, spec, &mut found);
     }
     found
 }
 
-fn baseline(spec: &Value, found: &mut Vec<String>) {
+fn is_safe(list: &[(&str, u32)], name: &str, minor: u32) -> bool {
+    list.iter().any(|(safe, since)| *safe == name && *since <= minor)
+}
+
+/// A probe or hook that calls another host than its own pod.
+fn calls_elsewhere(container: &Value) -> bool {
+    let probes = ["livenessProbe", "readinessProbe", "startupProbe"].map(|probe| &container[probe]);
+    let hooks = ["postStart", "preStop"].map(|hook| &container["lifecycle"][hook]);
+    let mut handlers = probes.into_iter().chain(hooks);
+    handlers.any(|handler| ["httpGet", "tcpSocket"].iter().any(|way| !text(&handler[way]["host"]).is_empty()))
+}
+
+fn baseline(minor: u32, spec: &Value, found: &mut Vec<String>) {
     let host: Vec<String> = ["hostNetwork", "hostPID", "hostIPC"]
         .into_iter()
         .filter(|field| spec[field] == true)
@@ -145,7 +164,7 @@ fn baseline(spec: &Value, found: &mut Vec<String>) {
     }
     let selinux = |context: &Value| {
         let options = &context["seLinuxOptions"];
-        !SAFE_SELINUX_TYPES.contains(&text(&options["type"]))
+        !is_safe(&SAFE_SELINUX_TYPES, text(&options["type"]), minor)
             || !text(&options["user"]).is_empty()
             || !text(&options["role"]).is_empty()
     };
@@ -153,9 +172,14 @@ fn baseline(spec: &Value, found: &mut Vec<String>) {
         found.push("seLinuxOptions (pod or containers set forbidden securityContext.seLinuxOptions)".into());
     }
     let sysctls = items(&spec["securityContext"]["sysctls"]).iter().map(|sysctl| text(&sysctl["name"]));
-    let unsafe_ones: Vec<&str> = sysctls.filter(|name| !SAFE_SYSCTLS.contains(name)).collect();
+    let unsafe_ones: Vec<&str> = sysctls.filter(|name| !is_safe(&SAFE_SYSCTLS, name, minor)).collect();
     if !unsafe_ones.is_empty() {
         found.push(format!("forbidden sysctls ({})", unsafe_ones.join(", ")));
+    }
+    if minor >= 34
+        && let Some(who) = named(spec, calls_elsewhere)
+    {
+        found.push(format!("probe or lifecycle host ({who} must not set a host in probes and lifecycle hooks)"));
     }
     let is_host_process = |context: &Value| context["windowsOptions"]["hostProcess"] == true;
     if is_host_process(&spec["securityContext"]) || containers(spec).any(|c| is_host_process(&c["securityContext"])) {
@@ -165,8 +189,10 @@ fn baseline(spec: &Value, found: &mut Vec<String>) {
     }
 }
 
-fn restricted(spec: &Value, found: &mut Vec<String>) {
+fn restricted(minor: u32, spec: &Value, found: &mut Vec<String>) {
     let pod = &spec["securityContext"];
+    // Windows knows neither of these; older editions did not know that.
+    let is_linux = minor < 25 || spec["os"]["name"] != "windows";
     let is_allowed = |volume: &Value| RESTRICTED_VOLUMES.iter().any(|kind| volume.get(kind).is_some());
     let volumes: Vec<String> = items(&spec["volumes"])
         .iter()
@@ -177,7 +203,10 @@ fn restricted(spec: &Value, found: &mut Vec<String>) {
         let word = if volumes.len() == 1 { "volume" } else { "volumes" };
         found.push(format!("restricted volume types ({word} {} use restricted volume types)", volumes.join(", ")));
     }
-    if let Some(who) = named(spec, |c| c["securityContext"]["allowPrivilegeEscalation"] != false) {
+    if minor >= 8
+        && is_linux
+        && let Some(who) = named(spec, |c| c["securityContext"]["allowPrivilegeEscalation"] != false)
+    {
         found.push(format!(
             "allowPrivilegeEscalation != false ({who} must set securityContext.allowPrivilegeEscalation=false)"
         ));
@@ -187,7 +216,10 @@ fn restricted(spec: &Value, found: &mut Vec<String>) {
         !items(&capabilities["drop"]).iter().any(|drop| drop == "ALL")
             || items(&capabilities["add"]).iter().any(|add| add != "NET_BIND_SERVICE")
     };
-    if let Some(who) = named(spec, capabilities) {
+    if minor >= 22
+        && is_linux
+        && let Some(who) = named(spec, capabilities)
+    {
         found.push(format!("unrestricted capabilities ({who} must set securityContext.capabilities.drop=[\"ALL\"])"));
     }
     let runs_as_root = |c: &Value| match c["securityContext"]["runAsNonRoot"].as_bool() {
@@ -197,12 +229,15 @@ fn restricted(spec: &Value, found: &mut Vec<String>) {
     if let Some(who) = named(spec, runs_as_root) {
         found.push(format!("runAsNonRoot != true (pod or {who} must set securityContext.runAsNonRoot=true)"));
     }
-    if pod["runAsUser"] == 0 || containers(spec).any(|c| c["securityContext"]["runAsUser"] == 0) {
+    if minor >= 23 && (pod["runAsUser"] == 0 || containers(spec).any(|c| c["securityContext"]["runAsUser"] == 0)) {
         found.push("runAsUser=0 (pod or containers must not set runAsUser=0)".into());
     }
     let has_profile =
         |context: &Value| matches!(text(&context["seccompProfile"]["type"]), "RuntimeDefault" | "Localhost");
-    if let Some(who) = named(spec, |c| !has_profile(&c["securityContext"]) && !has_profile(pod)) {
+    if minor >= 19
+        && is_linux
+        && let Some(who) = named(spec, |c| !has_profile(&c["securityContext"]) && !has_profile(pod))
+    {
         found.push(format!(
             "seccompProfile (pod or {who} must set securityContext.seccompProfile.type to \"RuntimeDefault\" or \
              \"Localhost\")"
@@ -258,15 +293,42 @@ mod tests {
                 1,
             ),
         ] {
-            assert_eq!(violations(Level::Privileged, &spec).len(), 0, "{what}");
+            assert_eq!(violations(Level::Privileged, LATEST, &spec).len(), 0, "{what}");
             assert_eq!(
-                violations(Level::Baseline, &spec).len(),
+                violations(Level::Baseline, LATEST, &spec).len(),
                 baseline,
                 "{what}: {:?}",
-                violations(Level::Baseline, &spec)
+                violations(Level::Baseline, LATEST, &spec)
             );
-            let found = violations(Level::Restricted, &spec);
+            let found = violations(Level::Restricted, LATEST, &spec);
             assert_eq!(found.len(), restricted, "{what}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn older_editions_ask_for_less() {
+        let sysctl = |name: &str| json!({ "securityContext": { "sysctls": [{ "name": name, "value": "1" }] }, "containers": [] });
+        let plain = json!({ "containers": [{ "name": "a" }] });
+        let windows = json!({ "os": { "name": "windows" }, "containers": [{ "name": "a" }] });
+        let probe =
+            json!({ "containers": [{ "name": "a", "livenessProbe": { "tcpSocket": { "host": "192.0.2.1" } } }] });
+        for (what, level, minor, spec, expected) in [
+            ("a sysctl before its time", Level::Baseline, 31, sysctl("net.ipv4.tcp_wmem"), 1),
+            ("a sysctl", Level::Baseline, 32, sysctl("net.ipv4.tcp_wmem"), 0),
+            ("runAsNonRoot and escalation alone", Level::Restricted, 18, plain.clone(), 2),
+            ("and a profile", Level::Restricted, 19, plain.clone(), 3),
+            ("and capabilities", Level::Restricted, 22, plain, 4),
+            ("windows as if it were none", Level::Restricted, 24, windows.clone(), 4),
+            ("windows", Level::Restricted, 25, windows, 1),
+            ("a probe elsewhere", Level::Baseline, 33, probe.clone(), 0),
+            ("a probe elsewhere, now", Level::Baseline, LATEST, probe, 1),
+        ] {
+            assert_eq!(
+                violations(level, minor, &spec).len(),
+                expected,
+                "{what}: {:?}",
+                violations(level, minor, &spec)
+            );
         }
     }
 }

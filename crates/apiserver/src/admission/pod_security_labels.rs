@@ -6,7 +6,7 @@ use knarr_api::field::{FieldError, FieldPath};
 use knarr_api::status::ApiError;
 use serde_json::Value;
 
-use super::pod_security_checks::Level;
+use super::pod_security_checks::{LATEST as EDITION_LATEST, Level};
 use crate::contract::{AdmissionRequest, Operation};
 use crate::json::{name, text};
 
@@ -14,10 +14,11 @@ pub(super) const PREFIX: &str = "pod-security.kubernetes.io/";
 const MODES: [&str; 3] = ["enforce", "audit", "warn"];
 const LATEST: &str = "latest";
 
-/// What one mode asks for. The standards have one edition here, the latest; the version is what messages show.
+/// What one mode asks for: a level, as an edition of the standards has it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Policy {
     pub(super) level: Level,
+    pub(super) minor: u32,
     version: String,
 }
 
@@ -31,7 +32,9 @@ impl Policy {
             "" => LATEST,
             version => version,
         };
-        Self { level, version: version.to_owned() }
+        // What says nothing counts as the latest, as upstream has it.
+        let minor = version.strip_prefix("v1.").and_then(|minor| minor.parse().ok()).unwrap_or(EDITION_LATEST);
+        Self { level, minor, version: version.to_owned() }
     }
 }
 

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use knarr_api::field::quote;
 use knarr_api::status::ApiError;
 
 use super::denied;
@@ -47,12 +48,11 @@ impl RbacEscalation {
         if missing.is_empty() {
             return Ok(());
         }
-        let missing: Vec<String> = missing.iter().map(describe).collect();
         let why = format!(
-            "user {:?} (groups={:?}) is attempting to grant RBAC permissions not currently held:\n{}",
-            request.user.name,
-            request.user.groups,
-            missing.join("\n")
+            "user {} (groups={}) is attempting to grant RBAC permissions not currently held:\n{}",
+            quote(&request.user.name),
+            quoted(&request.user.groups),
+            compact(missing).join("\n")
         );
         Err(denied(request, why))
     }
@@ -98,9 +98,35 @@ impl RbacEscalation {
         let Some(found) = self.lookup.get(resource, namespace, name) else {
             return Err(ApiError::not_found(&resource.qualified_name(), name));
         };
-        let wanted: Vec<Rule> = serde_json::from_value(found.value()["rules"].clone()).unwrap_or_default();
+        // The rules of an aggregation are those of the roles that it selects, whatever is written in it.
+        let aggregated = (resource.plural == "clusterroles").then(|| self.rbac.aggregated_rules(name)).flatten();
+        let written = || serde_json::from_value(found.value()["rules"].clone()).unwrap_or_default();
+        let wanted: Vec<Rule> = aggregated.map_or_else(written, |rules| rules.to_vec());
         self.check_rules(request, &wanted)
     }
+}
+
+/// One rule for all verbs on the same thing, in a settled order, as upstream shows what is missing.
+fn compact(parts: Vec<Rule>) -> Vec<String> {
+    let mut rules: Vec<Rule> = Vec::new();
+    for part in parts {
+        let same = |rule: &&mut Rule| {
+            (&rule.api_groups, &rule.resources, &rule.resource_names, &rule.non_resource_urls)
+                == (&part.api_groups, &part.resources, &part.resource_names, &part.non_resource_urls)
+        };
+        match rules.iter_mut().find(same) {
+            Some(rule) => rule.verbs.extend(part.verbs),
+            None => rules.push(part),
+        }
+    }
+    let mut described: Vec<String> = rules.iter().map(describe).collect();
+    described.sort();
+    described
+}
+
+/// A list of strings as Go shows it.
+fn quoted(list: &[String]) -> String {
+    format!("[{}]", list.iter().map(|item| quote(item)).collect::<Vec<_>>().join(" "))
 }
 
 fn describe(rule: &Rule) -> String {
@@ -114,9 +140,7 @@ fn describe(rule: &Rule) -> String {
     let parts: Vec<String> = lists
         .iter()
         .filter(|(_, list)| !list.is_empty())
-        .map(|(name, list)| {
-            format!("{name}:[{}]", list.iter().map(|i| format!("{i:?}")).collect::<Vec<_>>().join(", "))
-        })
+        .map(|(name, list)| format!("{name}:{}", quoted(list)))
         .collect();
     format!("{{{}}}", parts.join(", "))
 }

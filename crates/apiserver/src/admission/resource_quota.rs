@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -23,8 +23,14 @@ const PENDING: Duration = Duration::from_secs(10);
 /// A write that was let through a moment ago.
 struct Pending {
     name: String,
+    /// What it was made from; 0 for a creation. Whatever is stored after that is this write, or one that made it fail.
+    after: u64,
     object: Arc<Value>,
     until: Instant,
+}
+
+fn revision(object: &Value) -> u64 {
+    text(&object["metadata"]["resourceVersion"]).parse().unwrap_or(0)
 }
 
 /// Refuses what a namespace's quota has no room for. What is used is counted from the objects themselves, so
@@ -62,16 +68,27 @@ impl ResourceQuota {
         but: &str,
         pending: &[Pending],
     ) -> Amounts {
-        let mut used = Amounts::new();
-        let mut count = |object: &Value| {
-            if text(&object["metadata"]["uid"]) != but && in_scope(quota, resource, object) {
-                amounts::add(&mut used, &usage(resource, object));
+        // Of one object there may be what is stored and what is on its way: the larger of each amount counts, since
+        // nobody knows yet which of them stays.
+        let mut underway: BTreeMap<&str, Amounts> = BTreeMap::new();
+        let own = |object: &Value| in_scope(quota, resource, object).then(|| usage(resource, object));
+        for pending in pending.iter().filter(|pending| pending.name != but) {
+            if let Some(amounts) = own(&pending.object) {
+                amounts::raise(underway.entry(&pending.name).or_default(), &amounts);
             }
-        };
-        for stored in self.lookup.list(resource, namespace) {
-            count(&stored.value());
         }
-        pending.iter().for_each(|pending| count(&pending.object));
+        let mut used = Amounts::new();
+        for stored in self.lookup.list(resource, namespace) {
+            if stored.name() == but {
+                continue;
+            }
+            let mut amounts = own(&stored.value()).unwrap_or_default();
+            if let Some(next) = underway.remove(stored.name()) {
+                amounts::raise(&mut amounts, &next);
+            }
+            amounts::add(&mut used, &amounts);
+        }
+        underway.values().for_each(|amounts| amounts::add(&mut used, amounts));
         used
     }
 
@@ -89,7 +106,6 @@ impl ResourceQuota {
 
     fn check(&self, request: &AdmissionRequest<'_>, quotas: &[(Value, Amounts)]) -> Result<(), ApiError> {
         let (resource, namespace) = (request.resource, request.namespace);
-        let uid = text(&request.object["metadata"]["uid"]);
         let wanted = usage(resource, &request.object);
         let before = request.old.map(|old| usage(resource, old)).unwrap_or_default();
 
@@ -98,9 +114,11 @@ impl ResourceQuota {
         let pending = all.entry((namespace.to_owned(), resource.qualified_name())).or_default();
         let now = Instant::now();
         let own = request.name;
-        // What is stored counts by itself; if that is another object of the name, this write has failed.
-        let is_stored = |pending: &Pending| self.lookup.get(resource, namespace, &pending.name).is_some();
-        pending.retain(|p| p.until > now && p.name != own && !is_stored(p));
+        let is_stored = |pending: &Pending| {
+            let stored = self.lookup.get(resource, namespace, &pending.name);
+            stored.is_some_and(|stored| stored.resource_version > pending.after)
+        };
+        pending.retain(|p| p.until > now && !is_stored(p));
 
         for (quota, hard) in quotas {
             // What does not grow is let through even where the quota was lowered below it.
@@ -110,7 +128,7 @@ impl ResourceQuota {
             if limits.is_empty() {
                 continue;
             }
-            let used = self.used(resource, namespace, quota, uid, pending);
+            let used = self.used(resource, namespace, quota, own, pending);
             let over = |name: &String| {
                 let used = used.get(name).map_or(wanted[name], |used| *used + wanted[name]);
                 used > hard[name]
@@ -122,7 +140,10 @@ impl ResourceQuota {
         }
         if !request.dry_run {
             let object = Arc::new(request.object.clone());
-            pending.push(Pending { name: own.to_owned(), object, until: now + PENDING });
+            let after = request.old.map_or(0, revision);
+            // One that is tried again takes its own place.
+            pending.retain(|p| p.name != own || p.after != after || p.object != object);
+            pending.push(Pending { name: own.to_owned(), after, object, until: now + PENDING });
         }
         Ok(())
     }

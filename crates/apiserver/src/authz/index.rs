@@ -49,6 +49,8 @@ struct Subjects {
 pub(super) struct Index {
     cluster: Subjects,
     namespaces: HashMap<String, Subjects>,
+    /// The rules of ClusterRoles that are aggregations.
+    aggregated: HashMap<String, Arc<[Rule]>>,
 }
 
 impl Subjects {
@@ -68,6 +70,10 @@ impl Subjects {
 }
 
 impl Index {
+    pub(super) fn aggregated(&self, name: &str) -> Option<&Arc<[Rule]>> {
+        self.aggregated.get(name)
+    }
+
     /// All grants to a user that hold in a namespace; in none but the cluster's where it is empty.
     pub(super) fn grants<'a>(&'a self, user: &'a UserInfo, namespace: &str) -> impl Iterator<Item = &'a Grant> {
         let local = (!namespace.is_empty()).then(|| self.namespaces.get(namespace)).flatten();
@@ -127,6 +133,9 @@ impl Sources {
         };
 
         let mut index = Index::default();
+        for role in cluster_roles.values().filter(|role| !role.aggregates.is_empty()) {
+            index.aggregated.insert(role.name.clone(), effective_rules(role, &cluster_roles));
+        }
         for binding in self.cluster_bindings.iter() {
             index.cluster.add(binding, &grant(binding));
         }

@@ -64,6 +64,11 @@ impl Rbac {
         Some(format!("RBAC: allowed by {} to {}", found.origin, describe(attributes.user)))
     }
 
+    /// What a ClusterRole grants that is an aggregation; `None` for all others, whose rules are their own.
+    pub fn aggregated_rules(&self, name: &str) -> Option<Arc<[Rule]>> {
+        self.index().1.aggregated(name).cloned()
+    }
+
     /// Every rule that holds for a user in a namespace (the cluster's own where it is empty).
     pub fn rules_for(&self, user: &UserInfo, namespace: &str) -> Vec<Rule> {
         let index = self.index();
