@@ -64,6 +64,7 @@ pub async fn make() -> Base {
         service_cidr: "10.96.0.0/16".into(),
         service_address: [10, 96, 0, 1].into(),
         client_authority,
+        front_proxy: None,
     };
     let store: Arc<dyn Store> = Arc::new(EmbeddedStore::open(base.disk.clone()).expect("an empty store"));
     let clock = Clock::starting_at(start_of_time());

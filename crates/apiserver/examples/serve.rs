@@ -47,6 +47,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         service_cidr: "10.96.0.0/16".into(),
         service_address,
         client_authority: pki.authority.certificate_pem().to_owned(),
+        front_proxy: None,
     };
     bootstrap(&*server.lookup(), &first_objects).await?;
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await?;

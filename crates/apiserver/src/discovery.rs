@@ -17,44 +17,29 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::{
+    aggregation::{Document, View},
     codec::{Accept, respond},
     contract::Response,
     custom::Snapshot,
 };
 
-/// Groups in the order in which clients prefer them, which decides what a short name means. Groups that are not
-/// named here follow in alphabetical order, those of definitions among them.
-const GROUP_ORDER: [&str; 22] = [
-    "",
-    "apiregistration.k8s.io",
-    "apps",
-    "events.k8s.io",
-    "authentication.k8s.io",
-    "authorization.k8s.io",
-    "autoscaling",
-    "batch",
-    "certificates.k8s.io",
-    "networking.k8s.io",
-    "policy",
-    "rbac.authorization.k8s.io",
-    "storage.k8s.io",
-    "admissionregistration.k8s.io",
-    "apiextensions.k8s.io",
-    "scheduling.k8s.io",
-    "coordination.k8s.io",
-    "node.k8s.io",
-    "discovery.k8s.io",
-    "resource.k8s.io",
-    "flowcontrol.apiserver.k8s.io",
-    "internal.apiserver.k8s.io",
-];
-
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
 /// A group and its versions, the preferred one first.
 struct Group {
-    name: &'static str,
-    versions: Vec<(&'static str, Vec<&'static Resource>)>,
+    name: String,
+    versions: Vec<Version>,
+}
+
+struct Version {
+    name: String,
+    content: Content,
+}
+
+enum Content {
+    Own(Vec<&'static Resource>),
+    /// What another server says of it, as aggregated discovery has it; nothing where it has said nothing yet.
+    Elsewhere(Option<Arc<Document>>),
 }
 
 /// The aggregated documents, written when somebody asks and kept until something else is served.
@@ -65,8 +50,8 @@ pub struct Discovery {
 
 #[derive(Default)]
 struct Documents {
-    /// Of the catalogue.
-    generation: u64,
+    /// Of what is served, here and elsewhere.
+    generation: (u64, u64, u64),
     core: OnceLock<(Bytes, String)>,
     named: OnceLock<(Bytes, String)>,
 }
@@ -74,9 +59,9 @@ struct Documents {
 /// How early a version comes: those that are stable first, then beta and alpha ones, and the newest of each first. What
 /// is called otherwise comes last, in alphabetical order.
 /// (<https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definition-versioning/#version-priority>)
-type Priority = (Reverse<(u8, u64, u64)>, &'static str);
+type Priority = (Reverse<(u8, u64, u64)>, String);
 
-fn priority(version: &'static str) -> Priority {
+fn priority(version: &str) -> Priority {
     let parsed = || {
         let rest = version.strip_prefix('v')?;
         let (major, stage, minor) = match (rest.split_once("alpha"), rest.split_once("beta")) {
@@ -87,18 +72,35 @@ fn priority(version: &'static str) -> Priority {
         let number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?;
         Some((stage, number(major)?, number(minor)?))
     };
-    (Reverse(parsed().unwrap_or_default()), version)
+    (Reverse(parsed().unwrap_or_default()), version.to_owned())
 }
 
-fn groups(snapshot: &Snapshot) -> Vec<Group> {
-    let mut found: BTreeMap<(usize, &'static str), BTreeMap<Priority, Vec<&'static Resource>>> = BTreeMap::new();
-    for resource in snapshot.rows() {
-        let place = GROUP_ORDER.iter().position(|name| *name == resource.group).unwrap_or(GROUP_ORDER.len());
-        let versions = found.entry((place, resource.group)).or_default();
-        versions.entry(priority(resource.version)).or_default().push(resource);
+/// Groups in the order in which clients prefer them, which decides what a short name means: the APIServices say which,
+/// and where they agree the alphabet.
+fn groups(view: &View) -> Vec<Group> {
+    let mut found: BTreeMap<&str, BTreeMap<&str, Content>> = BTreeMap::new();
+    for resource in view.snapshot.rows().filter(|row| !view.is_elsewhere(row.group, row.version)) {
+        let versions = found.entry(resource.group).or_default();
+        let content = versions.entry(resource.version).or_insert_with(|| Content::Own(Vec::new()));
+        if let Content::Own(rows) = content {
+            rows.push(resource);
+        }
     }
-    let names = |versions: BTreeMap<Priority, _>| versions.into_iter().map(|((_, name), rows)| (name, rows)).collect();
-    found.into_iter().map(|((_, name), versions)| Group { name, versions: names(versions) }).collect()
+    for (route, document) in view.elsewhere() {
+        let versions = found.entry(&route.group).or_default();
+        versions.insert(&route.version, Content::Elsewhere(document.cloned()));
+    }
+    let mut groups: Vec<(Reverse<i64>, Group)> = Vec::new();
+    for (name, versions) in found {
+        let first = versions.keys().map(|version| view.priority(name, version).0).max().unwrap_or_default();
+        let mut versions: Vec<_> = versions.into_iter().collect();
+        versions.sort_by_cached_key(|(version, _)| (Reverse(view.priority(name, version).1), priority(version)));
+        let versions = versions.into_iter().map(|(name, content)| Version { name: name.to_owned(), content });
+        groups.push((Reverse(first), Group { name: name.to_owned(), versions: versions.collect() }));
+    }
+    // The sort is stable, and they came in alphabetical order.
+    groups.sort_by_key(|(first, _)| *first);
+    groups.into_iter().map(|(_, group)| group).collect()
 }
 
 fn group_version(group: &str, version: &str) -> String {
@@ -110,16 +112,16 @@ impl Discovery {
     /// these paths know, so whoever accepts nothing else is still served.
     pub fn answer(
         &self,
-        snapshot: &Snapshot,
+        view: &View,
         path: &str,
         headers: &HeaderMap,
         accept: Result<Accept, ApiError>,
     ) -> Result<Option<Response>, ApiError> {
         let segments: Vec<&str> = path.trim_start_matches('/').split('/').collect();
         let value = match segments.as_slice() {
-            ["api"] if wants_aggregated(headers) => return Ok(Some(self.aggregated(snapshot, headers, true))),
-            ["apis"] if wants_aggregated(headers) => return Ok(Some(self.aggregated(snapshot, headers, false))),
-            _ => match plain(snapshot, &segments) {
+            ["api"] if wants_aggregated(headers) => return Ok(Some(self.aggregated(view, headers, true))),
+            ["apis"] if wants_aggregated(headers) => return Ok(Some(self.aggregated(view, headers, false))),
+            _ => match plain(view, &segments) {
                 Some(value) => value,
                 None => return Ok(None),
             },
@@ -128,11 +130,11 @@ impl Discovery {
     }
 
     /// `/`: the paths that there are.
-    pub fn root(&self, snapshot: &Snapshot) -> Response {
+    pub fn root(&self, view: &View) -> Response {
         let mut paths: Vec<String> = vec!["/api".into(), "/api/v1".into(), "/apis".into()];
-        for group in groups(snapshot).iter().filter(|group| !group.name.is_empty()) {
+        for group in groups(view).iter().filter(|group| !group.name.is_empty()) {
             paths.push(format!("/apis/{}", group.name));
-            paths.extend(group.versions.iter().map(|(version, _)| format!("/apis/{}/{version}", group.name)));
+            paths.extend(group.versions.iter().map(|version| format!("/apis/{}/{}", group.name, version.name)));
         }
         paths.extend(
             ["/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version"].map(String::from),
@@ -141,13 +143,13 @@ impl Discovery {
         respond::render(StatusCode::OK, body.to_string().into(), Accept { pretty: true, ..Accept::JSON })
     }
 
-    fn aggregated(&self, snapshot: &Snapshot, headers: &HeaderMap, core: bool) -> Response {
-        let documents = self.documents(snapshot.generation);
+    fn aggregated(&self, view: &View, headers: &HeaderMap, core: bool) -> Response {
+        let documents = self.documents(view.generation());
         let kept = if core { &documents.core } else { &documents.named };
-        aggregated(snapshot, kept, headers, core)
+        aggregated(view, kept, headers, core)
     }
 
-    fn documents(&self, generation: u64) -> Arc<Documents> {
+    fn documents(&self, generation: (u64, u64, u64)) -> Arc<Documents> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.generation != generation {
             *kept = Arc::new(Documents { generation, ..Documents::default() });
@@ -157,23 +159,23 @@ impl Discovery {
 }
 
 /// The documents of the time before the aggregated form.
-fn plain(snapshot: &Snapshot, path: &[&str]) -> Option<Value> {
+fn plain(view: &View, path: &[&str]) -> Option<Value> {
     match path {
         ["api"] => Some(json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []})),
         ["apis"] => {
-            let groups = groups(snapshot);
+            let groups = groups(view);
             let groups: Vec<Value> = groups.iter().filter(|group| !group.name.is_empty()).map(api_group).collect();
             Some(json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}))
         }
         ["apis", name] => {
-            let groups = groups(snapshot);
+            let groups = groups(view);
             let mut group = api_group(groups.iter().find(|group| group.name == *name && !name.is_empty())?);
             group["kind"] = "APIGroup".into();
             group["apiVersion"] = "v1".into();
             Some(group)
         }
-        ["api", version] => resource_list(snapshot, "", version),
-        ["apis", group, version] if !group.is_empty() => resource_list(snapshot, group, version),
+        ["api", version] => resource_list(&view.snapshot, "", version),
+        ["apis", group, version] if !group.is_empty() => resource_list(&view.snapshot, group, version),
         _ => None,
     }
 }
@@ -182,7 +184,7 @@ fn api_group(group: &Group) -> Value {
     let versions: Vec<Value> = group
         .versions
         .iter()
-        .map(|(version, _)| json!({"groupVersion": group_version(group.name, version), "version": version}))
+        .map(|version| json!({"groupVersion": group_version(&group.name, &version.name), "version": version.name}))
         .collect();
     json!({"name": group.name, "versions": versions, "preferredVersion": versions[0]})
 }
@@ -239,10 +241,10 @@ fn wants_aggregated(headers: &HeaderMap) -> bool {
         })
 }
 
-fn aggregated(snapshot: &Snapshot, kept: &OnceLock<(Bytes, String)>, headers: &HeaderMap, core: bool) -> Response {
+fn aggregated(view: &View, kept: &OnceLock<(Bytes, String)>, headers: &HeaderMap, core: bool) -> Response {
     let (body, etag) = kept.get_or_init(|| {
         let items: Vec<Value> =
-            groups(snapshot).iter().filter(|group| group.name.is_empty() == core).map(group_discovery).collect();
+            groups(view).iter().filter(|group| group.name.is_empty() == core).map(group_discovery).collect();
         let list = json!({"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items});
         let body = list.to_string();
         let hash: String = Sha256::digest(&body).iter().map(|byte| format!("{byte:02X}")).collect();
@@ -263,9 +265,13 @@ fn group_discovery(group: &Group) -> Value {
     let versions: Vec<Value> = group
         .versions
         .iter()
-        .map(|(version, resources)| {
-            let resources: Vec<Value> = resources.iter().map(|resource| resource_discovery(resource)).collect();
-            json!({"version": version, "freshness": "Current", "resources": resources})
+        .map(|version| match &version.content {
+            Content::Own(rows) => {
+                let resources: Vec<Value> = rows.iter().map(|resource| resource_discovery(resource)).collect();
+                json!({"version": version.name, "freshness": "Current", "resources": resources})
+            }
+            Content::Elsewhere(Some(document)) => document.discovery.clone(),
+            Content::Elsewhere(None) => json!({"version": version.name, "freshness": "Stale"}),
         })
         .collect();
     let metadata = if group.name.is_empty() {

@@ -6,6 +6,7 @@
 //! from the watch cache (`cache`), writes take one path (`write`) into the store.
 
 pub mod admission;
+pub mod aggregation;
 pub mod alloc;
 pub mod authn;
 pub mod authz;

@@ -2,7 +2,7 @@
 //! (<https://kubernetes.io/docs/concepts/overview/kubernetes-api/#openapi-interface-definition>)
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -11,7 +11,15 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use knarr_api::{openapi, status::ApiError};
 
-use crate::{codec::respond, contract::Response, custom::Snapshot, route::Query};
+use serde_json::Value;
+
+use crate::{
+    aggregation::{self, View},
+    codec::respond,
+    contract::Response,
+    custom::Snapshot,
+    route::Query,
+};
 
 /// Documents are up to some megabytes long, and clients keep them themselves.
 const KEPT: Duration = Duration::from_secs(60);
@@ -31,9 +39,16 @@ enum Document {
 }
 
 impl Document {
-    fn write(&self, snapshot: &Snapshot) -> Option<Vec<u8>> {
-        let customs: Vec<_> = customs(snapshot).collect();
+    fn write(&self, view: &View) -> Option<Vec<u8>> {
+        let customs: Vec<_> = customs(&view.snapshot).collect();
         match self {
+            Self::V2 | Self::V2Protobuf if parts(view).next().is_some() => {
+                // Only a cluster with such servers pays for taking the document apart.
+                let mut all: Value = serde_json::from_slice(&openapi::v2_with(&customs)).ok()?;
+                parts(view).for_each(|(_, part)| aggregation::merge(&mut all, part));
+                let is_json = *self == Self::V2;
+                Some(if is_json { all.to_string().into_bytes() } else { openapi::v2_protobuf_of(&all) })
+            }
             Self::V2 => Some(openapi::v2_with(&customs)),
             Self::V2Protobuf => Some(openapi::v2_protobuf_with(&customs)),
             Self::V3(name) => openapi::v3_document(name).or_else(|| {
@@ -51,6 +66,12 @@ impl Document {
     }
 }
 
+/// What the Swagger documents of other servers add, with what each is known by.
+fn parts(view: &View) -> impl Iterator<Item = (&str, &Value)> {
+    let documents = view.elsewhere().filter_map(|(_, document)| document);
+    documents.filter_map(|document| Some((document.v2_hash.as_str(), &**document.v2.as_ref()?)))
+}
+
 fn customs(snapshot: &Snapshot) -> impl Iterator<Item = openapi::Custom<'_>> {
     snapshot.customs().map(|custom| openapi::Custom { resource: custom.resource, version: custom.version() })
 }
@@ -62,31 +83,49 @@ fn document_name(custom: &openapi::Custom<'_>) -> String {
 /// What each document is known by while the same is served. Made from all schemas, so once for each catalogue.
 #[derive(Default)]
 struct Hashes {
-    /// Of the catalogue.
-    generation: u64,
+    /// Of what is served, here and elsewhere.
+    generation: (u64, u64, u64),
     v2: String,
     /// Of custom resources, by the name of their group-version. Where built-ins are in it too, theirs is the document.
     v3: BTreeMap<String, String>,
+    /// What another server answers that has no such document.
+    undocumented: BTreeSet<String>,
 }
 
 impl Hashes {
-    fn of(snapshot: &Snapshot) -> Self {
+    fn of(view: &View) -> Self {
+        let snapshot = &*view.snapshot;
         let mut groups: BTreeMap<String, Vec<openapi::Custom<'_>>> = BTreeMap::new();
         for custom in customs(snapshot) {
             groups.entry(document_name(&custom)).or_default().push(custom);
         }
-        let v3: BTreeMap<_, _> = groups.iter().map(|(name, own)| (name.clone(), openapi::custom_hash(own))).collect();
+        let mut v3: BTreeMap<_, _> =
+            groups.iter().map(|(name, own)| (name.clone(), openapi::custom_hash(own))).collect();
         let mut v2 = openapi::v3_hash("v2");
         if !v3.is_empty() {
             let all: Vec<_> = customs(snapshot).collect();
             v2 = format!("{v2}-{}", openapi::custom_hash(&all));
         }
-        Self { generation: snapshot.generation, v2, v3 }
+        for (hash, _) in parts(view) {
+            v2 = format!("{v2}-{hash}");
+        }
+        let built_in = openapi::group_versions();
+        v3.retain(|name, _| !built_in.contains(name));
+        let mut undocumented = BTreeSet::new();
+        for (route, document) in view.elsewhere() {
+            let name = route.path().trim_start_matches('/').to_owned();
+            match document.and_then(|document| document.v3_hash.clone()) {
+                Some(hash) => drop(v3.insert(name, hash)),
+                None => drop(undocumented.insert(name)),
+            }
+        }
+        v3.retain(|name, _| !undocumented.contains(name));
+        Self { generation: view.generation(), v2, v3, undocumented }
     }
 
     /// `None` where there is no such document.
     fn v3(&self, name: &str) -> Option<String> {
-        if openapi::group_versions().contains(name) {
+        if !self.undocumented.contains(name) && openapi::group_versions().contains(name) {
             return Some(openapi::v3_hash(name));
         }
         self.v3.get(name).cloned()
@@ -106,19 +145,19 @@ impl OpenApi {
     /// Answers below `/openapi/`; `None` where there is no such document.
     pub async fn answer(
         &self,
-        snapshot: &Arc<Snapshot>,
+        view: &View,
         path: &str,
         query: &Query,
         headers: &HeaderMap,
     ) -> Result<Option<Response>, ApiError> {
-        let hashes = self.hashes(snapshot);
+        let hashes = self.hashes(view);
         let name = match path.strip_prefix("/openapi/") {
             Some("v2") => {
                 let document = v2_form(headers)?;
                 // Two forms are two entities, and must not pass for each other in a cache.
                 let form = if document == Document::V2Protobuf { "-PROTOBUF" } else { "" };
                 let hash = format!("{}{form}", hashes.v2);
-                return Ok(self.document(snapshot, document, &hash, headers).await);
+                return Ok(self.document(view, document, &hash, headers).await);
             }
             Some(name) => name,
             None => return Ok(None),
@@ -127,7 +166,7 @@ impl OpenApi {
             return Err(ApiError::not_acceptable(&[JSON]));
         }
         if name == "v3" {
-            return Ok(Some(respond::json(StatusCode::OK, openapi::v3_index_with(hashes.v3.clone()))));
+            return Ok(Some(respond::json(StatusCode::OK, openapi::v3_index_of(&hashes.v3, &hashes.undocumented))));
         }
         let name = name.strip_prefix("v3/").unwrap_or_default();
         let Some(hash) = hashes.v3(name) else { return Ok(None) };
@@ -135,7 +174,7 @@ impl OpenApi {
         match query.find("hash") {
             // What the index named is forever; an old name leads to the new one.
             Some(asked) if asked == hash => {
-                let Some(mut response) = self.document(snapshot, document, &hash, headers).await else {
+                let Some(mut response) = self.document(view, document, &hash, headers).await else {
                     return Ok(None);
                 };
                 let forever = HeaderValue::from_static("public, max-age=31536000, immutable");
@@ -149,30 +188,24 @@ impl OpenApi {
                 }
                 Ok(Some(response))
             }
-            None => Ok(self.document(snapshot, document, &hash, headers).await),
+            None => Ok(self.document(view, document, &hash, headers).await),
         }
     }
 
-    fn hashes(&self, snapshot: &Snapshot) -> Arc<Hashes> {
+    fn hashes(&self, view: &View) -> Arc<Hashes> {
         let mut kept = self.hashes.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(hashes) = kept.as_ref().filter(|hashes| hashes.generation == snapshot.generation) {
+        if let Some(hashes) = kept.as_ref().filter(|hashes| hashes.generation == view.generation()) {
             return hashes.clone();
         }
-        kept.insert(Arc::new(Hashes::of(snapshot))).clone()
+        kept.insert(Arc::new(Hashes::of(view))).clone()
     }
 
-    async fn document(
-        &self,
-        snapshot: &Arc<Snapshot>,
-        document: Document,
-        hash: &str,
-        headers: &HeaderMap,
-    ) -> Option<Response> {
+    async fn document(&self, view: &View, document: Document, hash: &str, headers: &HeaderMap) -> Option<Response> {
         let media_type = document.media_type();
         let etag = format!("\"{hash}\"");
         let known = headers.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == etag.as_bytes());
         // Whoever has it needs none written.
-        let body = if known { Bytes::new() } else { self.bytes(snapshot, document, hash).await? };
+        let body = if known { Bytes::new() } else { self.bytes(view, document, hash).await? };
         let mut response = respond::conditional(known, media_type, body);
         if let Ok(etag) = HeaderValue::from_str(&etag) {
             response.headers_mut().insert(header::ETAG, etag);
@@ -181,13 +214,13 @@ impl OpenApi {
         Some(response)
     }
 
-    async fn bytes(&self, snapshot: &Arc<Snapshot>, document: Document, hash: &str) -> Option<Bytes> {
+    async fn bytes(&self, view: &View, document: Document, hash: &str) -> Option<Bytes> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).get(&document).cloned();
         if let Some((_, body)) = kept.filter(|(known, _)| known == hash) {
             return Some(body);
         }
-        let (wanted, snapshot) = (document.clone(), snapshot.clone());
-        let made = tokio::task::spawn_blocking(move || wanted.write(&snapshot));
+        let (wanted, view) = (document.clone(), view.clone());
+        let made = tokio::task::spawn_blocking(move || wanted.write(&view));
         let body = Bytes::from(made.await.ok().flatten()?);
         let entry = (hash.to_owned(), body.clone());
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).insert(document.clone(), entry);

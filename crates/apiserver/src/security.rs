@@ -45,14 +45,15 @@ impl Security {
         let authorizer: Arc<dyn Authorizer> = Arc::new(ClusterAuthorizer::new(lookup.clone(), rbac.clone()));
 
         let mut authenticators: Vec<Arc<dyn Authenticator>> = vec![Arc::new(ClientCertificates::new(env.clone()))];
-        authenticators.extend(further_authenticators);
-        authenticators.push(Arc::new(BootstrapTokens::new(lookup.clone(), env.clone())));
+        let mut others = further_authenticators;
+        others.push(Arc::new(BootstrapTokens::new(lookup.clone(), env.clone())));
+        authenticators.extend(others.iter().cloned());
         authenticators.push(tokens.clone());
 
         let mut plugins = admission::plugins(lookup, &authorizer, &rbac, &tokens, &env);
         plugins.push(Arc::new(ServiceAllocation::new(lookup.clone(), ranges, env.clone())));
 
-        let parts = Parts { authorizer: authorizer.clone(), rbac, tokens, dialer: Dialer::new(node_tls), env };
+        let parts = Parts { authorizer: authorizer.clone(), rbac, tokens, others, dialer: Dialer::new(node_tls), env };
         Self {
             authenticator: Arc::new(Union::new(authenticators)),
             authorizer,

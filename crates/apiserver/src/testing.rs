@@ -10,13 +10,14 @@ use knarr_store::MemoryStore;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
+use crate::aggregation::RequestHeaders;
 use crate::alloc::{PortRange, ServiceRanges};
 use crate::authn::server_itself;
 use crate::bootstrap::{BootstrapConfig, Report, bootstrap};
 use crate::contract::{Lookup, UserInfo};
-use crate::pki::{Pki, ServerNames, client_config};
+use crate::pki::{Pki, ProxyIdentity, ServerNames, client_config};
 use crate::tokens::TokenIssuer;
-use crate::{ApiServer, Env, Plugins, Security, SecurityConfig};
+use crate::{ApiServer, ApiServerBuilder, Env, Plugins, Security, SecurityConfig};
 
 pub(crate) struct Cluster {
     pub api: ApiServer,
@@ -57,7 +58,19 @@ impl Cluster {
         cluster
     }
 
+    /// A cluster that aggregates other API servers.
+    pub(crate) async fn aggregating() -> Self {
+        let shown = |pki: &Pki| ProxyIdentity::of(&pki.front_proxy.client).unwrap();
+        let cluster = Self::build(|builder, pki| builder.aggregate(shown(pki))).await;
+        cluster.bootstrap().await;
+        cluster
+    }
+
     pub(crate) async fn bare() -> Self {
+        Self::build(|builder, _| builder).await
+    }
+
+    async fn build(more: impl FnOnce(ApiServerBuilder, &Pki) -> ApiServerBuilder) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let pki = Pki::open(directory.path(), &names(), Timestamp::now()).unwrap();
         let issuer = "https://kubernetes.default.svc.cluster.local";
@@ -74,8 +87,8 @@ impl Cluster {
             env: env.clone(),
         };
         let (send, receive) = std::sync::mpsc::channel();
-        let api = ApiServer::builder(Arc::new(MemoryStore::default()))
-            .env(env)
+        let builder = ApiServer::builder(Arc::new(MemoryStore::default())).env(env);
+        let api = more(builder, &pki)
             .plugins(move |lookup| {
                 let security = Security::new(config, &lookup);
                 let mut plugins = Plugins::default();
@@ -100,6 +113,7 @@ impl Cluster {
             service_cidr: "10.96.0.0/24".into(),
             service_address: "10.96.0.1".parse().unwrap(),
             client_authority: self.pki.authority.certificate_pem().to_owned(),
+            front_proxy: Some((self.pki.front_proxy.authority.certificate_pem().to_owned(), RequestHeaders::default())),
         };
         let report = bootstrap(&*self.lookup, &config).await.unwrap();
         self.settle().await;
@@ -127,7 +141,13 @@ impl Cluster {
         values.map(|value| value.to_str().unwrap().to_owned()).collect()
     }
 
-    async fn open(&self, user: &UserInfo, method: &str, path: &str, body: Value) -> crate::contract::Response {
+    pub(crate) async fn open(
+        &self,
+        user: &UserInfo,
+        method: &str,
+        path: &str,
+        body: Value,
+    ) -> crate::contract::Response {
         let content_type = match method {
             "PATCH" => "application/merge-patch+json",
             _ => "application/json",

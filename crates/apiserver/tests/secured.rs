@@ -95,11 +95,21 @@ async fn rights_to_custom_resources_are_granted_like_others() {
 
 /// Sends one request over a TLS connection of its own and gives the status line and the rest.
 async fn over_tls(secured: &Secured, port: u16, leaf: Option<&pki::Leaf>, path: &str) -> (u16, String) {
+    with_headers(secured, port, leaf, path, "").await
+}
+
+async fn with_headers(
+    secured: &Secured,
+    port: u16,
+    leaf: Option<&pki::Leaf>,
+    path: &str,
+    headers: &str,
+) -> (u16, String) {
     let config = pki::client_config(secured.pki.authority.certificate(), leaf).unwrap();
     let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
     let stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     let mut tls = connector.connect(ServerName::try_from("localhost").unwrap(), stream).await.unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n");
     tls.write_all(request.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
     // A server that closes without a TLS close is cut here; what it said before is what counts.
@@ -139,6 +149,41 @@ async fn certificates_say_who_comes_over_tls() {
         assert_eq!(actual, code, "{path}: {answer}");
         assert!(answer.contains(part), "{path}: {answer}");
         assert!(answer.contains("\r\naudit-id: "), "{path}: {answer}");
+    }
+    shutdown.cancel();
+    tokio::time::timeout(std::time::Duration::from_secs(120), serving).await.expect("the server drains").unwrap();
+}
+
+#[tokio::test]
+async fn a_front_proxy_says_who_asks() {
+    let secured = start().await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let front = &secured.pki.front_proxy;
+    let tls = pki::ApiTls::new(&secured.pki.server, secured.pki.authority.certificate()).unwrap();
+    let headers = knarr_apiserver::aggregation::RequestHeaders::default();
+    let tls = tls.with_front_proxies(front.authority.certificate_pem().as_bytes(), headers).unwrap();
+    let shutdown = CancellationToken::new();
+    let (server, stop) = (secured.server.clone(), shutdown.clone());
+    let serving = tokio::spawn(async move { server.serve(listener, tls, stop).await });
+    let now = jiff::Timestamp::now();
+    let other = front.authority.issue(&pki::Identity::client(pki::Subject::new("other", None)), now).unwrap();
+    let impostor =
+        secured.pki.authority.issue(&pki::Identity::client(pki::Subject::new("front-proxy-client", None)), now);
+    let (proxy, impostor) = (&front.client, &impostor.unwrap());
+    let masters = "X-Remote-User: anna\r\nX-Remote-Group: system:masters\r\n";
+    let rows = [
+        ("a proxy for an administrator", Some(proxy), masters, 200),
+        ("a proxy for somebody", Some(proxy), "X-Remote-User: anna\r\n", 403),
+        ("a proxy for nobody", Some(proxy), "", 401),
+        ("a certificate of the authority that is not allowed", Some(&other), masters, 401),
+        ("a user's certificate with a proxy's headers", Some(impostor), masters, 403),
+        ("nobody with a proxy's headers", None, masters, 401),
+        ("an administrator's certificate", Some(&secured.pki.admin), "", 200),
+    ];
+    for (what, leaf, headers, code) in rows {
+        let (actual, answer) = with_headers(&secured, port, leaf, "/api/v1/secrets", headers).await;
+        assert_eq!(actual, code, "{what}: {answer}");
     }
     shutdown.cancel();
     tokio::time::timeout(std::time::Duration::from_secs(120), serving).await.expect("the server drains").unwrap();

@@ -88,6 +88,7 @@ impl Cluster {
             service_cidr: "10.96.0.0/16".into(),
             service_address: "10.96.0.1".parse().unwrap(),
             client_authority: authority.certificate_pem().into(),
+            front_proxy: None,
         };
         bootstrap(&*server.lookup(), &objects).await.unwrap();
         let tls = ApiTls::new(&leaf, authority.certificate()).unwrap();

@@ -49,11 +49,16 @@ pub fn v3_index() -> Vec<u8> {
 
 /// As [`v3_index`], with the documents of custom resources: their hashes by the names of their group-versions.
 pub fn v3_index_with(customs: BTreeMap<String, String>) -> Vec<u8> {
-    let mut hashes = customs;
-    hashes.extend(group_versions().into_iter().map(|name| {
+    v3_index_of(&customs, &BTreeSet::new())
+}
+
+/// As [`v3_index`], with further documents, some in the place of built-in ones, and without some.
+pub fn v3_index_of(further: &BTreeMap<String, String>, without: &BTreeSet<String>) -> Vec<u8> {
+    let mut hashes = further.clone();
+    for name in group_versions().into_iter().filter(|name| !without.contains(name)) {
         let hash = v3_hash(&name);
-        (name, hash)
-    }));
+        hashes.entry(name).or_insert(hash);
+    }
     let mut text = String::from("{\"paths\":{");
     for (at, (name, hash)) in hashes.into_iter().enumerate() {
         let comma = if at == 0 { "" } else { "," };
@@ -160,8 +165,12 @@ pub fn v2_protobuf() -> Vec<u8> {
 
 /// As [`v2_protobuf`], with custom resources.
 pub fn v2_protobuf_with(customs: &[Custom<'_>]) -> Vec<u8> {
-    let swagger: Value = serde_json::from_slice(&v2_with(customs)).unwrap_or_default();
-    protobuf::document(&swagger)
+    v2_protobuf_of(&serde_json::from_slice(&v2_with(customs)).unwrap_or_default())
+}
+
+/// A Swagger document in protobuf.
+pub fn v2_protobuf_of(swagger: &Value) -> Vec<u8> {
+    protobuf::document(swagger)
 }
 
 /// How the index names the document of a group-version: `apis/example.com/v1`.

@@ -8,13 +8,15 @@ use super::{
 };
 use crate::{
     field::{FieldError, FieldPath},
-    meta::names,
+    meta::{NameRule, names},
     value::{is_empty, is_set, items, items_mut, set_default, text},
 };
 
 const SPEC: FieldPath<'static> = FieldPath::new("spec");
 
 pub(super) static API_SERVICE: Rules = Rules {
+    // That of the core group is called `v1.`, which is no domain.
+    name_rule: NameRule::PathSegment,
     generation: Generation::Never,
     unconditional_update: false,
     default: |object| {
@@ -25,11 +27,21 @@ pub(super) static API_SERVICE: Rules = Rules {
     validate: |object, errors| {
         let spec = &object["spec"];
         let name = text(&object["metadata"]["name"]);
-        if name != format!("{}.{}", text(&spec["version"]), text(&spec["group"])) {
+        let group = text(&spec["group"]);
+        let wanted = format!("{}.{group}", text(&spec["version"]));
+        if name != wanted {
             let meta = FieldPath::new("metadata");
-            let why = "must be `spec.version+\".\"+spec.group`";
+            let why = format!("must be `spec.version+\".\"+spec.group`: {wanted:?}");
             errors.push(FieldError::invalid(&meta.child("name"), name, why));
         }
+        if group.is_empty() && spec["version"] != "v1" {
+            let why = "only v1 may have an empty group and it better be legacy kube";
+            errors.push(FieldError::required(&SPEC.child("group"), why));
+        }
+        if !group.is_empty() {
+            check::name(&spec["group"], names::subdomain, &SPEC.child("group"), errors);
+        }
+        aggregated_server(spec, errors);
         check::name(&spec["version"], names::dns1035, &SPEC.child("version"), errors);
         for (key, high) in [("groupPriorityMinimum", 20000), ("versionPriority", 1000)] {
             let value = crate::value::int(&spec[key]);
@@ -41,6 +53,36 @@ pub(super) static API_SERVICE: Rules = Rules {
     },
     ..Rules::WITH_STATUS
 };
+
+/// Whom an APIService sends requests to, and how that one is known.
+fn aggregated_server(spec: &Value, errors: &mut Errors) {
+    let bundle = text(&spec["caBundle"]);
+    let is_insecure = spec["insecureSkipTLSVerify"] == true;
+    let service = &spec["service"];
+    if !is_set(service) {
+        if !bundle.is_empty() {
+            // What is encoded is shorter than what is written, by the padding and a quarter.
+            let bytes = bundle.trim_end_matches('=').len() * 3 / 4;
+            let why = "local APIServices may not have a caBundle";
+            errors.push(FieldError::invalid(&SPEC.child("caBundle"), format!("{bytes} bytes"), why));
+        }
+        if is_insecure {
+            let why = "local APIServices may not have insecureSkipTLSVerify";
+            errors.push(FieldError::invalid(&SPEC.child("insecureSkipTLSVerify"), true, why));
+        }
+        return;
+    }
+    let path = SPEC.child("service");
+    for key in ["namespace", "name"] {
+        if text(&service[key]).is_empty() {
+            errors.push(FieldError::required(&path.child(key), ""));
+        }
+    }
+    if is_insecure && !bundle.is_empty() {
+        let why = "may not be true if caBundle is present";
+        errors.push(FieldError::invalid(&SPEC.child("insecureSkipTLSVerify"), true, why));
+    }
+}
 
 pub(super) static VALIDATING_WEBHOOKS: Rules = Rules {
     generation: Generation::Content,

@@ -138,6 +138,33 @@ pub(super) static CERTIFICATE_SIGNING_REQUEST: Rules = Rules {
     ..Rules::WITH_STATUS
 };
 
+/// What keys may be used for, in upstream's order, which is the alphabet's.
+const USAGES: [&str; 23] = [
+    "any",
+    "cert sign",
+    "client auth",
+    "code signing",
+    "content commitment",
+    "crl sign",
+    "data encipherment",
+    "decipher only",
+    "digital signature",
+    "email protection",
+    "encipher only",
+    "ipsec end system",
+    "ipsec tunnel",
+    "ipsec user",
+    "key agreement",
+    "key encipherment",
+    "microsoft sgc",
+    "netscape sgc",
+    "ocsp signing",
+    "s/mime",
+    "server auth",
+    "signing",
+    "timestamping",
+];
+
 fn request(object: &Value, errors: &mut Errors) {
     let spec = &object["spec"];
     check::required(&spec["request"], &SPEC.child("request"), errors);
@@ -151,6 +178,9 @@ fn request(object: &Value, errors: &mut Errors) {
             }),
             None => Some("must be a fully qualified domain and path of the form 'example.com/signer-name'".to_owned()),
         };
+        // What is signed for unknown purposes has no place in v1.
+        let is_legacy = signer == "kubernetes.io/legacy-unknown";
+        let fault = is_legacy.then(|| "the legacy signerName is not allowed via this API version".to_owned()).or(fault);
         if let Some(why) = fault {
             errors.push(FieldError::invalid(&SPEC.child("signerName"), signer, why));
         }
@@ -158,6 +188,20 @@ fn request(object: &Value, errors: &mut Errors) {
     let usages = SPEC.child("usages");
     if items(&spec["usages"]).is_empty() {
         errors.push(FieldError::required(&usages, "usages must contain at least one value"));
+    }
+    for (at, usage) in items(&spec["usages"]).iter().enumerate() {
+        if !USAGES.contains(&text(usage)) {
+            errors.push(FieldError::not_supported(&usages.index(at), usage.clone(), &USAGES));
+        }
+        if items(&spec["usages"])[..at].contains(usage) {
+            errors.push(FieldError::duplicate(&usages.index(at), usage.clone()));
+        }
+    }
+    let has = |kind: &str| items(&object["status"]["conditions"]).iter().any(|one| one["type"] == kind);
+    if has("Approved") && has("Denied") {
+        let path = FieldPath::new("status");
+        let why = "Approved and Denied conditions are mutually exclusive";
+        errors.push(FieldError::invalid(&path.child("conditions"), "Denied", why));
     }
     let seconds = &spec["expirationSeconds"];
     if is_set(seconds) && int(seconds) < 600 {

@@ -170,6 +170,31 @@ fn first_faults_of_many_kinds() {
             json!({"spec": {"signerName": "a/b"}}),
             "spec.request: Required value",
         ),
+        (
+            "certificates.k8s.io",
+            "CertificateSigningRequest",
+            json!({"spec": {"request": "eA==", "signerName": "kubernetes.io/legacy-unknown", "usages": ["any"]}}),
+            "spec.signerName: Invalid value: \"kubernetes.io/legacy-unknown\": the legacy signerName is not allowed",
+        ),
+        (
+            "certificates.k8s.io",
+            "CertificateSigningRequest",
+            json!({"spec": {"request": "eA==", "signerName": "a/b", "usages": ["any", "any"]}}),
+            "spec.usages[1]: Duplicate value: \"any\"",
+        ),
+        (
+            "apiregistration.k8s.io",
+            "APIService",
+            json!({"metadata": {"name": "v1.a.io"}, "spec": {"group": "a.io", "version": "v1", "versionPriority": 1,
+                "groupPriorityMinimum": 1, "service": {"name": "s"}}}),
+            "spec.service.namespace: Required value",
+        ),
+        (
+            "apiregistration.k8s.io",
+            "APIService",
+            json!({"metadata": {"name": "v1.b.io"}, "spec": {"group": "a.io", "version": "v1"}}),
+            "metadata.name: Invalid value: \"v1.b.io\": must be `spec.version+\".\"+spec.group`: \"v1.a.io\"",
+        ),
         ("storage.k8s.io", "StorageClass", json!({}), "provisioner: Required value"),
         ("node.k8s.io", "RuntimeClass", json!({}), "handler: Required value"),
     ];

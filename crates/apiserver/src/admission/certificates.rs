@@ -7,11 +7,13 @@ use knarr_api::status::ApiError;
 use serde_json::{Value, json};
 
 use super::{denied, is_of};
+use crate::authn::MASTERS;
 use crate::contract::{Admission, AdmissionRequest, Attributes, Authorizer, Decision, Operation};
 use crate::json::{name, text};
 use crate::pki::Requested;
 
 const GROUP: &str = "certificates.k8s.io";
+const API_CLIENT: &str = "kubernetes.io/kube-apiserver-client";
 
 /// Writes into a CertificateSigningRequest who made it, and lets only those approve or sign who may for its
 /// signer (upstream's CertificateApproval, CertificateSigning and CertificateSubjectRestriction).
@@ -79,7 +81,10 @@ impl Admission for CertificateRequests {
             return Ok(());
         }
         match request.operation {
-            Operation::Create => return is_request(&request.object),
+            Operation::Create => {
+                refuse_masters(request)?;
+                return is_request(&request.object);
+            }
             Operation::Update => {}
             Operation::Delete | Operation::Connect => return Ok(()),
         }
@@ -95,6 +100,21 @@ impl Admission for CertificateRequests {
         }
         Err(denied(request, format!("user not permitted to {what} requests with signerName {signer:?}")))
     }
+}
+
+/// Nobody becomes an administrator for good by a certificate that this cluster signs for API clients.
+fn refuse_masters(request: &AdmissionRequest<'_>) -> Result<(), ApiError> {
+    let spec = &request.object["spec"];
+    if spec["signerName"] != API_CLIENT {
+        return Ok(());
+    }
+    let pem = BASE64_STANDARD.decode(text(&spec["request"])).unwrap_or_default();
+    // What cannot be read is refused as what it is.
+    let asked = Requested::read(&pem).unwrap_or_default();
+    if asked.organizations.iter().any(|organization| organization == MASTERS) {
+        return Err(denied(request, format!("use of {API_CLIENT} signer with {MASTERS} group is not allowed")));
+    }
+    Ok(())
 }
 
 /// What no signer could read is refused while whoever wrote it is still there.

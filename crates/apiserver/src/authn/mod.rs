@@ -7,6 +7,8 @@ mod bearer;
 mod bootstrap_token;
 mod certificate;
 mod impersonate;
+mod oidc;
+mod token_file;
 mod union;
 
 #[cfg(test)]
@@ -16,6 +18,8 @@ pub use bearer::{StaticToken, bearer_token};
 pub use bootstrap_token::BootstrapTokens;
 pub use certificate::ClientCertificates;
 pub use impersonate::impersonate;
+pub use oidc::{Oidc, OidcConfig, OidcError};
+pub use token_file::{TokenFile, TokenFileError};
 pub use union::Union;
 
 use crate::contract::UserInfo;
@@ -25,6 +29,13 @@ pub const AUTHENTICATED: &str = "system:authenticated";
 pub const UNAUTHENTICATED: &str = "system:unauthenticated";
 /// The group that may do everything, whatever the rules say.
 pub const MASTERS: &str = "system:masters";
+
+/// Whoever proved an identity is in the group of those that did.
+pub fn count_as_authenticated(user: &mut UserInfo) {
+    if !user.groups.iter().any(|group| group == AUTHENTICATED || group == UNAUTHENTICATED) {
+        user.groups.push(AUTHENTICATED.into());
+    }
+}
 
 /// Who proved nothing.
 pub fn anonymous() -> UserInfo {

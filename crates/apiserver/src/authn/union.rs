@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{AUTHENTICATED, UNAUTHENTICATED, bearer_token};
+use super::{bearer_token, count_as_authenticated};
 use crate::contract::{AuthenticationError, Authenticator, Credentials, UserInfo};
 
 /// Asks several authenticators in turn; the first that knows the credentials decides.
@@ -23,9 +23,7 @@ impl Authenticator for Union {
         for member in &self.members {
             match member.authenticate(credentials).await {
                 Ok(Some(mut user)) => {
-                    if !user.groups.iter().any(|g| g == AUTHENTICATED || g == UNAUTHENTICATED) {
-                        user.groups.push(AUTHENTICATED.into());
-                    }
+                    count_as_authenticated(&mut user);
                     return Ok(Some(user));
                 }
                 Ok(None) => {}

@@ -19,6 +19,8 @@ pub use reconcile::{Report, bootstrap};
 
 use std::net::IpAddr;
 
+use crate::aggregation::RequestHeaders;
+
 /// What the bootstrap objects depend on.
 #[derive(Clone, Debug)]
 pub struct BootstrapConfig {
@@ -30,4 +32,6 @@ pub struct BootstrapConfig {
     pub service_address: IpAddr,
     /// PEM; published for servers that check client certificates on behalf of this one.
     pub client_authority: String,
+    /// PEM of those who stand for front proxies, and the headers that these speak in; published for aggregated servers.
+    pub front_proxy: Option<(String, RequestHeaders)>,
 }

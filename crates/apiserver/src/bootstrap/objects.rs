@@ -66,11 +66,17 @@ pub(super) fn service_cidr(config: &BootstrapConfig) -> Value {
 
 /// What servers beside this one need in order to check client certificates as it does.
 pub(super) fn authentication_config(config: &BootstrapConfig) -> Value {
+    let mut data = json!({ "client-ca-file": config.client_authority });
+    if let Some((authority, headers)) = &config.front_proxy {
+        for (key, value) in headers.published(authority) {
+            data[key] = value.into();
+        }
+    }
     json!({
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": { "name": "extension-apiserver-authentication", "namespace": "kube-system" },
-        "data": { "client-ca-file": config.client_authority },
+        "data": data,
     })
 }
 
@@ -127,17 +133,4 @@ pub(super) fn kubernetes_endpoint_slice(config: &BootstrapConfig) -> Value {
         "endpoints": [{ "addresses": [config.advertise_address], "conditions": { "ready": true } }],
         "ports": [{ "name": "https", "port": config.port, "protocol": "TCP" }],
     })
-}
-
-/// Group versions that other servers bring along as a rule, and that this one serves itself.
-pub(super) fn api_services() -> Vec<Value> {
-    vec![json!({
-        "apiVersion": "apiregistration.k8s.io/v1",
-        "kind": "APIService",
-        "metadata": {
-            "name": "v1beta1.metrics.k8s.io",
-            "labels": { "kube-aggregator.kubernetes.io/automanaged": "onstart" },
-        },
-        "spec": { "group": "metrics.k8s.io", "version": "v1beta1", "groupPriorityMinimum": 100, "versionPriority": 100 },
-    })]
 }

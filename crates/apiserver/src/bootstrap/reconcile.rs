@@ -4,6 +4,7 @@ use knarr_api::status::ApiError;
 use serde_json::Value;
 
 use super::{BootstrapConfig, bindings, flow_control, objects, policy};
+use crate::aggregation::local_services;
 use crate::authn::server_itself;
 use crate::authz::{Rule, uncovered};
 use crate::builtin;
@@ -52,21 +53,21 @@ pub async fn bootstrap(lookup: &dyn Lookup, config: &BootstrapConfig) -> Result<
         run(lookup, &user, classes, &mut report).await?;
     }
     run(lookup, &user, rest(config), &mut report).await?;
-    for service in objects::api_services() {
-        let name = service["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-        mark_available(lookup, &user, &name).await?;
-    }
+    let services = local_services();
+    let names = services.iter().map(|service| crate::json::name(service).to_owned());
+    let marks = stream::iter(names).map(|name| mark_available(lookup, &user, name));
+    marks.buffer_unordered(CONCURRENT_WRITES).try_collect::<()>().await?;
     Ok(report)
 }
 
 /// Says of a group version that this server answers it; one that somebody has given to a server of theirs is theirs.
-async fn mark_available(lookup: &dyn Lookup, user: &UserInfo, name: &str) -> Result<(), ApiError> {
+async fn mark_available(lookup: &dyn Lookup, user: &UserInfo, name: String) -> Result<(), ApiError> {
     let is_done = |service: &Value| {
         let conditions = service["status"]["conditions"].as_array();
         service["spec"]["service"].is_object() || conditions.is_some_and(|conditions| !conditions.is_empty())
     };
     let resource = builtin::api_services();
-    if lookup.get_fresh(resource, "", name).await?.is_none_or(|found| is_done(&found.value())) {
+    if lookup.get_fresh(resource, "", &name).await?.is_none_or(|found| is_done(&found.value())) {
         return Ok(());
     }
     let mut mark = |service: &mut Value| {
@@ -78,7 +79,7 @@ async fn mark_available(lookup: &dyn Lookup, user: &UserInfo, name: &str) -> Res
         service["status"] = serde_json::json!({ "conditions": [condition] });
         Ok(())
     };
-    lookup.modify(user, resource, "status", "", name, &mut mark).await.map(drop)
+    lookup.modify(user, resource, "status", "", &name, &mut mark).await.map(drop)
 }
 
 fn rest(config: &BootstrapConfig) -> Vec<Item> {
@@ -90,7 +91,7 @@ fn rest(config: &BootstrapConfig) -> Vec<Item> {
     all.extend(items(builtin::priority_classes(), objects::priority_classes(), keep));
     all.extend(items(builtin::priority_levels(), flow_control::priority_levels(), keep));
     all.extend(items(builtin::flow_schemas(), flow_control::flow_schemas(), keep));
-    all.extend(items(builtin::api_services(), objects::api_services(), keep));
+    all.extend(items(builtin::api_services(), local_services(), keep));
     all.extend(items(builtin::service_cidrs(), vec![objects::service_cidr(config)], keep));
     all.extend(items(builtin::services(), vec![objects::kubernetes_service(config)], repair_service));
     all.extend(items(builtin::endpoints(), vec![objects::kubernetes_endpoints(config)], repair_subsets));

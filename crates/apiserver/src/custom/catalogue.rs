@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use arc_swap::ArcSwap;
 use knarr_api::registry::{Resource, builtins, by_plural};
+use tokio::sync::watch;
 
 use super::{Custom, intern::is_custom};
 
@@ -46,6 +47,7 @@ impl Snapshot {
 #[derive(Debug, Default)]
 pub struct Catalogue {
     now: ArcSwap<Snapshot>,
+    published: watch::Sender<u64>,
 }
 
 impl Catalogue {
@@ -76,5 +78,11 @@ impl Catalogue {
         let customs = customs.into_iter().map(|custom| (key(&custom), custom)).collect();
         let generation = self.now.load().generation + 1;
         self.now.store(Arc::new(Snapshot { generation, customs }));
+        self.published.send_replace(generation);
+    }
+
+    /// Wakes whoever follows what is served.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.published.subscribe()
     }
 }

@@ -15,6 +15,7 @@ pub mod scale;
 
 pub use catalogue::{Catalogue, Found, Snapshot};
 pub use establish::start;
+pub use names::set_condition;
 pub use resource::{Custom, fields, same_fields};
 
 use knarr_api::status::{ApiError, Reason};

@@ -5,7 +5,7 @@ use std::path::Path;
 use jiff::Timestamp;
 
 use super::files::Directory;
-use super::{CertificateAuthority, Identity, Leaf, PkiError, Purpose, Subject, inspect};
+use super::{CertificateAuthority, FrontProxy, Identity, Leaf, PkiError, Purpose, Subject, inspect};
 use crate::tokens::SigningKey;
 
 /// The name under which the API server calls nodes.
@@ -62,6 +62,7 @@ impl ServerNames {
 /// Everything that the server's process needs to prove who it is and to check who others are.
 pub struct Pki {
     pub authority: CertificateAuthority,
+    pub front_proxy: FrontProxy,
     /// What the API server serves with.
     pub server: Leaf,
     /// A client certificate in `system:masters`.
@@ -76,10 +77,11 @@ impl Pki {
     /// Reads a directory, and makes what it lacks.
     pub fn open(path: &Path, names: &ServerNames, now: Timestamp) -> Result<Self, PkiError> {
         let directory = Directory::open(path)?;
-        let authority = open_authority(&directory, now)?;
+        let authority = open_authority(&directory, "ca", "kubernetes", now)?;
+        let front_proxy = FrontProxy::open(path, now)?;
         let Leaves { server, admin, kubelet_client, kubelet: _ } = Leaves::open(path, names, &authority, now)?;
         let service_account_key = open_signing_key(&directory)?;
-        Ok(Self { authority, server, admin, kubelet_client, service_account_key })
+        Ok(Self { authority, front_proxy, server, admin, kubelet_client, service_account_key })
     }
 
     /// The certificates of one node: with the first it calls the API, with the second it serves its own.
@@ -128,23 +130,30 @@ impl Leaves {
     }
 }
 
-fn open_authority(directory: &Directory<'_>, now: Timestamp) -> Result<CertificateAuthority, PkiError> {
-    match (directory.read("ca.crt")?, directory.read("ca.key")?) {
+/// Reads the authority of a name, or makes one where there is none.
+pub(super) fn open_authority(
+    directory: &Directory<'_>,
+    name: &str,
+    common_name: &str,
+    now: Timestamp,
+) -> Result<CertificateAuthority, PkiError> {
+    let (certificate, key) = (format!("{name}.crt"), format!("{name}.key"));
+    match (directory.read(&certificate)?, directory.read(&key)?) {
         (Some(certificate), Some(key)) => {
             CertificateAuthority::from_pem(&certificate, &key).map_err(|error| error.in_directory(directory.path()))
         }
         // Making a new authority beside half an old one would silently cut off everyone who trusts the old.
-        (Some(_), None) => Err(PkiError::damaged(directory.path_of("ca.key").display().to_string(), "it is missing")),
+        (Some(_), None) => Err(PkiError::damaged(directory.path_of(&key).display().to_string(), "it is missing")),
         (None, _) => {
-            let authority = CertificateAuthority::generate("kubernetes", now)?;
-            directory.write("ca.key", authority.key_pem())?;
-            directory.write("ca.crt", authority.certificate_pem())?;
+            let authority = CertificateAuthority::generate(common_name, now)?;
+            directory.write(&key, authority.key_pem())?;
+            directory.write(&certificate, authority.certificate_pem())?;
             Ok(authority)
         }
     }
 }
 
-fn open_leaf(
+pub(super) fn open_leaf(
     directory: &Directory<'_>,
     name: &str,
     identity: &Identity,

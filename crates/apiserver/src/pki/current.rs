@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::cluster::Leaves;
 use super::tls::{client_config_showing, server_config_showing};
-use super::{ApiTls, CertificateAuthority, Leaf, PkiError, ServerNames, Shown};
+use super::{ApiTls, CertificateAuthority, FrontProxy, Leaf, PkiError, ProxyIdentity, ServerNames, Shown};
 use crate::Env;
 
 /// Clocks are set and machines sleep: the end of a certificate is looked at again and again, and not waited for.
@@ -23,6 +23,8 @@ pub struct Certificates {
     server: Arc<Shown>,
     kubelet_client: Arc<Shown>,
     kubelet: Arc<Shown>,
+    front_proxy: Arc<Shown>,
+    front_proxy_authority_pem: String,
 }
 
 impl Certificates {
@@ -34,11 +36,14 @@ impl Certificates {
         now: Timestamp,
     ) -> Result<Self, PkiError> {
         let Leaves { server, admin: _, kubelet_client, kubelet } = Leaves::open(&directory, &names, &authority, now)?;
+        let front_proxy = FrontProxy::open(&directory, now)?;
         Ok(Self {
             // A machine that joins knows only the hash of the authority's key, and has to be shown the authority.
             server: Shown::with_authority(&server, authority.certificate())?,
             kubelet_client: Shown::new(&kubelet_client)?,
             kubelet: Shown::new(&kubelet)?,
+            front_proxy: Shown::new(&front_proxy.client)?,
+            front_proxy_authority_pem: front_proxy.authority.certificate_pem().to_owned(),
             directory,
             names,
             authority,
@@ -48,6 +53,17 @@ impl Certificates {
     /// What the API server serves with.
     pub fn api(&self) -> Result<ApiTls, PkiError> {
         ApiTls::showing(self.server.clone(), self.authority.certificate())
+    }
+
+    /// What the API server calls other API servers with.
+    pub fn front_proxy(&self) -> ProxyIdentity {
+        ProxyIdentity::new(self.front_proxy.clone())
+    }
+
+    /// Who stands for front proxies: for those that this server calls, and, where nobody else is named, for those that
+    /// call it.
+    pub fn front_proxy_authority_pem(&self) -> &str {
+        &self.front_proxy_authority_pem
     }
 
     /// What the API server calls nodes with.
@@ -67,6 +83,7 @@ impl Certificates {
         self.server.set(&server)?;
         self.kubelet_client.set(&kubelet_client)?;
         self.kubelet.set(&kubelet)?;
+        self.front_proxy.set(&FrontProxy::open(&self.directory, now)?.client)?;
         Ok(admin)
     }
 

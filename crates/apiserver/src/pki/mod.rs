@@ -6,10 +6,12 @@
 //! are near their end, carry a foreign signature or lack a name that the server is now reached by. A server that runs
 //! looks at them again and again ([`Certificates`]), and shows new ones without being started anew.
 
+mod anyone;
 mod authority;
 mod cluster;
 mod current;
 mod files;
+mod front_proxy;
 mod inspect;
 mod kubeconfig;
 mod request;
@@ -22,6 +24,7 @@ mod tests;
 pub use authority::{CertificateAuthority, Identity, Leaf, Purpose, Subject};
 pub use cluster::{KUBELET_CLIENT_GROUP, KUBELET_CLIENT_NAME, Pki, ServerNames};
 pub use current::Certificates;
+pub use front_proxy::{FRONT_PROXY_NAME, FrontProxy, ProxyIdentity, Trust, anonymous_client};
 pub use inspect::{PeerIdentity, peer_identity};
 pub use kubeconfig::kubeconfig;
 pub use request::{RequestError, Requested};

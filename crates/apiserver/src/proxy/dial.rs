@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::contract::Body;
+use crate::pki::{Trust, anonymous_client};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -35,7 +36,8 @@ pub struct Dialer {
 impl Dialer {
     /// `node_tls` trusts the cluster's authority and shows the API server's kubelet client certificate.
     pub fn new(node_tls: ClientConfig) -> Self {
-        Self { node_tls: Arc::new(node_tls), insecure_tls: Arc::new(trust_anyone()) }
+        let insecure_tls = anonymous_client(Trust::Anyone).expect("ring offers cipher suites for the default versions");
+        Self { node_tls: Arc::new(node_tls), insecure_tls: Arc::new(insecure_tls) }
     }
 
     /// A node's own port.
@@ -49,21 +51,36 @@ impl Dialer {
         if https {
             return self.tls(host, port, &self.insecure_tls).await;
         }
-        let address = join(host, port);
-        handshake(connect(&address).await?, address).await
+        dial_plain(host, port).await
     }
 
     async fn tls(&self, host: &str, port: u16, config: &Arc<ClientConfig>) -> Result<SendRequest<Body>, DialError> {
-        let address = join(host, port);
-        let name = ServerName::try_from(host.to_owned()).map_err(|_| DialError::Name(host.to_owned()))?;
-        let stream = connect(&address).await?;
-        let connecting = TlsConnector::from(config.clone()).connect(name, stream);
-        let stream = tokio::time::timeout(CONNECT_TIMEOUT, connecting)
-            .await
-            .map_err(|_| DialError::Timeout { address: address.clone() })?
-            .map_err(|source| DialError::Connect { address: address.clone(), source })?;
-        handshake(stream, address).await
+        dial_tls(host, port, host, config).await
     }
+}
+
+/// Connects to an address without TLS.
+pub async fn dial_plain(host: &str, port: u16) -> Result<SendRequest<Body>, DialError> {
+    let address = join(host, port);
+    handshake(connect(&address).await?, address).await
+}
+
+/// Connects to an address, where whoever is there must show a certificate for `name`.
+pub async fn dial_tls(
+    host: &str,
+    port: u16,
+    name: &str,
+    config: &Arc<ClientConfig>,
+) -> Result<SendRequest<Body>, DialError> {
+    let address = join(host, port);
+    let name = ServerName::try_from(name.to_owned()).map_err(|_| DialError::Name(name.to_owned()))?;
+    let stream = connect(&address).await?;
+    let connecting = TlsConnector::from(config.clone()).connect(name, stream);
+    let stream = tokio::time::timeout(CONNECT_TIMEOUT, connecting)
+        .await
+        .map_err(|_| DialError::Timeout { address: address.clone() })?
+        .map_err(|source| DialError::Connect { address: address.clone(), source })?;
+    handshake(stream, address).await
 }
 
 fn join(host: &str, port: u16) -> String {
@@ -90,58 +107,4 @@ async fn handshake(
     // It ends with the exchange; what goes wrong with it shows in the exchange.
     tokio::spawn(connection.with_upgrades());
     Ok(sender)
-}
-
-fn trust_anyone() -> ClientConfig {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let verifier = Arc::new(AnyCertificate(provider.clone()));
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(rustls::DEFAULT_VERSIONS)
-        .expect("ring offers cipher suites for the default versions")
-        .dangerous()
-        .with_custom_certificate_verifier(verifier)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    config
-}
-
-/// Accepts any certificate, but still checks that the other side has its key.
-#[derive(Debug)]
-struct AnyCertificate(Arc<rustls::crypto::CryptoProvider>);
-
-impl rustls::client::danger::ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &rustls_pki_types::CertificateDer<'_>,
-        _intermediates: &[rustls_pki_types::CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: rustls_pki_types::UnixTime,
-    ) -> Result<rustls::client::danger::ServerCertVerified, rustls::Error> {
-        Ok(rustls::client::danger::ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &rustls_pki_types::CertificateDer<'_>,
-        signature: &rustls::DigitallySignedStruct,
-    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, certificate, signature, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &rustls_pki_types::CertificateDer<'_>,
-        signature: &rustls::DigitallySignedStruct,
-    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, certificate, signature, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }

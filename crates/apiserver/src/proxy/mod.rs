@@ -8,6 +8,6 @@ mod target;
 #[cfg(test)]
 mod tests;
 
-pub use dial::{DialError, Dialer};
+pub use dial::{DialError, Dialer, dial_plain, dial_tls};
 pub use forward::{Forward, forward};
 pub use target::{NodeAddress, node_address, split_name};

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Inner, compaction, limits::Limits, local::LocalService, lookup::ServerLookup};
 use crate::{
+    aggregation::{self, Aggregation},
     cache::Caches,
     contract::{
         Admission, Attributes, Authenticator, Authorizer, Body, Decision, Lookup, ObjectSource, Response,
@@ -20,6 +21,7 @@ use crate::{
     health::{Check, Health},
     metrics::{Metrics, Reading},
     openapi::OpenApi,
+    pki::ProxyIdentity,
     security::Security,
 };
 
@@ -131,6 +133,7 @@ pub struct ApiServerBuilder {
     checks: Vec<(&'static str, Check)>,
     readings: Vec<Reading>,
     shutdown: CancellationToken,
+    front_proxy: Option<Arc<ProxyIdentity>>,
 }
 
 impl ApiServerBuilder {
@@ -159,6 +162,12 @@ impl ApiServerBuilder {
         self
     }
 
+    /// Aggregates other API servers: this one shows them `identity`. Without it nobody keeps APIServices.
+    pub fn aggregate(mut self, identity: ProxyIdentity) -> Self {
+        self.front_proxy = Some(Arc::new(identity));
+        self
+    }
+
     /// Ends watches and lets connections drain when it is cancelled.
     pub fn shutdown(mut self, shutdown: CancellationToken) -> Self {
         self.shutdown = shutdown;
@@ -167,7 +176,7 @@ impl ApiServerBuilder {
 
     /// Loads the store. After this the server answers, through [`ApiServer::local`] and [`ApiServer::serve`].
     pub async fn start(self) -> Result<ApiServer, StartError> {
-        let Self { store, env, plugins, mut checks, readings, shutdown } = self;
+        let Self { store, env, plugins, mut checks, readings, shutdown, front_proxy } = self;
         let caches = Caches::start(store.clone()).await.map_err(StartError::Store)?;
         let fed = caches.clone();
         let store_check: Check = Box::new(move || if fed.is_fed() { Ok(()) } else { Err("it has stopped".into()) });
@@ -179,6 +188,7 @@ impl ApiServerBuilder {
         };
         plugins.index();
         let catalogue = Arc::new(Catalogue::default());
+        let aggregation = Aggregation::new(&caches, front_proxy);
         let inner = Arc::new(Inner {
             store,
             caches,
@@ -190,6 +200,7 @@ impl ApiServerBuilder {
             health: Health::new(checks),
             discovery: Discovery::default(),
             openapi: OpenApi::default(),
+            aggregation,
             event_leases: Default::default(),
             limits: Limits::default(),
             // A child: a server that is dropped ends its own tasks and nobody else's.
@@ -198,6 +209,7 @@ impl ApiServerBuilder {
         lookup.attach(&inner);
         tokio::spawn(compaction::run(inner.store.clone(), inner.shutdown.clone()));
         custom::start(&inner).await;
+        aggregation::start(&inner);
         Ok(ApiServer { inner })
     }
 }
@@ -217,6 +229,7 @@ impl ApiServer {
             checks: Vec::new(),
             readings: Vec::new(),
             shutdown: CancellationToken::new(),
+            front_proxy: None,
         }
     }
 

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::Inner;
 use crate::{
+    aggregation::{self, Route, View},
     authn,
     authz::forbidden,
     codec::{Accept, compressed, respond},
@@ -33,6 +34,8 @@ pub enum Origin {
     Local(Arc<UserInfo>),
     /// A TLS connection, with the certificates that its handshake verified.
     Remote(Arc<Vec<CertificateDer<'static>>>),
+    /// A TLS connection of a front proxy, which says who asks.
+    Proxied(Box<UserInfo>),
     /// A TLS connection with a certificate that the authority does not stand for, or not any more. Whoever shows one
     /// is refused, whatever else they bring.
     Stranger,
@@ -45,11 +48,14 @@ impl Inner {
         let query = Query::parse(request.uri().query());
         let info = RequestInfo::parse(request.method(), request.uri().path(), &query);
         let (verb, long_running, head) = (info.verb, info.is_long_running(), request.method() == http::Method::HEAD);
-        let resolved = if info.is_resource { handlers::resolve(&self.catalogue, &info) } else { None };
+        let route = self.aggregated(&info);
+        let resolved =
+            if info.is_resource && route.is_none() { handlers::resolve(&self.catalogue, &info) } else { None };
         // A Scale has a message, whatever it is of.
         let shown = resolved.as_ref().filter(|(_, sub)| *sub != "scale").map(|(found, _)| found.resource);
         // What a subresource streams (logs, proxies) is its own, and passes as it comes.
-        let is_ours = resolved.as_ref().is_none_or(|(found, sub)| self.plugins.handler(found.resource, sub).is_none());
+        let is_ours = route.is_none()
+            && resolved.as_ref().is_none_or(|(found, sub)| self.plugins.handler(found.resource, sub).is_none());
         // What is answered and forgotten, such as a review, has no table.
         let accept = Accept::negotiate(request.headers(), &query, shown, is_ours);
         let errors_as = accept.as_ref().copied().unwrap_or(Accept::JSON);
@@ -58,7 +64,7 @@ impl Inner {
         let compressible = is_ours && !long_running && matches!(verb, "get" | "list") && audit_id.is_some();
         let encodings = compressible.then(|| request.headers().clone());
 
-        let work = unwinding(self.clone().admit_and_serve(request, origin, info, query, accept, resolved));
+        let work = unwinding(self.clone().admit_and_serve(request, origin, info, query, accept, resolved, route));
         let outcome = if long_running {
             work.await
         } else {
@@ -93,6 +99,21 @@ impl Inner {
         given.cloned().or_else(made).unwrap_or(HeaderValue::from_static("unknown"))
     }
 
+    /// Who else answers a path.
+    fn aggregated(&self, info: &RequestInfo) -> Option<Arc<Route>> {
+        let find = |group: &str, version: &str| self.aggregation.routes().find(group, version).cloned();
+        if info.is_resource {
+            return find(&info.group, &info.version);
+        }
+        let mut segments = info.path.trim_matches('/').split('/');
+        match [segments.next(), segments.next(), segments.next(), segments.next()] {
+            [Some("apis"), Some(group), Some(version), None] => find(group, version),
+            [Some("api"), Some(version), None, None] => find("", version),
+            _ => None,
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "what is known of a request when its work begins")]
     async fn admit_and_serve(
         self: Arc<Self>,
         request: http::Request<Body>,
@@ -101,6 +122,7 @@ impl Inner {
         query: Query,
         accept: Result<Accept, ApiError>,
         resolved: Option<(Found, &'static str)>,
+        route: Option<Arc<Route>>,
     ) -> Result<Response, ApiError> {
         if health::is_public(&info.path) {
             return Ok(self.health.answer(&info.path, &query));
@@ -110,8 +132,11 @@ impl Inner {
         let user = self.impersonate(request.headers(), user).await?;
         self.authorize(&user, &info).await?;
         let _place = if counted { Some(self.limits.enter(info.is_mutating()).await?) } else { None };
+        if let Some(route) = route {
+            return Ok(aggregation::proxy(&self, &route, &user, request).await);
+        }
         let Some((Found { resource, custom }, subresource)) = resolved else {
-            return self.path(request, &info, &query, accept).await;
+            return self.path(request, &info, &query, accept, &user).await;
         };
         // What streams bytes decides about forms itself; everything else must be able to answer.
         let handled = self.plugins.handler(resource, subresource).is_some();
@@ -126,6 +151,10 @@ impl Inner {
         let certificates = match origin {
             Origin::Local(user) => return Ok(user),
             Origin::Remote(certificates) => certificates,
+            Origin::Proxied(mut user) => {
+                authn::count_as_authenticated(&mut user);
+                return Ok(Arc::new(*user));
+            }
             Origin::Stranger => {
                 tracing::debug!("the client certificate is foreign or has expired");
                 return Err(ApiError::unauthorized());
@@ -136,10 +165,7 @@ impl Inner {
         for authenticator in &self.plugins.authenticators {
             match authenticator.authenticate(credentials).await {
                 Ok(Some(mut user)) => {
-                    let (anonymous, authenticated) = ("system:unauthenticated", "system:authenticated");
-                    if !user.groups.iter().any(|group| group == authenticated || group == anonymous) {
-                        user.groups.push(authenticated.into());
-                    }
+                    authn::count_as_authenticated(&mut user);
                     return Ok(Arc::new(user));
                 }
                 Ok(None) => {}
@@ -183,6 +209,11 @@ impl Inner {
         }
     }
 
+    /// What is served at this moment, here and by others.
+    fn view(&self) -> View {
+        View::new(self.catalogue.now(), self.aggregation.routes(), self.aggregation.documents())
+    }
+
     /// Everything that is no resource.
     async fn path(
         &self,
@@ -190,6 +221,7 @@ impl Inner {
         info: &RequestInfo,
         query: &Query,
         accept: Result<Accept, ApiError>,
+        user: &UserInfo,
     ) -> Result<Response, ApiError> {
         if let Some(handler) = self.plugins.paths.iter().find(|handler| handler.paths().contains(&&*info.path)) {
             return Ok(handler.handle(request).await);
@@ -204,11 +236,16 @@ impl Inner {
                 let pretty = Accept { pretty: true, ..Accept::JSON };
                 Some(respond::render(StatusCode::OK, health::version().into(), pretty))
             }
-            "" => Some(self.discovery.root(&self.catalogue.now())),
+            "" => Some(self.discovery.root(&self.view())),
             _ if path.starts_with("/openapi/") => {
-                self.openapi.answer(&self.catalogue.now(), path, query, request.headers()).await?
+                let view = self.view();
+                // The document of another server's group version is that server's to give.
+                if let Some(route) = view.documented_elsewhere(path) {
+                    return Ok(aggregation::proxy(self, &route, user, request).await);
+                }
+                self.openapi.answer(&view, path, query, request.headers()).await?
             }
-            _ => self.discovery.answer(&self.catalogue.now(), path, request.headers(), accept)?,
+            _ => self.discovery.answer(&self.view(), path, request.headers(), accept)?,
         };
         Ok(answer.unwrap_or_else(no_such_path))
     }

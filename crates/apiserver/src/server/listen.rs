@@ -84,13 +84,18 @@ impl ApiServer {
         let certificates: Arc<Vec<CertificateDer<'static>>> =
             Arc::new(certificates.iter().map(|certificate| certificate.clone().into_owned()).collect());
         // Once for the connection: the end of a certificate's life is looked at with every request.
-        let is_known = api_tls.vouches_for(&certificates, self.inner.env.now());
+        let now = self.inner.env.now();
+        let (is_known, proxy) = (api_tls.vouches_for(&certificates, now), api_tls.front_proxy(&certificates, now));
         let inner = self.inner.clone();
         let service = service_fn(move |request: http::Request<Incoming>| {
-            let (inner, certificates) = (inner.clone(), certificates.clone());
+            let (inner, certificates, proxy) = (inner.clone(), certificates.clone(), proxy.clone());
             async move {
                 let request = request.map(|body| -> Body { Heard::new(body).map_err(Into::into).boxed_unsync() });
-                let origin = if is_known { Origin::Remote(certificates) } else { Origin::Stranger };
+                let origin = match proxy.and_then(|proxy| proxy.read(request.headers())) {
+                    Some(user) => Origin::Proxied(Box::new(user)),
+                    None if is_known => Origin::Remote(certificates),
+                    None => Origin::Stranger,
+                };
                 Ok::<_, std::convert::Infallible>(inner.handle(request, origin).await)
             }
         });

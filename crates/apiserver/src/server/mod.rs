@@ -19,8 +19,8 @@ pub use local::LocalService;
 pub use lookup::ServerLookup;
 
 use crate::{
-    cache::Caches, custom::Catalogue, discovery::Discovery, env::Env, health::Health, metrics::Metrics,
-    openapi::OpenApi, write::EventLeases,
+    aggregation::Aggregation, cache::Caches, custom::Catalogue, discovery::Discovery, env::Env, health::Health,
+    metrics::Metrics, openapi::OpenApi, write::EventLeases,
 };
 
 /// Everything that handlers share.
@@ -36,6 +36,8 @@ pub struct Inner {
     pub health: Health,
     pub discovery: Discovery,
     pub openapi: OpenApi,
+    /// Other API servers under this one's roof.
+    pub aggregation: Aggregation,
     pub event_leases: EventLeases,
     limits: limits::Limits,
     /// Cancelled once the server stops: watches end, connections drain.

@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -7,6 +8,7 @@ use knarr_api::status::ApiError;
 use serde_json::{Map, Value, json};
 
 use super::reply::{created, read_object};
+use super::selectors;
 use crate::authz::{Rbac, is_master};
 use crate::contract::{
     Attributes, Authorizer, Decision, Lookup, Response, SubresourceHandler, SubresourceRequest, UserInfo,
@@ -27,7 +29,8 @@ impl AccessReviews {
     }
 
     async fn decide(&self, user: &UserInfo, spec: &Value) -> Value {
-        let attributes = attributes(user, spec);
+        let field_selector = field_selector(&spec["resourceAttributes"]);
+        let attributes = attributes(user, spec, &field_selector);
         let mut status = Map::new();
         let (allowed, reason) = match self.authorizer.authorize(&attributes).await {
             Decision::Allow if is_master(user) => (true, String::new()),
@@ -46,7 +49,28 @@ impl AccessReviews {
     }
 }
 
-fn attributes<'a>(user: &'a UserInfo, spec: &'a Value) -> Attributes<'a> {
+/// What a review is narrowed to as one line: what authorisers compare. Requirements that no such line can say narrow
+/// nothing, which is never less strict: an authoriser that wants to see a selector does not see it.
+fn field_selector(resource: &Value) -> Cow<'_, str> {
+    let selector = &resource["fieldSelector"];
+    let raw = text(&selector["rawSelector"]);
+    if !raw.is_empty() {
+        return raw.into();
+    }
+    let terms = items(&selector["requirements"]).iter().filter_map(|requirement| {
+        let sign = match (text(&requirement["operator"]), items(&requirement["values"])) {
+            ("In", [_]) => "=",
+            ("NotIn", [_]) => "!=",
+            _ => return None,
+        };
+        let value = text(&requirement["values"][0]);
+        let is_plain = !value.contains([',', '=', '\\', '!']);
+        is_plain.then(|| format!("{}{sign}{value}", text(&requirement["key"])))
+    });
+    terms.collect::<Vec<_>>().join(",").into()
+}
+
+fn attributes<'a>(user: &'a UserInfo, spec: &'a Value, field_selector: &'a str) -> Attributes<'a> {
     let path = &spec["nonResourceAttributes"];
     if path.is_object() {
         return Attributes {
@@ -73,14 +97,16 @@ fn attributes<'a>(user: &'a UserInfo, spec: &'a Value) -> Attributes<'a> {
         resource: text(&resource["resource"]),
         subresource: text(&resource["subresource"]),
         name: text(&resource["name"]),
-        field_selector: text(&resource["fieldSelector"]["rawSelector"]),
+        field_selector,
         path: "",
         is_resource: true,
     }
 }
 
-/// What a review must say; `for_others` where it names whom it is about.
-fn check(kind: &str, spec: &Value, for_others: bool) -> Result<(), ApiError> {
+/// What a review must say; all but those about oneself name whom they are about.
+fn check(kind: &str, review: &Value) -> Result<(), ApiError> {
+    let spec = &review["spec"];
+    let for_others = kind != "SelfSubjectAccessReview";
     let root = FieldPath::new("spec");
     let mut errors = Vec::new();
     let (by_resource, by_path) = (spec["resourceAttributes"].is_object(), spec["nonResourceAttributes"].is_object());
@@ -97,10 +123,40 @@ fn check(kind: &str, spec: &Value, for_others: bool) -> Result<(), ApiError> {
         let why = "at least one of user or group must be specified";
         errors.push(FieldError::invalid(&root.child("user"), "", why));
     }
+    let resource = root.child("resourceAttributes");
+    for (name, of_labels) in [("fieldSelector", false), ("labelSelector", true)] {
+        selectors::check(&spec["resourceAttributes"][name], &resource.child(name), of_labels, &mut errors);
+    }
+    if kind == "LocalSubjectAccessReview" && by_path {
+        let why = "disallowed on this kind of request";
+        errors.push(FieldError::invalid(
+            &root.child("nonResourceAttributes"),
+            spec["nonResourceAttributes"].clone(),
+            why,
+        ));
+    }
+    check_metadata(kind, review, &mut errors);
     if errors.is_empty() {
         return Ok(());
     }
     Err(ApiError::invalid(&format!("{kind}.authorization.k8s.io"), "", errors))
+}
+
+/// A review is answered and forgotten, so it has no name; one about a namespace says which.
+fn check_metadata(kind: &str, review: &Value, errors: &mut Vec<FieldError>) {
+    let is_local = kind == "LocalSubjectAccessReview";
+    if kind == "SelfSubjectAccessReview" {
+        return;
+    }
+    let is_said = |(name, value): (&String, &Value)| {
+        let is_free =
+            matches!(name.as_str(), "managedFields" | "creationTimestamp") || (is_local && name == "namespace");
+        !is_free && !value.is_null() && *value != "" && *value != json!({}) && *value != json!([])
+    };
+    if review["metadata"].as_object().is_some_and(|metadata| metadata.iter().any(is_said)) {
+        let why = if is_local { "must be empty except for namespace" } else { "must be empty" };
+        errors.push(FieldError::invalid(&FieldPath::new("metadata"), review["metadata"].clone(), why));
+    }
 }
 
 fn subject(spec: &Value) -> UserInfo {
@@ -129,7 +185,7 @@ impl SubresourceHandler for AccessReviews {
         let kind = request.resource.kind;
         let mut review = read_object(request.request, API_VERSION, kind).await?;
         let is_self = kind == "SelfSubjectAccessReview";
-        check(kind, &review["spec"], !is_self)?;
+        check(kind, &review)?;
         if kind == "LocalSubjectAccessReview" {
             let namespace = &review["spec"]["resourceAttributes"]["namespace"];
             if text(namespace) != request.namespace {

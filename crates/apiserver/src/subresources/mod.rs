@@ -7,6 +7,7 @@ mod eviction;
 mod node_proxy;
 mod pod_streams;
 mod reply;
+mod selectors;
 mod self_review;
 mod service_proxy;
 mod token_request;
@@ -19,7 +20,7 @@ use std::sync::Arc;
 
 use crate::Env;
 use crate::authz::Rbac;
-use crate::contract::{Authorizer, SubresourceHandler};
+use crate::contract::{Authenticator, Authorizer, SubresourceHandler};
 use crate::proxy::Dialer;
 use crate::tokens::TokenReviewer;
 
@@ -29,7 +30,7 @@ pub use eviction::Eviction;
 pub use node_proxy::NodeProxy;
 pub use pod_streams::PodStreams;
 pub use self_review::SelfReviews;
-pub use service_proxy::EndpointProxy;
+pub use service_proxy::{EndpointProxy, service_endpoint};
 pub use token_request::TokenRequests;
 pub use token_review::TokenReviews;
 
@@ -38,17 +39,19 @@ pub struct Parts {
     pub authorizer: Arc<dyn Authorizer>,
     pub rbac: Arc<Rbac>,
     pub tokens: Arc<TokenReviewer>,
+    /// Whom else a token may speak for.
+    pub others: Vec<Arc<dyn Authenticator>>,
     pub dialer: Dialer,
     pub env: Env,
 }
 
 /// Every handler.
 pub fn handlers(parts: Parts) -> Vec<Arc<dyn SubresourceHandler>> {
-    let Parts { authorizer, rbac, tokens, dialer, env } = parts;
+    let Parts { authorizer, rbac, tokens, others, dialer, env } = parts;
     vec![
         Arc::new(AccessReviews::new(authorizer, rbac.clone())),
         Arc::new(SelfReviews::new(rbac)),
-        Arc::new(TokenReviews::new(tokens.clone())),
+        Arc::new(TokenReviews::new(tokens.clone(), others)),
         Arc::new(TokenRequests::new(tokens, env.clone())),
         Arc::new(Binding::new(env.clone())),
         Arc::new(Eviction::new(env.clone())),

@@ -49,7 +49,7 @@ fn pod_endpoint(pod: &Value, port: &str) -> Result<(String, u16), ApiError> {
 }
 
 /// One ready endpoint behind a Service's port, which goes by its name or number.
-fn service_endpoint(
+pub fn service_endpoint(
     lookup: &dyn Lookup,
     namespace: &str,
     service: &Value,

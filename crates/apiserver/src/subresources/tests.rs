@@ -184,3 +184,61 @@ async fn logs_of_a_pod_without_a_node_are_empty() {
     let (code, answer) = cluster.get(&admin(), &format!("{PODS}/p/log?container=x")).await;
     assert_eq!((code, message(&answer)), (400, "container x is not valid for pod p"));
 }
+
+#[tokio::test]
+async fn access_reviews_say_what_is_wrong_with_them() {
+    let cluster = cluster().await;
+    let path = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
+    let with = |key: &str, selector: serde_json::Value| {
+        let mut resource = json!({ "verb": "list", "resource": "pods" });
+        resource[key] = selector;
+        json!({ "spec": { "user": "anna", "resourceAttributes": resource } })
+    };
+    let term = |key: &str, operator: &str, values: &[&str]| json!({ "requirements": [{ "key": key, "operator": operator, "values": values }] });
+    for (review, expected) in [
+        (with("fieldSelector", json!({ "rawSelector": "spec.nodeName=n" })), ""),
+        (with("fieldSelector", term("spec.nodeName", "In", &["n"])), ""),
+        (with("labelSelector", term("app", "Unheard", &[])), ""),
+        (
+            with("fieldSelector", json!({})),
+            "spec.resourceAttributes.fieldSelector.requirements: Required value: when \
+             spec.resourceAttributes.fieldSelector is specified, requirements or rawSelector is required",
+        ),
+        (
+            with(
+                "labelSelector",
+                json!({ "rawSelector": "a", "requirements": [{ "key": "a", "operator": "Exists" }] }),
+            ),
+            "spec.resourceAttributes.labelSelector.rawSelector: Invalid value: \"a\": may not specified at the same time \
+             as requirements",
+        ),
+        (
+            with("fieldSelector", term("a", "In", &[])),
+            "requirements[0].values: Required value: must be specified when `operator` is 'In' or 'NotIn'",
+        ),
+        (
+            with("labelSelector", term("a", "Exists", &["b"])),
+            "requirements[0].values: Forbidden: may not be specified when `operator` is 'Exists' or 'DoesNotExist'",
+        ),
+        (with("labelSelector", term("-", "Exists", &[])), "requirements[0].key: Invalid value: \"-\""),
+        (
+            json!({ "metadata": { "name": "x" }, "spec": { "user": "a", "nonResourceAttributes": { "path": "/" } } }),
+            "must be empty",
+        ),
+    ] {
+        let (code, answer) = cluster.post(&admin(), path, review.clone()).await;
+        let wanted = if expected.is_empty() { 201 } else { 422 };
+        assert!(code == wanted && message(&answer).contains(expected), "{review}: {answer}");
+    }
+    // A node may list the pods that are on it, and no others.
+    let on = |name: &str| {
+        let mut review = with("fieldSelector", term("spec.nodeName", "In", &[name]));
+        review["spec"]["user"] = "system:node:n1".into();
+        review["spec"]["groups"] = json!(["system:nodes"]);
+        review
+    };
+    for (name, expected) in [("n1", true), ("n2", false)] {
+        let (_, answer) = cluster.post(&admin(), path, on(name)).await;
+        assert_eq!(answer["status"]["allowed"], expected, "{answer}");
+    }
+}

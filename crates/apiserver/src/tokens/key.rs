@@ -51,7 +51,7 @@ impl SigningKey {
         &self.key_id
     }
 
-    pub(super) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
+    pub(crate) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
         let signature = self.pair.sign(&self.random, message).map_err(|_| KeyError::Sign)?;
         Ok(signature.as_ref().to_vec())
     }

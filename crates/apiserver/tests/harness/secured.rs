@@ -55,6 +55,7 @@ pub async fn over(store: Arc<dyn Store>) -> Secured {
         service_cidr: "10.96.0.0/16".into(),
         service_address,
         client_authority: pki.authority.certificate_pem().to_owned(),
+        front_proxy: None,
     };
     bootstrap(&*server.lookup(), &first).await.unwrap();
     Secured { server, pki, _directory: directory }

@@ -112,6 +112,7 @@ pub async fn start_with(nodes: usize, pool: Option<knarr_controllers::AddressPoo
         service_cidr: "10.96.0.0/16".into(),
         service_address: "10.96.0.1".parse().unwrap(),
         client_authority: root_ca_pem.clone(),
+        front_proxy: None,
     };
     bootstrap(&*server.lookup(), &config).await.unwrap();
     let cluster =

@@ -5,7 +5,11 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 use knarr_api::cidr::Ipv4Cidr;
 use knarr_controllers::AddressPool;
 
-use crate::{agent::NodeConfig, cli::ControlArgs, datadir::DataDir};
+use crate::{
+    agent::NodeConfig,
+    cli::{AuthArgs, ControlArgs},
+    datadir::DataDir,
+};
 
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
@@ -26,6 +30,7 @@ pub struct ServerConfig {
     pub encryption_key_file: Option<PathBuf>,
     pub pod_cidr: Ipv4Cidr,
     pub load_balancer_pool: Option<AddressPool>,
+    pub auth: AuthArgs,
     /// A cluster was kept in the data directory before.
     pub is_known: bool,
 }
@@ -41,6 +46,7 @@ impl ServerConfig {
             encryption_key_file,
             pod_cidr,
             load_balancer_pool,
+            auth,
         } = args;
         Self {
             data: node.data.clone(),
@@ -55,6 +61,7 @@ impl ServerConfig {
             encryption_key_file,
             pod_cidr,
             load_balancer_pool,
+            auth,
             is_known: node.record.is_some(),
         }
     }

@@ -1,5 +1,6 @@
 //! The server half: store, certificates, API server, controllers, scheduler.
 
+mod auth;
 mod config;
 mod metrics;
 mod scheduler;
@@ -87,14 +88,14 @@ pub async fn start(config: &ServerConfig, listener: TcpListener, stop: &Cancella
         }
     };
     let store = SealedStore::open(store, keys).await.context("the encrypted Secrets cannot be opened")?;
-    let Pki { authority, server: _, admin, kubelet_client: _, service_account_key } = pki;
+    let Pki { authority, front_proxy: _, server: _, admin, kubelet_client: _, service_account_key } = pki;
     let authority = Arc::new(authority);
     let certificates = Certificates::open(config.data.pki(), names, authority.clone(), env.now())?;
     let security = SecurityConfig {
         issuer: Arc::new(TokenIssuer::new(service_account_key, ISSUER, vec![ISSUER.into()])),
         node_tls: certificates.kubelet_client()?,
         ranges: ServiceRanges { addresses: SERVICE_CIDR.parse()?, node_ports: PortRange::default() },
-        further_authenticators: Vec::new(),
+        further_authenticators: auth::authenticators(&config.auth, &env)?,
         env: env.clone(),
     };
     let metrics = Arc::new(Metrics::default());
@@ -104,6 +105,7 @@ pub async fn start(config: &ServerConfig, listener: TcpListener, stop: &Cancella
         .shutdown(stop.clone())
         .reading(HEAP)
         .reading(RESIDENT)
+        .aggregate(certificates.front_proxy())
         .plugins(move |lookup| {
             let mut plugins = Plugins::from(Security::new(security, &lookup));
             plugins.sources.push(Arc::new(source));
@@ -111,16 +113,18 @@ pub async fn start(config: &ServerConfig, listener: TcpListener, stop: &Cancella
         })
         .start()
         .await?;
+    let (front_proxies, headers) = auth::front_proxies(&config.auth, certificates.front_proxy_authority_pem())?;
     let objects = BootstrapConfig {
         advertise_address: config.address,
         port: config.port,
         service_cidr: SERVICE_CIDR.into(),
         service_address: KUBERNETES_SERVICE.into(),
         client_authority: authority.certificate_pem().to_owned(),
+        front_proxy: Some((front_proxies.clone(), headers.clone())),
     };
     let report = bootstrap(&*api.lookup(), &objects).await.context("the cluster's first objects cannot be made")?;
     tracing::debug!(?report, "bootstrap objects");
-    let tls = certificates.api()?;
+    let tls = certificates.api()?.with_front_proxies(front_proxies.as_bytes(), headers)?;
     let (serving, ends) = (api.clone(), stop.clone());
     tokio::spawn(async move { serving.serve(listener, tls, ends).await });
     Ok(Server { api, authority, admin, certificates: Arc::new(certificates), metrics })
