@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::{denied, is_of};
 use crate::builtin;
 use crate::contract::{Admission, AdmissionRequest, Lookup, Operation};
-use crate::json::{name, text};
+use crate::json::{items, name, text};
 
 /// How long a write that was let through counts although it is not in the watch cache.
 const PENDING: Duration = Duration::from_secs(10);
@@ -92,12 +92,15 @@ impl ResourceQuota {
         used
     }
 
-    /// What goes away is not waited for.
+    /// What goes away at once is not waited for; what has finalizers stays for a while, and counts.
     fn forget(&self, request: &AdmissionRequest<'_>) {
+        if request.old.is_some_and(|old| !items(&old["metadata"]["finalizers"]).is_empty()) {
+            return;
+        }
         let key = (request.namespace.to_owned(), request.resource.qualified_name());
         let mut all = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(pending) = all.get_mut(&key) {
-            pending.retain(|pending| pending.name != request.name);
+            pending.retain(|pending| pending.name != request.name || pending.after > 0);
             if pending.is_empty() {
                 all.remove(&key);
             }
@@ -114,11 +117,14 @@ impl ResourceQuota {
         let pending = all.entry((namespace.to_owned(), resource.qualified_name())).or_default();
         let now = Instant::now();
         let own = request.name;
-        let is_stored = |pending: &Pending| {
-            let stored = self.lookup.get(resource, namespace, &pending.name);
-            stored.is_some_and(|stored| stored.resource_version > pending.after)
+        let creations = pending.iter().filter(|p| p.after == 0 && p.until > now);
+        let created: HashSet<String> = creations.map(|p| p.name.clone()).collect();
+        let is_settled = |pending: &Pending| match self.lookup.get(resource, namespace, &pending.name) {
+            Some(stored) => stored.resource_version > pending.after,
+            // What was changed and is not there is gone, unless it is yet to come.
+            None => pending.after > 0 && !created.contains(&pending.name),
         };
-        pending.retain(|p| p.until > now && !is_stored(p));
+        pending.retain(|p| p.until > now && !is_settled(p));
 
         for (quota, hard) in quotas {
             // What does not grow is let through even where the quota was lowered below it.
