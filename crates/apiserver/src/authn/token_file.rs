@@ -117,7 +117,8 @@ mod tests {
     async fn a_file_says_who_brings_a_token() {
         let text = "t1,anna,u1\n\nt2,ben,u2,\"dev,ops\"\r\n,nobody,u3\n\"t,\"\"3\",eve,u4,one,ignored\nt1,carl,u5,\n";
         let file = TokenFile::parse("f", text).unwrap();
-        let rows: [(&str, Option<(&str, &str, &[&str])>); 5] = [
+        type User<'a> = (&'a str, &'a str, &'a [&'a str]);
+        let rows: [(&str, Option<User<'_>>); 5] = [
             ("t1", Some(("carl", "u5", &[]))),
             ("t2", Some(("ben", "u2", &["dev", "ops"]))),
             ("t,\"3", Some(("eve", "u4", &["one"]))),
