@@ -27,7 +27,7 @@ const CACHE_ENTRIES: u64 = 4096;
 const MAX_TTL: Duration = Duration::from_secs(30);
 /// One name server's time; with two tries the client, which waits five seconds, still gets an answer.
 pub(super) const TRY: Duration = Duration::from_millis(1500);
-const ALL_TRIES: Duration = Duration::from_secs(4);
+pub(super) const ALL_TRIES: Duration = Duration::from_secs(4);
 /// How often the host's configuration is looked at.
 const CHECK_EVERY: Duration = Duration::from_secs(5);
 
