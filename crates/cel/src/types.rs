@@ -75,6 +75,15 @@ impl Type {
     pub(crate) fn is_dyn_or_error(&self) -> bool {
         matches!(self, Type::Dyn | Type::Error)
     }
+
+    /// Of one size whatever the value.
+    pub(crate) fn is_scalar(&self) -> bool {
+        match self {
+            Type::Bool | Type::Double | Type::Duration | Type::Int | Type::Timestamp | Type::Uint => true,
+            Type::Optional(inner) => inner.is_scalar(),
+            _ => false,
+        }
+    }
 }
 
 impl fmt::Display for Type {

@@ -2,7 +2,9 @@
 
 mod compile;
 mod costs;
+mod estimates;
 mod language;
+mod laws;
 mod libraries;
 
 use serde_json::{Value as Json, json};
