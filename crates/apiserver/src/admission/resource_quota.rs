@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -23,10 +23,17 @@ const PENDING: Duration = Duration::from_secs(10);
 /// A write that was let through a moment ago.
 struct Pending {
     name: String,
-    /// What it was made from; 0 for a creation. Whatever is stored after that is this write, or one that made it fail.
+    /// Which object it is: another may have had the name before, and be on its way out.
+    uid: String,
+    /// What it was made from; 0 for a creation. Whatever is stored of the object after that is this write, or one that
+    /// made it fail.
     after: u64,
     object: Arc<Value>,
     until: Instant,
+}
+
+fn uid(object: &Value) -> &str {
+    text(&object["metadata"]["uid"])
 }
 
 fn revision(object: &Value) -> u64 {
@@ -94,13 +101,11 @@ impl ResourceQuota {
 
     /// What goes away at once is not waited for; what has finalizers stays for a while, and counts.
     fn forget(&self, request: &AdmissionRequest<'_>) {
-        if request.old.is_some_and(|old| !items(&old["metadata"]["finalizers"]).is_empty()) {
-            return;
-        }
+        let Some(old) = request.old.filter(|old| items(&old["metadata"]["finalizers"]).is_empty()) else { return };
         let key = (request.namespace.to_owned(), request.resource.qualified_name());
         let mut all = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(pending) = all.get_mut(&key) {
-            pending.retain(|pending| pending.name != request.name || pending.after > 0);
+            pending.retain(|pending| pending.uid != uid(old) || pending.after > 0);
             if pending.is_empty() {
                 all.remove(&key);
             }
@@ -117,12 +122,11 @@ impl ResourceQuota {
         let pending = all.entry((namespace.to_owned(), resource.qualified_name())).or_default();
         let now = Instant::now();
         let own = request.name;
-        let creations = pending.iter().filter(|p| p.after == 0 && p.until > now);
-        let created: HashSet<String> = creations.map(|p| p.name.clone()).collect();
         let is_settled = |pending: &Pending| match self.lookup.get(resource, namespace, &pending.name) {
-            Some(stored) => stored.resource_version > pending.after,
-            // What was changed and is not there is gone, unless it is yet to come.
-            None => pending.after > 0 && !created.contains(&pending.name),
+            Some(stored) if pending.after > 0 => stored.resource_version > pending.after,
+            Some(stored) => uid(&stored.value()) == pending.uid,
+            // What was changed and is not there any more is gone; what is made may be yet to come.
+            None => pending.after > 0,
         };
         pending.retain(|p| p.until > now && !is_settled(p));
 
@@ -149,7 +153,8 @@ impl ResourceQuota {
             let after = request.old.map_or(0, revision);
             // One that is tried again takes its own place.
             pending.retain(|p| p.name != own || p.after != after || p.object != object);
-            pending.push(Pending { name: own.to_owned(), after, object, until: now + PENDING });
+            let uid = uid(&object).to_owned();
+            pending.push(Pending { name: own.to_owned(), uid, after, object, until: now + PENDING });
         }
         Ok(())
     }
