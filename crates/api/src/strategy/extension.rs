@@ -84,11 +84,18 @@ fn aggregated_server(spec: &Value, errors: &mut Errors) {
     }
 }
 
+/// Objects of these kinds are kept, and whoever writes one must not believe that it protects anything.
+const NOBODY_ASKED: &str =
+    "this server does not call admission webhooks yet: writes are not checked or changed by this";
+const NOBODY_FOLLOWS: &str =
+    "this server does not enforce admission policies yet: writes are not checked or changed by this";
+
 pub(super) static VALIDATING_WEBHOOKS: Rules = Rules {
     generation: Generation::Content,
     unconditional_update: false,
     default: |object| default_webhooks(object, false),
     validate: webhooks,
+    warnings: |_| vec![NOBODY_ASKED.into()],
     ..Rules::DATA
 };
 
@@ -97,6 +104,7 @@ pub(super) static MUTATING_WEBHOOKS: Rules = Rules {
     unconditional_update: false,
     default: |object| default_webhooks(object, true),
     validate: webhooks,
+    warnings: |_| vec![NOBODY_ASKED.into()],
     ..Rules::DATA
 };
 
@@ -190,6 +198,7 @@ pub(super) static VALIDATING_POLICY: Rules = Rules {
         }
         check::required(&spec["matchConstraints"], &SPEC.child("matchConstraints"), errors);
     },
+    warnings: |_| vec![NOBODY_FOLLOWS.into()],
     ..Rules::WITH_STATUS
 };
 
@@ -201,6 +210,7 @@ pub(super) static MUTATING_POLICY: Rules = Rules {
         check::required(&object["spec"]["mutations"], &SPEC.child("mutations"), errors);
         check::required(&object["spec"]["matchConstraints"], &SPEC.child("matchConstraints"), errors);
     },
+    warnings: |_| vec![NOBODY_FOLLOWS.into()],
     ..Rules::DATA
 };
 
@@ -235,5 +245,6 @@ pub(super) static POLICY_BINDING: Rules = Rules {
     validate: |object, errors| {
         check::required(&object["spec"]["policyName"], &SPEC.child("policyName"), errors);
     },
+    warnings: |_| vec![NOBODY_FOLLOWS.into()],
     ..Rules::DATA
 };
