@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{Conversion, Definition, Names, ScalePaths, Schema, Version};
+use super::{Conversion, Definition, Names, ScalePaths, Schema, Version, rules::Validator};
 use crate::{
     print::CustomPrinter,
     schema,
@@ -87,6 +87,7 @@ fn version(version: &Value, group: &str, names: &Names, preserves_unknown: bool)
         written: structural.to_string().into(),
         table: Arc::new(schema::from_structural(structural)),
         rules: Arc::new(rules),
+        validator: Validator::of(structural).map(Arc::new),
         printer: CustomPrinter::new(&version["additionalPrinterColumns"]),
         name,
     })

@@ -10,6 +10,7 @@ mod format;
 mod paths;
 mod pattern;
 mod prune;
+mod rules;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -23,9 +24,10 @@ pub(crate) use self::schema::Schema;
 pub use paths::ScalePaths;
 pub(crate) use paths::steps;
 pub(crate) use pattern::compile;
+pub(crate) use rules::{Rule, compile as compile_rule, embeds, field_path};
 
 use crate::{
-    field::FieldError,
+    field::{FieldError, FieldErrorKind},
     print::CustomPrinter,
     schema::{self as types, Table, TypeRef},
 };
@@ -85,6 +87,8 @@ pub struct Version {
     written: Arc<str>,
     table: Arc<Table>,
     rules: Arc<Schema>,
+    /// `x-kubernetes-validations`; none where there are none.
+    validator: Option<Arc<rules::Validator>>,
     printer: CustomPrinter,
 }
 
@@ -149,6 +153,12 @@ impl Version {
             errors.extend(lists);
         }
         errors.extend(self.scale.iter().flat_map(|scale| validate::scale(scale, object)));
+        if let Some(validator) = &self.validator {
+            errors.extend(match errors.iter().any(is_blocking) {
+                true => vec![unchecked()],
+                false => rules::check(validator, object, old),
+            });
+        }
         errors
     }
 
@@ -170,6 +180,24 @@ impl Version {
     pub fn selectable(&self, object: &Value) -> Vec<String> {
         self.selectable_fields.iter().map(|field| paths::selectable(object, field)).collect()
     }
+}
+
+/// Rules are written for values of the right shape; what is not of it fails them for reasons that say nothing.
+fn is_blocking(error: &FieldError) -> bool {
+    use FieldErrorKind::{NotSupported, Required, TooLong, TooMany, TypeInvalid};
+    matches!(error.kind, NotSupported | Required | TooLong | TooMany | TypeInvalid)
+}
+
+fn unchecked() -> FieldError {
+    let detail = "some validation rules were not checked because the object was invalid; correct the existing errors to \
+                  complete validation";
+    let (field, detail) = ("<nil>".to_owned(), detail.to_owned());
+    FieldError { kind: FieldErrorKind::Invalid, field, value: Some(Value::Null), detail }
+}
+
+/// What is wrong with a default by the rules of the schema it stands in.
+pub(crate) fn check_default_rules(schema: &Value, default: &Value) -> Vec<FieldError> {
+    rules::Validator::of_part(schema).map_or_else(Vec::new, |validator| rules::check(&validator, default, None))
 }
 
 /// What is wrong with a default by the schema it stands in.

@@ -1,5 +1,6 @@
 mod generated;
 mod laws;
+mod rules;
 mod validation;
 
 use serde_json::{Value, json};

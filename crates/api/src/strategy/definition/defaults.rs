@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::{
-    custom::{Schema, check_default, has_unknown},
+    custom::{Schema, check_default, check_default_rules, has_unknown},
     field::{FieldError, FieldPath},
     strategy::rules::Errors,
     value::entries,
@@ -23,6 +23,31 @@ pub(super) fn check(schema: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
     }
 }
 
+/// Defaults by the rules of what they stand in; they are run once they compile and all else is sound.
+pub(super) fn check_rules(schema: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
+    if let Some(default) = schema.get("default").filter(|default| !default.is_null()) {
+        let below = check_default_rules(schema, default);
+        errors.extend(below.into_iter().map(|error| placed(error, &path.child("default"))));
+    }
+    if schema["items"].is_object() {
+        check_rules(&schema["items"], &path.child("items"), errors);
+    }
+    let properties = path.child("properties");
+    for (name, property) in entries(&schema["properties"]) {
+        check_rules(property, &properties.key(name), errors);
+    }
+}
+
+/// The checkers know the path below a default; the default itself is what they call the whole.
+fn placed(mut error: FieldError, path: &FieldPath<'_>) -> FieldError {
+    error.field = match error.field.as_str() {
+        "<nil>" => path.to_string(),
+        below if below.starts_with('[') => format!("{path}{below}"),
+        below => format!("{path}.{below}"),
+    };
+    error
+}
+
 fn one(schema: &Value, default: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
     let rules = match Schema::parse(schema) {
         Ok(rules) => rules,
@@ -31,12 +56,5 @@ fn one(schema: &Value, default: &Value, path: &FieldPath<'_>, errors: &mut Error
     if has_unknown(&rules, default) {
         errors.push(FieldError::invalid(path, default.clone(), "must not have unknown fields"));
     }
-    for mut error in check_default(&rules, default) {
-        // The checker knows the path below the default; the default itself is what it calls the whole.
-        error.field = match error.field.as_str() {
-            "<nil>" => path.to_string(),
-            below => format!("{path}.{below}"),
-        };
-        errors.push(error);
-    }
+    errors.extend(check_default(&rules, default).into_iter().map(|error| placed(error, path)));
 }

@@ -8,6 +8,7 @@ mod conversion;
 mod defaults;
 mod names;
 mod openapi;
+mod rules;
 mod structural;
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::structural::is_said;
 use crate::{
-    custom::is_known_format,
+    custom::{field_path, is_known_format},
     field::{FieldError, FieldPath},
     strategy::rules::Errors,
     value::{entries, is_empty, is_set, items, text, truth},
@@ -289,14 +289,14 @@ fn keys_are_there(element: &Value, keys: &[Value], path: &FieldPath<'_>, errors:
     }
 }
 
-/// `x-kubernetes-validations`: rules in CEL. Their shape is checked as upstream checks it. A rule that nobody evaluates
-/// would let objects in that it forbids, so that a definition with rules is refused for as long as that is so.
+/// `x-kubernetes-validations`: the shape of rules in CEL; what they say is checked once the schema is sound (`rules.rs`).
 fn rules(schema: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
     const REASONS: [&str; 4] =
         ["FieldValueDuplicate", "FieldValueForbidden", "FieldValueInvalid", "FieldValueRequired"];
+    const MAX_MESSAGE_BYTES: usize = 2048;
     let list = path.child("x-kubernetes-validations");
     for (i, rule) in items(&schema["x-kubernetes-validations"]).iter().enumerate() {
-        let (path, before) = (list.index(i), errors.len());
+        let path = list.index(i);
         let has_lines = |text: &str| text.contains(['\n', '\r']);
         let (written, message) = (text(&rule["rule"]).trim(), text(&rule["message"]));
         if written.is_empty() {
@@ -304,6 +304,10 @@ fn rules(schema: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
         } else if !message.is_empty() && message.trim().is_empty() {
             let why = "message must be non-empty if specified";
             errors.push(FieldError::invalid(&path.child("message"), message, why));
+        } else if message.len() > MAX_MESSAGE_BYTES {
+            let shown: String = message.chars().take(10).collect();
+            let why = format!("message must have a maximum length of {MAX_MESSAGE_BYTES} characters");
+            errors.push(FieldError::invalid(&path.child("message"), format!("{shown}..."), why));
         } else if has_lines(message.trim()) {
             let why = "message must not contain line breaks";
             errors.push(FieldError::invalid(&path.child("message"), message, why));
@@ -328,10 +332,11 @@ fn rules(schema: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
             let why = "fieldPath must not contain line breaks";
             errors.push(FieldError::invalid(&path.child("fieldPath"), field, why));
         }
-        if errors.len() == before {
-            let why = "rules in CEL are not evaluated by this server yet; take x-kubernetes-validations out of the \
-                       schema to use the definition without them";
-            errors.push(FieldError::forbidden(&path.child("rule"), why));
+        if !field.is_empty()
+            && let Err(why) = field_path(field, schema)
+        {
+            let why = format!("fieldPath must be a valid path: {why}");
+            errors.push(FieldError::invalid(&path.child("fieldPath"), field, why));
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{SPEC, defaults, joined, openapi, structural};
+use super::{SPEC, defaults, joined, openapi, rules, structural};
 use crate::{
     custom::steps,
     field::{FieldError, FieldPath},
@@ -98,8 +98,15 @@ fn schema(schema: &Value, has_status: bool, path: &FieldPath<'_>, errors: &mut E
         errors.extend(wrong);
     }
     openapi::check(schema, &root, errors);
-    if let Some(why) = unsupported.filter(|_| errors.len() == before) {
-        errors.push(FieldError::invalid(&root, "", why));
+    if errors.len() > before {
+        return;
+    }
+    if let Some(why) = unsupported {
+        return errors.push(FieldError::invalid(&root, "", why));
+    }
+    rules::check(schema, &root, errors);
+    if errors.len() == before {
+        defaults::check_rules(schema, &root, errors);
     }
 }
 

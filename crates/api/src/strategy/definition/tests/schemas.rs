@@ -212,8 +212,50 @@ fn nodes() {
         ),
         (
             json!({"type": "object", "x-kubernetes-validations": [{"rule": "self.a == 1"}]}),
-            "S.x-kubernetes-validations[0].rule: Forbidden: rules in CEL are not evaluated by this server yet; take \
-             x-kubernetes-validations out of the schema to use the definition without them",
+            "S.x-kubernetes-validations[0].rule: Invalid value: {\"Rule\":\"self.a == 1\",\"Message\":\"\",\
+             \"MessageExpression\":\"\",\"Reason\":null,\"FieldPath\":\"\",\"OptionalOldSelf\":null}: compilation failed: \
+             ERROR: <input>:1:5: undefined field 'a'\n | self.a == 1\n | ....^",
+        ),
+        (
+            json!({"type": "object", "x-kubernetes-validations": [{"rule": "1", "optionalOldSelf": true},
+                {"rule": "true", "messageExpression": "1"}, {"rule": "true", "optionalOldSelf": false}]}),
+            "S.x-kubernetes-validations[0].rule: Invalid value: {\"Rule\":\"1\",\"Message\":\"\",\"MessageExpression\":\"\",\
+             \"Reason\":null,\"FieldPath\":\"\",\"OptionalOldSelf\":true}: cel expression must evaluate to a bool | \
+             S.x-kubernetes-validations[1].messageExpression: Invalid value: {\"Rule\":\"true\",\"Message\":\"\",\
+             \"MessageExpression\":\"1\",\"Reason\":null,\"FieldPath\":\"\",\"OptionalOldSelf\":null}: messageExpression must \
+             evaluate to a string | \
+             S.x-kubernetes-validations[2].optionalOldSelf: Invalid value: false: may not be set if oldSelf is not used \
+             in rule",
+        ),
+        (
+            json!({"type": "object", "properties": {"a": {"type": "integer"}},
+                "x-kubernetes-validations": [{"rule": "true", "fieldPath": ".b"}, {"rule": "true", "fieldPath": ".a[0]"}]}),
+            "S.x-kubernetes-validations[0].fieldPath: Invalid value: \".b\": fieldPath must be a valid path: does not refer \
+             to a valid field | \
+             S.x-kubernetes-validations[1].fieldPath: Invalid value: \".a[0]\": fieldPath must be a valid path: expected \
+             single quoted string but got 0",
+        ),
+        (
+            json!({"type": "object", "properties": {"list": {"type": "array", "items":
+                {"type": "integer", "x-kubernetes-validations": [{"rule": "self > oldSelf"}]}}}}),
+            "S.properties[list].items.x-kubernetes-validations[0].rule: Invalid value: \"self > oldSelf\": oldSelf cannot \
+             be used on the uncorrelatable portion of the schema within S.properties[list].items",
+        ),
+        (
+            json!({"type": "object", "properties": {"tags": {"type": "array", "items": {"type": "string"},
+                "x-kubernetes-validations": [{"rule": "self.all(x, x.contains('gpu'))"}]}}}),
+            "S.properties[tags].x-kubernetes-validations[0].rule: Forbidden: estimated rule cost exceeds budget by factor \
+             of more than 100x (try simplifying the rule, or adding maxItems, maxProperties, and maxLength where arrays, \
+             maps, and strings are declared) | \
+             S.properties[tags].x-kubernetes-validations[0].rule: Forbidden: contributed to estimated rule cost total \
+             exceeding cost limit for entire OpenAPIv3 schema | \
+             spec.versions[0].schema.openAPIV3Schema: Forbidden: x-kubernetes-validations estimated rule cost total for \
+             entire OpenAPIv3 schema exceeds budget by factor of more than 100x (try simplifying the rule, or adding \
+             maxItems, maxProperties, and maxLength where arrays, maps, and strings are declared)",
+        ),
+        (
+            json!({"type": "integer", "default": 0, "x-kubernetes-validations": [{"rule": "self > 0"}]}),
+            "S.default: Invalid value: \"integer\": failed rule: self > 0",
         ),
     ];
     for (spec, expected) in rows {
