@@ -76,6 +76,32 @@ impl Reason {
             Self::Unknown => "",
         }
     }
+
+    /// The reason that a word stands for; `Unknown` where it is none of these.
+    pub fn of(word: &str) -> Self {
+        Self::ALL.into_iter().find(|reason| reason.as_str() == word).unwrap_or(Self::Unknown)
+    }
+
+    const ALL: [Self; 18] = [
+        Self::BadRequest,
+        Self::Unauthorized,
+        Self::Forbidden,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::NotAcceptable,
+        Self::AlreadyExists,
+        Self::Conflict,
+        Self::Gone,
+        Self::Expired,
+        Self::RequestEntityTooLarge,
+        Self::UnsupportedMediaType,
+        Self::Invalid,
+        Self::TooManyRequests,
+        Self::InternalError,
+        Self::ServerTimeout,
+        Self::ServiceUnavailable,
+        Self::Timeout,
+    ];
 }
 
 /// One of `details.causes`.
@@ -94,6 +120,8 @@ pub struct ApiError(Box<Inner>);
 struct Inner {
     code: u16,
     reason: Reason,
+    /// A reason that is nobody's here, as a webhook may give one.
+    foreign_reason: String,
     message: String,
     details: Option<Details>,
     /// `metadata.continue`: where to go on after an expired page.
@@ -130,6 +158,7 @@ impl ApiError {
         Self(Box::new(Inner {
             code: reason.code(),
             reason,
+            foreign_reason: String::new(),
             message: message.into(),
             details: None,
             continue_token: String::new(),
@@ -138,7 +167,14 @@ impl ApiError {
 
     fn with(reason: Reason, message: String, details: Details) -> Self {
         let details = Some(details);
-        Self(Box::new(Inner { code: reason.code(), reason, message, details, continue_token: String::new() }))
+        Self(Box::new(Inner {
+            code: reason.code(),
+            reason,
+            foreign_reason: String::new(),
+            message,
+            details,
+            continue_token: String::new(),
+        }))
     }
 
     pub fn not_found(resource: &str, name: &str) -> Self {
@@ -321,6 +357,21 @@ impl ApiError {
         self
     }
 
+    /// A reason as text: one of [`Reason`], or another's own.
+    #[must_use]
+    pub fn with_reason(mut self, reason: &str) -> Self {
+        self.0.reason = Reason::of(reason);
+        self.0.foreign_reason = if self.0.reason == Reason::Unknown { reason.to_owned() } else { String::new() };
+        self
+    }
+
+    /// `details` as a Status of somebody else's has them; what is no part of them is left out.
+    #[must_use]
+    pub fn with_details(mut self, details: &Value) -> Self {
+        self.0.details = details.is_object().then(|| Details::read(details));
+        self
+    }
+
     pub fn code(&self) -> u16 {
         self.0.code
     }
@@ -356,8 +407,9 @@ impl ApiError {
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
             "message": self.0.message, "code": self.0.code,
         });
-        if self.0.reason != Reason::Unknown {
-            status["reason"] = self.0.reason.as_str().into();
+        let reason = if self.0.reason == Reason::Unknown { &self.0.foreign_reason } else { self.0.reason.as_str() };
+        if !reason.is_empty() {
+            status["reason"] = reason.into();
         }
         if !self.0.continue_token.is_empty() {
             status["metadata"]["continue"] = self.0.continue_token.as_str().into();
@@ -370,6 +422,24 @@ impl ApiError {
 }
 
 impl Details {
+    fn read(details: &Value) -> Self {
+        let text = |value: &Value, key: &str| value[key].as_str().unwrap_or_default().to_owned();
+        let cause = |cause: &Value| Cause {
+            reason: text(cause, "reason"),
+            message: text(cause, "message"),
+            field: text(cause, "field"),
+        };
+        let seconds = details["retryAfterSeconds"].as_u64().unwrap_or(0);
+        Self {
+            name: text(details, "name"),
+            group: text(details, "group"),
+            kind: text(details, "kind"),
+            uid: text(details, "uid"),
+            causes: details["causes"].as_array().into_iter().flatten().map(cause).collect(),
+            retry_after_seconds: u32::try_from(seconds).unwrap_or(u32::MAX),
+        }
+    }
+
     fn to_value(&self) -> Value {
         let mut map = Map::new();
         for (key, value) in [("name", &self.name), ("group", &self.group), ("kind", &self.kind), ("uid", &self.uid)] {

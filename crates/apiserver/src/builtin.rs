@@ -48,6 +48,8 @@ builtins! {
     endpoint_slices: "discovery.k8s.io", "v1", "endpointslices";
     flow_schemas: "flowcontrol.apiserver.k8s.io", "v1", "flowschemas";
     priority_levels: "flowcontrol.apiserver.k8s.io", "v1", "prioritylevelconfigurations";
+    mutating_webhook_configurations: "admissionregistration.k8s.io", "v1", "mutatingwebhookconfigurations";
+    validating_webhook_configurations: "admissionregistration.k8s.io", "v1", "validatingwebhookconfigurations";
     ingress_classes: "networking.k8s.io", "v1", "ingressclasses";
     ingresses: "networking.k8s.io", "v1", "ingresses";
     pod_disruption_budgets: "policy", "v1", "poddisruptionbudgets";

@@ -8,6 +8,7 @@ use knarr_api::{registry::Resource, strategy::convert};
 use serde_json::Value;
 
 use crate::{
+    cache::splice,
     contract::{KeptForm, KeptMessage, Stored},
     custom::Custom,
 };
@@ -41,15 +42,37 @@ pub fn converted(resource: &'static Resource, custom: Option<&Custom>, stored: &
     shown
 }
 
+/// What a webhook made of a stored object, kept for others as everything that is shown.
+pub fn keep_converted(
+    resource: &'static Resource,
+    custom: &Custom,
+    stored: &Arc<Stored>,
+    mut converted: Value,
+) -> Arc<Stored> {
+    custom.to_served(&mut converted);
+    let shown = (converted != stored.value()).then(|| Arc::new(with_value(stored, &converted)));
+    stored.shown.keep(&custom.definition, resource.version, shown.clone());
+    shown.unwrap_or_else(|| stored.clone())
+}
+
 fn with_value(stored: &Stored, value: &Value) -> Stored {
     Stored {
         key: stored.key.clone(),
-        json: Bytes::from(serde_json::to_vec(value).unwrap_or_default()),
+        json: bytes(value),
         resource_version: stored.resource_version,
         labels: stored.labels.clone(),
         fields: stored.fields.clone(),
         message: KeptMessage::default(),
         shown: KeptForm::default(),
+    }
+}
+
+/// Written as the cache has it, so that another revision can be put in where a watch sends the last state of what left
+/// its selection.
+fn bytes(value: &Value) -> Bytes {
+    match value["metadata"]["resourceVersion"].as_str().and_then(|revision| revision.parse().ok()) {
+        Some(revision) => splice::with_revision(&splice::encode(value), revision),
+        None => Bytes::from(serde_json::to_vec(value).unwrap_or_default()),
     }
 }
 

@@ -35,6 +35,7 @@ pub mod subresources;
 #[cfg(test)]
 mod testing;
 pub mod tokens;
+mod webhook;
 mod write;
 
 pub use env::Env;

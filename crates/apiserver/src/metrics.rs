@@ -16,7 +16,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::{codec::respond, contract::Response};
+use crate::{codec::respond, contract::Response, webhook::WebhookMetrics};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
@@ -43,6 +43,7 @@ pub struct Metrics {
     requests: Family<RequestLabels, Counter>,
     durations: Family<VerbLabels, Histogram, fn() -> Histogram>,
     watchers: Family<ResourceLabels, WatcherGauge>,
+    pub(crate) webhooks: WebhookMetrics,
 }
 
 impl Metrics {
@@ -57,7 +58,8 @@ impl Metrics {
         registry.register("apiserver_request_duration_seconds", "How long requests took", durations.clone());
         let watchers = Family::default();
         registry.register("apiserver_longrunning_requests", "Watches that are open", watchers.clone());
-        Self { registry, requests, durations, watchers }
+        let webhooks = WebhookMetrics::new(&mut registry);
+        Self { registry, requests, durations, watchers, webhooks }
     }
 
     pub fn request(&self, verb: &'static str, resource: &'static str, code: u16, took: Duration, long_running: bool) {

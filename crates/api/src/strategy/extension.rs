@@ -1,15 +1,15 @@
-//! What extends the API: aggregated services, webhooks and admission policies.
+//! What extends the API: aggregated services and admission policies.
 
 use serde_json::Value;
 
 use super::{
     check, defaults,
-    rules::{Errors, Generation, Rules},
+    rules::{Generation, Rules},
 };
 use crate::{
     field::{FieldError, FieldPath},
     meta::{NameRule, names},
-    value::{is_empty, is_set, items, items_mut, set_default, text},
+    value::{is_empty, is_set, items_mut, set_default, text},
 };
 
 const SPEC: FieldPath<'static> = FieldPath::new("spec");
@@ -84,108 +84,8 @@ fn aggregated_server(spec: &Value, errors: &mut Errors) {
     }
 }
 
-/// Objects of these kinds are kept, and whoever writes one must not believe that it protects anything.
-const NOBODY_ASKED: &str =
-    "this server does not call admission webhooks yet: writes are not checked or changed by this";
 const NOBODY_FOLLOWS: &str =
     "this server does not enforce admission policies yet: writes are not checked or changed by this";
-
-pub(super) static VALIDATING_WEBHOOKS: Rules = Rules {
-    generation: Generation::Content,
-    unconditional_update: false,
-    default: |object| default_webhooks(object, false),
-    validate: webhooks,
-    warnings: |_| vec![NOBODY_ASKED.into()],
-    ..Rules::DATA
-};
-
-pub(super) static MUTATING_WEBHOOKS: Rules = Rules {
-    generation: Generation::Content,
-    unconditional_update: false,
-    default: |object| default_webhooks(object, true),
-    validate: webhooks,
-    warnings: |_| vec![NOBODY_ASKED.into()],
-    ..Rules::DATA
-};
-
-fn default_webhooks(object: &mut Value, mutating: bool) {
-    let Some(object) = object.as_object_mut() else { return };
-    for hook in items_mut(object, "webhooks").iter_mut().filter_map(Value::as_object_mut) {
-        set_default(hook, "failurePolicy", "Fail");
-        set_default(hook, "matchPolicy", "Equivalent");
-        set_default(hook, "timeoutSeconds", 10);
-        defaults::empty_object(hook, "namespaceSelector");
-        defaults::empty_object(hook, "objectSelector");
-        if mutating {
-            set_default(hook, "reinvocationPolicy", "Never");
-        }
-        if let Some(client) = hook.get_mut("clientConfig").and_then(Value::as_object_mut)
-            && let Some(service) = client.get_mut("service").and_then(Value::as_object_mut)
-        {
-            set_default(service, "port", 443);
-        }
-        for rule in items_mut(hook, "rules").iter_mut().filter_map(Value::as_object_mut) {
-            set_default(rule, "scope", "*");
-        }
-    }
-}
-
-fn webhooks(object: &Value, errors: &mut Errors) {
-    let list = FieldPath::new("webhooks");
-    let mut taken: Vec<&str> = Vec::new();
-    for (i, hook) in items(&object["webhooks"]).iter().enumerate() {
-        let path = list.index(i);
-        let name = text(&hook["name"]);
-        if check::required(&hook["name"], &path.child("name"), errors) {
-            check::faults(names::subdomain(name), name, &path.child("name"), errors);
-            if name.split('.').count() < 3 {
-                let why = "should be a domain with at least three segments separated by dots";
-                errors.push(FieldError::invalid(&path.child("name"), name, why));
-            }
-        }
-        if taken.contains(&name) {
-            errors.push(FieldError::duplicate(&path.child("name"), name));
-        }
-        taken.push(name);
-        let versions = path.child("admissionReviewVersions");
-        let reviewed = items(&hook["admissionReviewVersions"]);
-        if reviewed.is_empty() {
-            errors.push(FieldError::required(&versions, "must specify one of v1, v1beta1"));
-        } else if !reviewed.iter().any(|version| matches!(text(version), "v1" | "v1beta1")) {
-            let why = "must include at least one of v1, v1beta1";
-            errors.push(FieldError::invalid(&versions, hook["admissionReviewVersions"].clone(), why));
-        }
-        check::one_of(&hook["sideEffects"], &["None", "NoneOnDryRun"], &path.child("sideEffects"), errors);
-        check::optional_one_of(&hook["failurePolicy"], &["Fail", "Ignore"], &path.child("failurePolicy"), errors);
-        check::optional_one_of(&hook["matchPolicy"], &["Equivalent", "Exact"], &path.child("matchPolicy"), errors);
-        if is_set(&hook["timeoutSeconds"]) && !(1..=30).contains(&crate::value::int(&hook["timeoutSeconds"])) {
-            let why = "the timeout value must be between 1 and 30 seconds";
-            errors.push(FieldError::invalid(&path.child("timeoutSeconds"), hook["timeoutSeconds"].clone(), why));
-        }
-        for key in ["namespaceSelector", "objectSelector"] {
-            check::label_selector(&hook[key], &path.child(key), errors);
-        }
-        client(&hook["clientConfig"], &path.child("clientConfig"), errors);
-    }
-}
-
-fn client(config: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
-    match (is_set(&config["url"]), is_set(&config["service"])) {
-        (true, false) => {
-            let url = text(&config["url"]);
-            if !url.starts_with("https://") {
-                let why = "'https' is the only allowed URL scheme; desired format: https://host[/path]";
-                errors.push(FieldError::invalid(&path.child("url"), url, why));
-            }
-        }
-        (false, true) => {
-            let service = path.child("service");
-            check::required(&config["service"]["name"], &service.child("name"), errors);
-            check::required(&config["service"]["namespace"], &service.child("namespace"), errors);
-        }
-        _ => errors.push(FieldError::required(path, "exactly one of url or service is required")),
-    }
-}
 
 pub(super) static VALIDATING_POLICY: Rules = Rules {
     unconditional_update: false,

@@ -28,6 +28,7 @@ mod service;
 mod storage;
 #[cfg(test)]
 mod tests;
+mod webhooks;
 
 use std::borrow::Cow;
 
@@ -189,10 +190,10 @@ fn rules_of(group: &str, kind: &str) -> &'static rules::Rules {
         ("", "Service") => &service::SERVICE,
         ("admissionregistration.k8s.io", "MutatingAdmissionPolicy") => &extension::MUTATING_POLICY,
         ("admissionregistration.k8s.io", "MutatingAdmissionPolicyBinding") => &extension::POLICY_BINDING,
-        ("admissionregistration.k8s.io", "MutatingWebhookConfiguration") => &extension::MUTATING_WEBHOOKS,
+        ("admissionregistration.k8s.io", "MutatingWebhookConfiguration") => &webhooks::MUTATING,
         ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy") => &extension::VALIDATING_POLICY,
         ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding") => &extension::POLICY_BINDING,
-        ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration") => &extension::VALIDATING_WEBHOOKS,
+        ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration") => &webhooks::VALIDATING,
         ("apiextensions.k8s.io", "CustomResourceDefinition") => &definition::CUSTOM_RESOURCE_DEFINITION,
         ("apiregistration.k8s.io", "APIService") => &extension::API_SERVICE,
         ("apps", "ControllerRevision") => &apps::CONTROLLER_REVISION,

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::{denied, is_of};
 use crate::builtin;
-use crate::contract::{Admission, AdmissionRequest, Lookup, Operation};
+use crate::contract::{Admission, AdmissionRequest, Lookup, Operation, Stage};
 use crate::json::{items, name, text};
 
 /// How long a write that was let through counts although it is not in the watch cache.
@@ -179,6 +179,10 @@ fn exceeded(quota: &Value, over: &[&String], wanted: &Amounts, used: &Amounts, h
 impl Admission for ResourceQuota {
     fn name(&self) -> &'static str {
         "ResourceQuota"
+    }
+
+    fn stage(&self) -> Stage {
+        Stage::Last
     }
 
     async fn validate(&self, request: &AdmissionRequest<'_>) -> Result<(), ApiError> {

@@ -14,8 +14,7 @@ use crate::{
     contract::{Body, Lookup, UserInfo},
     env::Env,
     json::text,
-    proxy::dial_tls,
-    subresources::service_endpoint,
+    proxy::{dial_tls, service_endpoint},
 };
 
 /// The longest document of another server that is taken in.

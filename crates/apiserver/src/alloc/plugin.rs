@@ -10,7 +10,7 @@ use super::ledger::{Claim, Ledger, claims, owner_of, port_number};
 use super::{AddressRange, PortRange};
 use crate::Env;
 use crate::builtin;
-use crate::contract::{Admission, AdmissionRequest, Lookup, Operation};
+use crate::contract::{Admission, AdmissionRequest, Lookup, Operation, Stage};
 use crate::json::{copy, items, items_mut, text};
 
 /// Where Services get their addresses and ports from.
@@ -262,6 +262,10 @@ fn carry_over_ports(spec: &mut Value, old: &Value) {
 impl Admission for ServiceAllocation {
     fn name(&self) -> &'static str {
         "ServiceAllocation"
+    }
+
+    fn stage(&self) -> Stage {
+        Stage::Last
     }
 
     async fn mutate(&self, request: &mut AdmissionRequest<'_>) -> Result<(), ApiError> {

@@ -31,6 +31,17 @@ pub struct AdmissionRequest<'a> {
     pub options: &'a Value,
     /// Texts for `Warning` headers.
     pub warnings: Vec<String>,
+    /// What webhooks have to say to the audit log, by key.
+    pub annotations: Vec<(String, String)>,
+}
+
+/// When a plugin has its turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Before what the cluster's users have configured.
+    BuiltIn,
+    /// After everybody else has agreed: for what takes something away that a refusal would have to give back.
+    Last,
 }
 
 /// A built-in admission plugin: all plugins mutate first, in order; then all validate.
@@ -38,6 +49,9 @@ pub struct AdmissionRequest<'a> {
 pub trait Admission: Send + Sync + 'static {
     /// The plugin's name as upstream has it, such as `NamespaceLifecycle`.
     fn name(&self) -> &'static str;
+    fn stage(&self) -> Stage {
+        Stage::BuiltIn
+    }
     async fn mutate(&self, _request: &mut AdmissionRequest<'_>) -> Result<(), ApiError> {
         Ok(())
     }

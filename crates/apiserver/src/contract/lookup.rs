@@ -11,7 +11,7 @@ use knarr_api::{
 };
 use serde_json::Value;
 
-use super::UserInfo;
+use super::{Operation, UserInfo};
 
 /// An object as it is served, at one revision: its JSON, resourceVersion included, and what selectors ask about.
 #[derive(Debug)]
@@ -97,6 +97,18 @@ impl Stored {
 /// Changes an object in place; it may be called again with the object that another writer left.
 pub type ChangeFn<'a> = dyn FnMut(&mut Value) -> Result<(), ApiError> + Send + 'a;
 
+/// A request to a subresource that has to pass admission without being a write of its resource.
+#[derive(Debug)]
+pub struct Ask<'a> {
+    pub user: &'a UserInfo,
+    pub operation: Operation,
+    pub resource: &'static Resource,
+    pub subresource: &'a str,
+    pub namespace: &'a str,
+    pub name: &'a str,
+    pub dry_run: bool,
+}
+
 /// What authorisers, admission and subresources may ask of the server they are part of: reads from the watch
 /// cache, and writes that take the whole generic path under a user's name.
 #[async_trait]
@@ -114,6 +126,9 @@ pub trait Lookup: Send + Sync + 'static {
         namespace: &str,
         name: &str,
     ) -> Result<Option<Arc<Stored>>, ApiError>;
+
+    /// Asks the webhooks about what was sent to a subresource, and answers with what they made of it.
+    async fn admit(&self, ask: Ask<'_>, object: Value) -> Result<Value, ApiError>;
 
     async fn create(&self, user: &UserInfo, resource: &'static Resource, object: Value) -> Result<Value, ApiError>;
     /// Reads, changes and writes until no other write comes between (bounded); `change` may be run again.

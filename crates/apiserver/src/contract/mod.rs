@@ -7,8 +7,8 @@ mod lookup;
 mod source;
 mod subresource;
 
-pub use admission::{Admission, AdmissionRequest, Operation};
+pub use admission::{Admission, AdmissionRequest, Operation, Stage};
 pub use auth::{Attributes, AuthenticationError, Authenticator, Authorizer, Credentials, Decision, UserInfo};
-pub use lookup::{ChangeFn, Fields, KeptForm, KeptMessage, Labels, Lookup, Stored};
+pub use lookup::{Ask, ChangeFn, Fields, KeptForm, KeptMessage, Labels, Lookup, Stored};
 pub use source::ObjectSource;
 pub use subresource::{Body, Response, SubresourceHandler, SubresourceRequest};

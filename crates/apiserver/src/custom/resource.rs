@@ -14,6 +14,7 @@ use tokio::sync::{RwLock, RwLockReadGuard};
 use tokio_util::sync::CancellationToken;
 
 use super::intern;
+use crate::webhook::Converter;
 
 /// What all versions of a definition share, from when it is established until it is gone.
 #[derive(Debug)]
@@ -54,6 +55,9 @@ pub struct Custom {
     /// Cancelled when another definition takes this one's place, or none does: watches end, and begin again with what
     /// is true then.
     pub replaced: CancellationToken,
+    /// Who is asked where versions differ in more than their name. The rules then work on the version that a client
+    /// speaks, and the object is converted right before it is stored.
+    pub converter: Option<Arc<Converter>>,
 }
 
 impl Custom {
@@ -61,6 +65,7 @@ impl Custom {
     pub fn of(definition: &Arc<Definition>, lifetime: &Arc<Lifetime>) -> Vec<Arc<Self>> {
         let stored = intern::row(definition, definition.storage_version());
         let replaced = CancellationToken::new();
+        let converter = Converter::of(definition).map(Arc::new);
         let served = definition.versions.iter().enumerate().filter(|(_, version)| version.served);
         let custom = served.map(|(at, version)| Self {
             resource: intern::row(definition, version),
@@ -69,6 +74,7 @@ impl Custom {
             version: at,
             lifetime: lifetime.clone(),
             replaced: replaced.clone(),
+            converter: converter.clone(),
         });
         custom.map(Arc::new).collect()
     }
@@ -92,9 +98,27 @@ impl Custom {
         self.version().default(object);
     }
 
-    /// Only `apiVersion` differs between versions: a definition that asks for more is refused when it is written.
+    /// Brings an object into the form that the rules work on: the stored version's, where only `apiVersion` differs
+    /// between versions, and as it is where a webhook converts.
     pub fn to_stored(&self, object: &mut Value) {
-        set_api_version(object, self.stored);
+        if self.converter.is_none() {
+            set_api_version(object, self.stored);
+        }
+    }
+
+    /// The row in whose form the rules work.
+    pub fn ruled_as(&self) -> &'static Resource {
+        if self.converter.is_none() { self.stored } else { self.resource }
+    }
+
+    /// True where the fields that selectors name are those of stored objects.
+    pub fn reads_stored_fields(&self) -> bool {
+        self.converter.is_none() || self.resource.version == self.stored.version
+    }
+
+    /// True where an object is in another version than the stored one, and differs in more than that.
+    pub fn is_to_be_converted(&self, object: &Value) -> bool {
+        self.converter.is_some() && object["apiVersion"] != *self.stored.api_version()
     }
 
     fn has_status(&self) -> bool {

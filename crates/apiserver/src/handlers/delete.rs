@@ -24,7 +24,7 @@ pub async fn delete(context: &Context, body: Body) -> Result<Response, ApiError>
     if written.exists || returns_object(context.resource) {
         let orphaning = options.raw["orphanDependents"] == false;
         let status = if written.exists && orphaning { StatusCode::ACCEPTED } else { StatusCode::OK };
-        return Ok(context.written(Written { status, ..written }));
+        return context.written(Written { status, ..written }).await;
     }
     let object = written.object.value();
     let mut details =
@@ -90,9 +90,10 @@ pub async fn delete_collection(context: &Context, body: Body) -> Result<Response
         }
         let Some(deleted) = running.next().await else { break };
         if let Some(object) = deleted? {
-            items.push(context.in_version(object));
+            items.push(object);
         }
     }
+    let items = context.in_versions(items).await?;
     let mut response = respond::list(context.shown(), items, &meta, context.accept, context.server.env.now()).await;
     add_warnings(&mut response, warning(context, &options).as_slice());
     Ok(response)

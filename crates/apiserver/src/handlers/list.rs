@@ -54,7 +54,7 @@ pub async fn list(context: &Context) -> Result<Response, ApiError> {
     let selection = Selection::parse(context.resource, context.custom.as_deref(), context.namespace(), &context.query)?;
     let limit = parse_limit(context)?;
     let (listing, meta) = page(context, &selection, limit).await?;
-    let items = listing.items.into_iter().map(|item| context.in_version(item)).collect();
+    let items = context.in_versions(listing.items).await?;
     Ok(respond::list(context.shown(), items, &meta, context.accept, context.server.env.now()).await)
 }
 

@@ -80,16 +80,29 @@ impl Context {
         )
     }
 
-    fn written(&self, written: Written) -> Response {
-        let stored = self.in_version(written.object);
+    async fn written(&self, written: Written) -> Result<Response, ApiError> {
+        let stored = self.in_version(written.object).await?;
         let mut response = self.one(&stored, written.status);
         add_warnings(&mut response, &written.warnings);
-        response
+        Ok(response)
     }
 
     /// The object in the version that was asked for.
-    fn in_version(&self, stored: Arc<Stored>) -> Arc<Stored> {
-        self.server.in_version(self.resource, self.custom.as_deref(), stored)
+    async fn in_version(&self, stored: Arc<Stored>) -> Result<Arc<Stored>, ApiError> {
+        self.server.in_version(self.resource, self.custom.as_deref(), stored).await
+    }
+
+    /// As [`Context::in_version`], for as many as there are: a webhook that converts is asked once.
+    async fn in_versions(&self, all: Vec<Arc<Stored>>) -> Result<Vec<Arc<Stored>>, ApiError> {
+        self.server.in_versions(self.resource, self.custom.as_deref(), all).await
+    }
+
+    /// As [`Context::in_versions`] where a webhook converts; everything else is converted when it is sent.
+    async fn in_versions_of_webhook(&self, all: Vec<Arc<Stored>>) -> Result<Vec<Arc<Stored>>, ApiError> {
+        match &self.custom {
+            Some(custom) if custom.converter.is_some() => self.in_versions(all).await,
+            _ => Ok(all),
+        }
     }
 
     /// What the fields of a body are checked against.
@@ -203,7 +216,7 @@ async fn hand_over(
     let dry_run = options::dry_run("CreateOptions", &context.query)?;
     let lookup: Arc<dyn Lookup> = context.server.lookup.clone();
     let namespace = context.namespace().to_owned();
-    let request = SubresourceRequest {
+    let mut request = SubresourceRequest {
         resource: context.resource,
         subresource: context.subresource,
         namespace,
@@ -214,5 +227,6 @@ async fn hand_over(
         accept: context.accept,
         request,
     };
+    context.server.admit_connect(&mut request).await?;
     handler.handle(lookup, request).await
 }

@@ -21,7 +21,7 @@ pub async fn get(context: &Context) -> Result<Response, ApiError> {
     }
     let key = object_key(context.namespace(), &context.info.name);
     let found = caches.of(context.resource).and_then(|cache| cache.get(&key)).ok_or_else(|| context.not_found())?;
-    let served = context.in_version(found);
+    let served = context.in_version(found).await?;
     Ok(context.one(&served, StatusCode::OK))
 }
 
@@ -32,7 +32,7 @@ pub async fn create(context: &Context, body: Body) -> Result<Response, ApiError>
     let object = decode_object(context.shape(), &context.headers, &body, options.validation, &mut warnings)?;
     let mut written = context.server.create(context.call(&options), object).await?;
     written.warnings.splice(0..0, warnings);
-    Ok(context.written(written))
+    context.written(written).await
 }
 
 pub async fn update(context: &Context, body: Body) -> Result<Response, ApiError> {
@@ -56,5 +56,5 @@ pub async fn update(context: &Context, body: Body) -> Result<Response, ApiError>
     };
     let mut written = context.server.update(context.call(&options), &mut change).await?;
     written.warnings.splice(0..0, warnings);
-    Ok(context.written(written))
+    context.written(written).await
 }

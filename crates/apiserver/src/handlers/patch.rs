@@ -80,7 +80,7 @@ pub async fn patch(context: &Context, body: Body) -> Result<Response, ApiError> 
     };
     let mut written = context.server.update(context.call(&patch.options), &mut round).await?;
     written.warnings.splice(0..0, told);
-    Ok(context.written(written))
+    context.written(written).await
 }
 
 /// A patch of a Scale. An apply of it has one field, so it is merged and owned like an update.

@@ -25,7 +25,7 @@ pub async fn serve(context: &Context, body: Body) -> Result<Response, ApiError> 
 
 async fn get(context: &Context) -> Result<Response, ApiError> {
     let found = context.server.current(context.resource, context.namespace(), &context.info.name).await?;
-    let object = found.ok_or_else(|| context.not_found())?.value();
+    let object = context.in_version(found.ok_or_else(|| context.not_found())?).await?.value();
     let shown = match &context.custom {
         Some(custom) => custom::scale::shown(custom, &object)?,
         None => workload::read(&object),
@@ -69,9 +69,10 @@ pub async fn write(
     // To the workload's own rules this is a change of its spec.
     let call = crate::write::Call { subresource: "", ..context.call(options) };
     let Written { object, warnings: more, .. } = context.server.update(call, &mut round).await?;
+    let object = context.in_version(object).await?.value();
     let shown = match &context.custom {
-        Some(custom) => custom::scale::shown(custom, &object.value())?,
-        None => workload::read(&object.value()),
+        Some(custom) => custom::scale::shown(custom, &object)?,
+        None => workload::read(&object),
     };
     let mut response = respond::render(StatusCode::OK, bytes(&shown), context.accept);
     add_warnings(&mut response, &[warnings, more].concat());

@@ -53,6 +53,14 @@ impl Selection {
             let field = match requirement.field.as_str() {
                 "metadata.name" => Field::Name,
                 "metadata.namespace" => Field::Namespace,
+                other if custom.is_some_and(|custom| !custom.reads_stored_fields()) => {
+                    // What is indexed are the stored objects' fields, which a webhook may have from elsewhere.
+                    let version = custom.map_or("", |custom| custom.stored.version);
+                    return Err(ApiError::bad_request(format!(
+                        "field label not supported: {other}; a webhook converts these objects, and fields are \
+                         selected in the stored version {version} only"
+                    )));
+                }
                 other => match extracted(other) {
                     Some(index) => Field::Extracted(index),
                     None => return Err(unknown_field(custom.is_none() && known.is_empty(), other)),

@@ -3,6 +3,7 @@
 
 mod dial;
 mod forward;
+mod service;
 mod target;
 
 #[cfg(test)]
@@ -10,4 +11,5 @@ mod tests;
 
 pub use dial::{DialError, Dialer, dial_plain, dial_tls};
 pub use forward::{Forward, forward};
+pub use service::service_endpoint;
 pub use target::{NodeAddress, node_address, split_name};

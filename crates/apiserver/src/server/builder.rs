@@ -23,6 +23,7 @@ use crate::{
     openapi::OpenApi,
     pki::ProxyIdentity,
     security::Security,
+    webhook::Webhooks,
 };
 
 /// Answers a path that is no resource, such as `/openid/v1/jwks`.
@@ -189,6 +190,7 @@ impl ApiServerBuilder {
         plugins.index();
         let catalogue = Arc::new(Catalogue::default());
         let aggregation = Aggregation::new(&caches, front_proxy);
+        let webhooks = Webhooks::new(lookup.clone(), env.clone());
         let inner = Arc::new(Inner {
             store,
             caches,
@@ -202,6 +204,7 @@ impl ApiServerBuilder {
             openapi: OpenApi::default(),
             aggregation,
             event_leases: Default::default(),
+            webhooks,
             limits: Limits::default(),
             // A child: a server that is dropped ends its own tasks and nobody else's.
             shutdown: shutdown.child_token(),

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::Inner;
 use crate::{
     cache::{Caches, object_key},
-    contract::{ChangeFn, Lookup, Stored, UserInfo},
+    contract::{Ask, ChangeFn, Lookup, Stored, UserInfo},
     write::{Call, Change, Validation, WriteOptions, text},
 };
 
@@ -64,6 +64,10 @@ impl Lookup for ServerLookup {
     ) -> Result<Option<Arc<Stored>>, ApiError> {
         self.caches.fresh().await?;
         Ok(self.get(resource, namespace, name))
+    }
+
+    async fn admit(&self, ask: Ask<'_>, object: Value) -> Result<Value, ApiError> {
+        self.server()?.ask_webhooks(ask, object).await
     }
 
     async fn create(&self, user: &UserInfo, resource: &'static Resource, mut object: Value) -> Result<Value, ApiError> {

@@ -20,7 +20,7 @@ pub use lookup::ServerLookup;
 
 use crate::{
     aggregation::Aggregation, cache::Caches, custom::Catalogue, discovery::Discovery, env::Env, health::Health,
-    metrics::Metrics, openapi::OpenApi, write::EventLeases,
+    metrics::Metrics, openapi::OpenApi, webhook::Webhooks, write::EventLeases,
 };
 
 /// Everything that handlers share.
@@ -39,6 +39,7 @@ pub struct Inner {
     /// Other API servers under this one's roof.
     pub aggregation: Aggregation,
     pub event_leases: EventLeases,
+    pub(crate) webhooks: Webhooks,
     limits: limits::Limits,
     /// Cancelled once the server stops: watches end, connections drain.
     pub shutdown: CancellationToken,

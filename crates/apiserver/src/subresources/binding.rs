@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::reply::{read_object, success};
 use crate::Env;
 use crate::builtin;
-use crate::contract::{Lookup, Response, SubresourceHandler, SubresourceRequest};
+use crate::contract::{Ask, Lookup, Operation, Response, SubresourceHandler, SubresourceRequest};
 use crate::json::{items, list_mut, name, text};
 
 /// Puts a pod on a node, once: `pods/binding`, and the older `bindings` resource.
@@ -89,9 +89,22 @@ impl SubresourceHandler for Binding {
     }
 
     async fn handle(&self, lookup: Arc<dyn Lookup>, request: SubresourceRequest) -> Result<Response, ApiError> {
-        let SubresourceRequest { namespace, name: url_name, user, dry_run, accept, request, .. } = request;
+        let SubresourceRequest {
+            resource, subresource, namespace, name: url_name, user, dry_run, accept, request, ..
+        } = request;
         let binding = read_object(request, "v1", "Binding").await?;
         let pod = if url_name.is_empty() { name(&binding).to_owned() } else { url_name };
+        check(&binding, &pod)?;
+        let ask = Ask {
+            user: &user,
+            operation: Operation::Create,
+            resource,
+            subresource,
+            namespace: &namespace,
+            name: &pod,
+            dry_run,
+        };
+        let binding = lookup.admit(ask, binding).await?;
         check(&binding, &pod)?;
         let now = knarr_api::time::seconds(self.env.now());
         let pods = builtin::pods();

@@ -9,7 +9,7 @@ use super::reply::{read_object, success};
 use crate::Env;
 use crate::authn::server_itself;
 use crate::builtin;
-use crate::contract::{Lookup, Response, SubresourceHandler, SubresourceRequest};
+use crate::contract::{Ask, Lookup, Operation, Response, SubresourceHandler, SubresourceRequest};
 use crate::json::{items, list_mut, name, text};
 
 /// Evictions that a budget let through but its controller has not seen; beyond this it is too far behind.
@@ -148,7 +148,9 @@ impl SubresourceHandler for Eviction {
     }
 
     async fn handle(&self, lookup: Arc<dyn Lookup>, request: SubresourceRequest) -> Result<Response, ApiError> {
-        let SubresourceRequest { namespace, name: pod_name, user, dry_run, accept, request, .. } = request;
+        let SubresourceRequest {
+            resource, subresource, namespace, name: pod_name, user, dry_run, accept, request, ..
+        } = request;
         let eviction = read_object(request, "policy/v1", "Eviction").await?;
         let given = name(&eviction);
         if !given.is_empty() && given != pod_name {
@@ -156,6 +158,16 @@ impl SubresourceHandler for Eviction {
                 "name in URL does not match name in Eviction object: {pod_name} != {given}"
             )));
         }
+        let ask = Ask {
+            user: &user,
+            operation: Operation::Create,
+            resource,
+            subresource,
+            namespace: &namespace,
+            name: &pod_name,
+            dry_run: dry_run || items(&eviction["deleteOptions"]["dryRun"]).iter().any(|value| value == "All"),
+        };
+        let eviction = lookup.admit(ask, eviction).await?;
         let mut options = eviction["deleteOptions"].clone();
         if !options.is_object() {
             options = json!({});

@@ -30,7 +30,7 @@ pub use eviction::Eviction;
 pub use node_proxy::NodeProxy;
 pub use pod_streams::PodStreams;
 pub use self_review::SelfReviews;
-pub use service_proxy::{EndpointProxy, service_endpoint};
+pub use service_proxy::EndpointProxy;
 pub use token_request::TokenRequests;
 pub use token_review::TokenReviews;
 

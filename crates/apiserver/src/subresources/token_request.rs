@@ -11,7 +11,7 @@ use crate::Env;
 use crate::admission::check_token_request;
 use crate::authz::node_name_of;
 use crate::builtin;
-use crate::contract::{Lookup, Response, SubresourceHandler, SubresourceRequest, UserInfo};
+use crate::contract::{Ask, Lookup, Operation, Response, SubresourceHandler, SubresourceRequest, UserInfo};
 use crate::json::{items, name, text};
 use crate::tokens::{Bound, Reference, TokenReviewer, TokenSpec};
 
@@ -146,7 +146,9 @@ impl SubresourceHandler for TokenRequests {
     }
 
     async fn handle(&self, lookup: Arc<dyn Lookup>, request: SubresourceRequest) -> Result<Response, ApiError> {
-        let SubresourceRequest { namespace, name: account, user, accept, request, .. } = request;
+        let SubresourceRequest {
+            resource, subresource, namespace, name: account, user, dry_run, accept, request, ..
+        } = request;
         let wanted = read_object(request, API_VERSION, "TokenRequest").await?;
         let given = name(&wanted);
         if !given.is_empty() && given != account {
@@ -158,6 +160,16 @@ impl SubresourceHandler for TokenRequests {
         if !wanted["spec"].is_object() {
             wanted["spec"] = json!({});
         }
+        let ask = Ask {
+            user: &user,
+            operation: Operation::Create,
+            resource,
+            subresource,
+            namespace: &namespace,
+            name: &account,
+            dry_run,
+        };
+        let wanted = lookup.admit(ask, wanted).await?;
         Ok(created(accept, &self.make(&*lookup, &user, &namespace, &account, wanted).await?))
     }
 }

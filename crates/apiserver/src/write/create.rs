@@ -1,11 +1,17 @@
 //! Creation: identity is given, the rules are asked, and the key must be free.
 
+use std::borrow::Cow;
+
 use http::StatusCode;
 use knarr_api::{meta, status::ApiError, time};
 use knarr_store::Compare;
 use serde_json::Value;
 
-use super::{Call, Commit, Written, fields, metadata_mut, qualified_kind, text};
+use super::{
+    Call, Commit, Written,
+    admit::{Admitted, Way},
+    fields, metadata_mut, qualified_kind, text,
+};
 use crate::{cache::store_key, contract::Operation, convert, custom, server::Inner};
 
 /// How often a generated name that is taken is replaced, as upstream does.
@@ -38,9 +44,15 @@ impl Inner {
         fields::track(&mut object, None, &call, tracking, self.env.now());
         let named = text(&object, "name").to_owned();
         let call = Call { name: &named, ..call };
-        let mut object = self.admit_mutating(&call, Operation::Create, object, None, &mut warnings).await?;
-        if !self.plugins.admission.is_empty() {
+        let way = Way { is_name_generated: generated, ..Way::PLAIN };
+        let admitted = self.admit_mutating(&call, way, Operation::Create, object, None, &mut warnings).await?;
+        let Admitted { mut object, by_webhook } = admitted;
+        if by_webhook || !self.plugins.admission.is_empty() {
             strategy.default(&mut object);
+        }
+        if by_webhook {
+            // What nobody may set is not set through a webhook either.
+            strategy.prepare_create(&mut object);
         }
         for attempt in 1.. {
             if attempt > 1 {
@@ -59,7 +71,7 @@ impl Inner {
             }
             let name = text(&object, "name").to_owned();
             let call = Call { name: &name, ..call };
-            object = self.admit_validating(&call, Operation::Create, object, None).await?;
+            object = self.admit_validating(&call, way, Operation::Create, object, None, &mut warnings).await?;
             match self.insert(&call, &object).await? {
                 Some(stored) => {
                     return Ok(Written { object: stored, status: StatusCode::CREATED, warnings, exists: true });
@@ -81,6 +93,9 @@ impl Inner {
         object: &Value,
     ) -> Result<Option<std::sync::Arc<crate::contract::Stored>>, ApiError> {
         let resource = call.stored_resource();
+        // A webhook may take its time: it is asked before anybody has to wait for this creation.
+        let stored = if call.options.dry_run { Cow::Borrowed(object) } else { self.stored_form(call, object).await? };
+        let object = &*stored;
         // Held until the object is in the store, so that a definition's cleanup misses no instance.
         let _leave = match call.custom {
             Some(custom) => Some(custom.lifetime.enter().await.ok_or_else(custom::terminating)?),

@@ -15,7 +15,9 @@ use knarr_store::{Compare, KeyValue, Op, Revision, Txn, TxnReply};
 use serde_json::{Value, json};
 
 use super::{
-    Call, Commit, Written, metadata_mut, qualified_kind, text,
+    Call, Commit, Written,
+    admit::Way,
+    metadata_mut, qualified_kind, text,
     update::{decoded, ends_with, is_namespace, last_state},
 };
 use crate::{
@@ -113,10 +115,11 @@ impl Inner {
         let old = stored.value();
         check_preconditions(call, options, &old)?;
         let mut warnings = Vec::new();
-        self.admit_mutating(call, Operation::Delete, Value::Null, Some(&old), &mut warnings).await?;
-        self.admit_validating(call, Operation::Delete, Value::Null, Some(&old)).await?;
+        let (way, operation) = (Way::PLAIN, Operation::Delete);
+        self.admit_mutating(call, way, operation, Value::Null, Some(&old), &mut warnings).await?;
+        self.admit_validating(call, way, operation, Value::Null, Some(&old), &mut warnings).await?;
         let grace = call.rules().deletion_grace(&old, options.grace_seconds);
-        let done = |object, exists| Written { object, status: StatusCode::OK, warnings: Vec::new(), exists };
+        let done = |object, exists| Written { object, status: StatusCode::OK, warnings, exists };
         let key = call.key();
         let compare = Compare::ModRevision(key.clone(), Revision(stored.resource_version));
         match plan(&old, options, grace, call.rules().dependents(), self.env.now()) {

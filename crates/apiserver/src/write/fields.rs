@@ -46,6 +46,6 @@ pub fn track(object: &mut Value, old: Option<&Value>, call: &Call<'_>, tracking:
         Tracking::Scale => "scale",
         Tracking::Applied => return,
     };
-    let writer = writer(call.stored_resource(), call.custom, subresource, &call.options.manager, now);
+    let writer = writer(call.ruled_as(), call.custom, subresource, &call.options.manager, now);
     apply::track_update(writer, old, object);
 }

@@ -3,13 +3,14 @@
 //! All CPU work happens outside any lock; two writers of one object meet only in the store, where the loser's
 //! transaction fails with the object as it is now and the work is done again on that.
 
+mod admit;
 mod create;
 mod delete;
 mod event_lease;
 mod fields;
 mod update;
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -27,7 +28,7 @@ pub use update::{Basis, Change};
 
 use crate::{
     cache::{Extract, object_key, splice, store_error, store_key},
-    contract::{AdmissionRequest, KeptForm, KeptMessage, Operation, Stored, UserInfo},
+    contract::{KeptForm, KeptMessage, Stored, UserInfo},
     convert,
     custom::Custom,
     server::Inner,
@@ -113,6 +114,11 @@ impl<'a> Call<'a> {
         self.custom.map_or_else(|| self.resource.stored_as(), |custom| custom.stored)
     }
 
+    /// The row in whose form the rules and admission work.
+    fn ruled_as(&self) -> &'static Resource {
+        self.custom.map_or_else(|| self.resource.stored_as(), Custom::ruled_as)
+    }
+
     pub(crate) fn rules(&self) -> &'a dyn Strategy {
         match self.custom {
             Some(custom) => custom,
@@ -139,6 +145,7 @@ enum Commit {
 impl Inner {
     /// Puts one object if `compare` holds. The answer is the object under its revision.
     async fn put(&self, call: &Call<'_>, key: &Bytes, compare: Compare, object: &Value) -> Result<Commit, ApiError> {
+        let object = &*self.stored_form(call, object).await?;
         let value = Bytes::from(splice::encode(object));
         let extract = call.extract(object);
         let lease = self.event_leases.for_resource(call.stored_resource(), &*self.store).await?;
@@ -187,66 +194,34 @@ impl Inner {
         Ok(self.caches.of(resource).and_then(|cache| cache.get(&object_key(namespace, name))))
     }
 
-    /// Runs one half of admission over an object on its way.
-    async fn admit_mutating(
-        &self,
-        call: &Call<'_>,
-        operation: Operation,
-        object: Value,
-        old: Option<&Value>,
-        warnings: &mut Vec<String>,
-    ) -> Result<Value, ApiError> {
-        let mut request = self.admission_request(call, operation, object, old);
-        for plugin in &self.plugins.admission {
-            plugin.mutate(&mut request).await?;
+    /// The object in the version that is stored.
+    async fn stored_form<'o>(&self, call: &Call<'_>, object: &'o Value) -> Result<Cow<'o, Value>, ApiError> {
+        match call.custom {
+            Some(custom) if custom.is_to_be_converted(object) => Ok(Cow::Owned(self.as_stored(custom, object).await?)),
+            _ => Ok(Cow::Borrowed(object)),
         }
-        warnings.append(&mut request.warnings);
-        Ok(request.object)
     }
 
-    async fn admit_validating(
-        &self,
-        call: &Call<'_>,
-        operation: Operation,
-        object: Value,
-        old: Option<&Value>,
-    ) -> Result<Value, ApiError> {
-        let request = self.admission_request(call, operation, object, old);
-        for plugin in &self.plugins.admission {
-            plugin.validate(&request).await?;
-        }
-        Ok(request.object)
-    }
-
-    fn admission_request<'a>(
-        &self,
-        call: &'a Call<'_>,
-        operation: Operation,
-        object: Value,
-        old: Option<&'a Value>,
-    ) -> AdmissionRequest<'a> {
-        AdmissionRequest {
-            operation,
-            resource: call.resource,
-            subresource: call.subresource,
-            namespace: call.namespace,
-            name: call.name,
-            user: call.user,
-            dry_run: call.options.dry_run,
-            object,
-            old,
-            options: &call.options.raw,
-            warnings: Vec::new(),
-        }
+    /// What a webhook makes of an object for the store; fields that the stored version does not know are dropped.
+    async fn as_stored(&self, custom: &Custom, object: &Value) -> Result<Value, ApiError> {
+        let mut converted = self.convert_one(custom, custom.stored, object.clone()).await?;
+        custom.definition.storage_version().prune(&mut converted);
+        Ok(converted)
     }
 
     /// The answer in the version that the client speaks.
-    pub(crate) fn in_version(
+    pub(crate) async fn in_version(
         &self,
         resource: &'static Resource,
         custom: Option<&Custom>,
         stored: Arc<Stored>,
-    ) -> Arc<Stored> {
-        convert::served(resource, custom, stored)
+    ) -> Result<Arc<Stored>, ApiError> {
+        match custom {
+            Some(custom) if custom.converter.is_some() => {
+                let shown = self.in_versions(resource, Some(custom), vec![stored]).await?;
+                shown.into_iter().next().ok_or_else(ApiError::no_such_resource)
+            }
+            custom => Ok(convert::served(resource, custom, stored)),
+        }
     }
 }

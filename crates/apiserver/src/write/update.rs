@@ -13,12 +13,17 @@ use knarr_api::{
 use knarr_store::{Compare, KeyValue, Op, Revision, Txn, TxnReply};
 use serde_json::Value;
 
-use super::{Call, Commit, Written, fields, metadata_mut, qualified_kind, text};
+use super::{
+    Call, Commit, Written,
+    admit::{Admitted, Way},
+    fields, metadata_mut, qualified_kind, text,
+};
 use crate::{
     cache::{Extract, at_revision, store_error},
     contract::{Operation, Stored},
     convert,
     server::Inner,
+    webhook::Form,
 };
 
 /// How often a write that lost against another is tried again.
@@ -84,9 +89,13 @@ impl Inner {
     ) -> Result<Result<Written, Option<KeyValue>>, ApiError> {
         let mut warnings = Vec::new();
         let kept = stored.value();
-        let served = match convert::is_served_as_stored(call.resource, call.custom) {
-            true => None,
-            false => Some(convert::value_to_served(call.resource, call.custom, kept.clone())),
+        let served = match (convert::is_served_as_stored(call.resource, call.custom), call.custom) {
+            (true, _) => None,
+            (false, Some(custom)) => {
+                let converted = self.convert_one(custom, call.resource, kept.clone()).await?;
+                Some(convert::value_to_served(call.resource, call.custom, converted))
+            }
+            (false, None) => Some(convert::value_to_served(call.resource, None, kept.clone())),
         };
         // The rules compare a custom resource with what its schema makes of the stored one, as upstream's do: a default
         // that is new is no change of the client's.
@@ -100,6 +109,13 @@ impl Inner {
         convert::to_stored(call.resource, call.custom, &mut object);
         let object = self.ready(call, object, old, tracking, &mut warnings).await?;
 
+        let object = match call.custom {
+            // As in the rules, what is compared is what would be written.
+            Some(custom) if custom.is_to_be_converted(&object) && !call.options.dry_run => {
+                self.as_stored(custom, &object).await?
+            }
+            _ => object,
+        };
         // What the store has in another version or without its defaults is written anew by any update.
         if object == kept {
             return Ok(Ok(Written { object: stored.clone(), status: StatusCode::OK, warnings, exists: true }));
@@ -138,9 +154,15 @@ impl Inner {
         strategy.default(&mut object);
         strategy.prepare_update(&mut object, old, part);
         fields::track(&mut object, Some(old), call, tracking, self.env.now());
-        let mut object = self.admit_mutating(call, Operation::Update, object, Some(old), warnings).await?;
-        if !self.plugins.admission.is_empty() {
+        let way = Way { form: form_of(tracking), ..Way::PLAIN };
+        let admitted = self.admit_mutating(call, way, Operation::Update, object, Some(old), warnings).await?;
+        let Admitted { mut object, by_webhook } = admitted;
+        if by_webhook || !self.plugins.admission.is_empty() {
             strategy.default(&mut object);
+        }
+        if by_webhook {
+            // What nobody may change is not changed through a webhook either.
+            strategy.prepare_update(&mut object, old, part);
         }
         // The revision is compared in the transaction; it is no part of what changes.
         let revision = old["metadata"]["resourceVersion"].clone();
@@ -154,7 +176,7 @@ impl Inner {
         if !errors.is_empty() {
             return Err(ApiError::invalid(&qualified_kind(resource), call.name, errors));
         }
-        self.admit_validating(call, Operation::Update, object, Some(old)).await
+        self.admit_validating(call, way, Operation::Update, object, Some(old), warnings).await
     }
 
     /// Deletes a key whose object has nothing left to wait for.
@@ -170,6 +192,14 @@ impl Inner {
             TxnReply::Committed { revision } => Ok(Commit::Done(Self::unstored(call, object, Some(revision.0)))),
             TxnReply::Conflict { current, .. } => Ok(Commit::Lost(current.into_iter().next().flatten())),
         }
+    }
+}
+
+/// As what a write is shown to webhooks.
+fn form_of(tracking: fields::Tracking) -> Form {
+    match tracking {
+        fields::Tracking::Scale => Form::Scale,
+        fields::Tracking::Update | fields::Tracking::Applied => Form::Own,
     }
 }
 

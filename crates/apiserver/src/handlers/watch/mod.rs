@@ -6,7 +6,10 @@ mod beginning;
 mod tests;
 mod view;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use beginning::{Beginning, timeout};
 use bytes::{Bytes, BytesMut};
@@ -25,6 +28,7 @@ use crate::{
     codec::{Accept, Encoding, respond},
     contract::{Response, Stored},
     custom::Custom,
+    server::Inner,
 };
 
 /// How often a quiet watch says how far it has come.
@@ -41,6 +45,8 @@ struct Session {
     next_bookmark: Instant,
     caches: Arc<Caches>,
     shutdown: CancellationToken,
+    /// Weak, so that a watch keeps no server that is dropped; it is asked where a webhook converts.
+    server: Weak<Inner>,
     /// What was there at the start and is still to be sent, and the bookmark that ends it.
     initial: std::vec::IntoIter<Arc<Stored>>,
     initial_bookmark: Option<u64>,
@@ -74,7 +80,7 @@ pub async fn watch(context: Context) -> Result<Response, ApiError> {
     };
     let now = Instant::now();
     let jitter = Duration::from_millis(context.server.env.random() % 5_000);
-    let initial = watcher.take_snapshot();
+    let initial = context.in_versions_of_webhook(watcher.take_snapshot()).await?;
     let initial_bookmark = beginning.mark_initial.then(|| applied.max(watcher.changed_at()));
     let session = Session {
         watcher,
@@ -84,6 +90,7 @@ pub async fn watch(context: Context) -> Result<Response, ApiError> {
         next_bookmark: now + BOOKMARK_EVERY + jitter,
         caches: caches.clone(),
         shutdown: context.server.shutdown.clone(),
+        server: Arc::downgrade(&context.server),
         initial: initial.into_iter(),
         initial_bookmark,
         ready: BytesMut::new(),
@@ -146,7 +153,7 @@ impl Session {
             if self.ended {
                 return None;
             }
-            if let Some(bytes) = self.take_events() {
+            if let Some(bytes) = self.take_events().await {
                 return Some(bytes);
             }
             if self.ended || !self.ready.is_empty() {
@@ -155,34 +162,34 @@ impl Session {
             let bookmark_at = if self.bookmarks { self.next_bookmark } else { self.deadline };
             tokio::select! {
                 changed = self.watcher.wait() => self.ended |= !changed,
-                () = sleep_until(bookmark_at.min(self.deadline)) => self.tick(),
+                () = sleep_until(bookmark_at.min(self.deadline)) => self.tick().await,
                 () = self.shutdown.cancelled() => self.ended = true,
-                () = replaced(self.view.custom.as_deref()) => self.finish(),
+                () = replaced(self.view.custom.as_deref()) => self.finish().await,
             }
         }
     }
 
     /// Sends what is there already, and no more.
-    fn finish(&mut self) {
-        self.take_all();
+    async fn finish(&mut self) {
+        self.take_all().await;
         self.ended = true;
     }
 
-    fn take_all(&mut self) {
+    async fn take_all(&mut self) {
         while !self.expired
-            && let Some(bytes) = self.take_events()
+            && let Some(bytes) = self.take_events().await
         {
             self.ready.extend_from_slice(&bytes);
         }
     }
 
-    fn tick(&mut self) {
+    async fn tick(&mut self) {
         let now = Instant::now();
         self.ended |= now >= self.deadline;
         if self.bookmarks {
             // Everything up to this revision is in the ring; all of what is there is sent first.
             let applied = self.caches.applied();
-            self.take_all();
+            self.take_all().await;
             if !self.expired {
                 self.ready.extend_from_slice(&self.view.bookmark(applied, false));
             }
@@ -190,14 +197,38 @@ impl Session {
         }
     }
 
+    /// Puts the watched version's objects into events where a webhook converts, those of one read by one request.
+    async fn convert(&self, events: &mut [Arc<CachedEvent>]) -> Result<(), ApiError> {
+        if !self.view.is_converted_by_webhook() || events.is_empty() {
+            return Ok(());
+        }
+        let stopped = || ApiError::service_unavailable("the server is shutting down");
+        let server = self.server.upgrade().ok_or_else(stopped)?;
+        let objects = events.iter().flat_map(|event| [Some(&event.object), event.before.as_ref()]);
+        let objects = objects.flatten().cloned().collect();
+        let converted = server.in_versions(self.view.resource, self.view.custom.as_deref(), objects).await?;
+        let mut converted = converted.into_iter();
+        for event in events {
+            let Some(object) = converted.next() else { break };
+            let before = event.before.as_ref().and_then(|_| converted.next());
+            *event = Arc::new(CachedEvent::new(event.revision, event.change, object, before));
+        }
+        Ok(())
+    }
+
     /// Encodes the events that are there; one alone is sent without being copied.
-    fn take_events(&mut self) -> Option<Bytes> {
+    async fn take_events(&mut self) -> Option<Bytes> {
         let mut only: Option<Bytes> = None;
         let mut many = BytesMut::new();
         loop {
             let mut events = std::mem::take(&mut self.events);
             if let Err(expired) = self.watcher.poll_now(&mut events) {
                 self.ready.extend_from_slice(&self.view.expired(&expired));
+                (self.expired, self.ended) = (true, true);
+                break;
+            }
+            if let Err(error) = self.convert(&mut events).await {
+                self.ready.extend_from_slice(&self.view.failed(&error));
                 (self.expired, self.ended) = (true, true);
                 break;
             }

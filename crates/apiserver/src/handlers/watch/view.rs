@@ -58,7 +58,19 @@ impl View {
 
     /// True where all watchers of this form see the same bytes. A custom resource that is stored as it is shown is such.
     fn is_plain(&self, object: &Stored) -> bool {
-        self.accept.form == Form::Whole && convert::converted(self.resource, self.custom.as_deref(), object).is_none()
+        self.accept.form == Form::Whole && !self.is_converted_by_webhook() && self.converted(object).is_none()
+    }
+
+    /// What a webhook converts comes here in the version that is shown.
+    pub fn is_converted_by_webhook(&self) -> bool {
+        self.custom.as_ref().is_some_and(|custom| custom.converter.is_some())
+    }
+
+    fn converted(&self, object: &Stored) -> Option<Arc<Stored>> {
+        if self.is_converted_by_webhook() {
+            return None;
+        }
+        convert::converted(self.resource, self.custom.as_deref(), object)
     }
 
     fn message(&self, kind: &str, object: &Stored) -> Bytes {
@@ -69,7 +81,7 @@ impl View {
     pub fn object(&self, change: Change, object: &Stored) -> Bytes {
         let converted;
         let custom = self.custom.as_deref();
-        let object = match convert::converted(self.resource, custom, object) {
+        let object = match self.converted(object) {
             None => object,
             Some(other) => {
                 converted = other;
@@ -118,9 +130,13 @@ impl View {
 
     /// What ends a watch that can no longer be gone on with.
     pub fn expired(&self, expired: &Expired) -> Bytes {
-        let error = ApiError::expired(expired.to_string());
+        self.failed(&ApiError::expired(expired.to_string()))
+    }
+
+    /// What ends a watch with an error.
+    pub fn failed(&self, error: &ApiError) -> Bytes {
         match self.accept.encoding {
-            Encoding::Protobuf => message::error_event(&error),
+            Encoding::Protobuf => message::error_event(error),
             _ => frame("ERROR", error.to_value().to_string().as_bytes()),
         }
     }
