@@ -15,7 +15,7 @@ mod devices;
 mod discovery;
 mod event;
 mod extension;
-mod flow;
+pub mod flow;
 mod networking;
 pub mod pod;
 mod policy;
