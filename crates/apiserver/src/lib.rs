@@ -8,6 +8,7 @@
 pub mod admission;
 pub mod aggregation;
 pub mod alloc;
+pub mod audit;
 pub mod authn;
 pub mod authz;
 pub mod bootstrap;
@@ -20,6 +21,7 @@ mod custom;
 mod derived;
 mod discovery;
 pub mod env;
+mod fairness;
 mod handlers;
 mod health;
 mod json;

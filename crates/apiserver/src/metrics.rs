@@ -47,8 +47,10 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    pub fn new(readings: Vec<Reading>) -> Self {
+    /// `fairness` reads what is counted where requests wait.
+    pub fn new(readings: Vec<Reading>, fairness: Box<dyn Collector>) -> Self {
         let mut registry = Registry::default();
+        registry.register_collector(fairness);
         registry.register_collector(Box::new(Readings(readings)));
         let requests = Family::default();
         registry.register("apiserver_request", "Requests by verb, resource and answer", requests.clone());

@@ -136,10 +136,6 @@ impl RequestInfo {
     pub fn is_long_running(&self) -> bool {
         self.verb == "watch" || matches!(&*self.subresource, "proxy" | "exec" | "attach" | "portforward" | "log")
     }
-
-    pub fn is_mutating(&self) -> bool {
-        !matches!(self.verb, "get" | "list" | "watch" | "head" | "options")
-    }
 }
 
 fn decode(segment: &str) -> String {

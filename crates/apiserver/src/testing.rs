@@ -67,7 +67,12 @@ impl Cluster {
     }
 
     pub(crate) async fn bare() -> Self {
-        Self::build(|builder, _| builder).await
+        Self::of(|builder| builder).await
+    }
+
+    /// A cluster whose server is put together with something more.
+    pub(crate) async fn of(more: impl FnOnce(ApiServerBuilder) -> ApiServerBuilder) -> Self {
+        Self::build(|builder, _| more(builder)).await
     }
 
     async fn build(more: impl FnOnce(ApiServerBuilder, &Pki) -> ApiServerBuilder) -> Self {

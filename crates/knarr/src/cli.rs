@@ -170,6 +170,28 @@ pub struct ControlArgs {
     pub load_balancer_pool: Option<AddressPool>,
     #[command(flatten)]
     pub auth: AuthArgs,
+    #[command(flatten)]
+    pub audit: AuditArgs,
+}
+
+/// What is written down of requests to the API. Both a policy and a place are needed; without them nothing is.
+#[derive(Clone, Debug, Default, Args)]
+pub struct AuditArgs {
+    /// An audit.k8s.io/v1 Policy: which requests are logged, and how much of them
+    #[arg(long, value_name = "FILE", requires = "audit_log_path")]
+    pub audit_policy_file: Option<PathBuf>,
+    /// Where audit events go, one line of JSON each; - for standard output
+    #[arg(long, value_name = "FILE", requires = "audit_policy_file")]
+    pub audit_log_path: Option<PathBuf>,
+    /// Begin a new audit log when the old one has this many megabytes; 0 for 100
+    #[arg(long, value_name = "MB", default_value_t = 0, requires = "audit_log_path")]
+    pub audit_log_maxsize: u32,
+    /// How many old audit logs are kept; 0 for all
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "audit_log_path")]
+    pub audit_log_maxbackup: u32,
+    /// For how many days old audit logs are kept; 0 for ever
+    #[arg(long, value_name = "DAYS", default_value_t = 0, requires = "audit_log_path")]
+    pub audit_log_maxage: u32,
 }
 
 /// Whom the API server knows beside its own certificates and tokens; the options of kube-apiserver.

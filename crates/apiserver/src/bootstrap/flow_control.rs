@@ -1,7 +1,16 @@
 //! The default FlowSchemas and PriorityLevelConfigurations
 //! (<https://kubernetes.io/docs/concepts/cluster-administration/flow-control/#defaults>).
 
+use knarr_api::{registry::Resource, strategy};
 use serde_json::{Value, json};
+
+use crate::{
+    builtin,
+    json::{annotation, name},
+};
+
+/// `false` where the spec of an object that the server brings along is the administrator's.
+const AUTOUPDATE: &str = "apf.kubernetes.io/autoupdate-spec";
 
 /// Queues, hand size, queue length.
 type Queuing = (u32, u32, u32);
@@ -17,12 +26,48 @@ const LEVELS: &[(&str, u32, u32, Option<Queuing>)] = &[
     ("catch-all", 5, 0, None),
 ];
 
+/// All that a cluster begins with, as it is stored: levels first, so that no schema comes before its own.
+pub fn all() -> impl Iterator<Item = (&'static Resource, Value)> {
+    let of = |resource: &'static Resource, objects: Vec<Value>| objects.into_iter().map(move |one| (resource, one));
+    of(builtin::priority_levels(), priority_levels()).chain(of(builtin::flow_schemas(), flow_schemas())).map(
+        |(resource, mut object)| {
+            strategy::of(resource).default(&mut object);
+            (resource, object)
+        },
+    )
+}
+
+/// Gives an object its spec back, unless it is the administrator's, and tells if that changed it. What the server cannot
+/// do without is never given away, but for what `exempt` lends.
+pub fn repair(found: &mut Value, wanted: &Value) -> bool {
+    let is_untouched = found["metadata"]["generation"] == 1;
+    let is_ours = match annotation(found, AUTOUPDATE) {
+        "" => is_untouched,
+        "true" => true,
+        _ => false,
+    };
+    let mut spec = wanted["spec"].clone();
+    if !is_ours {
+        if !matches!(name(wanted), "exempt" | "catch-all") {
+            return false;
+        }
+        if spec.get("exempt").is_some() {
+            spec["exempt"] = found["spec"]["exempt"].clone();
+        }
+    }
+    if found["spec"] == spec {
+        return false;
+    }
+    found["spec"] = spec;
+    true
+}
+
 pub(super) fn priority_levels() -> Vec<Value> {
     let level = |name: &str, spec: Value| {
         json!({
             "apiVersion": "flowcontrol.apiserver.k8s.io/v1",
             "kind": "PriorityLevelConfiguration",
-            "metadata": { "name": name, "annotations": { "apf.kubernetes.io/autoupdate-spec": "true" } },
+            "metadata": { "name": name, "annotations": { AUTOUPDATE: "true" } },
             "spec": spec,
         })
     };
@@ -89,7 +134,7 @@ fn schema(name: &str, level: &str, precedence: u32, by: Option<&str>, subjects: 
     let mut object = json!({
         "apiVersion": "flowcontrol.apiserver.k8s.io/v1",
         "kind": "FlowSchema",
-        "metadata": { "name": name, "annotations": { "apf.kubernetes.io/autoupdate-spec": "true" } },
+        "metadata": { "name": name, "annotations": { AUTOUPDATE: "true" } },
         "spec": {
             "priorityLevelConfiguration": { "name": level },
             "matchingPrecedence": precedence,

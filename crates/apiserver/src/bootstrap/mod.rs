@@ -5,7 +5,7 @@
 mod bindings;
 mod cluster_roles;
 mod controller_roles;
-mod flow_control;
+pub(crate) mod flow_control;
 mod objects;
 mod policy;
 mod reconcile;

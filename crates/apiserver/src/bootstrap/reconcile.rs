@@ -89,8 +89,8 @@ fn rest(config: &BootstrapConfig) -> Vec<Item> {
     all.extend(items(builtin::roles(), roles, repair_role));
     all.extend(items(builtin::role_bindings(), role_bindings, repair_binding));
     all.extend(items(builtin::priority_classes(), objects::priority_classes(), keep));
-    all.extend(items(builtin::priority_levels(), flow_control::priority_levels(), keep));
-    all.extend(items(builtin::flow_schemas(), flow_control::flow_schemas(), keep));
+    let flow = flow_control::all();
+    all.extend(flow.map(|(resource, object)| Item { resource, object, repair: flow_control::repair }));
     all.extend(items(builtin::api_services(), local_services(), keep));
     all.extend(items(builtin::service_cidrs(), vec![objects::service_cidr(config)], keep));
     all.extend(items(builtin::services(), vec![objects::kubernetes_service(config)], repair_service));

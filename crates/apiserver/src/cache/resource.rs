@@ -63,6 +63,11 @@ impl ResourceCache {
         self.read().objects.get(key).cloned()
     }
 
+    /// How many objects there are.
+    pub fn count(&self) -> usize {
+        self.read().objects.len()
+    }
+
     pub fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
     }

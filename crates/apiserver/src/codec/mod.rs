@@ -12,6 +12,7 @@ mod yaml;
 pub use accept::{Accept, Encoding, Form};
 pub use compress::negotiated as compressed;
 pub use decode::{
-    Repeated, Shape, check_fields, decode_object, decode_options, media_type, parse_document, read_body, set_type,
+    MAX_BODY_BYTES, Repeated, Shape, check_fields, decode_object, decode_options, media_type, parse_document,
+    read_body, set_type,
 };
 pub use table::{Shown, of as table_of};

@@ -7,9 +7,10 @@ use knarr_api::registry::Resource;
 use knarr_store::{Store, StoreError};
 use tokio_util::sync::CancellationToken;
 
-use super::{Inner, compaction, limits::Limits, local::LocalService, lookup::ServerLookup};
+use super::{Inner, compaction, local::LocalService, lookup::ServerLookup};
 use crate::{
     aggregation::{self, Aggregation},
+    audit::Auditor,
     cache::Caches,
     contract::{
         Admission, Attributes, Authenticator, Authorizer, Body, Decision, Lookup, ObjectSource, Response,
@@ -18,6 +19,7 @@ use crate::{
     custom::{self, Catalogue},
     discovery::Discovery,
     env::Env,
+    fairness::{self, Fairness},
     health::{Check, Health},
     metrics::{Metrics, Reading},
     openapi::OpenApi,
@@ -135,6 +137,7 @@ pub struct ApiServerBuilder {
     readings: Vec<Reading>,
     shutdown: CancellationToken,
     front_proxy: Option<Arc<ProxyIdentity>>,
+    audit: Option<Arc<Auditor>>,
 }
 
 impl ApiServerBuilder {
@@ -169,6 +172,12 @@ impl ApiServerBuilder {
         self
     }
 
+    /// Logs requests as a policy says; none are logged where this is not called.
+    pub fn audit(mut self, auditor: Auditor) -> Self {
+        self.audit = Some(Arc::new(auditor));
+        self
+    }
+
     /// Ends watches and lets connections drain when it is cancelled.
     pub fn shutdown(mut self, shutdown: CancellationToken) -> Self {
         self.shutdown = shutdown;
@@ -177,7 +186,7 @@ impl ApiServerBuilder {
 
     /// Loads the store. After this the server answers, through [`ApiServer::local`] and [`ApiServer::serve`].
     pub async fn start(self) -> Result<ApiServer, StartError> {
-        let Self { store, env, plugins, mut checks, readings, shutdown, front_proxy } = self;
+        let Self { store, env, plugins, mut checks, readings, shutdown, front_proxy, audit } = self;
         let caches = Caches::start(store.clone()).await.map_err(StartError::Store)?;
         let fed = caches.clone();
         let store_check: Check = Box::new(move || if fed.is_fed() { Ok(()) } else { Err("it has stopped".into()) });
@@ -191,6 +200,7 @@ impl ApiServerBuilder {
         let catalogue = Arc::new(Catalogue::default());
         let aggregation = Aggregation::new(&caches, front_proxy);
         let webhooks = Webhooks::new(lookup.clone(), env.clone());
+        let fairness = Fairness::default();
         let inner = Arc::new(Inner {
             store,
             caches,
@@ -198,14 +208,15 @@ impl ApiServerBuilder {
             plugins,
             lookup: lookup.clone(),
             env,
-            metrics: Metrics::new(readings),
+            metrics: Metrics::new(readings, fairness.readings()),
             health: Health::new(checks),
             discovery: Discovery::default(),
             openapi: OpenApi::default(),
             aggregation,
             event_leases: Default::default(),
             webhooks,
-            limits: Limits::default(),
+            audit,
+            fairness,
             // A child: a server that is dropped ends its own tasks and nobody else's.
             shutdown: shutdown.child_token(),
         });
@@ -213,6 +224,7 @@ impl ApiServerBuilder {
         tokio::spawn(compaction::run(inner.store.clone(), inner.shutdown.clone()));
         custom::start(&inner).await;
         aggregation::start(&inner);
+        fairness::start(&inner);
         Ok(ApiServer { inner })
     }
 }
@@ -220,7 +232,7 @@ impl ApiServerBuilder {
 /// A running API server; clones are handles to the same one.
 #[derive(Clone)]
 pub struct ApiServer {
-    pub(super) inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
 impl ApiServer {
@@ -233,6 +245,7 @@ impl ApiServer {
             readings: Vec::new(),
             shutdown: CancellationToken::new(),
             front_proxy: None,
+            audit: None,
         }
     }
 

@@ -1,6 +1,13 @@
-//! The order of work of every request: route, authenticate, authorise, wait for a place, handle, answer.
+//! The order of work of every request: route, authenticate, wait for a place, authorise, handle, answer.
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use futures::FutureExt;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -11,11 +18,13 @@ use tokio::time::Instant;
 use super::Inner;
 use crate::{
     aggregation::{self, Route, View},
+    audit::{self, Running},
     authn,
     authz::forbidden,
     codec::{Accept, compressed, respond},
     contract::{Attributes, Authorizer, Body, Credentials, Decision, Response, UserInfo},
     custom::Found,
+    fairness::{self, Place, Schema, TooMany},
     handlers::{self, Context},
     health,
     route::{Query, RequestInfo},
@@ -41,6 +50,26 @@ pub enum Origin {
     Stranger,
 }
 
+/// What becomes known of a request on its way and is told with any answer, whoever gives it.
+#[derive(Default)]
+struct Trail {
+    /// What it is found by in logs.
+    id: Option<HeaderValue>,
+    schema: OnceLock<Arc<Schema>>,
+    audit: OnceLock<Running>,
+    has_panicked: AtomicBool,
+}
+
+/// A request taken apart, before anybody has looked into it.
+struct Asked {
+    info: RequestInfo,
+    query: Query,
+    accept: Result<Accept, ApiError>,
+    resolved: Option<(Found, &'static str)>,
+    /// Another server answers.
+    route: Option<Arc<Route>>,
+}
+
 impl Inner {
     /// Answers a request; every error becomes a Status.
     pub async fn handle(self: Arc<Self>, request: http::Request<Body>, origin: Origin) -> Response {
@@ -60,11 +89,15 @@ impl Inner {
         let accept = Accept::negotiate(request.headers(), &query, shown, is_ours);
         let errors_as = accept.as_ref().copied().unwrap_or(Accept::JSON);
         let label = resolved.as_ref().map_or("", |(found, _)| found.resource.plural);
-        let audit_id = (!matches!(origin, Origin::Local(_))).then(|| self.audit_id(request.headers()));
-        let compressible = is_ours && !long_running && matches!(verb, "get" | "list") && audit_id.is_some();
+        let is_remote = !matches!(origin, Origin::Local(_));
+        let audit_id = (is_remote || self.audit.is_some()).then(|| self.audit_id(request.headers()));
+        let compressible = is_ours && !long_running && matches!(verb, "get" | "list") && is_remote;
         let encodings = compressible.then(|| request.headers().clone());
 
-        let work = unwinding(self.clone().admit_and_serve(request, origin, info, query, accept, resolved, route));
+        let mut trail = Trail { id: audit_id, ..Trail::default() };
+        let asked = Asked { info, query, accept, resolved, route };
+        let work = self.clone().admit_and_serve(request, origin, &trail, asked);
+        let work = unwinding(&trail.has_panicked, work);
         let outcome = if long_running {
             work.await
         } else {
@@ -79,15 +112,23 @@ impl Inner {
                 }
             }
         };
+        let running = trail.audit.take();
+        let status = outcome.as_ref().err().filter(|_| running.is_some()).map(ApiError::to_value);
         let mut response = outcome.unwrap_or_else(|error| respond::error(&error, errors_as));
+        if let Some(running) = running {
+            response = running.answer(response, status, trail.has_panicked.into_inner()).await;
+        }
         self.metrics.request(verb, label, response.status().as_u16(), started.elapsed(), long_running);
         if head {
             *response.body_mut() = respond::full("");
         } else if let Some(encodings) = encodings {
             response = compressed(&encodings, response);
         }
-        if let Some(audit_id) = audit_id {
+        if let Some(audit_id) = trail.id {
             response.headers_mut().insert(AUDIT_ID, audit_id);
+        }
+        if let Some(schema) = trail.schema.get() {
+            schema.mark(&mut response);
         }
         response
     }
@@ -113,25 +154,81 @@ impl Inner {
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "what is known of a request when its work begins")]
     async fn admit_and_serve(
         self: Arc<Self>,
         request: http::Request<Body>,
         origin: Origin,
-        info: RequestInfo,
-        query: Query,
-        accept: Result<Accept, ApiError>,
-        resolved: Option<(Found, &'static str)>,
-        route: Option<Arc<Route>>,
+        trail: &Trail,
+        asked: Asked,
     ) -> Result<Response, ApiError> {
+        let info = &asked.info;
+        if health::is_public(&info.path) && self.audit.is_none() {
+            return Ok(self.health.answer(&info.path, &asked.query));
+        }
+        let user = match self.authenticate(request.headers(), origin).await {
+            Ok(user) => user,
+            // Whoever asks; only the log wants to know.
+            Err(_) if health::is_public(&info.path) => Arc::new(authn::anonymous()),
+            Err(error) => {
+                self.tell_unauthenticated(trail, request, info, &error).await;
+                return Err(error);
+            }
+        };
+        let Some(auditor) = &self.audit else {
+            return self.serve(request, trail, user, asked).await;
+        };
+        let (head, body) = request.into_parts();
+        let id = trail.id.as_ref().and_then(|id| id.to_str().ok()).unwrap_or_default();
+        let Some(record) = auditor.begin(id, Some(&user), info, &head) else {
+            let request = http::Request::from_parts(head, body);
+            return self.serve(request, trail, user, asked).await;
+        };
+        record.received().await;
+        let request = http::Request::from_parts(head, record.hear(body));
+        let _ = trail.audit.set(Running(record.clone()));
+        let work = self.clone().serve(request, trail, user, asked);
+        // In a place of its own, so that a request without a log is not larger for it.
+        Box::pin(audit::within(record, work)).await
+    }
+
+    /// Logs a request whose credentials say nothing.
+    async fn tell_unauthenticated(
+        &self,
+        trail: &Trail,
+        request: http::Request<Body>,
+        info: &RequestInfo,
+        error: &ApiError,
+    ) {
+        let Some(auditor) = &self.audit else { return };
+        let id = trail.id.as_ref().and_then(|id| id.to_str().ok()).unwrap_or_default();
+        let (head, _) = request.into_parts();
+        if let Some(record) = auditor.begin(id, None, info, &head) {
+            record.unauthenticated(error).await;
+        }
+    }
+
+    /// The way of a request from who asks to the answer.
+    async fn serve(
+        self: Arc<Self>,
+        request: http::Request<Body>,
+        trail: &Trail,
+        user: Arc<UserInfo>,
+        asked: Asked,
+    ) -> Result<Response, ApiError> {
+        let Asked { info, query, accept, resolved, route } = asked;
         if health::is_public(&info.path) {
             return Ok(self.health.answer(&info.path, &query));
         }
-        let counted = !matches!(origin, Origin::Local(_)) && !info.is_long_running();
-        let user = self.authenticate(request.headers(), origin).await?;
+        let asks = user.clone();
         let user = self.impersonate(request.headers(), user).await?;
+        if let Some(Running(record)) = trail.audit.get().filter(|_| !Arc::ptr_eq(&asks, &user)) {
+            record.impersonated(&user);
+        }
+        // A watch gives its place back once it has begun; what else goes on for long takes none.
+        let Ok(_place) = self.place(trail, &user, &info, &query, resolved.as_ref()).await else {
+            return Ok(fairness::too_many_requests());
+        };
         self.authorize(&user, &info).await?;
-        let _place = if counted { Some(self.limits.enter(info.is_mutating()).await?) } else { None };
         if let Some(route) = route {
             return Ok(aggregation::proxy(&self, &route, &user, request).await);
         }
@@ -145,6 +242,25 @@ impl Inner {
         let context =
             Context { server: self.clone(), resource, custom, subresource, info, query, headers, user, accept };
         handlers::serve(context, request).await
+    }
+
+    /// Waits until it is this request's turn.
+    async fn place(
+        &self,
+        trail: &Trail,
+        user: &UserInfo,
+        info: &RequestInfo,
+        query: &Query,
+        resolved: Option<&(Found, &'static str)>,
+    ) -> Result<Option<Place>, TooMany> {
+        if info.is_long_running() && info.verb != "watch" {
+            return Ok(None);
+        }
+        let Some(schema) = self.fairness.classify(user, info) else { return Ok(None) };
+        let stored = || resolved.and_then(|(found, _)| self.caches.of(found.resource)).map_or(0, |cache| cache.count());
+        let width = |nominal| fairness::width(info, query, nominal, stored);
+        let place = trail.schema.get_or_init(|| schema).enter(user, info, width).await;
+        place.map(Some)
     }
 
     async fn authenticate(&self, headers: &http::HeaderMap, origin: Origin) -> Result<Arc<UserInfo>, ApiError> {
@@ -203,10 +319,16 @@ impl Inner {
             path: &info.path,
             is_resource: info.is_resource,
         };
-        match self.plugins.authorize(&attributes).await {
-            Decision::Allow => Ok(()),
-            Decision::Deny(reason) | Decision::NoOpinion(reason) => Err(forbidden(&attributes, &reason)),
+        let decision = self.plugins.authorize(&attributes).await;
+        let (word, reason) = match &decision {
+            Decision::Allow => ("allow", ""),
+            Decision::Deny(reason) | Decision::NoOpinion(reason) => ("forbid", &**reason),
+        };
+        if self.audit.is_some() {
+            audit::annotate("authorization.k8s.io/decision", word);
+            audit::annotate("authorization.k8s.io/reason", reason);
         }
+        if decision == Decision::Allow { Ok(()) } else { Err(forbidden(&attributes, reason)) }
     }
 
     /// What is served at this moment, here and by others.
@@ -252,9 +374,13 @@ impl Inner {
 }
 
 /// A handler that panics costs its own request only, not the connection with all others on it.
-async fn unwinding(work: impl Future<Output = Result<Response, ApiError>>) -> Result<Response, ApiError> {
+async fn unwinding(
+    has_panicked: &AtomicBool,
+    work: impl Future<Output = Result<Response, ApiError>>,
+) -> Result<Response, ApiError> {
     // Nothing outlives the work but what is behind locks, which survive a panic (`PoisonError::into_inner`).
     AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|_| {
+        has_panicked.store(true, Ordering::Relaxed);
         tracing::error!("a request handler panicked; this is a bug, and the message above says where");
         Err(ApiError::internal("the request handler failed unexpectedly"))
     })

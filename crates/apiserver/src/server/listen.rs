@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::{ApiServer, dispatch::Origin, incoming::Heard};
-use crate::{contract::Body, pki::ApiTls};
+use crate::{audit::Peer, contract::Body, pki::ApiTls};
 
 const MAX_CONNECTIONS: usize = 16_384;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -74,6 +74,8 @@ impl ApiServer {
 
     async fn connection(&self, stream: TcpStream, api_tls: ApiTls, watcher: Watcher) {
         let _ = stream.set_nodelay(true);
+        // Only the audit log wants to know.
+        let peer = self.inner.audit.as_ref().and_then(|_| Some(Peer(stream.peer_addr().ok()?.ip())));
         let acceptor = TlsAcceptor::from(api_tls.config.clone());
         let tls = match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
             Ok(Ok(tls)) => tls,
@@ -90,7 +92,10 @@ impl ApiServer {
         let service = service_fn(move |request: http::Request<Incoming>| {
             let (inner, certificates, proxy) = (inner.clone(), certificates.clone(), proxy.clone());
             async move {
-                let request = request.map(|body| -> Body { Heard::new(body).map_err(Into::into).boxed_unsync() });
+                let mut request = request.map(|body| -> Body { Heard::new(body).map_err(Into::into).boxed_unsync() });
+                if let Some(peer) = peer {
+                    request.extensions_mut().insert(peer);
+                }
                 let origin = match proxy.and_then(|proxy| proxy.read(request.headers())) {
                     Some(user) => Origin::Proxied(Box::new(user)),
                     None if is_known => Origin::Remote(certificates),

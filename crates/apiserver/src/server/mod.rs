@@ -4,7 +4,6 @@ mod builder;
 mod compaction;
 mod dispatch;
 mod incoming;
-mod limits;
 mod listen;
 mod local;
 mod lookup;
@@ -19,8 +18,8 @@ pub use local::LocalService;
 pub use lookup::ServerLookup;
 
 use crate::{
-    aggregation::Aggregation, cache::Caches, custom::Catalogue, discovery::Discovery, env::Env, health::Health,
-    metrics::Metrics, openapi::OpenApi, webhook::Webhooks, write::EventLeases,
+    aggregation::Aggregation, audit::Auditor, cache::Caches, custom::Catalogue, discovery::Discovery, env::Env,
+    fairness::Fairness, health::Health, metrics::Metrics, openapi::OpenApi, webhook::Webhooks, write::EventLeases,
 };
 
 /// Everything that handlers share.
@@ -40,7 +39,10 @@ pub struct Inner {
     pub aggregation: Aggregation,
     pub event_leases: EventLeases,
     pub(crate) webhooks: Webhooks,
-    limits: limits::Limits,
+    /// `None` where nothing is logged.
+    pub audit: Option<Arc<Auditor>>,
+    /// Who is worked on, and who waits.
+    pub fairness: Fairness,
     /// Cancelled once the server stops: watches end, connections drain.
     pub shutdown: CancellationToken,
 }

@@ -3,11 +3,12 @@
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use knarr_api::cidr::Ipv4Cidr;
+use knarr_apiserver::audit::LogConfig;
 use knarr_controllers::AddressPool;
 
 use crate::{
     agent::NodeConfig,
-    cli::{AuthArgs, ControlArgs},
+    cli::{AuditArgs, AuthArgs, ControlArgs},
     datadir::DataDir,
 };
 
@@ -30,9 +31,34 @@ pub struct ServerConfig {
     pub encryption_key_file: Option<PathBuf>,
     pub pod_cidr: Ipv4Cidr,
     pub load_balancer_pool: Option<AddressPool>,
+    /// `None` where requests are not logged.
+    pub audit: Option<AuditConfig>,
     pub auth: AuthArgs,
     /// A cluster was kept in the data directory before.
     pub is_known: bool,
+}
+
+/// Where it is said what is logged of requests, and where it is logged.
+#[derive(Clone, Debug)]
+pub struct AuditConfig {
+    pub policy_file: PathBuf,
+    pub log: LogConfig,
+}
+
+impl AuditConfig {
+    fn new(args: AuditArgs) -> Option<Self> {
+        let AuditArgs { audit_policy_file, audit_log_path, audit_log_maxsize, audit_log_maxbackup, audit_log_maxage } =
+            args;
+        // The command line takes neither without the other.
+        let (policy_file, path) = audit_policy_file.zip(audit_log_path)?;
+        let log = LogConfig {
+            path,
+            max_size_bytes: u64::from(audit_log_maxsize) << 20,
+            max_backups: audit_log_maxbackup as usize,
+            max_age_days: audit_log_maxage,
+        };
+        Some(Self { policy_file, log })
+    }
 }
 
 impl ServerConfig {
@@ -46,6 +72,7 @@ impl ServerConfig {
             encryption_key_file,
             pod_cidr,
             load_balancer_pool,
+            audit,
             auth,
         } = args;
         Self {
@@ -61,6 +88,7 @@ impl ServerConfig {
             encryption_key_file,
             pod_cidr,
             load_balancer_pool,
+            audit: AuditConfig::new(audit),
             auth,
             is_known: node.record.is_some(),
         }

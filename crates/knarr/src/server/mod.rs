@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use knarr_apiserver::{
     ApiServer, Env, Plugins, Reading, Security, SecurityConfig,
     alloc::{PortRange, ServiceRanges},
+    audit::Auditor,
     authn::{component, controller},
     bootstrap::{BootstrapConfig, bootstrap},
     contract::UserInfo,
@@ -30,6 +31,7 @@ use crate::{
     ranges::{CLUSTER_DNS, CLUSTER_DOMAIN, KUBERNETES_SERVICE, SERVICE_CIDR},
 };
 
+use config::AuditConfig;
 pub use config::ServerConfig;
 use metrics::MetricsSource;
 
@@ -100,7 +102,11 @@ pub async fn start(config: &ServerConfig, listener: TcpListener, stop: &Cancella
     };
     let metrics = Arc::new(Metrics::default());
     let source = MetricsSource(metrics.clone());
-    let api = ApiServer::builder(Arc::new(store))
+    let mut builder = ApiServer::builder(Arc::new(store));
+    if let Some(AuditConfig { policy_file, log }) = &config.audit {
+        builder = builder.audit(Auditor::open(policy_file.clone(), log.clone(), env.clone())?);
+    }
+    let api = builder
         .env(env)
         .shutdown(stop.clone())
         .reading(HEAP)

@@ -1,6 +1,6 @@
 //! The store over an etcd that others run (3.4 and later): its revisions, watches, leases and compaction are etcd's own.
 //!
-//! Several servers may share one etcd, each with this store over it. See `docs/decisions/0020-etcd.md`.
+//! Several servers may share one etcd, each with this store over it. See `docs/decisions/0015-etcd.md`.
 
 mod client;
 mod connect;

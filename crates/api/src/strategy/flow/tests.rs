@@ -44,6 +44,8 @@ fn schema() -> Value {
 fn schemas_are_checked_in_the_words_that_are_known() {
     let (subject, rule) = ("/rules/0/subjects/0", "/rules/0/resourceRules/0");
     let urls = "/rules/0/nonResourceRules/0/nonResourceURLs";
+    let [verbs, groups, resources, namespaces] =
+        ["verbs", "apiGroups", "resources", "namespaces"].map(|key| format!("{rule}/{key}"));
     let rows: Vec<(&str, Value, &[&str])> = vec![
         ("/matchingPrecedence", json!(0), &[]),
         ("/matchingPrecedence", json!(-1), &["spec.matchingPrecedence: Invalid value: -1: must be a positive value"]),
@@ -76,17 +78,17 @@ fn schemas_are_checked_in_the_words_that_are_known() {
             &["must specify namespace for service account"],
         ),
         (subject, json!({"kind": "ServiceAccount", "serviceAccount": {"name": "*", "namespace": "n"}}), &[]),
-        (&format!("{rule}/verbs"), json!([]), &["verbs must contain at least one value"]),
-        (&format!("{rule}/verbs"), json!(["*", "get"]), &["if '*' is present, must not specify other verbs"]),
-        (&format!("{rule}/verbs"), json!(["shout"]), &["resourceRules[0].verbs: Unsupported value"]),
-        (&format!("{rule}/apiGroups"), json!([]), &["resource rules must supply at least one api group"]),
-        (&format!("{rule}/apiGroups"), json!(["*", ""]), &["must not specify other api groups"]),
-        (&format!("{rule}/resources"), json!([]), &["resource rules must supply at least one resource"]),
-        (&format!("{rule}/resources"), json!(["*", "p"]), &["must not specify other resources"]),
-        (&format!("{rule}/namespaces"), json!([]), &["not cluster scoped must supply at least one namespace"]),
-        (&format!("{rule}/namespaces"), json!(["*", "a"]), &["must not specify other namespaces"]),
+        (&verbs, json!([]), &["verbs must contain at least one value"]),
+        (&verbs, json!(["*", "get"]), &["if '*' is present, must not specify other verbs"]),
+        (&verbs, json!(["shout"]), &["resourceRules[0].verbs: Unsupported value"]),
+        (&groups, json!([]), &["resource rules must supply at least one api group"]),
+        (&groups, json!(["*", ""]), &["must not specify other api groups"]),
+        (&resources, json!([]), &["resource rules must supply at least one resource"]),
+        (&resources, json!(["*", "p"]), &["must not specify other resources"]),
+        (&namespaces, json!([]), &["not cluster scoped must supply at least one namespace"]),
+        (&namespaces, json!(["*", "a"]), &["must not specify other namespaces"]),
         (
-            &format!("{rule}/namespaces"),
+            &namespaces,
             json!(["A"]),
             &["namespaces[0]: Invalid value: \"A\": each member of this list must be '*' or a DNS-1123 label; "],
         ),
