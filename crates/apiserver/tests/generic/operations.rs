@@ -310,6 +310,55 @@ async fn exercise_all(rows: Vec<Row>) {
 }
 
 #[tokio::test]
+async fn a_signing_request_is_approved_and_answered_each_by_its_subresource() {
+    let secured = secured::start().await;
+    let admin = UserInfo { name: "admin".into(), groups: vec!["system:masters".into()], ..UserInfo::default() };
+    let server = Server::of(secured.server.clone(), admin);
+    let path = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
+    let key = rcgen::KeyPair::generate().unwrap();
+    let params = rcgen::CertificateParams::new(vec!["e2e.example.com".to_owned()]).unwrap();
+    let request = params.serialize_request(&key).unwrap().pem().unwrap();
+    let certificate = params.self_signed(&key).unwrap().pem();
+    let encode = |text: &str| base64::Engine::encode(&base64::engine::general_purpose::STANDARD, text);
+    let object = json!({"metadata": {"generateName": "e2e-"}, "spec": {
+        "request": encode(&request), "signerName": "example.com/e2e", "expirationSeconds": 3600,
+        "usages": ["digital signature", "key encipherment", "server auth"]}});
+    for _ in 0..2 {
+        server.post(path, &object).await.expect(201);
+    }
+    let created = server.post(path, &object).await.expect(201);
+    let one = format!("{path}/{}", created["metadata"]["name"].as_str().unwrap());
+    let signer = format!("{path}?fieldSelector=spec.signerName%3Dexample.com/e2e");
+    assert_eq!(server.get(&signer).await.expect(200)["items"].as_array().unwrap().len(), 3);
+
+    let condition = |kind: &str| json!({"type": kind, "status": "True", "reason": "e2e"});
+    let patch = json!({"metadata": {"annotations": {"patchedapproval": "true"}},
+        "status": {"conditions": [condition("ApprovalPatch")]}});
+    let patched = server.patch(&format!("{one}/approval"), merge_patch(), &patch).await.expect(200);
+    assert_eq!(patched["status"]["conditions"][0]["type"], "ApprovalPatch");
+    assert_eq!(patched["metadata"]["annotations"]["patchedapproval"], "true");
+    let mut changed = patched.clone();
+    changed["status"]["conditions"].as_array_mut().unwrap().push(condition("Approved"));
+    let approved = server.put(&format!("{one}/approval"), &changed).await.expect(200);
+    assert_eq!(approved["status"]["conditions"][1]["type"], "Approved");
+
+    let patch = json!({"metadata": {"annotations": {"patchedstatus": "true"}},
+        "status": {"certificate": encode(&certificate)}});
+    let patched = server.patch(&format!("{one}/status"), merge_patch(), &patch).await.expect(200);
+    assert_eq!(patched["status"]["certificate"], encode(&certificate));
+    assert_eq!(patched["metadata"]["annotations"]["patchedstatus"], "true");
+    let mut changed = patched.clone();
+    changed["status"]["conditions"].as_array_mut().unwrap().push(condition("StatusUpdate"));
+    let updated = server.put(&format!("{one}/status"), &changed).await.expect(200);
+    assert_eq!(updated["status"]["conditions"][2]["type"], "StatusUpdate");
+
+    server.delete(&one).await.expect(200);
+    server.get(&one).await.status(404, "NotFound");
+    assert_eq!(server.delete(&signer).await.expect(200)["items"].as_array().unwrap().len(), 2);
+    assert_eq!(server.get(&signer).await.expect(200)["items"], json!([]));
+}
+
+#[tokio::test]
 async fn a_review_has_no_table() {
     let secured = secured::start().await;
     let admin = UserInfo { name: "admin".into(), groups: vec!["system:masters".into()], ..UserInfo::default() };
