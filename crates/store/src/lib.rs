@@ -8,10 +8,11 @@ mod embedded;
 pub mod engine;
 pub mod etcd;
 mod model;
+pub mod snapshot;
 
 use async_trait::async_trait;
 
-pub use embedded::{EmbeddedStore, MemoryStore};
+pub use embedded::{EmbeddedStore, MemoryStore, Restore};
 pub use etcd::EtcdStore;
 pub use model::{
     Compare, Event, EventKind, KeyValue, LeaseId, Op, RangeReply, RangeRequest, Revision, StoreError, Txn, TxnReply,

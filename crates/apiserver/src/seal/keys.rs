@@ -60,8 +60,13 @@ impl Keys {
         Self::parse(&text, path)
     }
 
+    /// The file with the keys in the directory of certificates.
+    pub fn path_in(directory: &Path) -> PathBuf {
+        directory.join(FILE)
+    }
+
     pub fn are_in(directory: &Path) -> bool {
-        directory.join(FILE).exists()
+        Self::path_in(directory).exists()
     }
 
     /// The keys in the directory of certificates. Where there are none, one is made, unless there are Secrets already

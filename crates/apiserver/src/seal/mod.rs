@@ -85,6 +85,14 @@ pub async fn has_sealed(store: &dyn Store) -> Result<bool, StoreError> {
     Ok(records(store).await?.iter().any(|kv| keys::is_sealed(&kv.value)))
 }
 
+/// Checks that every Secret opens with these keys, and changes nothing.
+pub async fn check_opens(store: &dyn Store, keys: &Keys) -> Result<(), SealError> {
+    for kv in records(store).await? {
+        keys.open(&kv.key, &kv.value)?;
+    }
+    Ok(())
+}
+
 async fn records(store: &dyn Store) -> Result<Vec<KeyValue>, StoreError> {
     let mut all = Vec::new();
     let mut start = Bytes::from_static(SEALED);

@@ -8,6 +8,7 @@ mod group;
 mod hub;
 mod index;
 mod lease;
+mod restore;
 mod row;
 mod watch;
 mod writer;
@@ -16,6 +17,8 @@ mod writer;
 mod tests;
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+
+pub use restore::Restore;
 
 use async_trait::async_trait;
 use tokio::{
