@@ -46,6 +46,10 @@ pub enum Command {
     Status(DataArgs),
     /// Stop all pods and remove everything that Knarr made on this host
     Reset(ResetArgs),
+    /// Write all objects, and the keys and certificates that belong to them, into one file
+    Backup(BackupArgs),
+    /// Make a data directory from such a file
+    Restore(RestoreArgs),
     /// Clusters of several nodes on this machine
     #[command(subcommand)]
     Cluster(ClusterCommand),
@@ -172,6 +176,8 @@ pub struct ControlArgs {
     pub auth: AuthArgs,
     #[command(flatten)]
     pub audit: AuditArgs,
+    #[command(flatten)]
+    pub datastore: DatastoreArgs,
 }
 
 /// What is written down of requests to the API. Both a policy and a place are needed; without them nothing is.
@@ -250,6 +256,42 @@ pub struct AuthArgs {
 fn parse_claim(text: &str) -> Result<(String, String), String> {
     let (claim, value) = text.split_once('=').ok_or("a required claim reads CLAIM=VALUE")?;
     Ok((claim.trim().to_owned(), value.trim().to_owned()))
+}
+
+/// Where the cluster's objects are kept.
+#[derive(Clone, Debug, Args)]
+pub struct DatastoreArgs {
+    /// Keep the cluster's objects in the data directory, or in an etcd of yours: `embedded`, or
+    /// `etcd=https://HOST:2379,...` with its endpoints
+    #[arg(long, value_name = "STORE", default_value = "embedded", value_parser = parse_datastore)]
+    pub datastore: Datastore,
+    /// The authorities that etcd's certificates are from, in PEM
+    #[arg(long, value_name = "FILE")]
+    pub etcd_cafile: Option<PathBuf>,
+    /// The client certificate for etcd, in PEM
+    #[arg(long, value_name = "FILE")]
+    pub etcd_certfile: Option<PathBuf>,
+    /// The key of that certificate, in PEM
+    #[arg(long, value_name = "FILE")]
+    pub etcd_keyfile: Option<PathBuf>,
+    /// What all keys in etcd begin with [default: /registry]
+    #[arg(long, value_name = "PREFIX")]
+    pub etcd_prefix: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Datastore {
+    Embedded,
+    /// The endpoints.
+    Etcd(Vec<String>),
+}
+
+fn parse_datastore(text: &str) -> Result<Datastore, String> {
+    match text.split_once('=') {
+        None if text == "embedded" => Ok(Datastore::Embedded),
+        Some(("etcd", endpoints)) => Ok(Datastore::Etcd(endpoints.split(',').map(str::to_owned).collect())),
+        _ => Err("a datastore reads embedded, or etcd=https://HOST:2379,...".to_owned()),
+    }
 }
 
 /// What the node half is told.
@@ -344,6 +386,28 @@ pub struct ResetArgs {
 }
 
 #[derive(Clone, Debug, Args)]
+pub struct BackupArgs {
+    /// The file to make; it will hold the cluster's private keys, and only its owner may read it
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// The file with the keys for Secrets, where a server that does not run was told one
+    #[arg(long, value_name = "FILE")]
+    pub encryption_key_file: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct RestoreArgs {
+    /// What `knarr backup` made
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// The data directory to make; an empty or a new one
+    #[arg(long, value_name = "DIR", env = "KNARR_DATA_DIR")]
+    pub data_dir: PathBuf,
+}
+
+#[derive(Clone, Debug, Args)]
 pub struct CheckArgs {
     #[command(flatten)]
     pub data: DataArgs,
@@ -387,6 +451,20 @@ pub struct DemoAppArgs {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn datastores() {
+        use super::{Datastore::*, parse_datastore};
+        let two = Etcd(vec!["https://a:2379".into(), "https://b:2379".into()]);
+        for (text, expected) in [
+            ("embedded", Some(Embedded)),
+            ("etcd=https://a:2379,https://b:2379", Some(two)),
+            ("etcd", None),
+            ("sqlite=/x", None),
+        ] {
+            assert_eq!(parse_datastore(text).ok(), expected, "{text}");
+        }
+    }
+
     #[test]
     fn the_command_line_is_consistent() {
         super::full().debug_assert();

@@ -57,6 +57,13 @@ pub struct Running {
 }
 
 impl Running {
+    /// A command that needs the directory for itself for a while.
+    pub fn command() -> Self {
+        let pid = rustix::process::getpid().as_raw_nonzero().get();
+        let pid_namespace = knarr_os::lock::own_pid_namespace();
+        Self { pid, version: crate::version::SHORT.into(), port: None, server: None, pid_namespace }
+    }
+
     /// Refuses a process whose number is another's here.
     pub fn check_reachable(&self) -> Result<()> {
         if self.pid_namespace.is_some() && self.pid_namespace != knarr_os::lock::own_pid_namespace() {

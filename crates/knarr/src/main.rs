@@ -74,6 +74,8 @@ fn run(command: Command) -> Result<bool> {
         Command::Down(args) => wait_for(commands::down::run(args)).map(|()| true),
         Command::Status(args) => wait_for(commands::status::run(args)),
         Command::Reset(args) => wait_for(commands::reset::run(args)),
+        Command::Backup(args) => wait_for(commands::backup::run(args)).map(|()| true),
+        Command::Restore(args) => wait_for(commands::restore::run(args)).map(|()| true),
         Command::Cluster(command) => wait_for(commands::cluster::run(command)).map(|()| true),
         Command::Image(command) => wait_for(commands::image::run(command)).map(|()| true),
         Command::Check(args) => commands::check::run(args),

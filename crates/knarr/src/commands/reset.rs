@@ -19,7 +19,6 @@ use crate::{
     datadir::{DataDir, Running},
     kubeconfig,
     say::say,
-    version,
 };
 
 pub async fn run(args: ResetArgs) -> Result<bool> {
@@ -36,7 +35,7 @@ pub async fn run(args: ResetArgs) -> Result<bool> {
     }
     down::force(&data).await?;
     // Held until the end, so that nobody starts in what is being removed.
-    let lock = if ours.is_empty() { None } else { Some(data.lock(&note())?) };
+    let lock = if ours.is_empty() { None } else { Some(data.lock(&Running::command())?) };
     // What is in the kernel is found by its names, so this works where files are gone already.
     remove_from_kernel(&data).await?;
     forget_contexts(&data)?;
@@ -64,17 +63,6 @@ fn check_is_ours(data: &DataDir, ours: &[String], others: &[String]) -> Result<(
         bail!("{} does not look like a data directory of Knarr; nothing was removed", data.root().display());
     }
     Ok(())
-}
-
-fn note() -> Running {
-    let pid = rustix::process::getpid().as_raw_nonzero().get();
-    Running {
-        pid,
-        version: version::SHORT.into(),
-        port: None,
-        server: None,
-        pid_namespace: knarr_os::lock::own_pid_namespace(),
-    }
 }
 
 async fn remove_from_kernel(data: &DataDir) -> Result<()> {

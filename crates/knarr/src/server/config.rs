@@ -2,10 +2,12 @@
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
+use anyhow::Result;
 use knarr_api::cidr::Ipv4Cidr;
 use knarr_apiserver::audit::LogConfig;
 use knarr_controllers::AddressPool;
 
+use super::datastore::DatastoreConfig;
 use crate::{
     agent::NodeConfig,
     cli::{AuditArgs, AuthArgs, ControlArgs},
@@ -34,6 +36,7 @@ pub struct ServerConfig {
     /// `None` where requests are not logged.
     pub audit: Option<AuditConfig>,
     pub auth: AuthArgs,
+    pub datastore: DatastoreConfig,
     /// A cluster was kept in the data directory before.
     pub is_known: bool,
 }
@@ -62,7 +65,7 @@ impl AuditConfig {
 }
 
 impl ServerConfig {
-    pub fn new(node: &NodeConfig, args: ControlArgs) -> Self {
+    pub fn new(node: &NodeConfig, args: ControlArgs) -> Result<Self> {
         let ControlArgs {
             port,
             tls_san,
@@ -74,8 +77,9 @@ impl ServerConfig {
             load_balancer_pool,
             audit,
             auth,
+            datastore,
         } = args;
-        Self {
+        Ok(Self {
             data: node.data.clone(),
             node_name: node.name.clone(),
             address: node.ip,
@@ -90,7 +94,8 @@ impl ServerConfig {
             load_balancer_pool,
             audit: AuditConfig::new(audit),
             auth,
+            datastore: DatastoreConfig::new(datastore)?,
             is_known: node.record.is_some(),
-        }
+        })
     }
 }

@@ -1,13 +1,16 @@
 //! The server half: store, certificates, API server, controllers, scheduler.
 
 mod auth;
+pub mod backup;
 mod config;
+pub mod datastore;
 mod metrics;
 mod scheduler;
+mod turn;
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use knarr_apiserver::{
     ApiServer, Env, Plugins, Reading, Security, SecurityConfig,
     alloc::{PortRange, ServiceRanges},
@@ -22,7 +25,7 @@ use knarr_apiserver::{
 use knarr_client::{Clock, Informers, supervise};
 use knarr_controllers::RequestedCertificate;
 use knarr_metrics::Metrics;
-use knarr_store::{EmbeddedStore, Store, engine::disk::DiskEngine};
+use knarr_store::Store;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -59,6 +62,8 @@ pub struct Server {
     pub admin: Leaf,
     certificates: Arc<Certificates>,
     metrics: Arc<Metrics>,
+    /// Set where other servers may have the same objects.
+    shared: Option<Arc<dyn Store>>,
 }
 
 /// Opens the store and answers on the listener; ready for requests when this returns.
@@ -72,16 +77,8 @@ pub async fn start(config: &ServerConfig, listener: TcpListener, stop: &Cancella
         extra: config.names.clone(),
     };
     let pki = Pki::open(&config.data.pki(), &names, env.now())?;
-    if config.is_known && !config.data.store().exists() {
-        bail!(
-            "the store {} is missing: restore the data directory from a backup, or begin anew with `knarr reset \
-             --data-dir {}`",
-            config.data.store().display(),
-            config.data.root().display(),
-        );
-    }
-    let engine = DiskEngine::open(&config.data.store(), free_bytes)?;
-    let store: Arc<dyn Store> = Arc::new(EmbeddedStore::open(engine)?);
+    let opened = datastore::open(config).await?;
+    let store = opened.store.clone();
     let keys = match &config.encryption_key_file {
         Some(path) => Keys::read(path)?,
         None => {
@@ -102,7 +99,18 @@ pub async fn start(config: &ServerConfig, listener: TcpListener, stop: &Cancella
     };
     let metrics = Arc::new(Metrics::default());
     let source = MetricsSource(metrics.clone());
+    let backup = Arc::new(backup::BackupPath(backup::Source {
+        store: opened.store,
+        pki: config.data.pki(),
+        key_file: config.encryption_key_file.clone(),
+        node_name: config.node_name.clone(),
+    }));
     let mut builder = ApiServer::builder(Arc::new(store));
+    let shared = opened.etcd.clone().map(|etcd| Arc::new(etcd) as Arc<dyn Store>);
+    if let Some(etcd) = opened.etcd {
+        builder =
+            builder.check("etcd", move || if etcd.answers() { Ok(()) } else { Err("etcd does not answer".into()) });
+    }
     if let Some(AuditConfig { policy_file, log }) = &config.audit {
         builder = builder.audit(Auditor::open(policy_file.clone(), log.clone(), env.clone())?);
     }
@@ -115,6 +123,7 @@ pub async fn start(config: &ServerConfig, listener: TcpListener, stop: &Cancella
         .plugins(move |lookup| {
             let mut plugins = Plugins::from(Security::new(security, &lookup));
             plugins.sources.push(Arc::new(source));
+            plugins.paths.push(backup);
             plugins
         })
         .start()
@@ -133,7 +142,7 @@ pub async fn start(config: &ServerConfig, listener: TcpListener, stop: &Cancella
     let tls = certificates.api()?.with_front_proxies(front_proxies.as_bytes(), headers)?;
     let (serving, ends) = (api.clone(), stop.clone());
     tokio::spawn(async move { serving.serve(listener, tls, ends).await });
-    Ok(Server { api, authority, admin, certificates: Arc::new(certificates), metrics })
+    Ok(Server { api, authority, admin, certificates: Arc::new(certificates), metrics, shared })
 }
 
 impl Server {
@@ -162,8 +171,18 @@ impl Server {
         });
     }
 
+    /// Runs the controllers and the scheduler: at once where nobody else could, else whenever it is this server's turn.
+    pub fn keep_control(self: &Arc<Self>, config: &ServerConfig, stop: &CancellationToken) {
+        let Some(store) = self.shared.clone() else { return self.start_control(config, stop) };
+        let me = format!("{} {} {}", config.node_name, rustix::process::getpid().as_raw_nonzero(), Env::host().now());
+        let (this, config) = (self.clone(), config.clone());
+        tokio::spawn(turn::keep(store, me, turn::Pace::default(), stop.clone(), move |end| {
+            this.start_control(&config, end)
+        }));
+    }
+
     /// Starts the controllers and the scheduler, which share their informers.
-    pub fn start_control(&self, config: &ServerConfig, stop: &CancellationToken) {
+    fn start_control(&self, config: &ServerConfig, stop: &CancellationToken) {
         let watcher = knarr_client::in_process(self.api.local(component("system:kube-controller-manager")), "knarr");
         let informers = Informers::new(watcher, stop.clone());
         let collector = knarr_client::in_process(self.api.local(controller(metrics::USER)), metrics::USER);
@@ -205,10 +224,4 @@ impl knarr_controllers::CertificateAuthority for Authority {
     fn sign(&self, request: &[u8], usages: &[String], lifetime: Duration) -> Result<String, String> {
         self.0.sign_request(request, usages, lifetime, Env::host().now()).map_err(|error| error.to_string())
     }
-}
-
-/// What is left on the disk for this process.
-fn free_bytes(path: &Path) -> Option<u64> {
-    let stat = rustix::fs::statvfs(path).ok()?;
-    Some(stat.f_bavail * stat.f_frsize)
 }

@@ -70,7 +70,7 @@ impl Config {
             );
         }
         let node = NodeConfig { pod_cidr: Some(control.pod_cidr), ..NodeConfig::new(data, node, None)? };
-        let server = ServerConfig::new(&node, control);
+        let server = ServerConfig::new(&node, control)?;
         Ok(Self { server, node, kubeconfig, is_joined })
     }
 
@@ -118,7 +118,7 @@ impl Config {
     async fn start(&self, progress: &Progress, stop: &CancellationToken) -> Result<Started> {
         let begun = Timestamp::now();
         let listener = preflight::bind(self.server.port, "--port").await?;
-        let server = server::start(&self.server, listener, stop).await?;
+        let server = Arc::new(server::start(&self.server, listener, stop).await?);
         self.write_record()?;
         let own = self.node.data.admin_kubeconfig();
         let ca_pem = server.authority.certificate_pem();
@@ -126,7 +126,7 @@ impl Config {
         let next = kubeconfigs.write(&server.admin)?;
         server.keep_certificates(Arc::new(move |admin| kubeconfigs.renew(admin)), stop);
         progress.ready(API);
-        server.start_control(&self.server, stop);
+        server.keep_control(&self.server, stop);
         progress.ready(CONTROL);
         let access = server.access(&self.node)?;
         let client = access.client.clone();
