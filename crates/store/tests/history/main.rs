@@ -86,7 +86,7 @@ fn embedded(seed: u64) {
     let mut random = StdRng::seed_from_u64(seed);
     let mut lines = Vec::new();
     for round in 0..ROUNDS {
-        lines.extend(until_killed(dir.path(), seed, round, Duration::from_millis(random.random_range(50..300))));
+        lines.extend(until_killed(dir.path(), seed, round, random.random_range(100..600)));
     }
     let written = run(async {
         let store: Arc<dyn Store> = Arc::new(open(dir.path()).await);
@@ -96,7 +96,8 @@ fn embedded(seed: u64) {
     assert!(written >= LEAST_WRITES, "only {written} writes were acknowledged");
 }
 
-fn until_killed(dir: &Path, seed: u64, round: u64, delay: Duration) -> Vec<String> {
+/// Killed after so many lines, for a busy machine may do nothing in any time.
+fn until_killed(dir: &Path, seed: u64, round: u64, after: usize) -> Vec<String> {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .env(DIR, dir)
         .env(ROUND, round.to_string())
@@ -105,7 +106,7 @@ fn until_killed(dir: &Path, seed: u64, round: u64, delay: Duration) -> Vec<Strin
         .spawn()
         .unwrap();
     let mut read = BufReader::new(child.stdout.take().unwrap());
-    let (told, first) = std::sync::mpsc::channel();
+    let (told, lines_read) = std::sync::mpsc::channel();
     let reader = std::thread::spawn(move || {
         let mut lines = Vec::new();
         let mut line = String::new();
@@ -117,8 +118,9 @@ fn until_killed(dir: &Path, seed: u64, round: u64, delay: Duration) -> Vec<Strin
         }
         lines
     });
-    first.recv_timeout(PATIENCE).expect("the clients begin");
-    std::thread::sleep(delay);
+    for _ in 0..after {
+        lines_read.recv_timeout(PATIENCE).expect("the clients work");
+    }
     child.kill().unwrap();
     child.wait().unwrap();
     reader.join().unwrap()
@@ -137,6 +139,16 @@ async fn open(dir: &Path) -> EmbeddedStore<DiskEngine> {
     }
 }
 
+/// Waits until so much more was noted.
+async fn more_lines(lines: &Mutex<Vec<String>>, count: usize) {
+    let wanted = lines.lock().unwrap().len() + count;
+    let deadline = Instant::now() + PATIENCE;
+    while lines.lock().unwrap().len() < wanted {
+        assert!(Instant::now() < deadline, "the clients do nothing");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 async fn over_etcd(seed: u64, mut etcd: Etcd) {
     etcd.wait().await;
     let mut random = StdRng::seed_from_u64(seed);
@@ -150,12 +162,12 @@ async fn over_etcd(seed: u64, mut etcd: Etcd) {
         tokio::spawn(work(store, seed, round, out.clone(), stop.clone()))
     });
     for _ in 0..ROUNDS / 2 {
-        tokio::time::sleep(Duration::from_millis(random.random_range(300..900))).await;
+        more_lines(&lines, random.random_range(100..600)).await;
         etcd.kill();
         etcd.start();
         etcd.wait().await;
     }
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    more_lines(&lines, 100).await;
     end.send_replace(true);
     for server in servers {
         tokio::time::timeout(PATIENCE, server).await.expect("the clients end").unwrap();
