@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{
     check, defaults,
-    rules::{Generation, Rules},
+    rules::{Errors, Generation, Rules},
 };
 use crate::{
     field::{FieldError, FieldPath},

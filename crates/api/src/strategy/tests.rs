@@ -322,12 +322,6 @@ fn probable_mistakes_and_what_is_not_done_yet_are_warned_of() {
         ),
         (
             "admissionregistration.k8s.io",
-            "ValidatingWebhookConfiguration",
-            json!({}),
-            "this server does not call admission webhooks yet: writes are not checked or changed by this",
-        ),
-        (
-            "admissionregistration.k8s.io",
             "ValidatingAdmissionPolicyBinding",
             json!({}),
             "this server does not enforce admission policies yet: writes are not checked or changed by this",
@@ -467,7 +461,7 @@ fn samples() -> Vec<(&'static str, &'static str, Value)> {
             "flowcontrol.apiserver.k8s.io",
             "PriorityLevelConfiguration",
             json!({"metadata": {"name": "l"}, "spec": {
-            "type": "Limited", "limited": {"limitResponse": {"type": "Queue"}}}}),
+            "type": "Limited", "limited": {"limitResponse": {"type": "Queue", "queuing": {}}}}}),
         ),
         (
             "resource.k8s.io",

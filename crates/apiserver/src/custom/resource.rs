@@ -57,7 +57,7 @@ pub struct Custom {
     pub replaced: CancellationToken,
     /// Who is asked where versions differ in more than their name. The rules then work on the version that a client
     /// speaks, and the object is converted right before it is stored.
-    pub converter: Option<Arc<Converter>>,
+    pub(crate) converter: Option<Arc<Converter>>,
 }
 
 impl Custom {

@@ -256,7 +256,8 @@ fn tls_error(error: &std::io::Error) -> String {
     use rustls::{CertificateError, Error};
     let failed = "tls: failed to verify certificate: x509:";
     match error.get_ref().and_then(|source| source.downcast_ref::<Error>()) {
-        Some(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
+        // An authority of the same name with another key is as foreign as one that nobody has heard of.
+        Some(Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature)) => {
             format!("{failed} certificate signed by unknown authority")
         }
         Some(Error::InvalidCertificate(

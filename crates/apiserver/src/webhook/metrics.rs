@@ -76,7 +76,7 @@ impl WebhookMetrics {
     }
 
     /// One call and what came of it; a failure that is passed over rejects nothing.
-    pub fn observe(
+    pub(super) fn observe(
         &self,
         hook: &Hook,
         is_mutating: bool,

@@ -12,7 +12,7 @@ use super::{
     subject::{Invocation, Subject, kind},
 };
 use crate::{
-    codec::{Shape, check_fields},
+    codec::{Repeated, Shape, check_fields},
     contract::AdmissionRequest,
     custom::Found,
     server::Inner,
@@ -163,7 +163,7 @@ fn check_type(subject: &Subject<'_, '_>, found: &Found, patched: &mut Value) -> 
     {
         return custom.version().unreadable(patched).map_or(Ok(()), |why| Err(internal(why)));
     }
-    check_fields(Shape { gvk, custom: None }, patched, Vec::new(), Validation::Ignore, &mut Vec::new())
+    check_fields(Shape { gvk, custom: None }, patched, Repeated::default(), Validation::Ignore, &mut Vec::new())
         .map_err(|error| internal(error.message().to_owned()))
 }
 

@@ -41,21 +41,6 @@ async fn a_name_that_another_definition_has_is_refused_until_it_is_free() {
 }
 
 #[tokio::test]
-async fn conversion_by_a_webhook_is_refused() {
-    let server = Server::start().await;
-    let mut converted = definition("widgets", "Widget");
-    let client = json!({"service": {"namespace": "a", "name": "b"}});
-    converted["spec"]["conversion"] = json!({"strategy": "Webhook",
-        "webhook": {"clientConfig": client, "conversionReviewVersions": ["v1"]}});
-    let refused = server.post(DEFINITIONS, &converted).await.status(422, "Invalid");
-    let message = refused["message"].as_str().unwrap();
-    assert!(
-        message.contains("spec.conversion.strategy: Forbidden: webhooks are not asked for conversion"),
-        "{message}"
-    );
-}
-
-#[tokio::test]
 async fn a_group_of_the_project_says_whether_it_was_reviewed() {
     let server = Server::start().await;
     let rows = [

@@ -83,7 +83,7 @@ async fn a_service_is_reached_under_its_own_name() {
         "caBundle": hook.authority()});
     configure(&server, MUTATING, "a", json!([webhook("a", client, json!({}))])).await;
     for name in ["one", "two"] {
-        let made = server.post(MAPS, &map(name, json!({}))).await.expect(201);
+        let made = server.post(MAPS, &map(name, json!({"sent": "by"}))).await.expect(201);
         assert_eq!(made["data"]["through"], "service");
     }
     assert_eq!(hook.paths(), ["/mutate", "/mutate"]);

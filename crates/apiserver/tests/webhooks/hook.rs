@@ -62,7 +62,8 @@ impl Hook {
         let tls = TlsAcceptor::from(Arc::new(pki::server_config(&leaf, authority.certificate()).unwrap()));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let (asked, answer): (Arc<Mutex<Vec<(String, Value)>>>, Arc<Answer>) = (Arc::default(), Arc::new(answer));
+        let answer: Arc<Answer> = Arc::new(answer);
+        let asked = Arc::<Mutex<Vec<(String, Value)>>>::default();
         let seen = asked.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {

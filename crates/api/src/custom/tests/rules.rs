@@ -198,7 +198,7 @@ fn rules_that_cost_too_much_end_the_run() {
         element,
         spec,
         Value::Null,
-        "spec.list[14]: Invalid value: \"array\": validation failed due to running out of cost budget, no further \
+        "spec.list[15]: Invalid value: \"array\": validation failed due to running out of cost budget, no further \
          validation rules will be run",
     )]);
 }

@@ -87,6 +87,7 @@ async fn a_bookmark_names_nothing_that_was_not_sent() {
         next_bookmark: Instant::now(),
         caches,
         shutdown: CancellationToken::new(),
+        server: std::sync::Weak::new(),
         initial: Vec::new().into_iter(),
         initial_bookmark: None,
         ready: BytesMut::new(),
@@ -94,7 +95,7 @@ async fn a_bookmark_names_nothing_that_was_not_sent() {
         expired: false,
         ended: false,
     };
-    session.tick();
+    session.tick().await;
     let lines = session.ready.split_inclusive(|byte| *byte == b'\n');
     let lines: Vec<Value> = lines.map(|line| serde_json::from_slice(line).unwrap()).collect();
     let kinds: Vec<&str> = lines.iter().map(|line| line["type"].as_str().unwrap()).collect();

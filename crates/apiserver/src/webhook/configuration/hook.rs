@@ -48,7 +48,7 @@ pub type Selected<'a> = Result<&'a LabelSelector, &'a str>;
 pub struct Hook {
     pub configuration: String,
     pub name: String,
-    pub target: Result<Target, String>,
+    pub(in crate::webhook) target: Result<Target, String>,
     rules: Vec<Rule>,
     /// `matchPolicy` is `Exact`.
     pub exact: bool,

@@ -249,7 +249,7 @@ fn nodes() {
              maps, and strings are declared) | \
              S.properties[tags].x-kubernetes-validations[0].rule: Forbidden: contributed to estimated rule cost total \
              exceeding cost limit for entire OpenAPIv3 schema | \
-             spec.versions[0].schema.openAPIV3Schema: Forbidden: x-kubernetes-validations estimated rule cost total for \
+             spec.validation.openAPIV3Schema: Forbidden: x-kubernetes-validations estimated rule cost total for \
              entire OpenAPIv3 schema exceeds budget by factor of more than 100x (try simplifying the rule, or adding \
              maxItems, maxProperties, and maxLength where arrays, maps, and strings are declared)",
         ),
