@@ -1,0 +1,58 @@
+//! What the node half is told.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use k8s_openapi::api::core::v1::Taint;
+
+use knarr_net::Overlay;
+
+use crate::agent::{parse_label, parse_taint};
+
+#[derive(Clone, Debug, Args)]
+pub struct NodeArgs {
+    /// The node's own port, for logs and exec
+    #[arg(long, default_value_t = 10250, value_parser = clap::value_parser!(u16).range(1..))]
+    pub node_port: u16,
+    /// The node's name [default: the host's name]
+    #[arg(long, value_name = "N")]
+    pub node_name: Option<String>,
+    /// The node's address [default: that of the default route]
+    #[arg(long, value_name = "IP")]
+    pub node_ip: Option<std::net::IpAddr>,
+    /// Import every image archive in this directory at start
+    #[arg(long, value_name = "DIR")]
+    pub images: Option<PathBuf>,
+    /// Labels that the node has
+    #[arg(long, value_name = "K=V,...", value_delimiter = ',', value_parser = parse_label)]
+    pub node_labels: Vec<(String, String)>,
+    /// Taints that the node is registered with
+    #[arg(long, value_name = "K=V:EFFECT,...", value_delimiter = ',', value_parser = parse_taint)]
+    pub node_taints: Vec<Taint>,
+    /// The way to other nodes' pods: auto (plain routes to neighbours, VXLAN to others), routes or vxlan; the same on
+    /// all nodes
+    #[arg(long, value_name = "WAY", default_value = "auto")]
+    pub overlay: Overlay,
+    /// Kernel parameters that pods may set beside the safe ones, such as net.core.somaxconn or net.ipv4.*
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    pub allowed_unsafe_sysctls: Vec<String>,
+    #[command(flatten)]
+    pub ingress: IngressArgs,
+}
+
+/// Where a node answers for Ingresses, once there is one.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct IngressArgs {
+    /// The node's port for Ingresses by HTTP; 0 for none
+    #[arg(long, value_name = "PORT", default_value_t = 80)]
+    pub ingress_http_port: u16,
+    /// The node's port for Ingresses by HTTPS; 0 for none
+    #[arg(long, value_name = "PORT", default_value_t = 443)]
+    pub ingress_https_port: u16,
+}
+
+impl IngressArgs {
+    pub fn is_on(self) -> bool {
+        self.ingress_http_port != 0 || self.ingress_https_port != 0
+    }
+}
