@@ -21,11 +21,24 @@ pub async fn get<K: Kind>(client: &kube::Client, namespace: &str, name: &str) ->
 }
 
 pub async fn create<K: Kind>(client: &kube::Client, object: &K) -> Result<K, kube::Error> {
-    create_for(client, object).await
+    client.request(creation(object)?).await
 }
 
 /// Answers with the name alone: whoever makes many objects leaves the reading of the rest to their watch.
 pub async fn create_named<K: Kind>(client: &kube::Client, object: &K) -> Result<String, kube::Error> {
+    create_again(client, creation(object)?).await
+}
+
+/// The request that creates an object, written down: of what the server names, the same makes as many as it is sent.
+pub type Creation = http::Request<Vec<u8>>;
+
+pub fn creation<K: Kind>(object: &K) -> Result<Creation, kube::Error> {
+    let requests = requests::<K>(meta::namespace(object.meta()));
+    requests.create(&PostParams::default(), json(object)?).map_err(kube::Error::BuildRequest)
+}
+
+/// Sends what was written down, and answers with the name alone.
+pub async fn create_again(client: &kube::Client, creation: Creation) -> Result<String, kube::Error> {
     #[derive(Deserialize)]
     struct Made {
         metadata: Named,
@@ -34,14 +47,8 @@ pub async fn create_named<K: Kind>(client: &kube::Client, object: &K) -> Result<
     struct Named {
         name: String,
     }
-    let made: Made = create_for(client, object).await?;
+    let made: Made = client.request(creation).await?;
     Ok(made.metadata.name)
-}
-
-async fn create_for<K: Kind, A: DeserializeOwned>(client: &kube::Client, object: &K) -> Result<A, kube::Error> {
-    let requests = requests::<K>(meta::namespace(object.meta()));
-    let request = requests.create(&PostParams::default(), json(object)?).map_err(kube::Error::BuildRequest)?;
-    client.request(request).await
 }
 
 /// Its resourceVersion, where it has one, makes a stale write fail.

@@ -96,7 +96,8 @@ impl Inner {
 
         let mut trail = Trail { id: audit_id, ..Trail::default() };
         let asked = Asked { info, query, accept, resolved, route };
-        let work = self.clone().admit_and_serve(request, origin, &trail, asked);
+        // In a place of its own: what wraps it would move and hold it anew each time.
+        let work = Box::pin(self.clone().admit_and_serve(request, origin, &trail, asked));
         let work = unwinding(&trail.has_panicked, work);
         let outcome = if long_running {
             work.await
@@ -174,20 +175,17 @@ impl Inner {
                 return Err(error);
             }
         };
-        let Some(auditor) = &self.audit else {
-            return self.serve(request, trail, user, asked).await;
-        };
+        let Some(auditor) = &self.audit else { return Box::pin(self.serve(request, trail, user, asked)).await };
         let (head, body) = request.into_parts();
         let id = trail.id.as_ref().and_then(|id| id.to_str().ok()).unwrap_or_default();
         let Some(record) = auditor.begin(id, Some(&user), info, &head) else {
             let request = http::Request::from_parts(head, body);
-            return self.serve(request, trail, user, asked).await;
+            return Box::pin(self.serve(request, trail, user, asked)).await;
         };
         record.received().await;
         let request = http::Request::from_parts(head, record.hear(body));
         let _ = trail.audit.set(Running(record.clone()));
         let work = self.clone().serve(request, trail, user, asked);
-        // In a place of its own, so that a request without a log is not larger for it.
         Box::pin(audit::within(record, work)).await
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
 use knarr_client::{
-    call::{self, Kind},
+    call::{self, Creation, Kind},
     errors, meta,
 };
 use kube::api::DeleteParams;
@@ -19,17 +19,34 @@ pub async fn create_pods<O>(context: &Context, owner: &Arc<O>, pods: Vec<Arc<Pod
 where
     O: Kind + Send + Sync + 'static,
 {
-    let (context, owner, count) = (context.clone(), owner.clone(), pods.len());
-    let (created, error) = slow_start(count, move |at| {
-        let (context, owner, pod) = (context.clone(), owner.clone(), pods[at].clone());
-        async move { create_pod(&context, &*owner, &pod).await }
+    let (context, owner) = (context.clone(), owner.clone());
+    let requests = match creations(&pods) {
+        Ok(requests) => requests,
+        Err(error) => return (0, Some(error)),
+    };
+    let (created, error) = slow_start(requests.len(), move |at| {
+        let (context, owner, request) = (context.clone(), owner.clone(), requests[at].clone());
+        async move { create_pod(&context, &*owner, &request).await }
     })
     .await;
     (created, error.filter(|error| !errors::is_namespace_terminating(error)))
 }
 
-async fn create_pod<O: Kind>(context: &Context, owner: &O, pod: &Pod) -> Result<(), kube::Error> {
-    match call::create_named(&context.client, pod).await {
+/// Each pod written down; those of a ReplicaSet are one and the same, and written once.
+fn creations(pods: &[Arc<Pod>]) -> Result<Vec<Arc<Creation>>, kube::Error> {
+    let mut creations: Vec<Arc<Creation>> = Vec::with_capacity(pods.len());
+    for (at, pod) in pods.iter().enumerate() {
+        let again = at.checked_sub(1).filter(|&before| Arc::ptr_eq(&pods[before], pod)).map(|at| creations[at].clone());
+        creations.push(match again {
+            Some(same) => same,
+            None => Arc::new(call::creation(&**pod)?),
+        });
+    }
+    Ok(creations)
+}
+
+async fn create_pod<O: Kind>(context: &Context, owner: &O, request: &Creation) -> Result<(), kube::Error> {
+    match call::create_again(&context.client, request.clone()).await {
         Ok(name) => {
             let message = format!("Created pod: {name}");
             context.recorder.normal(owner, "SuccessfulCreate", message);
@@ -126,6 +143,14 @@ mod tests {
                 Some(_) => assert!(started <= fails_at * (GROWTH + 1) + 1, "{started}: {case}"),
             }
         }
+    }
+
+    #[test]
+    fn the_same_pod_is_written_once() {
+        let (one, other) = (Arc::new(Pod::default()), Arc::new(Pod::default()));
+        let written = creations(&[one.clone(), one, other.clone(), other.clone()]).unwrap();
+        let same: Vec<bool> = written.windows(2).map(|pair| Arc::ptr_eq(&pair[0], &pair[1])).collect();
+        assert_eq!(same, [true, false, true]);
     }
 
     #[tokio::test]
