@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods)] // what is measured is a program, and the time between
 
 mod cluster;
+mod flood;
 mod load;
 mod nodes;
 mod store;
@@ -18,9 +19,10 @@ fn main() -> Result<()> {
     match case.as_str() {
         "all" => cluster::run().and_then(|()| nodes::run()).and_then(|()| store::run()),
         "cluster" => cluster::run(),
+        "flood" => flood::run(),
         "load" => load::run(),
         "nodes" => nodes::run(),
         "store" => store::run(),
-        other => bail!("there is no benchmark {other:?}; there are: cluster, load, nodes, store"),
+        other => bail!("there is no benchmark {other:?}; there are: cluster, flood, load, nodes, store"),
     }
 }
