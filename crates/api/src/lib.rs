@@ -10,6 +10,7 @@ pub mod meta;
 pub mod openapi;
 pub mod patch;
 pub mod placement;
+pub mod policy;
 pub mod print;
 pub mod protobuf;
 pub mod quantity;

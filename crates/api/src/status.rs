@@ -350,6 +350,13 @@ impl ApiError {
         self
     }
 
+    /// Says something else than its constructor does.
+    #[must_use]
+    pub fn with_message(mut self, message: impl Into<String>) -> Self {
+        self.0.message = message.into();
+        self
+    }
+
     /// An admission webhook may answer with a code of its own.
     #[must_use]
     pub fn with_code(mut self, code: u16) -> Self {

@@ -50,6 +50,10 @@ builtins! {
     priority_levels: "flowcontrol.apiserver.k8s.io", "v1", "prioritylevelconfigurations";
     mutating_webhook_configurations: "admissionregistration.k8s.io", "v1", "mutatingwebhookconfigurations";
     validating_webhook_configurations: "admissionregistration.k8s.io", "v1", "validatingwebhookconfigurations";
+    mutating_admission_policies: "admissionregistration.k8s.io", "v1", "mutatingadmissionpolicies";
+    mutating_admission_policy_bindings: "admissionregistration.k8s.io", "v1", "mutatingadmissionpolicybindings";
+    validating_admission_policies: "admissionregistration.k8s.io", "v1", "validatingadmissionpolicies";
+    validating_admission_policy_bindings: "admissionregistration.k8s.io", "v1", "validatingadmissionpolicybindings";
     ingress_classes: "networking.k8s.io", "v1", "ingressclasses";
     ingresses: "networking.k8s.io", "v1", "ingresses";
     pod_disruption_budgets: "policy", "v1", "poddisruptionbudgets";

@@ -16,7 +16,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::{codec::respond, contract::Response, webhook::WebhookMetrics};
+use crate::{codec::respond, contract::Response, policy::PolicyMetrics, webhook::WebhookMetrics};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
@@ -44,6 +44,7 @@ pub struct Metrics {
     durations: Family<VerbLabels, Histogram, fn() -> Histogram>,
     watchers: Family<ResourceLabels, WatcherGauge>,
     pub(crate) webhooks: WebhookMetrics,
+    pub(crate) policies: PolicyMetrics,
 }
 
 impl Metrics {
@@ -61,7 +62,8 @@ impl Metrics {
         let watchers = Family::default();
         registry.register("apiserver_longrunning_requests", "Watches that are open", watchers.clone());
         let webhooks = WebhookMetrics::new(&mut registry);
-        Self { registry, requests, durations, watchers, webhooks }
+        let policies = PolicyMetrics::new(&mut registry);
+        Self { registry, requests, durations, watchers, webhooks, policies }
     }
 
     pub fn request(&self, verb: &'static str, resource: &'static str, code: u16, took: Duration, long_running: bool) {

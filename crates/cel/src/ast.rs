@@ -22,7 +22,7 @@ pub(crate) enum Kind {
     Call(Box<Call>),
     List(Vec<Element>),
     Map(Vec<Entry>),
-    Struct(String),
+    Struct(Box<Struct>),
     Comprehension(Box<Comprehension>),
     /// `init` under a name, for `body`.
     Bind(Box<Bind>),
@@ -48,6 +48,21 @@ pub(crate) struct Call {
 /// `optional`: `[?x]`, which is there only if `x` holds a value.
 #[derive(Debug)]
 pub(crate) struct Element {
+    pub value: Expr,
+    pub optional: bool,
+}
+
+/// `Object.spec{replicas: 1}`
+#[derive(Debug)]
+pub(crate) struct Struct {
+    pub name: String,
+    pub fields: Vec<Member>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub name: String,
+    pub at: u32,
     pub value: Expr,
     pub optional: bool,
 }
@@ -105,7 +120,8 @@ impl Expr {
 
     pub fn children(&self) -> Vec<&Expr> {
         match &self.kind {
-            Kind::Literal(_) | Kind::Ident(_) | Kind::Struct(_) => Vec::new(),
+            Kind::Literal(_) | Kind::Ident(_) => Vec::new(),
+            Kind::Struct(object) => object.fields.iter().map(|field| &field.value).collect(),
             Kind::Select(select) => vec![&select.operand],
             Kind::Call(call) => call.target.iter().chain(&call.args).collect(),
             Kind::List(list) => list.iter().map(|element| &element.value).collect(),

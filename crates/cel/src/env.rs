@@ -5,10 +5,11 @@ use std::{collections::BTreeMap, sync::Arc};
 use crate::{
     check::check,
     error::CompileError,
+    library::json_patch::ESCAPE_KEY,
     library::{self, Row},
     parse::parse,
     program::Program,
-    types::Type,
+    types::{ObjectType, Type},
 };
 
 /// Declared variables and libraries; cheap to clone.
@@ -16,6 +17,7 @@ use crate::{
 pub struct Env {
     variables: Arc<BTreeMap<String, Type>>,
     bindings: bool,
+    patches: bool,
 }
 
 /// What an expression has to come to.
@@ -48,6 +50,14 @@ impl Env {
         self
     }
 
+    /// With what expressions make changes of: `Object{}` and `Object.a.b{}` of any fields, `JSONPatch{}`, and
+    /// `jsonpatch.escapeKey`.
+    #[must_use]
+    pub fn with_patches(mut self) -> Env {
+        self.patches = true;
+        self
+    }
+
     /// Parses and checks. The error is written as cel-go writes it.
     pub fn compile(&self, source: &str, result: Expect) -> Result<Program, CompileError> {
         let parsed = parse(source, self.bindings).map_err(|faults| CompileError::of(source, faults))?;
@@ -70,7 +80,20 @@ impl Env {
         self.variables.get(name)
     }
 
+    /// The type that is constructed under a name.
+    pub(crate) fn constructed(&self, name: &str) -> Option<Type> {
+        let is_object = name == "Object" || name.starts_with("Object.");
+        match name {
+            _ if !self.patches => None,
+            "JSONPatch" => Some(Type::json_patch()),
+            _ => is_object.then(|| ObjectType::open(name)),
+        }
+    }
+
     pub(crate) fn overloads(&self, name: &str) -> &'static [&'static Row] {
+        if name == ESCAPE_KEY && !self.patches {
+            return &[];
+        }
         library::overloads(name)
     }
 }

@@ -25,7 +25,8 @@ const RESERVED: [&str; 21] = [
     "while",
 ];
 
-pub(crate) fn is_reserved(name: &str) -> bool {
+/// True for words that are no identifiers.
+pub fn is_reserved(name: &str) -> bool {
     RESERVED.contains(&name)
 }
 

@@ -31,9 +31,9 @@ pub use self::{
     authorizer::{Attributes, Authorizer, Decision},
     env::{Env, Expect},
     error::{CompileError, EvalError},
-    escape::escape,
-    program::{Budget, Program, Variables},
+    escape::{escape, is_reserved},
+    program::{Budget, Composite, Program, Variables},
     schema::Declaration,
     types::{ObjectType, Type},
-    value::{Fields, Key, Lazy, List, Map, Text, Value},
+    value::{Key, List, Map, Struct, Text, Value},
 };

@@ -1,6 +1,6 @@
 //! Compiled expressions, and what they are evaluated with.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::{
     ast::Expr,
@@ -55,10 +55,26 @@ impl Budget {
     }
 }
 
-/// The variables of one evaluation.
-#[derive(Clone, Debug, Default)]
+/// A variable that an expression makes of others.
+#[derive(Clone, Debug)]
+pub struct Composite {
+    pub name: String,
+    /// An error says why it is none.
+    pub program: Result<Program, String>,
+}
+
+/// Composed variables, and what was made of them so far.
+#[derive(Debug)]
+pub(crate) struct Composed<'a> {
+    pub list: &'a [Composite],
+    pub made: Vec<OnceLock<Result<Value<'a>, String>>>,
+}
+
+/// The variables of one evaluation, or of several: what is composed is then made once.
+#[derive(Debug, Default)]
 pub struct Variables<'a> {
     pub(crate) list: Vec<(&'a str, Value<'a>)>,
+    pub(crate) composed: Option<Composed<'a>>,
 }
 
 impl<'a> Variables<'a> {
@@ -70,6 +86,13 @@ impl<'a> Variables<'a> {
     pub fn with(mut self, name: &'a str, value: Value<'a>) -> Self {
         self.list.push((name, value));
         self
+    }
+
+    /// Variables that are fields of the one called `name`; each may name those before it.
+    #[must_use]
+    pub fn with_composed(mut self, name: &'a str, list: &'a [Composite]) -> Self {
+        self.composed = Some(Composed { list, made: list.iter().map(|_| OnceLock::new()).collect() });
+        self.with(name, Value::Composed)
     }
 
     /// An `authorizer` that is asked for whoever makes the request.
@@ -111,6 +134,10 @@ impl Program {
         let result = evaluator.root();
         budget.remaining = budget.remaining.saturating_sub(evaluator.cost());
         result
+    }
+
+    pub(crate) fn inner(&self) -> &Inner {
+        &self.inner
     }
 
     /// The type of what comes out.

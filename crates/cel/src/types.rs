@@ -36,6 +36,8 @@ pub struct ObjectType {
     pub name: String,
     /// Under the names that expressions use: those that are no identifiers are escaped.
     pub fields: BTreeMap<String, Type>,
+    /// It has every other field too, of a type that is not known.
+    pub open: bool,
 }
 
 impl PartialEq for ObjectType {
@@ -48,7 +50,12 @@ impl ObjectType {
     /// The type of objects with these fields.
     pub fn declare<N: Into<String>>(name: &str, fields: impl IntoIterator<Item = (N, Type)>) -> Type {
         let fields = fields.into_iter().map(|(name, ty)| (name.into(), ty)).collect();
-        Type::Object(Arc::new(Self { name: name.to_owned(), fields }))
+        Type::Object(Arc::new(Self { name: name.to_owned(), fields, open: false }))
+    }
+
+    /// The type of objects that can have any field.
+    pub fn open(name: &str) -> Type {
+        Type::Object(Arc::new(Self { name: name.to_owned(), fields: BTreeMap::new(), open: true }))
     }
 
     /// A reserved word may be written as it is after a dot.
@@ -56,6 +63,7 @@ impl ObjectType {
         self.fields
             .get(name)
             .or_else(|| self.fields.get(&format!("__{name}__")).filter(|_| crate::escape::is_reserved(name)))
+            .or(self.open.then_some(&Type::Dyn))
     }
 }
 
@@ -70,6 +78,12 @@ impl Type {
 
     pub fn optional(inner: Type) -> Type {
         Type::Optional(Box::new(inner))
+    }
+
+    /// One operation of a JSON patch (RFC 6902).
+    pub fn json_patch() -> Type {
+        let text = ["op", "path", "from"].map(|name| (name, Type::String));
+        ObjectType::declare("JSONPatch", text.into_iter().chain([("value", Type::Dyn)]))
     }
 
     pub(crate) fn is_dyn_or_error(&self) -> bool {

@@ -10,6 +10,7 @@
 mod managers;
 mod merge;
 mod operation;
+mod overlay;
 mod set;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ use serde_json::Value;
 use crate::schema::TypeRef;
 
 pub use operation::{apply, track_update};
+pub use overlay::overlay;
 
 /// Who writes, when, and to which part of the object.
 #[derive(Clone, Copy, Debug)]

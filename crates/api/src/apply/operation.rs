@@ -173,7 +173,7 @@ fn checked(writer: &Writer<'_>, config: &Value) -> Result<Value, ApplyError> {
     Ok(config)
 }
 
-fn misfit(error: &SchemaError) -> String {
+pub(super) fn misfit(error: &SchemaError) -> String {
     match error {
         SchemaError::UnknownField { path } => format!(".{path}: field not declared in schema"),
         other => other.to_string(),

@@ -1,15 +1,15 @@
-//! What extends the API: aggregated services and admission policies.
+//! What extends the API: aggregated services.
 
 use serde_json::Value;
 
 use super::{
-    check, defaults,
+    check,
     rules::{Errors, Generation, Rules},
 };
 use crate::{
     field::{FieldError, FieldPath},
     meta::{NameRule, names},
-    value::{is_empty, is_set, items_mut, set_default, text},
+    value::{is_set, set_default, text},
 };
 
 const SPEC: FieldPath<'static> = FieldPath::new("spec");
@@ -83,68 +83,3 @@ fn aggregated_server(spec: &Value, errors: &mut Errors) {
         errors.push(FieldError::invalid(&SPEC.child("insecureSkipTLSVerify"), true, why));
     }
 }
-
-const NOBODY_FOLLOWS: &str =
-    "this server does not enforce admission policies yet: writes are not checked or changed by this";
-
-pub(super) static VALIDATING_POLICY: Rules = Rules {
-    unconditional_update: false,
-    default: default_policy,
-    validate: |object, errors| {
-        let spec = &object["spec"];
-        if is_empty(&spec["validations"]) && is_empty(&spec["auditAnnotations"]) {
-            let why = "validations or auditAnnotations must be non-empty";
-            errors.push(FieldError::required(&SPEC.child("validations"), why));
-        }
-        check::required(&spec["matchConstraints"], &SPEC.child("matchConstraints"), errors);
-    },
-    warnings: |_| vec![NOBODY_FOLLOWS.into()],
-    ..Rules::WITH_STATUS
-};
-
-pub(super) static MUTATING_POLICY: Rules = Rules {
-    generation: Generation::Spec,
-    unconditional_update: false,
-    default: default_policy,
-    validate: |object, errors| {
-        check::required(&object["spec"]["mutations"], &SPEC.child("mutations"), errors);
-        check::required(&object["spec"]["matchConstraints"], &SPEC.child("matchConstraints"), errors);
-    },
-    warnings: |_| vec![NOBODY_FOLLOWS.into()],
-    ..Rules::DATA
-};
-
-fn default_policy(object: &mut Value) {
-    let Some(spec) = defaults::spec(object) else { return };
-    set_default(spec, "failurePolicy", "Fail");
-    if let Some(constraints) = spec.get_mut("matchConstraints").and_then(Value::as_object_mut) {
-        default_match(constraints);
-    }
-}
-
-fn default_match(constraints: &mut crate::value::Object) {
-    set_default(constraints, "matchPolicy", "Equivalent");
-    defaults::empty_object(constraints, "namespaceSelector");
-    defaults::empty_object(constraints, "objectSelector");
-    for list in ["resourceRules", "excludeResourceRules"] {
-        for rule in items_mut(constraints, list).iter_mut().filter_map(Value::as_object_mut) {
-            set_default(rule, "scope", "*");
-        }
-    }
-}
-
-pub(super) static POLICY_BINDING: Rules = Rules {
-    generation: Generation::Spec,
-    unconditional_update: false,
-    default: |object| {
-        let Some(spec) = defaults::spec(object) else { return };
-        if let Some(resources) = spec.get_mut("matchResources").and_then(Value::as_object_mut) {
-            default_match(resources);
-        }
-    },
-    validate: |object, errors| {
-        check::required(&object["spec"]["policyName"], &SPEC.child("policyName"), errors);
-    },
-    warnings: |_| vec![NOBODY_FOLLOWS.into()],
-    ..Rules::DATA
-};

@@ -3,6 +3,7 @@
 //! A resource's rules are one constant of the type [`rules::Rules`] in the file of its group; what it leaves out is
 //! what most resources want.
 
+mod admission;
 mod apps;
 mod autoscaling;
 pub mod batch;
@@ -188,11 +189,11 @@ fn rules_of(group: &str, kind: &str) -> &'static rules::Rules {
         ("", "ResourceQuota") => &core::RESOURCE_QUOTA,
         ("", "Secret") => &secret::SECRET,
         ("", "Service") => &service::SERVICE,
-        ("admissionregistration.k8s.io", "MutatingAdmissionPolicy") => &extension::MUTATING_POLICY,
-        ("admissionregistration.k8s.io", "MutatingAdmissionPolicyBinding") => &extension::POLICY_BINDING,
+        ("admissionregistration.k8s.io", "MutatingAdmissionPolicy") => &admission::MUTATING_POLICY,
+        ("admissionregistration.k8s.io", "MutatingAdmissionPolicyBinding") => &admission::MUTATING_BINDING,
         ("admissionregistration.k8s.io", "MutatingWebhookConfiguration") => &webhooks::MUTATING,
-        ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy") => &extension::VALIDATING_POLICY,
-        ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding") => &extension::POLICY_BINDING,
+        ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy") => &admission::VALIDATING_POLICY,
+        ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding") => &admission::VALIDATING_BINDING,
         ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration") => &webhooks::VALIDATING,
         ("apiextensions.k8s.io", "CustomResourceDefinition") => &definition::CUSTOM_RESOURCE_DEFINITION,
         ("apiregistration.k8s.io", "APIService") => &extension::API_SERVICE,

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::{
+    admission::match_conditions,
     check, defaults,
     rules::{Errors, Generation, Rules},
 };
@@ -103,15 +104,10 @@ fn check_one(hook: &Value, mutating: bool, path: &FieldPath<'_>, errors: &mut Er
         check::optional_one_of(&hook[key], &known, &path.child(key), errors);
     }
     client(&hook["clientConfig"], &path.child("clientConfig"), errors);
-    if !is_empty(&hook["matchConditions"]) {
-        // Passed over, a condition would have the webhook called for what it was to be spared.
-        let why =
-            "match conditions are not evaluated by this server yet; narrow the webhook by its rules and selectors";
-        errors.push(FieldError::forbidden(&path.child("matchConditions"), why));
-    }
+    match_conditions(&hook["matchConditions"], false, &path.child("matchConditions"), errors);
 }
 
-fn rule(rule: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
+pub(super) fn rule(rule: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
     let lists = [("operations", "operations"), ("apiGroups", "API groups"), ("apiVersions", "API versions")];
     for (key, named) in lists {
         let (path, values) = (path.child(key), items(&rule[key]));

@@ -83,7 +83,7 @@ pub fn plugins(
 }
 
 /// A plugin's refusal, named as well as can be while a name is still to be generated.
-fn denied(request: &AdmissionRequest<'_>, why: impl std::fmt::Display) -> ApiError {
+pub(crate) fn denied(request: &AdmissionRequest<'_>, why: impl std::fmt::Display) -> ApiError {
     let metadata = &request.object["metadata"];
     let candidates = [request.name, json::text(&metadata["name"]), json::text(&metadata["generateName"])];
     let name = candidates.into_iter().find(|name| !name.is_empty()).unwrap_or("Unknown");

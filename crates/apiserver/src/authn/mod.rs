@@ -58,11 +58,16 @@ pub fn component(name: &str) -> UserInfo {
 
 /// A controller: a service account in `kube-system`, as each of upstream's has one.
 pub fn controller(name: &str) -> UserInfo {
+    service_account("kube-system", name)
+}
+
+/// A service account, as it is known before it shows a token.
+pub fn service_account(namespace: &str, name: &str) -> UserInfo {
     UserInfo {
-        name: crate::tokens::service_account_user("kube-system", name),
+        name: crate::tokens::service_account_user(namespace, name),
         groups: vec![
             "system:serviceaccounts".into(),
-            "system:serviceaccounts:kube-system".into(),
+            format!("system:serviceaccounts:{namespace}"),
             AUTHENTICATED.into(),
         ],
         ..UserInfo::default()

@@ -31,8 +31,6 @@ pub struct AdmissionRequest<'a> {
     pub options: &'a Value,
     /// Texts for `Warning` headers.
     pub warnings: Vec<String>,
-    /// What webhooks have to say to the audit log, by key.
-    pub annotations: Vec<(String, String)>,
 }
 
 /// When a plugin has its turn.

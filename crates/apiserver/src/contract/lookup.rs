@@ -127,7 +127,7 @@ pub trait Lookup: Send + Sync + 'static {
         name: &str,
     ) -> Result<Option<Arc<Stored>>, ApiError>;
 
-    /// Asks the webhooks about what was sent to a subresource, and answers with what they made of it.
+    /// Asks webhooks and policies about what was sent to a subresource, and answers with what they made of it.
     async fn admit(&self, ask: Ask<'_>, object: Value) -> Result<Value, ApiError>;
 
     async fn create(&self, user: &UserInfo, resource: &'static Resource, object: Value) -> Result<Value, ApiError>;

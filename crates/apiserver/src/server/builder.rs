@@ -24,6 +24,7 @@ use crate::{
     metrics::{Metrics, Reading},
     openapi::OpenApi,
     pki::ProxyIdentity,
+    policy::Policies,
     security::Security,
     webhook::Webhooks,
 };
@@ -215,6 +216,7 @@ impl ApiServerBuilder {
             aggregation,
             event_leases: Default::default(),
             webhooks,
+            policies: Policies::new(lookup.clone()),
             audit,
             fairness,
             // A child: a server that is dropped ends its own tasks and nobody else's.

@@ -67,7 +67,7 @@ impl Lookup for ServerLookup {
     }
 
     async fn admit(&self, ask: Ask<'_>, object: Value) -> Result<Value, ApiError> {
-        self.server()?.ask_webhooks(ask, object).await
+        self.server()?.ask_users(ask, object).await
     }
 
     async fn create(&self, user: &UserInfo, resource: &'static Resource, mut object: Value) -> Result<Value, ApiError> {

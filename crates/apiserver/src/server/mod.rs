@@ -19,7 +19,8 @@ pub use lookup::ServerLookup;
 
 use crate::{
     aggregation::Aggregation, audit::Auditor, cache::Caches, custom::Catalogue, discovery::Discovery, env::Env,
-    fairness::Fairness, health::Health, metrics::Metrics, openapi::OpenApi, webhook::Webhooks, write::EventLeases,
+    fairness::Fairness, health::Health, metrics::Metrics, openapi::OpenApi, policy::Policies, webhook::Webhooks,
+    write::EventLeases,
 };
 
 /// Everything that handlers share.
@@ -39,6 +40,7 @@ pub struct Inner {
     pub aggregation: Aggregation,
     pub event_leases: EventLeases,
     pub(crate) webhooks: Webhooks,
+    pub(crate) policies: Policies,
     /// `None` where nothing is logged.
     pub audit: Option<Arc<Auditor>>,
     /// Who is worked on, and who waits.

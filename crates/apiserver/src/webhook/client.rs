@@ -60,10 +60,6 @@ impl Client {
         Self { lookup, env, roots: OnceLock::new() }
     }
 
-    pub fn lookup(&self) -> &Arc<dyn Lookup> {
-        &self.lookup
-    }
-
     pub fn uid(&self) -> String {
         self.env.uid().to_string()
     }

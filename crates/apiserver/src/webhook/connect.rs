@@ -5,21 +5,16 @@ use knarr_api::{registry::Resource, status::ApiError};
 use serde_json::{Map, Value, json};
 use url::form_urlencoded;
 
-use super::{
-    Rounds,
-    subject::{Form, Subject, kind},
-};
 use crate::{
     contract::{AdmissionRequest, Ask, Operation, SubresourceRequest},
+    matching::{Form, Subject, kind},
     server::Inner,
+    write::Turns,
 };
 
 impl Inner {
-    /// Asks both kinds of webhooks; the answer is what the first kind made of the object.
-    pub(crate) async fn ask_webhooks(&self, ask: Ask<'_>, object: Value) -> Result<Value, ApiError> {
-        if !self.webhooks.mutates() && !self.webhooks.validates() {
-            return Ok(object);
-        }
+    /// Asks webhooks and policies; the answer is what those that may change objects made of this one.
+    pub(crate) async fn ask_users(&self, ask: Ask<'_>, object: Value) -> Result<Value, ApiError> {
         let options = if ask.dry_run { json!({"dryRun": ["All"]}) } else { json!({}) };
         let mut request = AdmissionRequest {
             operation: ask.operation,
@@ -33,16 +28,15 @@ impl Inner {
             old: None,
             options: &options,
             warnings: Vec::new(),
-            annotations: Vec::new(),
         };
         let mut subject = Subject { request: &mut request, custom: None, form: Form::Own, is_name_generated: false };
-        let mut rounds = Rounds::default();
-        self.mutate_by_webhooks(&mut subject, &mut rounds).await?;
-        if rounds.changed {
-            rounds.second(&subject.request.object);
-            self.mutate_by_webhooks(&mut subject, &mut rounds).await?;
+        let mut turns = Turns::default();
+        self.mutate_by_users(&mut subject, &mut turns).await?;
+        if turns.changed() {
+            turns.second(&subject.request.object);
+            self.mutate_by_users(&mut subject, &mut turns).await?;
         }
-        self.validate_by_webhooks(&mut subject).await?;
+        self.validate_by_users(&mut subject).await?;
         Ok(request.object)
     }
 
@@ -61,7 +55,7 @@ impl Inner {
             name: &request.name,
             dry_run: false,
         };
-        let admitted = self.ask_webhooks(ask, options.clone()).await?;
+        let admitted = self.ask_users(ask, options.clone()).await?;
         if admitted != options { change(request, &admitted) } else { Ok(()) }
     }
 }

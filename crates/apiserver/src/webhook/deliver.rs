@@ -6,10 +6,10 @@ use serde_json::Value;
 use super::{
     configuration::Hook,
     error::{CallError, denied},
+    invocation::Invocation,
     review::{self, Answer},
-    subject::{Invocation, Subject},
 };
-use crate::server::Inner;
+use crate::{matching::Subject, server::Inner};
 use knarr_api::{field::quote, status::ApiError};
 
 /// More than any patch of an object that can be stored.

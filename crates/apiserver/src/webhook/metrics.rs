@@ -2,6 +2,7 @@
 
 use std::{sync::atomic::AtomicU64, time::Duration};
 
+use knarr_api::policy::Matched;
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -9,7 +10,7 @@ use prometheus_client::{
 };
 
 use super::{configuration::Hook, error::CallError};
-use crate::contract::Operation;
+use crate::{contract::Operation, matching::name_of};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Took {
@@ -43,6 +44,14 @@ struct Opened {
     r#type: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Spared {
+    name: String,
+    kind: &'static str,
+    r#type: &'static str,
+    operation: &'static str,
+}
+
 /// Two of upstream's counters have no `_total` behind their names. A gauge is what is written under the name it has.
 type Unsuffixed = Gauge<u64, AtomicU64>;
 
@@ -51,10 +60,12 @@ pub(crate) struct WebhookMetrics {
     requests: Family<Asked, Counter>,
     rejections: Family<Refused, Unsuffixed>,
     opened: Family<Opened, Unsuffixed>,
+    spared: Family<Spared, Counter>,
+    unevaluated: Family<Spared, Counter>,
 }
 
 /// As the labels have it: which of the two kinds of webhook.
-fn kind(is_mutating: bool) -> &'static str {
+fn kind_of_hook(is_mutating: bool) -> &'static str {
     if is_mutating { "admit" } else { "validating" }
 }
 
@@ -72,7 +83,25 @@ impl WebhookMetrics {
         let opened = Family::default();
         let name = "apiserver_admission_webhook_fail_open_count";
         registry.register(name, "Failures of admission webhooks that were passed over", opened.clone());
-        Self { durations, requests, rejections, opened }
+        let spared = Family::default();
+        let name = "apiserver_admission_match_condition_exclusions";
+        registry.register(name, "Requests that match conditions kept from webhooks", spared.clone());
+        let unevaluated = Family::default();
+        let name = "apiserver_admission_match_condition_evaluation_errors";
+        registry.register(name, "Match conditions that could not be evaluated", unevaluated.clone());
+        Self { durations, requests, rejections, opened, spared, unevaluated }
+    }
+
+    /// What the conditions of a webhook said of a request.
+    pub(super) fn observe_conditions(&self, name: &str, is_mutating: bool, operation: Operation, matched: &Matched) {
+        let (kind, operation) = (kind_of_hook(is_mutating), name_of(operation));
+        let labels = Spared { name: name.to_owned(), kind: "webhook", r#type: kind, operation };
+        if matched.failed > 0 {
+            self.unevaluated.get_or_create(&labels).inc_by(matched.failed as u64);
+        }
+        if matched.matches == Ok(false) {
+            self.spared.get_or_create(&labels).inc();
+        }
     }
 
     /// One call and what came of it; a failure that is passed over rejects nothing.
@@ -84,8 +113,8 @@ impl WebhookMetrics {
         took: Duration,
         error: Option<&CallError>,
     ) {
-        let (name, operation) = (hook.name.clone(), Hook::operation(operation));
-        let r#type = kind(is_mutating);
+        let (name, operation) = (hook.name.clone(), name_of(operation));
+        let r#type = kind_of_hook(is_mutating);
         let passed_over = matches!(error, Some(CallError::Calling { .. })) && hook.ignores_failure;
         let rejected = (error.is_some() && !passed_over).to_string();
         let code = u32::from(error.map_or(200, CallError::code));

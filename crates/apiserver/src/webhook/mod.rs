@@ -11,10 +11,10 @@ mod connect;
 mod conversion;
 mod deliver;
 mod error;
+mod invocation;
 mod metrics;
 mod mutating;
 mod review;
-mod subject;
 mod target;
 mod validating;
 
@@ -24,8 +24,6 @@ use crate::{Env, contract::Lookup};
 
 pub(crate) use conversion::Converter;
 pub(crate) use metrics::WebhookMetrics;
-pub(crate) use mutating::Rounds;
-pub(crate) use subject::{Form, Subject};
 
 use client::Client;
 use configuration::Configurations;

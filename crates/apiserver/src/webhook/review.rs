@@ -2,14 +2,18 @@
 //! for those that know nothing newer.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{
     configuration::{Hook, ReviewVersion},
     error::CallError,
-    subject::{Invocation, Subject, kind},
+    invocation::Invocation,
 };
-use crate::json::{items, text};
+use crate::{
+    audit,
+    json::{items, text},
+    matching::{Subject, describe},
+};
 
 const GROUP: &str = "admission.k8s.io";
 
@@ -25,6 +29,15 @@ pub(super) struct Answer {
     pub result: Value,
 }
 
+impl Answer {
+    /// Tells the audit log what the webhook has to say to it.
+    pub fn publish(&self) {
+        for (key, value) in &self.annotations {
+            audit::annotate(key, value.as_str());
+        }
+    }
+}
+
 /// The review that is sent; `object` and `old` are in the version of the invocation.
 pub(super) fn request(
     subject: &Subject<'_, '_>,
@@ -34,65 +47,11 @@ pub(super) fn request(
     object: Value,
     old: Value,
 ) -> Value {
-    let request = &*subject.request;
-    let part = subject.subresource();
-    let (as_is, as_asked) = (invocation.found.resource, request.resource);
-    let gvk = |(group, version, kind): (&str, &str, &str)| json!({"group": group, "version": version, "kind": kind});
-    let gvr = |resource: &knarr_api::registry::Resource| json!({"group": resource.group, "version": resource.version, "resource": resource.plural});
-    let mut members = json!({
-        "uid": uid,
-        "kind": gvk(kind(as_is, part)),
-        "resource": gvr(as_is),
-        "requestKind": gvk(kind(as_asked, part)),
-        "requestResource": gvr(as_asked),
-        "operation": Hook::operation(request.operation),
-        "userInfo": user(request.user),
-        "object": object,
-        "oldObject": old,
-        "dryRun": request.dry_run,
-        "options": options(subject),
-    });
-    let name = if subject.is_name_generated { "" } else { request.name };
-    for (key, value) in
-        [("subResource", part), ("requestSubResource", part), ("name", name), ("namespace", subject.namespace())]
-    {
-        if !value.is_empty() {
-            members[key] = value.into();
-        }
-    }
+    let mut members = describe(subject, &invocation.found);
+    members["uid"] = uid.into();
+    members["object"] = object;
+    members["oldObject"] = old;
     json!({"kind": "AdmissionReview", "apiVersion": format!("{GROUP}/{}", version.as_str()), "request": members})
-}
-
-fn user(user: &crate::contract::UserInfo) -> Value {
-    let mut members = Map::new();
-    members.insert("username".into(), user.name.as_str().into());
-    if !user.uid.is_empty() {
-        members.insert("uid".into(), user.uid.as_str().into());
-    }
-    if !user.groups.is_empty() {
-        members.insert("groups".into(), user.groups.clone().into());
-    }
-    if !user.extra.is_empty() {
-        members.insert("extra".into(), json!(user.extra));
-    }
-    Value::Object(members)
-}
-
-/// The options as their kind; a patch is an update or a creation by the time that it gets here.
-fn options(subject: &Subject<'_, '_>) -> Value {
-    use crate::contract::Operation::{Connect, Create, Delete, Update};
-    let request = &*subject.request;
-    let kind = match request.operation {
-        Create => "CreateOptions",
-        Update => "UpdateOptions",
-        Delete => "DeleteOptions",
-        Connect => return Value::Null,
-    };
-    let mut options = request.options.as_object().cloned().unwrap_or_default();
-    options.remove("force");
-    options.insert("kind".into(), kind.into());
-    options.insert("apiVersion".into(), "meta.k8s.io/v1".into());
-    Value::Object(options)
 }
 
 /// Reads an answer as upstream verifies it.

@@ -5,13 +5,8 @@ use futures::{StreamExt, stream::FuturesUnordered};
 use knarr_api::status::ApiError;
 use tokio::time::Instant;
 
-use super::{
-    deliver::Prepared,
-    error::CallError,
-    review::Answer,
-    subject::{Invocation, Subject},
-};
-use crate::{contract::Operation, server::Inner};
+use super::{deliver::Prepared, error::CallError, invocation::Invocation, review::Answer};
+use crate::{audit, contract::Operation, matching::Subject, server::Inner};
 
 /// What one webhook said.
 struct Said {
@@ -22,18 +17,18 @@ struct Said {
 
 impl Inner {
     pub(crate) async fn validate_by_webhooks(&self, subject: &mut Subject<'_, '_>) -> Result<(), ApiError> {
-        if subject.is_exempt() {
+        if subject.is_exempt_from_webhooks() {
             return Ok(());
         }
         let hooks = self.webhooks.configurations.validating();
         let mut invocations = Vec::new();
         for (index, hook) in hooks.all.iter().enumerate() {
-            invocations.extend(self.invocation(hook, index, subject).await?);
+            invocations.extend(self.invocation(hook, index, subject, false).await?);
         }
         let mut running = FuturesUnordered::new();
         for (at, invocation) in invocations.iter().enumerate() {
             let (object, old) = self.shown(subject, &invocation.found, false).await?;
-            let prepared = self.prepare(subject, invocation, object, old);
+            let prepared = self.prepare(subject, invocation, object.into_owned(), old.into_owned());
             running.push(self.validate_by(invocation, at, prepared, subject.request.operation));
         }
         while let Some(Said { at, outcome, warnings }) = running.next().await {
@@ -41,7 +36,7 @@ impl Inner {
             let hook = &invocation.hook;
             subject.request.warnings.extend(warnings);
             match outcome {
-                Ok(answer) => subject.request.annotations.extend(answer.annotations),
+                Ok(answer) => answer.publish(),
                 Err(CallError::Calling { why, .. }) if hook.ignores_failure => {
                     tracing::warn!(
                         webhook = hook.name,
@@ -50,7 +45,7 @@ impl Inner {
                     );
                     let key =
                         format!("failed-open.validating.webhook.admission.k8s.io/round_0_index_{}", invocation.index);
-                    subject.request.annotations.push((key, hook.name.clone()));
+                    audit::annotate(&key, hook.name.clone());
                 }
                 Err(error) => return Err(error.into_api(&hook.name)),
             }

@@ -7,11 +7,11 @@ use serde_json::Value;
 use super::Call;
 use crate::{
     contract::{AdmissionRequest, Operation, Stage},
+    matching::{Form, Rounds, Subject},
     server::Inner,
-    webhook::{Form, Rounds, Subject},
 };
 
-/// What webhooks must know of a write beside the request.
+/// What policies and webhooks must know of a write beside the request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Way {
     pub form: Form,
@@ -25,8 +25,26 @@ impl Way {
 /// What admission made of an object.
 pub(super) struct Admitted {
     pub object: Value,
-    /// True where a webhook changed it: what the server owns has to be seen to again.
-    pub by_webhook: bool,
+    /// True where a policy or a webhook changed it: what the server owns has to be seen to again.
+    pub by_users: bool,
+}
+
+/// The rounds of all that change objects.
+#[derive(Default)]
+pub(crate) struct Turns {
+    policies: Rounds,
+    webhooks: Rounds,
+}
+
+impl Turns {
+    pub fn changed(&self) -> bool {
+        self.policies.changed || self.webhooks.changed
+    }
+
+    pub fn second(&mut self, object: &Value) {
+        self.policies.second(object);
+        self.webhooks.second(object);
+    }
 }
 
 impl Inner {
@@ -42,20 +60,18 @@ impl Inner {
     ) -> Result<Admitted, ApiError> {
         let mut request = admission_request(call, operation, object, old);
         self.mutate(Stage::BuiltIn, &mut request).await?;
-        let mut by_webhook = false;
-        if self.webhooks.mutates() && asks_webhooks(call) {
-            let mut rounds = Rounds::default();
-            self.mutate_by_webhooks(&mut subject(call, way, &mut request), &mut rounds).await?;
-            by_webhook = rounds.changed;
-            if by_webhook {
+        let mut turns = Turns::default();
+        if asks_users(call) {
+            self.mutate_by_users(&mut subject(call, way, &mut request), &mut turns).await?;
+            if turns.changed() {
                 self.mutate(Stage::BuiltIn, &mut request).await?;
-                rounds.second(&request.object);
-                self.mutate_by_webhooks(&mut subject(call, way, &mut request), &mut rounds).await?;
+                turns.second(&request.object);
+                self.mutate_by_users(&mut subject(call, way, &mut request), &mut turns).await?;
             }
         }
         self.mutate(Stage::Last, &mut request).await?;
         warnings.append(&mut request.warnings);
-        Ok(Admitted { object: request.object, by_webhook })
+        Ok(Admitted { object: request.object, by_users: turns.changed() })
     }
 
     /// The half that says yes or no.
@@ -70,12 +86,37 @@ impl Inner {
     ) -> Result<Value, ApiError> {
         let mut request = admission_request(call, operation, object, old);
         self.validate(Stage::BuiltIn, &request).await?;
-        if self.webhooks.validates() && asks_webhooks(call) {
-            self.validate_by_webhooks(&mut subject(call, way, &mut request)).await?;
+        if asks_users(call) {
+            self.validate_by_users(&mut subject(call, way, &mut request)).await?;
         }
         self.validate(Stage::Last, &request).await?;
         warnings.append(&mut request.warnings);
         Ok(request.object)
+    }
+
+    /// One round of what the cluster's users have configured to change objects: policies come before webhooks.
+    pub(crate) async fn mutate_by_users(
+        &self,
+        subject: &mut Subject<'_, '_>,
+        turns: &mut Turns,
+    ) -> Result<(), ApiError> {
+        if self.policies.mutates() {
+            self.mutate_by_policies(subject, &mut turns.policies).await?;
+        }
+        if self.webhooks.mutates() {
+            self.mutate_by_webhooks(subject, &mut turns.webhooks).await?;
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn validate_by_users(&self, subject: &mut Subject<'_, '_>) -> Result<(), ApiError> {
+        if self.policies.validates() {
+            self.validate_by_policies(subject).await?;
+        }
+        if self.webhooks.validates() {
+            self.validate_by_webhooks(subject).await?;
+        }
+        Ok(())
     }
 
     async fn mutate(&self, stage: Stage, request: &mut AdmissionRequest<'_>) -> Result<(), ApiError> {
@@ -94,7 +135,7 @@ impl Inner {
 }
 
 /// A Binding was asked about as what it is, before it became a change of its pod.
-fn asks_webhooks(call: &Call<'_>) -> bool {
+fn asks_users(call: &Call<'_>) -> bool {
     call.subresource != "binding"
 }
 
@@ -120,6 +161,5 @@ fn admission_request<'a>(
         old,
         options: &call.options.raw,
         warnings: Vec::new(),
-        annotations: Vec::new(),
     }
 }

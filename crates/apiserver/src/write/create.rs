@@ -46,12 +46,12 @@ impl Inner {
         let call = Call { name: &named, ..call };
         let way = Way { is_name_generated: generated, ..Way::PLAIN };
         let admitted = self.admit_mutating(&call, way, Operation::Create, object, None, &mut warnings).await?;
-        let Admitted { mut object, by_webhook } = admitted;
-        if by_webhook || !self.plugins.admission.is_empty() {
+        let Admitted { mut object, by_users } = admitted;
+        if by_users || !self.plugins.admission.is_empty() {
             strategy.default(&mut object);
         }
-        if by_webhook {
-            // What nobody may set is not set through a webhook either.
+        if by_users {
+            // What nobody may set is not set through others either.
             strategy.prepare_create(&mut object);
         }
         for attempt in 1.. {

@@ -22,6 +22,7 @@ use knarr_api::{
 use knarr_store::{Compare, KeyValue, Op, Txn, TxnReply};
 use serde_json::{Map, Value};
 
+pub(crate) use admit::Turns;
 pub use event_lease::EventLeases;
 pub use fields::{Tracking, writer};
 pub use update::{Basis, Change};

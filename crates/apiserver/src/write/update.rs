@@ -22,8 +22,8 @@ use crate::{
     cache::{Extract, at_revision, store_error},
     contract::{Operation, Stored},
     convert,
+    matching::Form,
     server::Inner,
-    webhook::Form,
 };
 
 /// How often a write that lost against another is tried again.
@@ -156,12 +156,12 @@ impl Inner {
         fields::track(&mut object, Some(old), call, tracking, self.env.now());
         let way = Way { form: form_of(tracking), ..Way::PLAIN };
         let admitted = self.admit_mutating(call, way, Operation::Update, object, Some(old), warnings).await?;
-        let Admitted { mut object, by_webhook } = admitted;
-        if by_webhook || !self.plugins.admission.is_empty() {
+        let Admitted { mut object, by_users } = admitted;
+        if by_users || !self.plugins.admission.is_empty() {
             strategy.default(&mut object);
         }
-        if by_webhook {
-            // What nobody may change is not changed through a webhook either.
+        if by_users {
+            // What nobody may change is not changed through others either.
             strategy.prepare_update(&mut object, old, part);
         }
         // The revision is compared in the transaction; it is no part of what changes.

@@ -167,8 +167,13 @@ async fn configurations_that_make_no_sense_are_refused() {
         ),
         (
             "matchConditions",
-            json!([{"name": "a", "expression": "true"}]),
-            "webhooks[0].matchConditions: Forbidden: match conditions are not evaluated by this server yet; narrow the webhook by its rules and selectors",
+            json!([{"name": "a", "expression": "1"}]),
+            "webhooks[0].matchConditions[0].expression: Invalid value: \"1\": must evaluate to bool but got int",
+        ),
+        (
+            "matchConditions",
+            json!([{"name": "a", "expression": "params == null"}]),
+            "webhooks[0].matchConditions[0].expression: Invalid value: \"params == null\": compilation failed: ERROR: <input>:1:1: undeclared reference to 'params' (in container '')\n | params == null\n | ^",
         ),
     ] {
         let mut wrong = fine.clone();

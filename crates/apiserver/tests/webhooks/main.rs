@@ -1,5 +1,6 @@
 //! Webhooks through the real server: each test is its own webhook, on loopback and with its own authority.
 
+mod conditions;
 mod conversion;
 mod failing;
 #[path = "../harness/mod.rs"]

@@ -112,7 +112,7 @@ async fn what_a_patch_makes_is_defaulted_pruned_and_checked() {
     for (path, code, said) in [
         ("/type", 500, "ConfigMap in version \"v1\" cannot be handled as a ConfigMap"),
         ("/invalid", 422, "Invalid value: \"a/b\""),
-        ("/kind", 500, "made something else of an object of v1, Kind=ConfigMap"),
+        ("/kind", 500, "a patch made something else of an object of v1, Kind=ConfigMap"),
         ("/apply", 500, "Internal error occurred: "),
         ("/encoding", 500, "received undecodable patch in webhook response"),
     ] {

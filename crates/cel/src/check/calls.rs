@@ -3,7 +3,7 @@
 use super::{Checker, Resolved};
 use crate::{
     ast::{Call, Expr},
-    library::{self, Row},
+    library::Row,
     types::{Type, signature},
 };
 
@@ -36,7 +36,7 @@ impl Checker<'_> {
             return None;
         }
         let name = format!("{prefix}.{}", call.function);
-        (!library::overloads(&name).is_empty()).then_some(name)
+        (!self.env.overloads(&name).is_empty()).then_some(name)
     }
 
     fn args(&mut self, call: &Call, name: &str) -> Vec<Type> {

@@ -4,11 +4,11 @@ mod calls;
 mod literals;
 mod unify;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use self::unify::Substitution;
 use crate::{
-    ast::{Comprehension, Element, Entry, Expr, Fold, Kind, Select},
+    ast::{Comprehension, Element, Entry, Expr, Fold, Kind, Select, Struct},
     env::Env,
     error::Fault,
     library::Row,
@@ -22,6 +22,8 @@ pub(crate) struct Checked {
     pub calls: Vec<Resolved>,
     /// The variables that the expression names.
     pub variables: BTreeSet<String>,
+    /// Nodes that are one name although there are dots in it: types, and variables that are declared so.
+    pub qualified: BTreeMap<u32, String>,
 }
 
 /// The overloads that a call can be.
@@ -38,6 +40,7 @@ pub(crate) fn check(env: &Env, root: &Expr, count: u32) -> Result<Checked, Vec<F
         types: vec![Type::Error; count as usize],
         calls: vec![Resolved::default(); count as usize],
         variables: BTreeSet::new(),
+        qualified: BTreeMap::new(),
         faults: Vec::new(),
         scopes: Vec::new(),
         substitution: Substitution::default(),
@@ -49,7 +52,8 @@ pub(crate) fn check(env: &Env, root: &Expr, count: u32) -> Result<Checked, Vec<F
     }
     let substitution = &checker.substitution;
     let types = checker.types.iter().map(|ty| substitution.complete(ty)).collect();
-    Ok(Checked { types, calls: checker.calls, variables: checker.variables })
+    let Checker { calls, variables, qualified, .. } = checker;
+    Ok(Checked { types, calls, variables, qualified })
 }
 
 struct Checker<'e> {
@@ -57,6 +61,7 @@ struct Checker<'e> {
     types: Vec<Type>,
     calls: Vec<Resolved>,
     variables: BTreeSet<String>,
+    qualified: BTreeMap<u32, String>,
     faults: Vec<Fault>,
     scopes: Vec<(String, Type)>,
     substitution: Substitution,
@@ -78,7 +83,7 @@ impl Checker<'_> {
             Kind::Call(call) => self.call(expr, call),
             Kind::List(list) => self.list(list),
             Kind::Map(map) => self.map(map),
-            Kind::Struct(name) => self.fault(expr.at, format!("undeclared reference to '{name}' (in container '')")),
+            Kind::Struct(object) => self.construct(expr, object),
             Kind::Comprehension(fold) => self.comprehension(expr, fold),
             Kind::Bind(bind) => {
                 let init = self.expr(&bind.init);
@@ -111,11 +116,48 @@ impl Checker<'_> {
         }
     }
 
+    /// The type of a node that is one name with dots.
+    fn dotted(&mut self, expr: &Expr) -> Option<Type> {
+        let name = expr.qualified()?;
+        let first = name.split('.').next().unwrap_or_default();
+        let is_local = self.scopes.iter().any(|(known, _)| known == first);
+        let variable = self.env.variable(&name).filter(|_| !is_local).cloned();
+        if variable.is_some() {
+            self.variables.insert(name.clone());
+        }
+        let ty = variable.or_else(|| named_type(&name).map(|_| Type::Type))?;
+        self.qualified.insert(expr.id, name);
+        Some(ty)
+    }
+
+    fn construct(&mut self, expr: &Expr, object: &Struct) -> Type {
+        let found = self.env.constructed(&object.name);
+        for member in &object.fields {
+            let value = self.expr(&member.value);
+            let value = self.held(value, member.optional, member.at);
+            let Some(Type::Object(ty)) = &found else { continue };
+            match ty.field(&member.name) {
+                None => {
+                    self.fault(member.at, format!("undefined field '{}'", member.name));
+                }
+                Some(field) if !self.substitution.assign(field, &value) => {
+                    let value = self.substitution.complete(&value);
+                    let name = &member.name;
+                    let text = format!("expected type of field '{name}' is '{field}' but provided type is '{value}'");
+                    self.fault(member.at, text);
+                }
+                Some(_) => {}
+            }
+        }
+        match found {
+            Some(ty) => ty,
+            None => self.fault(expr.at, format!("undeclared reference to '{}' (in container '')", object.name)),
+        }
+    }
+
     fn select(&mut self, expr: &Expr, select: &Select) -> Type {
-        if let Some(name) = expr.qualified()
-            && named_type(&name).is_some()
-        {
-            return Type::Type;
+        if let Some(ty) = self.dotted(expr) {
+            return ty;
         }
         let operand = self.expr(&select.operand);
         let operand = self.substitution.resolve(&operand);

@@ -8,7 +8,7 @@ mod range;
 pub(crate) use self::range::Range;
 use crate::{
     ast::{Call, Expr, Kind},
-    eval::{LIST, MAP, REACH},
+    eval::{LIST, MAP, REACH, STRUCT},
     program::Inner,
     schema::Declaration,
     types::Type,
@@ -122,7 +122,10 @@ impl<'p, 'd> Estimator<'p, 'd> {
                 let size = Some(Range::fixed(map.len() as u64));
                 Known { size, element: Some(element), ..Known::of(cost) }
             }
-            Kind::Struct(_) => Known::of(Range::fixed(40)),
+            Kind::Struct(object) => {
+                let fields = object.fields.iter().map(|field| self.node(&field.value).cost);
+                Known::of(fields.fold(Range::fixed(STRUCT), Range::plus))
+            }
             Kind::Comprehension(fold) => self.fold(fold),
             Kind::Bind(bind) => {
                 let init = self.node(&bind.init);

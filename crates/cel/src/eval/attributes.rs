@@ -30,9 +30,9 @@ impl<'p, 'a> Evaluator<'p, 'a> {
                 self.lookup(name)
             }
             Kind::Select(select) => {
-                if self.lookup_is_type(expr) {
+                if let Some(name) = self.program.checked.qualified.get(&expr.id) {
                     self.charge(root)?;
-                    return expr.qualified().and_then(|name| named(&name)).map(Value::Type).ok_or_else(no_overload);
+                    return self.lookup(name);
                 }
                 let operand = self.operand(&select.operand, root)?;
                 if select.test {
@@ -70,14 +70,11 @@ impl<'p, 'a> Evaluator<'p, 'a> {
         }
     }
 
-    fn lookup_is_type(&self, expr: &Expr) -> bool {
-        expr.qualified().is_some_and(|name| name.contains('.') && named(&name).is_some())
-    }
-
     fn field(&mut self, operand: Value<'a>, name: &str, optional: bool) -> Evaluated<'a> {
         let value = match &operand {
             Value::Map(map) => found(map.field(name))?,
-            Value::Fields(fields) => fields.0.field(name).transpose()?,
+            Value::Struct(object) => object.fields.get(name).cloned(),
+            Value::Composed => self.composed(name)?,
             Value::Optional(None) => return Ok(Value::Optional(None)),
             Value::Optional(Some(inner)) => {
                 return match self.field(Value::clone(inner), name, true)? {
@@ -93,7 +90,8 @@ impl<'p, 'a> Evaluator<'p, 'a> {
     fn has(&mut self, operand: &Value<'a>, name: &str) -> Evaluated<'a> {
         Ok(Value::Bool(match operand {
             Value::Map(map) => map.field(name).is_some(),
-            Value::Fields(fields) => fields.0.field(name).transpose()?.is_some(),
+            Value::Struct(object) => object.fields.contains_key(name),
+            Value::Composed => self.composed(name)?.is_some(),
             Value::Optional(None) => false,
             Value::Optional(Some(inner)) => return self.has(&Value::clone(inner), name),
             _ => return Err(no_overload()),
@@ -129,10 +127,6 @@ fn at<'a>(operand: Value<'a>, index: &Value<'a>, optional: bool) -> Evaluated<'a
                 (None, false) => Err(failed(format!("index out of bounds: {number}"))),
                 (value, optional) => reached(value, optional, String::new),
             }
-        }
-        Value::Fields(fields) => {
-            let name = index.as_str().ok_or_else(no_overload)?;
-            reached(fields.0.field(name).transpose()?, optional, || name.to_owned())
         }
         _ => Err(no_overload()),
     }

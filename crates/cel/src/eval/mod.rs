@@ -1,23 +1,25 @@
 //! Evaluation, with a count of what it costs. The costs are cel-go's, so that the limits mean the same.
 
 mod attributes;
+mod composed;
 mod cost;
 mod folds;
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
-    ast::{Call, Expr, Kind},
+    ast::{Call, Expr, Kind, Struct as Construction},
     error::EvalError,
     library::{Cost, Row},
     program::{Inner, Variables},
     types::Type,
-    value::{Key, Map, Value},
+    value::{Key, Map, Struct, Value},
 };
 
-/// What making a list, and making a map, costs.
+/// What making a list, a map and an object costs.
 pub(crate) const LIST: u64 = 10;
 pub(crate) const MAP: u64 = 30;
+pub(crate) const STRUCT: u64 = 40;
 /// Naming something, or reaching into it.
 pub(crate) const REACH: u64 = 1;
 
@@ -29,6 +31,10 @@ pub(crate) struct Evaluator<'p, 'a> {
     /// What comprehensions named, the innermost last.
     scopes: Vec<(&'p str, Value<'a>)>,
     cost: u64,
+    /// What the composed variables cost that were made on the way. They have limits of their own.
+    composed: u64,
+    /// How many of the composed variables the expression may name: those that stand before it.
+    visible: usize,
     limit: u64,
     remaining: u64,
 }
@@ -43,7 +49,8 @@ fn no_overload() -> EvalError {
 
 impl<'p, 'a> Evaluator<'p, 'a> {
     pub fn new(program: &'p Inner, variables: &'p Variables<'a>, limit: u64, remaining: u64) -> Self {
-        Self { program, variables, scopes: Vec::new(), cost: 0, limit, remaining }
+        let (scopes, visible) = (Vec::new(), usize::MAX);
+        Self { program, variables, scopes, cost: 0, composed: 0, visible, limit, remaining }
     }
 
     pub fn root(&mut self) -> Evaluated<'a> {
@@ -52,12 +59,13 @@ impl<'p, 'a> Evaluator<'p, 'a> {
     }
 
     pub fn cost(&self) -> u64 {
-        self.cost
+        self.cost.saturating_add(self.composed)
     }
 
     fn charge(&mut self, cost: u64) -> Result<(), EvalError> {
         self.cost = self.cost.saturating_add(cost);
-        if self.cost > self.remaining && self.remaining < self.limit {
+        let remaining = self.remaining.saturating_sub(self.composed);
+        if self.cost > remaining && remaining < self.limit {
             Err(EvalError::BudgetExceeded)
         } else if self.cost > self.limit {
             Err(EvalError::CostExceeded)
@@ -110,7 +118,7 @@ impl<'p, 'a> Evaluator<'p, 'a> {
                 self.charge(MAP)?;
                 Ok(Value::Map(Map::Owned(Arc::new(all))))
             }
-            Kind::Struct(name) => Err(failed(format!("unknown type: {name}"))),
+            Kind::Struct(object) => self.construct(object),
             Kind::Comprehension(fold) => self.fold(fold),
             Kind::Bind(bind) => {
                 let init = self.eval(&bind.init)?;
@@ -120,6 +128,21 @@ impl<'p, 'a> Evaluator<'p, 'a> {
                 body
             }
         }
+    }
+
+    fn construct(&mut self, object: &'p Construction) -> Evaluated<'a> {
+        let mut fields = BTreeMap::new();
+        for member in &object.fields {
+            let value = match (member.optional, self.eval(&member.value)?) {
+                (true, Value::Optional(None)) => continue,
+                (true, Value::Optional(Some(inner))) => Value::clone(&inner),
+                (true, _) => return Err(no_overload()),
+                (false, value) => value,
+            };
+            fields.insert(member.name.clone(), value);
+        }
+        self.charge(STRUCT)?;
+        Ok(Value::Struct(Arc::new(Struct { name: object.name.as_str().into(), fields })))
     }
 
     fn call(&mut self, expr: &'p Expr, call: &'p Call) -> Evaluated<'a> {

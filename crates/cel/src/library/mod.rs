@@ -5,6 +5,7 @@ mod authz;
 mod compare;
 mod conversions;
 pub(crate) mod formats;
+pub(crate) mod json_patch;
 mod lists;
 mod network;
 mod numbers;
@@ -132,7 +133,7 @@ pub(crate) fn overloads(name: &str) -> &'static [&'static Row] {
             semver::ROWS,
             formats::ROWS,
         ];
-        for row in all.into_iter().chain([authz::ROWS]).chain(compare::ORDER).flatten() {
+        for row in all.into_iter().chain([authz::ROWS, json_patch::ROWS]).chain(compare::ORDER).flatten() {
             table.entry(row.name).or_default().push(row);
         }
         table

@@ -8,7 +8,7 @@ mod macros;
 
 use self::lex::{Lexeme, Token, lex};
 use crate::{
-    ast::{Call, Element, Entry, Expr, Kind, Select},
+    ast::{Call, Element, Entry, Expr, Kind, Member, Select, Struct},
     error::Fault,
     escape::is_reserved,
     value::Value,
@@ -217,19 +217,21 @@ impl Parser {
         }
     }
 
-    /// No types with constructors are declared: the checker says so.
+    /// Which types have constructors knows the checker.
     fn message(&mut self, at: u32, name: String) -> Parse {
         self.next += 1;
+        let mut fields = Vec::new();
         while !self.take("}") {
-            self.take("?");
-            self.name()?;
+            let optional = self.take("?");
+            let name = self.name()?;
+            let at = self.peek().at;
             self.expect(":")?;
-            self.expression()?;
+            fields.push(Member { name, at, value: self.expression()?, optional });
             if !self.take(",") && self.sign() != "}" {
                 return Err(self.unexpected("'}'"));
             }
         }
-        self.node(at, Kind::Struct(name))
+        self.node(at, Kind::Struct(Box::new(Struct { name, fields })))
     }
 
     fn name(&mut self) -> Result<String, Fault> {

@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::Value as Json;
 
-use super::{List, Map, Value};
+use super::{List, Map, Struct, Value};
 use crate::schema::ListKind;
 
 /// Values of types that have nothing to do with each other are not equal.
@@ -25,6 +25,7 @@ pub(crate) fn equal(a: &Value<'_>, b: &Value<'_>) -> Result<bool, String> {
         (Value::Optional(Some(a)), Value::Optional(Some(b))) => equal(a, b)?,
         (Value::List(a), Value::List(b)) => lists(a, b)?,
         (Value::Map(a), Value::Map(b)) => maps(a, b)?,
+        (Value::Struct(a), Value::Struct(b)) => structs(a, b)?,
         _ => numbers(a, b) == Some(Ordering::Equal),
     })
 }
@@ -87,6 +88,18 @@ fn lists(a: &List<'_>, b: &List<'_>) -> Result<bool, String> {
     }
     for (a, b) in a.iter().zip(b.iter()) {
         if !equal(&a?, &b?)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn structs(a: &Struct<'_>, b: &Struct<'_>) -> Result<bool, String> {
+    if a.name != b.name || !a.fields.keys().eq(b.fields.keys()) {
+        return Ok(false);
+    }
+    for (a, b) in a.fields.values().zip(b.fields.values()) {
+        if !equal(a, b)? {
             return Ok(false);
         }
     }

@@ -64,7 +64,11 @@ impl Value<'_> {
             }
             Value::Optional(Some(value)) => value.to_json()?,
             Value::Optional(None) => Json::Null,
-            Value::Type(_) | Value::Opaque(_) | Value::Fields(_) => {
+            Value::Struct(object) => {
+                let entry = |(name, value): (&String, &Value<'_>)| Ok((name.clone(), value.to_json()?));
+                Json::Object(object.fields.iter().map(entry).collect::<Result<_, String>>()?)
+            }
+            Value::Type(_) | Value::Opaque(_) | Value::Composed => {
                 return Err(format!("a value of type {} has no form in JSON", self.type_of()));
             }
         })

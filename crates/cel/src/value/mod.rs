@@ -17,7 +17,7 @@ pub(crate) use self::{
 };
 use crate::{
     schema::{Declaration, ListKind},
-    types::Type,
+    types::{ObjectType, Type},
 };
 
 /// A value; `'a` is the life of the objects that it was read from.
@@ -38,23 +38,17 @@ pub enum Value<'a> {
     Optional(Option<Arc<Value<'a>>>),
     Type(Type),
     Opaque(Opaque<'a>),
-    /// Fields that are made when an expression asks for them.
-    Fields(Lazy<'a>),
+    /// What an expression constructed: `Object.spec{replicas: 1}`.
+    Struct(Arc<Struct<'a>>),
+    /// The variables that are composed of others; each is made when an expression asks for it.
+    Composed,
 }
 
-/// Fields that are made when an expression asks for them, such as the variables of a policy.
-pub trait Fields: Send + Sync {
-    /// None: there is no such field.
-    fn field(&self, name: &str) -> Option<Result<Value<'_>, crate::EvalError>>;
-}
-
-#[derive(Clone, Copy)]
-pub struct Lazy<'a>(pub &'a dyn Fields);
-
-impl fmt::Debug for Lazy<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Lazy")
-    }
+/// Named fields under the name of their type.
+#[derive(Clone, Debug)]
+pub struct Struct<'a> {
+    pub name: Arc<str>,
+    pub fields: BTreeMap<String, Value<'a>>,
 }
 
 #[derive(Clone, Debug)]
@@ -144,9 +138,10 @@ impl<'a> Value<'a> {
             Value::Timestamp(_) => Type::Timestamp,
             Value::Duration(_) => Type::Duration,
             Value::List(_) => Type::list(Type::Dyn),
-            Value::Map(_) | Value::Fields(_) => Type::map(Type::Dyn, Type::Dyn),
+            Value::Map(_) | Value::Composed => Type::map(Type::Dyn, Type::Dyn),
             Value::Optional(_) => Type::optional(Type::Dyn),
             Value::Type(_) => Type::Type,
+            Value::Struct(object) => ObjectType::open(&object.name),
             Value::Opaque(opaque) => Type::Opaque(opaque.name()),
         }
     }

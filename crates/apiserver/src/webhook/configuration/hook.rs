@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use knarr_api::selector::LabelSelector;
+use knarr_api::policy::Conditions;
 use serde_json::Value;
 
-use super::rule::{Asked, Rule};
 use crate::{
-    contract::Operation,
     json::{items, text},
+    matching::Criteria,
     webhook::target::Target,
 };
 
@@ -39,9 +38,6 @@ impl ReviewVersion {
     }
 }
 
-/// Which of the two selectors of a webhook; they are read when it is, and an error is told when it counts.
-pub type Selected<'a> = Result<&'a LabelSelector, &'a str>;
-
 /// A webhook, understood. What cannot be understood although it was once let through is an error of every request that
 /// the webhook is for, and is never passed over.
 #[derive(Debug)]
@@ -49,11 +45,8 @@ pub struct Hook {
     pub configuration: String,
     pub name: String,
     pub(in crate::webhook) target: Result<Target, String>,
-    rules: Vec<Rule>,
-    /// `matchPolicy` is `Exact`.
-    pub exact: bool,
-    namespaces: Result<LabelSelector, String>,
-    objects: Result<LabelSelector, String>,
+    pub criteria: Criteria,
+    pub conditions: Conditions,
     /// `failurePolicy` is `Ignore`.
     pub ignores_failure: bool,
     pub timeout: Duration,
@@ -66,44 +59,18 @@ pub struct Hook {
 
 impl Hook {
     pub fn parse(configuration: &str, webhook: &Value) -> Self {
-        let selector = |key: &str| LabelSelector::from_value(&webhook[key]).map_err(|error| format!("{key}: {error}"));
         let seconds = webhook["timeoutSeconds"].as_u64().filter(|seconds| *seconds > 0);
         Self {
             configuration: configuration.to_owned(),
             name: text(&webhook["name"]).to_owned(),
             target: Target::parse(&webhook["clientConfig"]),
-            rules: items(&webhook["rules"]).iter().map(Rule::parse).collect(),
-            exact: webhook["matchPolicy"] == "Exact",
-            namespaces: selector("namespaceSelector"),
-            objects: selector("objectSelector"),
+            criteria: Criteria::of_webhook(webhook),
+            conditions: Conditions::compile(&webhook["matchConditions"], false),
             ignores_failure: webhook["failurePolicy"] == "Ignore",
             timeout: Duration::from_secs(seconds.unwrap_or(DEFAULT_TIMEOUT_SECONDS)),
             reinvoked: webhook["reinvocationPolicy"] == "IfNeeded",
             dry_runnable: matches!(text(&webhook["sideEffects"]), "None" | "NoneOnDryRun"),
             review: ReviewVersion::preferred(items(&webhook["admissionReviewVersions"]).iter().map(text)),
         }
-    }
-
-    pub fn namespaces(&self) -> Selected<'_> {
-        self.namespaces.as_ref().map_err(String::as_str)
-    }
-
-    pub fn objects(&self) -> Selected<'_> {
-        self.objects.as_ref().map_err(String::as_str)
-    }
-
-    /// True where no rule wants to hear of the operation at all, whatever it is done to.
-    pub fn wants(&self, asked: &Asked<'_>) -> bool {
-        self.rules.iter().any(|rule| rule.matches(asked))
-    }
-
-    /// The first of several equivalent resources that a rule names; earlier rules count first.
-    pub fn first<'a, T>(&self, candidates: &'a [T], asked: impl Fn(&'a T) -> Asked<'a>) -> Option<&'a T> {
-        self.rules.iter().find_map(|rule| candidates.iter().find(|candidate| rule.matches(&asked(candidate))))
-    }
-
-    /// The operation as a review names it.
-    pub fn operation(operation: Operation) -> &'static str {
-        super::rule::name_of(operation)
     }
 }

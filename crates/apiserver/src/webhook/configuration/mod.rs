@@ -4,14 +4,12 @@
 //! pointer. A server without webhooks pays for two comparisons.
 
 mod hook;
-mod rule;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 
 pub(super) use hook::{Hook, ReviewVersion};
-pub(super) use rule::Asked;
 
 use crate::{
     builtin,

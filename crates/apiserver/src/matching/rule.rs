@@ -1,4 +1,4 @@
-//! Which requests a webhook wants to hear of: `rules`, as upstream matches them.
+//! Which requests a webhook or a policy wants to hear of: `rules`, as upstream matches them.
 
 use serde_json::Value;
 
@@ -15,6 +15,8 @@ pub struct Asked<'a> {
     pub version: &'a str,
     pub resource: &'a str,
     pub subresource: &'a str,
+    /// Empty while it is still to be generated.
+    pub name: &'a str,
     /// Empty for what lies in no namespace, namespaces themselves included.
     pub namespace: &'a str,
 }
@@ -27,6 +29,8 @@ pub struct Rule {
     /// Resource and subresource.
     resources: Vec<(String, String)>,
     scope: String,
+    /// Empty: all. Webhooks have none.
+    resource_names: Vec<String>,
 }
 
 fn strings(list: &Value) -> Vec<String> {
@@ -58,6 +62,7 @@ impl Rule {
             versions: strings(&rule["apiVersions"]),
             resources: resources.collect(),
             scope: text(&rule["scope"]).to_owned(),
+            resource_names: strings(&rule["resourceNames"]),
         }
     }
 
@@ -75,6 +80,7 @@ impl Rule {
                 (resource == "*" || resource == asked.resource)
                     && (subresource == "*" || subresource == asked.subresource)
             })
+            && (self.resource_names.is_empty() || self.resource_names.iter().any(|name| name == asked.name))
     }
 }
 
@@ -92,6 +98,7 @@ mod tests {
             version: "v1",
             resource,
             subresource,
+            name: "d",
             namespace,
         };
         let rule = |resources: Value, scope: &str| {
@@ -124,6 +131,11 @@ mod tests {
             assert!(Rule::parse(&other).matches(&in_one));
             other[key] = json!([value]);
             assert!(!Rule::parse(&other).matches(&in_one), "{key}");
+        }
+        for (names, expected) in [(json!([]), true), (json!(["c", "d"]), true), (json!(["c"]), false)] {
+            let named = json!({"operations": ["*"], "apiGroups": ["*"], "apiVersions": ["*"], "resources": ["*"],
+                "resourceNames": names});
+            assert_eq!(Rule::parse(&named).matches(&in_one), expected, "{named}");
         }
     }
 }

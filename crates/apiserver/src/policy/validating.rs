@@ -1,0 +1,201 @@
+//! ValidatingAdmissionPolicy: every binding of every policy that is for a request is asked, since each may have
+//! something to warn of or to log. The first refusal is the one that is answered.
+
+use std::collections::BTreeMap;
+
+use knarr_api::{
+    policy::{Annotation, Decision, Judgement, ValidatingPolicy, Verdict},
+    status::{ApiError, Cause, Reason},
+};
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::configuration::{Action, Binding, Bound};
+use crate::{
+    admission::denied,
+    audit,
+    custom::Found,
+    matching::{Subject, View},
+    server::Inner,
+};
+
+/// What an audit annotation says is cut off here.
+const MAX_ANNOTATION_BYTES: usize = 10 * 1024;
+
+/// Why a request is refused, and by whom.
+struct Denial {
+    by: String,
+    message: String,
+    reason: String,
+}
+
+/// What a request has heard so far.
+#[derive(Default)]
+struct Heard {
+    denials: Vec<Denial>,
+    warnings: Vec<String>,
+    /// Of the policy that is asked; a key that is said more than once says it all.
+    annotations: BTreeMap<String, Vec<String>>,
+}
+
+impl Heard {
+    /// What makes a policy or a binding unusable is a refusal, unless the policy wants failures ignored.
+    fn misconfigured(&mut self, bound: &Bound<ValidatingPolicy>, binding: Option<&Binding>, why: &str) {
+        if bound.policy.ignores_failure {
+            return;
+        }
+        let what = if binding.is_some() { "binding" } else { "policy" };
+        let by = name(bound, binding);
+        let message = format!("failed to configure {what}: {why}");
+        self.denials.push(Denial { by, message, reason: String::new() });
+    }
+}
+
+fn name(bound: &Bound<ValidatingPolicy>, binding: Option<&Binding>) -> String {
+    let policy = format!("ValidatingAdmissionPolicy '{}'", bound.name);
+    match binding {
+        Some(binding) => format!("{policy} with binding '{}'", binding.name),
+        None => policy,
+    }
+}
+
+impl Inner {
+    pub(crate) async fn validate_by_policies(&self, subject: &mut Subject<'_, '_>) -> Result<(), ApiError> {
+        if subject.is_exempt_from_policies() {
+            return Ok(());
+        }
+        let mut heard = Heard::default();
+        for bound in self.policies.validating().iter() {
+            match self.matched(&bound.criteria, subject).await {
+                Ok(Some(found)) => self.ask_policy(bound, &found, subject, &mut heard).await?,
+                Ok(None) => {}
+                Err(error) => heard.misconfigured(bound, None, error.message()),
+            }
+        }
+        subject.request.warnings.append(&mut heard.warnings);
+        let Some(denial) = heard.denials.into_iter().next() else { return Ok(()) };
+        let message = format!("{} denied request: {}", denial.by, denial.message);
+        let reason = if denial.reason.is_empty() { "Invalid" } else { denial.reason.as_str() };
+        let code = match Reason::of(reason) {
+            known @ (Reason::Forbidden | Reason::Unauthorized | Reason::RequestEntityTooLarge) => known.code(),
+            _ => Reason::Invalid.code(),
+        };
+        let error = denied(subject.request, &message).with_reason(reason).with_code(code);
+        Err(error.with_cause(Cause { message, ..Cause::default() }))
+    }
+
+    async fn ask_policy(
+        &self,
+        bound: &Bound<ValidatingPolicy>,
+        found: &Found,
+        subject: &Subject<'_, '_>,
+        heard: &mut Heard,
+    ) -> Result<(), ApiError> {
+        let params = match self.param_resource(bound.param_kind.as_ref()) {
+            Ok(params) => params,
+            Err(why) => {
+                heard.misconfigured(bound, None, &why);
+                return Ok(());
+            }
+        };
+        let mut view = None;
+        for binding in &bound.bindings {
+            if let Some(criteria) = &binding.criteria {
+                match self.matched(criteria, subject).await {
+                    Ok(Some(_)) => {}
+                    Ok(None) => continue,
+                    Err(error) => {
+                        heard.misconfigured(bound, Some(binding), error.message());
+                        continue;
+                    }
+                }
+            }
+            let params = match self.params(params.as_ref(), binding.param_ref.as_ref(), subject.namespace()).await {
+                Ok(params) => params,
+                Err(why) => {
+                    heard.misconfigured(bound, Some(binding), &why);
+                    continue;
+                }
+            };
+            let view: &View<'_> = match &mut view {
+                Some(view) => view,
+                empty => empty.insert(self.seen(subject, found, false, bound.policy.uses_namespace()).await?),
+            };
+            for param in &params {
+                let began = Instant::now();
+                let judgement = bound.policy.judge(&view.input(&param.object));
+                self.hear(bound, binding, judgement, began, heard);
+            }
+        }
+        for (key, values) in std::mem::take(&mut heard.annotations) {
+            audit::annotate(&format!("{}/{key}", bound.name), values.join(", "));
+        }
+        Ok(())
+    }
+
+    /// Does what the binding wants done with what its policy says.
+    fn hear(
+        &self,
+        bound: &Bound<ValidatingPolicy>,
+        binding: &Binding,
+        judgement: Judgement,
+        began: Instant,
+        heard: &mut Heard,
+    ) {
+        let Judgement { decisions, annotations } = judgement;
+        let took = began.elapsed() / u32::try_from(decisions.len().max(1)).unwrap_or(1);
+        let observe = |decision: &Decision, action| {
+            let error = decision.error_type().as_str();
+            self.metrics.policies.validated(&bound.name, &binding.name, error, action, took);
+        };
+        for (i, decision) in decisions.into_iter().enumerate() {
+            if decision.is_failed_admission() {
+                observe(&decision, "allow");
+            }
+            if decision.verdict == Verdict::Admit {
+                continue;
+            }
+            for action in &binding.actions {
+                let (by, message) = (name(bound, Some(binding)), decision.message.clone());
+                match action {
+                    Action::Deny => {
+                        observe(&decision, "deny");
+                        heard.denials.push(Denial { by, message, reason: decision.reason.clone() });
+                    }
+                    Action::Warn => {
+                        observe(&decision, "warn");
+                        heard.warnings.push(format!("Validation failed for {by}: {message}"));
+                    }
+                    Action::Audit => {
+                        observe(&decision, "audit");
+                        log_failure(bound, binding, i, &message);
+                    }
+                }
+            }
+        }
+        for one in annotations {
+            match one.annotation {
+                Annotation::Exclude => {}
+                Annotation::Publish(mut value) => {
+                    value.truncate(value.floor_char_boundary(MAX_ANNOTATION_BYTES));
+                    let values = heard.annotations.entry(one.key).or_default();
+                    if !values.contains(&value) {
+                        values.push(value);
+                    }
+                }
+                Annotation::Error(message) => {
+                    let by = name(bound, Some(binding));
+                    heard.denials.push(Denial { by, message, reason: String::new() });
+                    self.metrics.policies.validated(&bound.name, &binding.name, "invalid_error", "deny", took);
+                }
+            }
+        }
+    }
+}
+
+fn log_failure(bound: &Bound<ValidatingPolicy>, binding: &Binding, index: usize, message: &str) {
+    let actions: Vec<&str> = binding.actions.iter().map(|action| action.as_str()).collect();
+    let failure = json!([{"message": message, "policy": bound.name, "binding": binding.name,
+        "expressionIndex": index, "validationActions": actions}]);
+    audit::annotate("validation.policy.admission.k8s.io/validation_failure", failure.to_string());
+}
