@@ -2,13 +2,15 @@
 //! (<https://kubernetes.io/docs/reference/access-authn-authz/validating-admission-policy/>).
 //!
 //! `configuration` says which policies there are and where they are bound, `params` finds what a binding hands to its
-//! policy, and `validating` and `mutating` do what comes of it. What an expression means it does not know: that is
+//! policy and `access` who may name it, `validating` and `mutating` do what comes of it, and `status` tells what is odd about a policy. What an expression means it does not know: that is
 //! `knarr_api::policy`'s. How requests are matched is `matching`'s, and webhooks are none of its business.
 
+mod access;
 mod configuration;
 mod metrics;
 mod mutating;
 mod params;
+mod status;
 mod validating;
 
 use std::sync::Arc;
@@ -19,6 +21,7 @@ use crate::{builtin, contract::Lookup};
 
 use configuration::{Bound, Kept};
 pub(crate) use metrics::PolicyMetrics;
+pub(crate) use status::start;
 
 /// The policies of both kinds, kept current.
 pub(crate) struct Policies {

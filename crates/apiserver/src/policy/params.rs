@@ -15,8 +15,8 @@ use crate::{
 /// The kind that a policy wants its parameters to be.
 #[derive(Clone, Debug)]
 pub(super) struct ParamKind {
-    group: String,
-    version: String,
+    pub group: String,
+    pub version: String,
     kind: String,
 }
 

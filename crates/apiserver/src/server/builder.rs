@@ -24,7 +24,7 @@ use crate::{
     metrics::{Metrics, Reading},
     openapi::OpenApi,
     pki::ProxyIdentity,
-    policy::Policies,
+    policy::{self, Policies},
     security::Security,
     webhook::Webhooks,
 };
@@ -227,6 +227,7 @@ impl ApiServerBuilder {
         custom::start(&inner).await;
         aggregation::start(&inner);
         fairness::start(&inner);
+        policy::start(&inner);
         Ok(ApiServer { inner })
     }
 }

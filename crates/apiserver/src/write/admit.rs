@@ -85,6 +85,7 @@ impl Inner {
         warnings: &mut Vec<String>,
     ) -> Result<Value, ApiError> {
         let mut request = admission_request(call, operation, object, old);
+        self.may_name_parameters(&request).await?;
         self.validate(Stage::BuiltIn, &request).await?;
         if asks_users(call) {
             self.validate_by_users(&mut subject(call, way, &mut request)).await?;

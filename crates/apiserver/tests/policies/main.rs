@@ -1,5 +1,6 @@
 //! Admission policies through the real server.
 
+mod access;
 mod api;
 #[path = "../harness/mod.rs"]
 mod harness;

@@ -12,6 +12,21 @@ fn limit(name: &str, value: &str, labels: Value) -> Value {
     json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "labels": labels}, "data": {"max": value}})
 }
 
+/// Defines Rules, which lie in no namespace, and waits until they are served.
+pub async fn define(server: &Server, properties: Value) {
+    let schema = json!({"type": "object", "properties": properties});
+    let definition = json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "rules.example.com"}, "spec": {"group": "example.com", "scope": "Cluster",
+            "names": {"plural": "rules", "kind": "Rule"}, "versions": [{"name": "v1", "served": true, "storage": true,
+                "schema": {"openAPIV3Schema": schema}}]}});
+    server.post("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", &definition).await.expect(201);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while server.get("/apis/example.com/v1/rules").await.code() != 200 {
+        assert!(Instant::now() < deadline, "the definition is not established");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
 async fn limited(reference: Value) -> Server {
     let server = Server::start().await;
     let kind = json!({"paramKind": {"apiVersion": "v1", "kind": "ConfigMap"}});
@@ -60,17 +75,7 @@ async fn parameters_are_named_or_selected() {
 #[tokio::test]
 async fn parameters_may_be_custom_resources_of_the_whole_cluster() {
     let server = Server::start().await;
-    let schema = json!({"type": "object", "properties": {"prefix": {"type": "string"}}});
-    let definition = json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-        "metadata": {"name": "rules.example.com"}, "spec": {"group": "example.com", "scope": "Cluster",
-            "names": {"plural": "rules", "kind": "Rule"}, "versions": [{"name": "v1", "served": true, "storage": true,
-                "schema": {"openAPIV3Schema": schema}}]}});
-    server.post("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", &definition).await.expect(201);
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while server.get("/apis/example.com/v1/rules").await.code() != 200 {
-        assert!(Instant::now() < deadline, "the definition is not established");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    define(&server, json!({"prefix": {"type": "string"}})).await;
     let kind = json!({"paramKind": {"apiVersion": "example.com/v1", "kind": "Rule"}});
     let expression = "object.metadata.name.startsWith(params.prefix)";
     validating(&server, json!([{"expression": expression}]), kind).await;
