@@ -24,6 +24,8 @@ pub struct MutatingPolicy {
     pub ignores_failure: bool,
     /// `reinvocationPolicy` is `IfNeeded`.
     pub reinvoked: bool,
+    /// Some expression asks about the Namespace of a request.
+    pub sees_namespace: bool,
     variables: Vec<Composite>,
     mutations: Vec<(Form, Expression)>,
 }
@@ -46,17 +48,19 @@ impl MutatingPolicy {
             };
             (form, Expression::compile(&constructing, text(&one[key]["expression"]).trim(), wanted))
         };
-        Self {
+        let mut policy = Self {
+            sees_namespace: false,
             conditions: Conditions::compile(&spec["matchConditions"], scope.params),
             ignores_failure: spec["failurePolicy"] == "Ignore",
             reinvoked: spec["reinvocationPolicy"] == "IfNeeded",
             mutations: items(&spec["mutations"]).iter().map(mutation).collect(),
             variables: composition.list,
-        }
+        };
+        policy.sees_namespace = policy.uses_namespace();
+        policy
     }
 
-    /// True where the Namespace of a request is asked about.
-    pub fn uses_namespace(&self) -> bool {
+    fn uses_namespace(&self) -> bool {
         self.conditions.uses_namespace()
             || uses(&self.variables, NAMESPACE_OBJECT)
             || self.mutations.iter().any(|(_, one)| one.uses(NAMESPACE_OBJECT))

@@ -21,6 +21,8 @@ pub struct ValidatingPolicy {
     pub conditions: Conditions,
     /// `failurePolicy` is `Ignore`.
     pub ignores_failure: bool,
+    /// Some expression asks about the Namespace of a request.
+    pub sees_namespace: bool,
     variables: Vec<Composite>,
     validations: Vec<Validation>,
     annotations: Vec<(String, Expression)>,
@@ -131,17 +133,19 @@ impl ValidatingPolicy {
             let source = text(&one["valueExpression"]).trim();
             (text(&one["key"]).to_owned(), Expression::compile(&full, source, Wanted::StringOrNull))
         };
-        Self {
+        let mut policy = Self {
             conditions: Conditions::compile(&spec["matchConditions"], scope.params),
             ignores_failure: spec["failurePolicy"] == "Ignore",
+            sees_namespace: false,
             validations: items(&spec["validations"]).iter().map(validation).collect(),
             annotations: items(&spec["auditAnnotations"]).iter().map(annotation).collect(),
             variables: composition.list,
-        }
+        };
+        policy.sees_namespace = policy.uses_namespace();
+        policy
     }
 
-    /// True where the Namespace of a request is asked about.
-    pub fn uses_namespace(&self) -> bool {
+    fn uses_namespace(&self) -> bool {
         let validations = self.validations.iter();
         let expressions = validations.flat_map(|one| [&one.expression].into_iter().chain(&one.message_expression));
         self.conditions.uses_namespace()

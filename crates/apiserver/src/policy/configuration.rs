@@ -68,14 +68,18 @@ struct Known<P> {
     param_kind: Option<ParamKind>,
 }
 
+/// Of the policies and of their bindings.
 type Generations = (u64, u64);
+
+/// A snapshot, and what it was made of.
+type Now<P> = (Option<Generations>, Arc<Vec<Bound<P>>>);
 
 /// The policies of one kind.
 pub(super) struct Kept<P> {
     policies: &'static Resource,
     bindings: &'static Resource,
     compile: fn(&Value) -> P,
-    now: ArcSwap<(Option<Generations>, Arc<Vec<Bound<P>>>)>,
+    now: ArcSwap<Now<P>>,
     known: Mutex<Vec<Known<P>>>,
 }
 

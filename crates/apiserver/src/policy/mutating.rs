@@ -145,7 +145,7 @@ impl Inner {
     ) -> Result<Result<(), String>, ApiError> {
         let Invocation { bound, binding, found, param } = invocation;
         let policy = &bound.policy;
-        let sees_namespace = policy.uses_namespace();
+        let sees_namespace = policy.sees_namespace;
         {
             let view = self.seen(subject, found, true, sees_namespace).await?;
             match policy.conditions.matches(&view.input(&param.object)).matches {

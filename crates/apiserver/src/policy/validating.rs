@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use knarr_api::{
     policy::{Annotation, Decision, Judgement, ValidatingPolicy, Verdict},
+    registry::Resource,
     status::{ApiError, Cause, Reason},
 };
 use serde_json::json;
@@ -59,19 +60,47 @@ fn name(bound: &Bound<ValidatingPolicy>, binding: Option<&Binding>) -> String {
     }
 }
 
+/// The request as each version of it looks; policies for one version share what is made for it.
+#[derive(Default)]
+struct Views<'v>(Vec<(&'static Resource, bool, View<'v>)>);
+
+impl<'v> Views<'v> {
+    async fn of(
+        &mut self,
+        server: &'v Inner,
+        subject: &'v Subject<'_, '_>,
+        found: &Found,
+        sees_namespace: bool,
+    ) -> Result<&View<'v>, ApiError> {
+        let is_it = |(resource, sees, _): &(&'static Resource, bool, View<'_>)| {
+            resource.same(found.resource) && (*sees || !sees_namespace)
+        };
+        let at = match self.0.iter().position(is_it) {
+            Some(at) => at,
+            None => {
+                let view = server.seen(subject, found, false, sees_namespace).await?;
+                self.0.push((found.resource, sees_namespace, view));
+                self.0.len() - 1
+            }
+        };
+        Ok(&self.0[at].2)
+    }
+}
+
 impl Inner {
     pub(crate) async fn validate_by_policies(&self, subject: &mut Subject<'_, '_>) -> Result<(), ApiError> {
         if subject.is_exempt_from_policies() {
             return Ok(());
         }
-        let mut heard = Heard::default();
+        let (mut heard, mut views) = (Heard::default(), Views::default());
         for bound in self.policies.validating().iter() {
             match self.matched(&bound.criteria, subject).await {
-                Ok(Some(found)) => self.ask_policy(bound, &found, subject, &mut heard).await?,
+                Ok(Some(found)) => self.ask_policy(bound, &found, subject, &mut views, &mut heard).await?,
                 Ok(None) => {}
                 Err(error) => heard.misconfigured(bound, None, error.message()),
             }
         }
+        drop(views);
         subject.request.warnings.append(&mut heard.warnings);
         let Some(denial) = heard.denials.into_iter().next() else { return Ok(()) };
         let message = format!("{} denied request: {}", denial.by, denial.message);
@@ -84,11 +113,12 @@ impl Inner {
         Err(error.with_cause(Cause { message, ..Cause::default() }))
     }
 
-    async fn ask_policy(
-        &self,
+    async fn ask_policy<'v>(
+        &'v self,
         bound: &Bound<ValidatingPolicy>,
         found: &Found,
-        subject: &Subject<'_, '_>,
+        subject: &'v Subject<'_, '_>,
+        views: &mut Views<'v>,
         heard: &mut Heard,
     ) -> Result<(), ApiError> {
         let params = match self.param_resource(bound.param_kind.as_ref()) {
@@ -98,7 +128,6 @@ impl Inner {
                 return Ok(());
             }
         };
-        let mut view = None;
         for binding in &bound.bindings {
             if let Some(criteria) = &binding.criteria {
                 match self.matched(criteria, subject).await {
@@ -117,10 +146,7 @@ impl Inner {
                     continue;
                 }
             };
-            let view: &View<'_> = match &mut view {
-                Some(view) => view,
-                empty => empty.insert(self.seen(subject, found, false, bound.policy.uses_namespace()).await?),
-            };
+            let view = views.of(self, subject, found, bound.policy.sees_namespace).await?;
             for param in &params {
                 let began = Instant::now();
                 let judgement = bound.policy.judge(&view.input(&param.object));

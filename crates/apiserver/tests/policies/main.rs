@@ -2,11 +2,13 @@
 
 mod access;
 mod api;
+mod audit;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod matching;
 mod mutating;
 mod params;
+mod speed;
 mod validating;
 
 use harness::Server;

@@ -1,6 +1,7 @@
 //! Expressions, and what becomes of them.
 
 mod compile;
+mod composed;
 mod costs;
 mod estimates;
 mod language;
