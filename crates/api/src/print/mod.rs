@@ -83,6 +83,16 @@ pub fn row(resource: &Resource, object: &Value, now: Timestamp) -> Vec<Value> {
     (printer(resource).cells)(object, now)
 }
 
+/// The columns of a Scale, which is no resource of its own.
+pub fn scale_columns() -> &'static [Column] {
+    workloads::SCALE.columns
+}
+
+/// The cells of a Scale in the order of [`scale_columns`].
+pub fn scale_row(scale: &Value, now: Timestamp) -> Vec<Value> {
+    (workloads::SCALE.cells)(scale, now)
+}
+
 /// `conditions` of a Table row: a pod that has ended is marked as completed, which `kubectl get --watch` honours.
 pub fn row_conditions(resource: &Resource, object: &Value) -> Option<Value> {
     if resource.group.is_empty() && resource.kind == "Pod" { pods::conditions(object) } else { None }

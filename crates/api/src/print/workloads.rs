@@ -42,6 +42,24 @@ pub(super) static DEPLOYMENT: Printer = Printer {
     },
 };
 
+/// A Scale, of whatever it is one.
+pub(super) static SCALE: Printer = Printer {
+    columns: &[
+        NAME,
+        Column::number("Desired", "Pods that are wanted."),
+        Column::number("Available", "Pods that there are."),
+        AGE,
+    ],
+    cells: |object, now| {
+        vec![
+            format::name(object),
+            number(&object["spec"]["replicas"]),
+            number(&object["status"]["replicas"]),
+            format::age(object, now),
+        ]
+    },
+};
+
 /// ReplicationControllers print alike; their selector is a plain map.
 pub(super) static REPLICA_SET: Printer = Printer {
     columns: &[

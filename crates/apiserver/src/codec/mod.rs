@@ -6,7 +6,7 @@ mod decode;
 mod json;
 pub mod message;
 pub mod respond;
-mod table;
+pub mod table;
 mod yaml;
 
 pub use accept::{Accept, Encoding, Form};

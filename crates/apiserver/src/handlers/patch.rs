@@ -118,9 +118,11 @@ async fn read(context: &Context, body: Body) -> Result<Patch, ApiError> {
         options.raw["force"] = true.into();
     }
     let bytes = read_body(body).await?;
-    let what = if kind == Kind::Apply { "YAML" } else { "patch" };
-    let (body, repeated) = parse_document(&context.headers, &bytes)
-        .map_err(|why| ApiError::bad_request(format!("error decoding {what}: {why}")))?;
+    let (body, repeated) = parse_document(&context.headers, &bytes).map_err(|why| match kind {
+        Kind::Apply => ApiError::bad_request(format!("error decoding YAML: {why}")),
+        Kind::Json | Kind::Merge => ApiError::bad_request(format!("error decoding patch: {why}")),
+        Kind::Strategic => ApiError::bad_request(why),
+    })?;
     Ok(Patch { kind, body, bytes, repeated, force, options })
 }
 

@@ -1,13 +1,12 @@
 //! The `scale` subresource: one number of a workload, as `autoscaling/v1` Scale.
 
-use bytes::Bytes;
 use http::StatusCode;
 use knarr_api::{status::ApiError, strategy::scale as workload};
 use serde_json::Value;
 
 use super::{Context, add_warnings, options};
 use crate::{
-    codec::{decode_object, read_body, respond},
+    codec::{Form, decode_object, read_body, respond, table},
     contract::{Body, Response},
     custom,
     write::{Change, Tracking, WriteOptions, Written, text},
@@ -30,7 +29,7 @@ async fn get(context: &Context) -> Result<Response, ApiError> {
         Some(custom) => custom::scale::shown(custom, &object)?,
         None => workload::read(&object),
     };
-    Ok(respond::render(StatusCode::OK, bytes(&shown), context.accept))
+    Ok(answer(context, &shown))
 }
 
 async fn update(context: &Context, body: Body) -> Result<Response, ApiError> {
@@ -74,11 +73,15 @@ pub async fn write(
         Some(custom) => custom::scale::shown(custom, &object)?,
         None => workload::read(&object),
     };
-    let mut response = respond::render(StatusCode::OK, bytes(&shown), context.accept);
+    let mut response = answer(context, &shown);
     add_warnings(&mut response, &[warnings, more].concat());
     Ok(response)
 }
 
-fn bytes(scale: &Value) -> Bytes {
-    scale.to_string().into()
+fn answer(context: &Context, scale: &Value) -> Response {
+    let bytes = match context.accept.form {
+        Form::Table { version, include } => table::of_scale(scale, version, include, context.server.env.now()),
+        Form::Whole | Form::Metadata { .. } => scale.to_string().into(),
+    };
+    respond::render(StatusCode::OK, bytes, context.accept)
 }

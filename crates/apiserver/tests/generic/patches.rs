@@ -60,6 +60,14 @@ async fn patches_of_every_kind() {
     server.patch(path, json_patch(), &ops).await.status(422, "Invalid");
     server.patch(path, "application/json", &json!({})).await.status(415, "UnsupportedMediaType");
     server.patch(&format!("{path}x"), merge_patch(), &json!({})).await.status(404, "NotFound");
+    for (kind, said) in [
+        ("application/strategic-merge-patch+json", "unexpected end of JSON input"),
+        (merge_patch(), "error decoding patch: unexpected end of JSON input"),
+        (json_patch(), "error decoding patch: unexpected end of JSON input"),
+    ] {
+        let answer = server.send("PATCH", path, &[("content-type", kind)], b"{".to_vec()).await;
+        assert_eq!(answer.status(400, "BadRequest")["message"], said, "{kind}");
+    }
 
     // The selector cannot change, and a revision in the patch is a condition.
     server
@@ -73,6 +81,12 @@ async fn patches_of_every_kind() {
         (&scale["kind"], &scale["spec"]["replicas"], &scale["status"]["selector"]),
         (&json!("Scale"), &json!(5), &json!("a=b"))
     );
+    let table = [("accept", "application/json;as=Table;v=v1;g=meta.k8s.io,application/json")];
+    let table = server.send("GET", &format!("{path}/scale"), &table, Vec::new()).await.expect(200);
+    let columns: Vec<_> = table["columnDefinitions"].as_array().unwrap().iter().map(|column| &column["name"]).collect();
+    assert_eq!(columns, ["Name", "Desired", "Available", "Age"]);
+    assert_eq!(table["rows"][0]["cells"].as_array().unwrap()[..3], [json!("d"), json!(5), json!(0)]);
+    assert_eq!(table["rows"][0]["object"]["metadata"]["name"], "d");
     let scale =
         server.patch(&format!("{path}/scale"), merge_patch(), &json!({"spec": {"replicas": 7}})).await.expect(200);
     assert_eq!(scale["spec"]["replicas"], 7);

@@ -81,7 +81,14 @@ pub async fn attach(server: &Arc<Inner>, place: &Place, request: Request<Incomin
     let Streams { stdin, stdout, stderr, tty } = streams;
     let attach = AttachRequest { container_id: run.id, stdin, tty, stdout, stderr };
     let server = server.clone();
-    connect(request, streams, move || async move { server.streams.attach(attach).await }).await
+    connect(request, streams, move || async move { Ok(without_code(server.streams.attach(attach).await?)) }).await
+}
+
+/// Whoever attaches sees a container come to its end, whatever its exit code: that is in the pod's status. To kubectl
+/// a code would be a connection that broke, and it would print everything once more, from the logs.
+fn without_code(session: ExecSession) -> ExecSession {
+    let exit = session.exit;
+    ExecSession { exit: Box::pin(async move { exit.await.map(|_| 0) }), ..session }
 }
 
 async fn running(server: &Inner, place: &Place) -> Result<Instance, Refusal> {

@@ -263,6 +263,18 @@ async fn exec_runs_and_tells_how_it_ended() {
     assert_eq!(host.get("/exec/d/p/b?command=x&stdout=1").await.1, "container not found (\"b\")");
 }
 
+/// The container's exit code is its own affair: who attached has seen everything.
+#[tokio::test]
+async fn attach_ends_well_however_the_container_does() {
+    let host = Host::new().await;
+    host.runtime.answer_command("attach", 3, "oh");
+    let mut socket = host.socket("/attach/d/p/a?stdout=true", "v5.channel.k8s.io").await;
+    let heard = hear(&mut socket).await;
+    assert_eq!(String::from_utf8_lossy(&heard[1]), "oh");
+    let status: Value = serde_json::from_slice(&heard[3]).unwrap();
+    assert_eq!(status, json!({"metadata": {}, "status": "Success"}));
+}
+
 #[tokio::test]
 async fn exec_carries_input_and_its_end() {
     let host = Host::new().await;

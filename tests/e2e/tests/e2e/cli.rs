@@ -153,7 +153,7 @@ fn compare(cluster: &Cluster, row: &str, stderr: bool) -> Result<()> {
 }
 
 /// Words as a shell splits them: blanks do, except between single quotes.
-fn split(row: &str) -> Vec<String> {
+pub fn split(row: &str) -> Vec<String> {
     let (mut words, mut word, mut quoted) = (Vec::new(), String::new(), false);
     for c in row.chars() {
         match c {

@@ -5,6 +5,7 @@
 
 mod autoscaling;
 mod basics;
+mod charts;
 mod cli;
 mod clients;
 mod config;
@@ -13,6 +14,7 @@ mod deployments;
 mod examples;
 mod five;
 mod ingress;
+mod kubectl;
 mod lifecycle;
 mod local;
 mod nodes;
@@ -74,12 +76,21 @@ fn main() -> ExitCode {
         autoscaling::tests(),
         wishes::tests(),
         storage::tests(),
+        kubectl::tests(),
+        charts::tests(),
     ];
     let shared = shared.into_iter().flatten().map(|(name, test)| {
         let one = one.clone();
         Trial::test(name, move || on(&one, start_one, test))
     });
-    let on_five = [ingress::on_five(), local::on_five(), five::on_five(), scheduling::on_five(), examples::on_five()];
+    let on_five = [
+        ingress::on_five(),
+        local::on_five(),
+        five::on_five(),
+        scheduling::on_five(),
+        examples::on_five(),
+        charts::on_five(),
+    ];
     let on_five = on_five.into_iter().flatten().map(|(name, test)| {
         let five = five.clone();
         Trial::test(name, move || on(&five, start_five, test))

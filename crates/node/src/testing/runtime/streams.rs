@@ -9,6 +9,20 @@ use tokio::{
 
 use super::FakeRuntime;
 
+fn says(exit: i32, output: String) -> ExecSession {
+    let (near, mut far) = tokio::io::duplex(1024);
+    tokio::spawn(async move {
+        let _ = far.write_all(output.as_bytes()).await;
+    });
+    ExecSession {
+        stdin: None,
+        stdout: Some(Box::new(near)),
+        stderr: None,
+        resize: Some(mpsc::channel(1).0),
+        exit: Box::pin(async move { Ok(exit) }),
+    }
+}
+
 #[async_trait]
 impl StreamService for FakeRuntime {
     /// `cat` gives back what it is sent and ends with its input; everything else is as `answer_command` says.
@@ -33,21 +47,13 @@ impl StreamService for FakeRuntime {
                 }),
             });
         }
-        let (near, mut far) = tokio::io::duplex(1024);
-        tokio::spawn(async move {
-            let _ = far.write_all(output.as_bytes()).await;
-        });
-        Ok(ExecSession {
-            stdin: None,
-            stdout: Some(Box::new(near)),
-            stderr: None,
-            resize: Some(mpsc::channel(1).0),
-            exit: Box::pin(async move { Ok(exit) }),
-        })
+        Ok(says(exit, output))
     }
 
+    /// The container says what `answer_command` has for `attach`, and ends.
     async fn attach(&self, _: AttachRequest) -> Result<ExecSession> {
-        Err(CriError::FailedPrecondition { message: "not scripted".to_owned() })
+        let (exit, output) = self.state().commands.get("attach").cloned().unwrap_or_default();
+        Ok(says(exit, output))
     }
 
     /// A server that says everything twice in upper case, or refuses at port 1.
