@@ -47,13 +47,14 @@ fn end(cluster: &Clients, ns: &str) -> Result<()> {
 
 fn hooks(cluster: &Cluster) -> Result<()> {
     let ns = cluster.namespace("hooks")?;
-    let job = |name: &str| cluster.kubectl(&format!("logs job/pier-{name} -n {ns}"));
+    let job = |name: &str| anyhow::Ok(cluster.kubectl(&format!("logs job/pier-{name} -n {ns}"))?.trim_end().to_owned());
     let installed = helm(cluster, &format!("install pier {CHART} -n {ns} {QUICKLY}"))?;
     ensure!(installed.contains("STATUS: deployed\n") && installed.ends_with("pier has 2 places.\n"), "{installed}");
     let berth = format!("berths.harbour.example.com/pier -n {ns}");
     cluster.expect(&berth, "{.spec.places}", "2")?;
     // What charts ask the cluster for while they are rendered.
-    let version = cluster.get("--raw /version")?["gitVersion"].as_str().unwrap_or_default().to_owned();
+    let version: serde_json::Value = serde_json::from_str(&cluster.kubectl("get --raw /version")?)?;
+    let version = version["gitVersion"].as_str().unwrap_or_default();
     let asked = "{.data.version} {.data.defined} {.data.namespace}";
     cluster.expect(&format!("configmap/pier -n {ns}"), asked, &format!("{version} true {ns}"))?;
     // The first hook's job went as it succeeded, which it could not before the plan; later ones stay.
@@ -82,7 +83,7 @@ fn hooks(cluster: &Cluster) -> Result<()> {
     ensure!(told.len() == 5 && told[4] == "deployed: Rollback to 3", "{told:#?}");
 
     helm(cluster, &format!("uninstall pier -n {ns} {QUICKLY}"))?;
-    ensure!(job("pre-delete")? == "2" && job("post-delete")? == "gone\n", "hooks ran at the wrong time");
+    ensure!(job("pre-delete")? == "2" && job("post-delete")? == "gone", "hooks ran at the wrong time");
     let left = cluster.kubectl(&format!("get berths,secrets -n {ns} -o name"))?;
     ensure!(left.is_empty(), "{left}");
     end(cluster, &ns)

@@ -70,14 +70,15 @@ fn list(cluster: &Cluster) -> Result<()> {
     kubectl.ask("create rolebinding sailor --role=sailor --user=bob")?;
     kubectl.ask("create rolebinding keeper --role=keeper --user=bob")?;
     kubectl.ask("create clusterrolebinding canilist --clusterrole=canilist --user=bob")?;
-    let own: [&str; 9] = [
+    let own: [&str; 10] = [
         "Resources Non-Resource URLs Resource Names Verbs",
         "selfsubjectreviews.authentication.k8s.io [] [] [create]",
         "selfsubjectaccessreviews.authorization.k8s.io [] [] [create]",
         "selfsubjectrulesreviews.authorization.k8s.io [] [] [create]",
         "pods [] [] [get list watch]",
         "deployments.apps [] [] [get list watch]",
-        "secrets [] [s t] [get]",
+        "secrets [] [s] [get]",
+        "secrets [] [t] [get]",
         "[/api/*] [] [get]",
         "[/logs/*] [] [get]",
     ];
@@ -104,12 +105,12 @@ fn list(cluster: &Cluster) -> Result<()> {
 
 const ROLES: &str = "apiVersion: rbac.authorization.k8s.io/v1
 kind: Role
-metadata: {name: reader}
+metadata: {name: reader, namespace: NS}
 rules: [{apiGroups: [\"\"], resources: [secrets], verbs: [get]}]
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: RoleBinding
-metadata: {name: reader}
+metadata: {name: reader, namespace: NS}
 roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: reader}
 subjects: [{kind: User, name: eve, apiGroup: rbac.authorization.k8s.io}]
 ";
@@ -118,32 +119,31 @@ fn reconcile(cluster: &Cluster) -> Result<()> {
     let kubectl = Kubectl::new(cluster, "reconcile")?;
     kubectl.ask("create role reader --verb=list --resource=pods")?;
     kubectl.ask("create rolebinding reader --role=reader --user=bob")?;
-    let added = "role.rbac.authorization.k8s.io/reader reconciled
-\treconciliation required update
+    let done =
+        "role.rbac.authorization.k8s.io/reader reconciled\nrolebinding.rbac.authorization.k8s.io/reader reconciled\n";
+    let added = "\treconciliation required update
 \tmissing rules added:
 \t\t{Verbs:[get] APIGroups:[] Resources:[secrets] ResourceNames:[] NonResourceURLs:[]}
-rolebinding.rbac.authorization.k8s.io/reader reconciled
 \treconciliation required update
 \tmissing subjects added:
 \t\t{Kind:User APIGroup:rbac.authorization.k8s.io Name:eve Namespace:}
 ";
-    let removed = "role.rbac.authorization.k8s.io/reader reconciled
-\treconciliation required update
+    let removed = "\treconciliation required update
 \textra rules removed:
 \t\t{Verbs:[list] APIGroups:[] Resources:[pods] ResourceNames:[] NonResourceURLs:[]}
-rolebinding.rbac.authorization.k8s.io/reader reconciled
 \treconciliation required update
 \textra subjects removed:
 \t\t{Kind:User APIGroup:rbac.authorization.k8s.io Name:bob Namespace:}
 ";
-    let dry = added.replace("reader reconciled", "reader reconciled (dry run)");
-    for (more, wanted) in [
-        ("--dry-run=client", dry.as_str()),
-        ("", added),
-        ("--remove-extra-permissions --remove-extra-subjects", removed),
+    let dry = done.replace("reconciled", "reconciled (dry run)");
+    for (more, stdout, stderr) in [
+        ("--dry-run=client", dry.as_str(), added),
+        ("", done, added),
+        ("--remove-extra-permissions --remove-extra-subjects", done, removed),
+        ("", done, ""),
     ] {
-        let said = kubectl.feed(format!("auth reconcile -f - {more}").trim_end(), ROLES)?;
-        ensure!(said == wanted, "{more}:\n{said}\nwanted:\n{wanted}");
+        let said = kubectl.run(format!("auth reconcile -f - {more}").trim_end(), &ROLES.replace("NS", &kubectl.ns))?;
+        ensure!(said.stdout == stdout && said.stderr == stderr, "{more}:\n{}\nwanted:\n{stdout}{stderr}", said.all());
     }
     kubectl.say(&[
         ("get role reader -o jsonpath={.rules}", r#"[{"apiGroups":[""],"resources":["secrets"],"verbs":["get"]}]"#),

@@ -97,7 +97,7 @@ fn copies(cluster: &Cluster) -> Result<()> {
         ),
         ("get pod changed -o jsonpath={.spec.containers[*].image}", "knarr.local/demo:v1"),
         // Sharing processes, one container sees the other's.
-        ("exec more -c extra -- pgrep -f 'sleep 1234'", ""),
+        ("exec more -c extra -- sh -c 'ps | grep -c [s]leep.1234'", "1"),
         (&format!("{debug} --copy-to=instead --replace --same-node --container=box -- sleep 99"), ""),
         ("get pod instead -o jsonpath={.spec.nodeName}", "node-1"),
     ])?;

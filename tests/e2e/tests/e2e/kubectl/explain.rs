@@ -128,7 +128,8 @@ fn explain(cluster: &Cluster) -> Result<()> {
     eventually("nothing is left to explain", || {
         let said = kubectl.run("explain ship", "")?;
         ensure!(
-            said.code == 1 && said.stderr.contains("the server doesn't have a resource type \"ship\""),
+            said.stderr == "error: couldn't find resource for \"sea.example.com/v1, Resource=ships\"\n"
+                || said.stderr == "error: the server doesn't have a resource type \"ship\"\n",
             "{}",
             said.all()
         );

@@ -32,7 +32,7 @@ fn set(cluster: &Cluster) -> Result<()> {
         ("set image deployment/web one=z --dry-run=server", "deployment.apps/web image updated (server dry run)"),
         (&images, "y y"),
         ("set env deployment/web -c two A=b C=d", "deployment.apps/web env updated"),
-        ("set env deployment/web -c two --from=configmap/conf --prefix=P_", "Warning: key colour transferred to P_COLOUR\ndeployment.apps/web env updated"),
+        ("set env deployment/web -c two --from=configmap/conf --prefix=P_", "deployment.apps/web env updated\nWarning: key colour transferred to COLOUR"),
         ("set env deployment/web -c two C-", "deployment.apps/web env updated"),
         (&env, r#"[{"name":"A","value":"b"},{"name":"P_COLOUR","valueFrom":{"configMapKeyRef":{"key":"colour","name":"conf"}}}]"#),
         ("set env deployment/web --list -c two", "# Deployment web, container two\nA=b\n# P_COLOUR from configmap conf, key colour"),
@@ -60,8 +60,12 @@ fn rollout(cluster: &Cluster) -> Result<()> {
     kubectl.say(&[
         ("rollout status deployment/web", "deployment \"web\" successfully rolled out"),
         ("annotate deployment web kubernetes.io/change-cause=first", "deployment.apps/web annotated"),
-        // The change's cause comes to the history with the next look of the controller.
-        ("wait rs -l app=web --for=jsonpath={.metadata.annotations.kubernetes\\.io/change-cause}=first --timeout=20s -o name", ""),
+    ])?;
+    // The cause comes to the history with the next look of the controller.
+    kubectl.ask(
+        r"wait rs -l app=web --for=jsonpath={.metadata.annotations.kubernetes\.io/change-cause}=first --timeout=20s",
+    )?;
+    kubectl.say(&[
         ("rollout history deployment/web", "deployment.apps/web \nREVISION  CHANGE-CAUSE\n1         first"),
         ("rollout pause deployment/web", "deployment.apps/web paused"),
         ("rollout resume deployment/web", "deployment.apps/web resumed"),
@@ -76,7 +80,7 @@ fn rollout(cluster: &Cluster) -> Result<()> {
         ("rollout restart deployment/web", "error: deployments.apps \"web\" can't restart paused deployment (run rollout resume first)"),
         ("rollout history deployment/web --revision=9", "error: unable to find the specified revision"),
         ("scale deployment/web --current-replicas=9 --replicas=1", "error: Expected replicas to be 9, was 2"),
-        ("scale deployment/none --replicas=1", "error: no objects passed to scale"),
+        ("scale deployment/none --replicas=1", "Error from server (NotFound): deployments.apps \"none\" not found"),
     ])?;
     kubectl.ask("rollout resume deployment/web")?;
     kubectl.refuse(&[

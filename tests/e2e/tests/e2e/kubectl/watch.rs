@@ -78,6 +78,6 @@ fn forms(cluster: &Cluster) -> Result<()> {
             Ok(())
         })?;
     }
-    kubectl.refuse(&[("get configmap old new --watch", "error: you may only specify a single resource type")])?;
+    kubectl.refuse(&[("get configmaps,secrets --watch", "error: you may only specify a single resource type")])?;
     kubectl.end()
 }
