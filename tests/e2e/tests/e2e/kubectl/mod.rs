@@ -6,6 +6,7 @@ mod create;
 mod debug;
 mod explain;
 mod labels;
+mod nodes;
 mod patch;
 mod prune;
 mod requests;
@@ -14,10 +15,12 @@ mod streams;
 mod tokens;
 mod watch;
 
+use std::process::Command;
+
 use anyhow::{Result, bail, ensure};
 use knarr_e2e::{
     Cluster,
-    command::{PATIENCE, Said, run_with},
+    command::{PATIENCE, Running, Said, run_with, start},
 };
 
 use crate::{Shared, cli::split};
@@ -30,6 +33,7 @@ pub fn tests() -> Vec<(&'static str, Shared)> {
         debug::tests(),
         explain::tests(),
         labels::tests(),
+        nodes::tests(),
         patch::tests(),
         prune::tests(),
         requests::tests(),
@@ -52,7 +56,7 @@ impl<'a> Kubectl<'a> {
         Ok(Self { cluster, ns: cluster.namespace(prefix)? })
     }
 
-    fn command(&self, line: &str) -> std::process::Command {
+    fn command(&self, line: &str) -> Command {
         let mut kubectl = self.cluster.kubectl_command(&["-n", &self.ns]);
         kubectl.args(split(line)).current_dir(self.cluster.scratch());
         kubectl
@@ -61,6 +65,17 @@ impl<'a> Kubectl<'a> {
     /// Runs a line, split as a shell does, however it ends.
     fn run(&self, line: &str, stdin: &str) -> Result<Said> {
         run_with(&mut self.command(line), stdin, PATIENCE)
+    }
+
+    /// Starts a line that writes to a file, where one can look while it goes on.
+    fn start_into(&self, file: &str, line: &str) -> Result<Running> {
+        let command = self.command(line);
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "exec \"$@\" > \"$0\" 2>&1", file]).arg(command.get_program()).args(command.get_args());
+        for (name, value) in command.get_envs() {
+            shell.env(name, value.unwrap_or_default());
+        }
+        start(&mut shell, "")
     }
 
     /// Runs a line that must succeed; gives what it wrote.

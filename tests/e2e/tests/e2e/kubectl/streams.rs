@@ -5,7 +5,7 @@ use std::{fs, os::unix::fs::symlink, process::Command};
 use anyhow::{Result, bail, ensure};
 use knarr_e2e::{
     Cluster,
-    command::{run, run_with, start, succeed},
+    command::{PATIENCE, Running, run, run_with, start, succeed},
     eventually,
     image::BUSYBOX,
 };
@@ -64,17 +64,26 @@ fn attach(cluster: &Cluster) -> Result<()> {
     ensure!(said.stderr.ends_with(&format!("pod {}/once terminated (Error)\n", kubectl.ns)), "{}", said.stderr);
     ensure!(!said.stderr.contains("warning"), "{}", said.stderr);
 
-    let wait = "until test -e /go; do sleep 0.1; done; echo out; echo err >&2; exit 5";
-    kubectl.ask(&format!("run later --image={BUSYBOX} --restart=Never -- sh -c '{wait}'"))?;
+    let speak = "until test -e /go; do echo tick; sleep 0.1; done; echo out; echo err >&2; exit 5";
+    kubectl.ask(&format!("run later --image={BUSYBOX} --restart=Never -- sh -c '{speak}'"))?;
     kubectl.ask("wait pod/later --for=condition=Ready --timeout=60s")?;
-    let attached = start(&mut kubectl.command("attach later --quiet"), "")?;
-    let begun = start(&mut kubectl.command("attach pod/later --quiet -c later"), "")?;
-    // Both have to be there before the container speaks: the node says so in the metrics of its streams.
-    std::thread::sleep(std::time::Duration::from_millis(1000));
+    let file = |at: usize| cluster.scratch().join(format!("attached-{at}")).display().to_string();
+    let attached = ["attach later --quiet", "attach pod/later --quiet -c later"];
+    let attached = attached.iter().enumerate().map(|(at, line)| kubectl.start_into(&file(at), line));
+    let attached = attached.collect::<Result<Vec<Running>>>()?;
+    eventually("both hear it", || {
+        for at in 0..attached.len() {
+            ensure!(fs::read_to_string(file(at))?.starts_with("tick\n"), "{at} hears nothing");
+        }
+        Ok(())
+    })?;
     kubectl.ask("exec later -- touch /go")?;
-    for attached in [attached, begun] {
-        let said = attached.finish(knarr_e2e::command::PATIENCE)?;
-        ensure!(said.code == 0 && said.stdout == "out\n" && said.stderr == "err\n", "{}: {}", said.code, said.all());
+    for (at, attached) in attached.into_iter().enumerate() {
+        let code = attached.finish(PATIENCE)?.code;
+        let text = fs::read_to_string(file(at))?;
+        let mut lines: Vec<&str> = text.lines().filter(|line| *line != "tick").collect();
+        lines.sort_unstable();
+        ensure!(code == 0 && lines == ["err", "out"], "{code}: {text}");
     }
     kubectl.refuse(&[("attach none", "Error from server (NotFound): pods \"none\" not found")])?;
     let said = kubectl.run("attach later", "")?;
@@ -110,7 +119,7 @@ fn copy(cluster: &Cluster) -> Result<()> {
     let piped = run_with(
         &mut kubectl.command("exec -i box -- sh -c 'cat > /tmp/piped && wc -c < /tmp/piped'"),
         "12345",
-        knarr_e2e::command::PATIENCE,
+        PATIENCE,
     )?;
     ensure!(piped.stdout == "5\n", "{}", piped.all());
     kubectl.end()

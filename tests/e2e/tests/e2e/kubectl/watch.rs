@@ -1,13 +1,9 @@
 //! `kubectl get --watch` in its forms.
 
-use std::{fs, process::Command};
+use std::fs;
 
 use anyhow::{Result, ensure};
-use knarr_e2e::{
-    Cluster,
-    command::{Running, start},
-    eventually,
-};
+use knarr_e2e::{Cluster, command::Running, eventually};
 
 use super::{Kubectl, is_table};
 use crate::Shared;
@@ -31,17 +27,6 @@ const FORMS: [(&str, &[&str]); 5] = [
     ("get configmaps --watch-only -o 'jsonpath={.metadata.name} {.data.a}{\"\\n\"}'", &["new b", "new c", "new c"]),
 ];
 
-/// A watch that writes to a file, where the test can look while it goes on.
-fn begin(kubectl: &Kubectl<'_>, line: &str, file: &str) -> Result<Running> {
-    let command = kubectl.command(line);
-    let mut shell = Command::new("sh");
-    shell.args(["-c", "exec \"$@\" > \"$0\" 2>&1", file]).arg(command.get_program()).args(command.get_args());
-    for (name, value) in command.get_envs() {
-        shell.env(name, value.unwrap_or_default());
-    }
-    start(&mut shell, "")
-}
-
 fn forms(cluster: &Cluster) -> Result<()> {
     let kubectl = Kubectl::new(cluster, "watching")?;
     let labelled = |name: &str, more: &str| {
@@ -54,7 +39,7 @@ fn forms(cluster: &Cluster) -> Result<()> {
     let files: Vec<String> =
         (0..FORMS.len()).map(|at| cluster.scratch().join(format!("watch-{at}")).display().to_string()).collect();
     let _watching: Vec<Running> =
-        FORMS.iter().zip(&files).map(|((line, _), file)| begin(&kubectl, line, file)).collect::<Result<_>>()?;
+        FORMS.iter().zip(&files).map(|((line, _), file)| kubectl.start_into(file, line)).collect::<Result<_>>()?;
     // Who watches only sees what happens from then on: the old one changes until all have seen it.
     let mut round = 0;
     eventually("all watch", || {
