@@ -82,6 +82,16 @@ fn hooks(cluster: &Cluster) -> Result<()> {
     ensure!(told[..3] == wanted && told[3].starts_with("failed: Upgrade \"pier\" failed: "), "{told:#?}");
     ensure!(told.len() == 5 && told[4] == "deployed: Rollback to 3", "{told:#?}");
 
+    // Nor does anything change where a hook fails.
+    let upgrade = format!("upgrade pier {CHART} -n {ns} --set places=5,broken=pre-upgrade --timeout 60s");
+    let refused = helm_fails(cluster, &upgrade)?;
+    let why = format!(
+        "Error: UPGRADE FAILED: pre-upgrade hooks failed: resource Job/{ns}/pier-pre-upgrade not ready. status: Failed, \
+         message: Job Failed. failed: 1/1\n"
+    );
+    ensure!(refused.stderr.ends_with(&why), "{}", refused.all());
+    cluster.expect(&berth, "{.spec.places}", "2")?;
+
     helm(cluster, &format!("uninstall pier -n {ns} {QUICKLY}"))?;
     ensure!(job("pre-delete")? == "2" && job("post-delete")? == "gone", "hooks ran at the wrong time");
     let left = cluster.kubectl(&format!("get berths,secrets -n {ns} -o name"))?;

@@ -54,10 +54,6 @@ fn can_i(cluster: &Cluster) -> Result<()> {
             "Error from server (Forbidden): secrets is forbidden: User \"bob\" cannot list resource \"secrets\" in API \
              group \"\" in the namespace \"NS\"",
         ),
-        (
-            "auth whoami --as bob --as-group crew --as-user-extra ship=knarr -o jsonpath={.nothing",
-            "error: error parsing jsonpath {.nothing, unclosed action",
-        ),
     ])?;
     kubectl.end()
 }

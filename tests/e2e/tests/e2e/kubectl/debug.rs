@@ -9,6 +9,7 @@ use crate::Shared;
 pub fn tests() -> Vec<(&'static str, Shared)> {
     vec![
         ("kubectl_debug_adds_a_container", ephemeral),
+        ("kubectl_debug_profiles", profiles),
         ("kubectl_debug_copies_a_pod", copies),
         ("kubectl_debug_of_a_node", node),
     ]
@@ -76,6 +77,43 @@ fn ephemeral(cluster: &Cluster) -> Result<()> {
         "{}",
         said.all()
     );
+    kubectl.end()
+}
+
+/// What a debugger may do, by its profile: capabilities as the kernel shows them (capabilities(7)), and the user.
+fn profiles(cluster: &Cluster) -> Result<()> {
+    const NET_ADMIN: u64 = 1 << 12;
+    const SYS_PTRACE: u64 = 1 << 19;
+    const SYS_ADMIN: u64 = 1 << 21;
+    let kubectl = boxed(cluster, "profiles")?;
+    std::fs::write(cluster.scratch().join("custom.yaml"), "securityContext: {runAsUser: 1000}\n")?;
+    let look = "sh -c 'id -u; grep CapPrm /proc/self/status'";
+    for (name, more, user, has) in [
+        ("general", "--profile=general", "0", SYS_PTRACE),
+        ("baseline", "--profile=baseline", "0", 0),
+        ("netadmin", "--profile=netadmin", "0", NET_ADMIN),
+        ("sysadmin", "--profile=sysadmin", "0", NET_ADMIN | SYS_PTRACE | SYS_ADMIN),
+        ("custom", "--profile=baseline --custom=custom.yaml", "1000", 0),
+    ] {
+        kubectl.say(&[(&format!("debug box --image={BUSYBOX} -c {name} {more} -- {look}"), "")])?;
+        let ended = format!("{{.status.ephemeralContainerStatuses[?(@.name==\"{name}\")].state.terminated.reason}}");
+        cluster.expect(&format!("pod/box -n {}", kubectl.ns), &ended, "Completed")?;
+        let log = kubectl.ask(&format!("logs box -c {name}"))?;
+        let words: Vec<&str> = log.split_whitespace().collect();
+        let capabilities = u64::from_str_radix(words[2], 16)?;
+        let found = capabilities & (NET_ADMIN | SYS_PTRACE | SYS_ADMIN);
+        ensure!(words[0] == user && found == has, "{name}: {log}");
+    }
+    // The image runs as root, which this profile forbids.
+    kubectl.say(&[(&format!("debug box --image={BUSYBOX} -c restricted --profile=restricted -- {look}"), "")])?;
+    let why = "{.status.ephemeralContainerStatuses[?(@.name==\"restricted\")].state.waiting}";
+    cluster.expect(
+        &format!("pod/box -n {}", kubectl.ns),
+        &why.replace("waiting}", "waiting.reason}"),
+        "CreateContainerConfigError",
+    )?;
+    let said = kubectl.ask(&format!("get pod box -o jsonpath={why}"))?;
+    ensure!(said.contains("container has runAsNonRoot and image will run as root"), "{said}");
     kubectl.end()
 }
 

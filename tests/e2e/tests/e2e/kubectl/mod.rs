@@ -13,6 +13,7 @@ mod requests;
 mod set;
 mod streams;
 mod tokens;
+mod wait;
 mod watch;
 
 use std::process::Command;
@@ -40,6 +41,7 @@ pub fn tests() -> Vec<(&'static str, Shared)> {
         set::tests(),
         streams::tests(),
         tokens::tests(),
+        wait::tests(),
         watch::tests(),
     ]
     .concat()
