@@ -123,7 +123,7 @@ fn copies(cluster: &Cluster) -> Result<()> {
     kubectl.say(&[
         (&format!("{debug} --copy-to=other --container=box -- sleep 99"), ""),
         (&format!("{debug} --copy-to=more --container=extra --keep-labels --share-processes -- sleep 99"), ""),
-        (&format!("debug box --copy-to=changed --set-image=*=knarr.local/demo:v1"), ""),
+        ("debug box --copy-to=changed --set-image=*=knarr.local/demo:v1", ""),
         (
             "wait pod/other pod/more --for=condition=Ready --timeout=60s",
             "pod/other condition met\npod/more condition met",
