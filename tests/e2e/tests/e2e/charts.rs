@@ -10,7 +10,8 @@ use knarr_e2e::{
 use crate::{OnFive, Shared};
 
 const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/charts/harbour");
-const QUICKLY: &str = "--wait --timeout 90s";
+/// Sooner than the test gives up, so that Helm can say what it waits for.
+const QUICKLY: &str = "--wait --timeout 50s";
 
 pub fn tests() -> Vec<(&'static str, Shared)> {
     vec![("a_chart_with_a_definition_and_hooks", hooks)]
@@ -25,7 +26,7 @@ fn helm(cluster: &Clients, line: &str) -> Result<String> {
 }
 
 fn helm_fails(cluster: &Clients, line: &str) -> Result<Said> {
-    let said = command::run_with(&mut cluster.helm_command(line), "", 2 * command::PATIENCE)?;
+    let said = command::run(&mut cluster.helm_command(line))?;
     ensure!(said.code == 1, "helm {line}: {}", said.all());
     Ok(said)
 }
@@ -73,7 +74,7 @@ fn hooks(cluster: &Cluster) -> Result<()> {
     // What the definition's schema does not allow fails the release, and the one before comes back.
     let refused = helm_fails(
         cluster,
-        &format!("upgrade pier {CHART} -n {ns} --set places=many --rollback-on-failure --timeout 60s"),
+        &format!("upgrade pier {CHART} -n {ns} --set places=many --rollback-on-failure --timeout 50s"),
     )?;
     ensure!(refused.stderr.contains("has been rolled back due to rollback-on-failure being set"), "{}", refused.all());
     cluster.expect(&berth, "{.spec.places}", "2")?;
@@ -83,7 +84,7 @@ fn hooks(cluster: &Cluster) -> Result<()> {
     ensure!(told.len() == 5 && told[4] == "deployed: Rollback to 3", "{told:#?}");
 
     // Nor does anything change where a hook fails.
-    let upgrade = format!("upgrade pier {CHART} -n {ns} --set places=5,broken=pre-upgrade --timeout 60s");
+    let upgrade = format!("upgrade pier {CHART} -n {ns} --set places=5,broken=pre-upgrade --timeout 50s");
     let refused = helm_fails(cluster, &upgrade)?;
     let why = format!(
         "Error: UPGRADE FAILED: pre-upgrade hooks failed: resource Job/{ns}/pier-pre-upgrade not ready. status: Failed, \
@@ -108,7 +109,7 @@ fn webhooks(five: &Local) -> Result<()> {
     let berth = format!("berths.harbour.example.com/pier -n {ns}");
     helm(five, &format!("{} {QUICKLY}", upgrade(4)))?;
     five.expect(&berth, "{.spec.places} {.metadata.labels.inspected-by}", "4 customs")?;
-    let refused = helm_fails(five, &format!("{} --timeout 60s", upgrade(11)))?;
+    let refused = helm_fails(five, &format!("{} --timeout 50s", upgrade(11)))?;
     let why = "admission webhook \"inspect.harbour.example.com\" denied the request: 11 places are more than ten";
     ensure!(refused.stderr.contains(why), "{}", refused.all());
 
