@@ -2,6 +2,7 @@
 //! object, which laws hold of all of it, and what does it cost.
 
 mod conflicts;
+mod every_kind;
 mod laws;
 mod merging;
 mod owners;

@@ -1,3 +1,5 @@
+mod laws;
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

@@ -19,7 +19,7 @@ mod writer;
 mod zero;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use decode::decode;
 pub use encode::{Encoder, ListHead, encode, envelope, envelope_around, list_item, watch_frame};

@@ -1,5 +1,6 @@
+mod damage;
 mod encode;
-mod generate;
+pub(crate) mod generate;
 mod measure;
 
 use serde_json::json;

@@ -16,14 +16,14 @@ const MAX_STRUCTS: usize = 40;
 const MAX_DEPTH: usize = 14;
 
 /// Makes objects from a seed. Each field that a kind can reach is in the first object in which there is a place for it.
-pub(super) struct Generator {
+pub(crate) struct Generator {
     state: u64,
     seen: HashSet<(u32, &'static str)>,
     structs: usize,
 }
 
 impl Generator {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self { state: seed | 1, seen: HashSet::new(), structs: 0 }
     }
 
@@ -36,14 +36,14 @@ impl Generator {
     }
 
     /// Group, version and kind of all that can be written.
-    pub(super) fn kinds() -> Vec<(&'static str, &'static str, &'static str)> {
+    pub(crate) fn kinds() -> Vec<(&'static str, &'static str, &'static str)> {
         let is_written = |&(group, version, kind): &(&str, &str, &str)| {
             schema::of(group, version, kind).and_then(Struct::of).is_some()
         };
         schema::kinds().filter(is_written).collect()
     }
 
-    pub(super) fn object(&mut self, (group, version, kind): (&str, &str, &str)) -> Value {
+    pub(crate) fn object(&mut self, (group, version, kind): (&str, &str, &str)) -> Value {
         self.structs = 0;
         let ty = schema::of(group, version, kind).and_then(Struct::of).unwrap();
         let api_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
@@ -51,6 +51,15 @@ impl Generator {
         object.insert("apiVersion".into(), api_version.into());
         object.insert("kind".into(), kind.into());
         Value::Object(object)
+    }
+
+    /// As [`Generator::object`], with numbers that fit integers of every size; `None` for what has no message.
+    pub(crate) fn modest_object(&mut self, gvk: (&str, &str, &str)) -> Option<Value> {
+        let (group, version, kind) = gvk;
+        schema::of(group, version, kind).and_then(Struct::of)?;
+        let mut object = self.object(gvk);
+        shrink(&mut object);
+        Some(object)
     }
 
     fn fields(&mut self, ty: Struct, depth: usize) -> Map<String, Value> {
@@ -120,5 +129,18 @@ impl Generator {
         let longest = if self.below(20) == 0 { 300 } else { 6 };
         let length = u64::from(!zero) + self.below(longest);
         (0..length).map(|_| LETTERS[self.below(8) as usize]).collect()
+    }
+}
+
+fn shrink(value: &mut Value) {
+    match value {
+        Value::Number(number) => {
+            if let Some(large) = number.as_i64() {
+                *value = (large % 1_000_000).into();
+            }
+        }
+        Value::Array(list) => list.iter_mut().for_each(shrink),
+        Value::Object(map) => map.values_mut().for_each(shrink),
+        _ => {}
     }
 }
