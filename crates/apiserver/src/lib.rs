@@ -22,6 +22,8 @@ mod derived;
 mod discovery;
 pub mod env;
 mod fairness;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod handlers;
 mod health;
 mod json;

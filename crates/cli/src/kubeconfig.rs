@@ -44,7 +44,11 @@ impl Kubeconfig {
                 Ok(text) => {
                     let parsed = serde_yaml::from_str::<Option<Value>>(&text);
                     let config = parsed.map_err(|error| fail!("error loading config file {path:?}: {error}"))?;
-                    files.push((path, config.unwrap_or_else(|| json!({}))));
+                    let config = config.unwrap_or_else(|| json!({}));
+                    if !config.is_object() {
+                        return Err(fail!("error loading config file {path:?}: it is no kubeconfig"));
+                    }
+                    files.push((path, config));
                 }
                 Err(error) if explicit && error.kind() == std::io::ErrorKind::NotFound => {
                     return Err(fail!("stat {}: no such file or directory", path.display()));
@@ -161,8 +165,9 @@ pub fn field_of(section: &str) -> &'static str {
     SECTIONS.iter().find(|(name, _)| *name == section).map_or("", |(_, field)| field)
 }
 
+/// What is in a list and is no entry is passed over.
 pub fn entries<'a>(config: &'a Value, section: &str) -> impl Iterator<Item = &'a Value> {
-    config[section].as_array().into_iter().flatten()
+    config[section].as_array().into_iter().flatten().filter(|entry| entry.is_object())
 }
 
 /// The entry of that name in one file, made where it is missing.
@@ -182,7 +187,7 @@ pub fn entry_mut<'a>(config: &'a mut Value, section: &str, name: &str) -> &'a mu
 }
 
 /// Several files as one, as a reader of one file would see it.
-fn merge<'a>(configs: impl Iterator<Item = &'a Value>) -> Value {
+pub fn merge<'a>(configs: impl Iterator<Item = &'a Value>) -> Value {
     let mut merged = json!({"apiVersion": "v1", "kind": "Config", "current-context": ""});
     let mut sections: [Vec<Value>; 3] = Default::default();
     for config in configs {
@@ -250,7 +255,7 @@ pub fn redact(config: &mut Value) {
     };
     for (section, field) in SECTIONS {
         for entry in config[section].as_array_mut().into_iter().flatten() {
-            if let Some(map) = entry[field].as_object_mut() {
+            if let Some(map) = entry.get_mut(field).and_then(Value::as_object_mut) {
                 hide(map);
             }
         }
@@ -272,5 +277,14 @@ mod tests {
         assert_eq!(merged["users"][1]["user"]["token"], "1");
         redact(&mut merged);
         assert_eq!(merged["users"][1]["user"]["token"], "REDACTED");
+    }
+
+    #[test]
+    fn what_is_no_entry_is_passed_over() {
+        let mut odd = json!({"users": ["u", 1, {"name": "z"}], "clusters": {"name": "c"}});
+        redact(&mut odd);
+        let mut merged = merge([&odd].into_iter());
+        assert_eq!(merged["users"], json!([{"name": "z"}]));
+        redact(&mut merged);
     }
 }

@@ -11,6 +11,8 @@ mod discovery;
 mod error;
 mod files;
 mod flags;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod kubeconfig;
 mod merge;
 mod output;

@@ -12,6 +12,8 @@ mod dataplane;
 mod dns;
 mod error;
 mod follow;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod host;
 mod kube_dns;
 mod names;

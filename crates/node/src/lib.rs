@@ -7,6 +7,8 @@
 
 mod agent;
 mod config;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod logs;
 mod pod;
 mod probe;

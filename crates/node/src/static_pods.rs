@@ -152,7 +152,7 @@ fn read_folder(dir: &Path, node: &str) -> io::Result<Vec<Pod>> {
 }
 
 /// A manifest as the node runs it: named after the node, identified by its content.
-fn parse(text: &str, path: &Path, node: &str) -> Result<Pod, String> {
+pub(crate) fn parse(text: &str, path: &Path, node: &str) -> Result<Pod, String> {
     let value: Value = serde_yaml::from_str(text).map_err(|error| error.to_string())?;
     if value.get("kind").and_then(Value::as_str) != Some("Pod") {
         return Err("only a Pod can be static".to_owned());

@@ -8,6 +8,8 @@ mod client;
 mod config;
 mod container;
 mod convert;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod images;
 mod launch;
 mod lifecycle;

@@ -7,6 +7,8 @@
 mod embedded;
 pub mod engine;
 pub mod etcd;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod model;
 pub mod snapshot;
 

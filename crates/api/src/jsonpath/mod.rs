@@ -158,4 +158,15 @@ mod tests {
             assert_eq!(JsonPath::relaxed(path).and_then(|p| p.print(&data, false)).as_deref(), Ok("List"), "{path}");
         }
     }
+
+    #[test]
+    fn templates_have_bounds() {
+        let nested = |open: &str, close: &str| open.repeat(10_000) + &close.repeat(10_000);
+        for template in [nested("{range .x}", "{end}"), format!("{{{}}}", nested(".a[?(@", ")]"))] {
+            assert!(JsonPath::parse(&template).is_err(), "{}", &template[..20]);
+        }
+        let deep = (0..60).fold(json!(1), |inner, _| json!([inner, []]));
+        let path = JsonPath::parse("{..[*]..[*]..[*]..[*]..[*]..[*]..[*]..[*]}").unwrap();
+        assert_eq!(path.find(&deep, true), Err("more than 2000000 values are found".to_owned()));
+    }
 }

@@ -3,13 +3,17 @@
 use super::{Compare, Node, Operand, Result, Step};
 
 pub fn template(text: &str) -> Result<Vec<Node>> {
-    Parser { chars: text.chars().collect(), at: 0, braced: true }.nodes(false)
+    Parser { chars: text.chars().collect(), at: 0, braced: true, depth: 0 }.nodes(false)
 }
+
+/// Ranges in ranges, and filters in filters.
+const MAX_DEPTH: usize = 32;
 
 struct Parser {
     chars: Vec<char>,
     at: usize,
     braced: bool,
+    depth: usize,
 }
 
 impl Parser {
@@ -29,6 +33,17 @@ impl Parser {
             self.at += text.chars().count();
         }
         fits
+    }
+
+    /// What `inner` reads, one level down.
+    fn deeper<T>(&mut self, inner: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        if self.depth == MAX_DEPTH {
+            return Err(format!("nested deeper than {MAX_DEPTH} levels"));
+        }
+        self.depth += 1;
+        let read = inner(self);
+        self.depth -= 1;
+        read
     }
 
     fn blanks(&mut self) {
@@ -81,7 +96,7 @@ impl Parser {
                     if self.next() != Some('}') {
                         return Err("unclosed action".into());
                     }
-                    let inner = self.nodes(true)?;
+                    let inner = self.deeper(|this| this.nodes(true))?;
                     nodes.push(Node::Range(path, inner));
                     return Ok(false);
                 }
@@ -151,7 +166,7 @@ impl Parser {
                 }
                 Some('[') => {
                     self.at += 1;
-                    let step = self.bracket()?;
+                    let step = self.deeper(Self::bracket)?;
                     steps.push(step);
                 }
                 Some(c) if !self.braced && !matches!(c, ' ' | '=' | '!' | '<' | '>' | ')') => {

@@ -13,6 +13,13 @@ pub fn find(nodes: &[Node], data: &Value, missing_ok: bool) -> Result<Vec<Vec<Va
     Ok(found)
 }
 
+/// Each `..` finds what is below all that was found before it; a few of them would find more than there is room for.
+const MAX_FOUND: usize = 2_000_000;
+
+fn check_count(found: usize) -> Result<()> {
+    if found > MAX_FOUND { Err(format!("more than {MAX_FOUND} values are found")) } else { Ok(()) }
+}
+
 struct Run<'a> {
     root: &'a Value,
     missing_ok: bool,
@@ -20,6 +27,7 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn results(&self, node: &Node, current: &Value, found: &mut Vec<Vec<Value>>) -> Result<()> {
+        check_count(found.len())?;
         match node {
             Node::Text(text) => found.push(vec![text.clone().into()]),
             Node::Path(steps) => found.push(self.follow(steps, current)?.into_iter().cloned().collect()),
@@ -38,6 +46,7 @@ impl Run<'_> {
         let mut values = vec![from];
         for step in steps {
             values = self.step(step, &values)?;
+            check_count(values.len())?;
         }
         Ok(values)
     }
@@ -52,11 +61,17 @@ impl Run<'_> {
                     return Err(format!("{name} is not found"));
                 }
             }
-            Step::Descend => values.iter().for_each(|value| descend(value, &mut found)),
+            Step::Descend => {
+                for value in values {
+                    descend(value, &mut found);
+                    check_count(found.len())?;
+                }
+            }
             Step::All => values.iter().for_each(|value| found.extend(children(value))),
             Step::Union(parts) => {
                 for part in parts {
                     found.extend(self.step(part, values)?);
+                    check_count(found.len())?;
                 }
             }
             Step::Index(index) => {

@@ -12,6 +12,9 @@ const MAX_COPIED_BYTES: usize = 3 * 1024 * 1024;
 /// Parsers of JSON give up at 128 levels, this process's included.
 const MAX_DEPTH: usize = 120;
 
+/// How many values are looked at in all to see how deep those are that move: each operation may name the largest.
+const MAX_VISITED: usize = 20_000_000;
+
 /// RFC 6902: the operations one after the other; all or none.
 pub fn json_patch(original: &Value, patch: &Value) -> Result<Value, PatchError> {
     let count = patch.as_array().map_or(0, Vec::len);
@@ -22,9 +25,9 @@ pub fn json_patch(original: &Value, patch: &Value) -> Result<Value, PatchError> 
     let patch: Patch = serde_json::from_value(patch.clone())
         .map_err(|error| PatchError::malformed(format!("error decoding patch: {error}")))?;
     let mut result = original.clone();
-    let mut copied_bytes = 0;
+    let (mut copied_bytes, mut visited) = (0, 0);
     for operation in patch.iter() {
-        check_depth(&result, operation)?;
+        check_depth(&result, operation, &mut visited)?;
         if let PatchOperation::Copy(copy) = operation {
             copied_bytes += result.pointer(copy.from.as_str()).map_or(0, |source| source.to_string().len());
             if copied_bytes > MAX_COPIED_BYTES {
@@ -41,7 +44,7 @@ pub fn json_patch(original: &Value, patch: &Value) -> Result<Value, PatchError> 
 }
 
 /// Refuses what would nest more deeply than a stored object can be read again.
-fn check_depth(document: &Value, operation: &PatchOperation) -> Result<(), PatchError> {
+fn check_depth(document: &Value, operation: &PatchOperation, visited: &mut usize) -> Result<(), PatchError> {
     let value = match operation {
         PatchOperation::Add(add) => Some(&add.value),
         PatchOperation::Replace(replace) => Some(&replace.value),
@@ -50,18 +53,23 @@ fn check_depth(document: &Value, operation: &PatchOperation) -> Result<(), Patch
         PatchOperation::Remove(_) | PatchOperation::Test(_) => None,
     };
     let above = operation.path().as_str().matches('/').count();
-    match value {
-        Some(value) if above + depth(value) > MAX_DEPTH => {
-            Err(PatchError::does_not_apply(format!("the patched object would nest more than {MAX_DEPTH} levels deep")))
-        }
-        _ => Ok(()),
+    let below = value.map_or(0, |value| depth(value, visited));
+    if *visited > MAX_VISITED {
+        return Err(PatchError::TooLarge { message: "The operations of the JSON patch move too much".to_owned() });
     }
+    if value.is_some() && above + below > MAX_DEPTH {
+        return Err(PatchError::does_not_apply(format!(
+            "the patched object would nest more than {MAX_DEPTH} levels deep"
+        )));
+    }
+    Ok(())
 }
 
-fn depth(value: &Value) -> usize {
+fn depth(value: &Value, visited: &mut usize) -> usize {
+    *visited += 1;
     match value {
-        Value::Object(map) => 1 + map.values().map(depth).max().unwrap_or(0),
-        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
+        Value::Object(map) => 1 + map.values().map(|value| depth(value, visited)).max().unwrap_or(0),
+        Value::Array(items) => 1 + items.iter().map(|value| depth(value, visited)).max().unwrap_or(0),
         _ => 0,
     }
 }

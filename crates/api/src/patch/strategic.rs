@@ -19,6 +19,9 @@ const PATCH: &str = "$patch";
 const RETAIN_KEYS: &str = "$retainKeys";
 const DELETE_PREFIX: &str = "$deleteFromPrimitiveList/";
 const ORDER_PREFIX: &str = "$setElementOrder/";
+/// How often one list of a patch may come back to elements it has changed. Each time costs a walk over what is in the
+/// element, which the same few bytes could ask for without end.
+const MAX_REPEATS: usize = 100;
 
 /// Merges `patch` into `original`, both of type `ty`.
 pub fn strategic_merge_patch(ty: TypeRef<'_>, original: &Value, patch: &Value) -> Result<Value, PatchError> {
@@ -207,12 +210,19 @@ fn merge_objects(
     }
     let identity = Identity { merge_key: Some(key) };
     let mut places = identity.positions(&original);
+    if changes.len() > identity.positions(&changes).len() + MAX_REPEATS {
+        let message = format!("The allowed maximum of repeated elements in a list of a patch is {MAX_REPEATS}");
+        return Err(PatchError::TooLarge { message });
+    }
     for item in &changes {
         let (Some(_), Value::Object(change), Some(name)) = (item.get(key), item, identity.of(item)) else {
             return Err(no_merge_key(item, key));
         };
         let place = *places.entry(name).or_insert(original.len());
-        let base = original.get(place).and_then(Value::as_object).cloned().unwrap_or_default();
+        let base = match original.get_mut(place).map(Value::take) {
+            Some(Value::Object(base)) => base,
+            _ => Object::new(),
+        };
         let merged = Value::Object(merge_maps(Some(element), base, change.clone())?);
         match original.get_mut(place) {
             Some(old) => *old = merged,

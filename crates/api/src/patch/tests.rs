@@ -208,6 +208,24 @@ fn json_patches() {
     assert!(error.to_string().contains("levels deep"), "{error}");
 }
 
+/// A few bytes may name the largest part of an object, and do so again and again.
+#[test]
+fn patches_have_bounds() {
+    let env: Vec<Value> = (0..20_000).map(|n| json!({"name": n.to_string()})).collect();
+    let pod = json!({"spec": {"containers": [{"name": "a", "env": env}]}});
+    let patch = |count| {
+        let again = vec![json!({"name": "a", "env": [{"name": "x"}]}); count];
+        strategic("Pod", pod.clone(), json!({"spec": {"containers": again}}))
+    };
+    assert!(patch(3).is_ok());
+    assert!(matches!(patch(100_000), Err(PatchError::TooLarge { .. })));
+    let there = json!({"op": "move", "from": "/spec", "path": "/other"});
+    let back = json!({"op": "move", "from": "/other", "path": "/spec"});
+    let moves = |count| Value::Array([there.clone(), back.clone()].into_iter().cycle().take(count).collect());
+    assert_eq!(json_patch(&pod, &moves(4)).as_ref(), Ok(&pod));
+    assert!(matches!(json_patch(&pod, &moves(9_000)), Err(PatchError::TooLarge { .. })));
+}
+
 #[test]
 fn merge_patches() {
     let doc = json!({"a": {"b": 1, "c": 2}, "d": [1]});

@@ -7,7 +7,7 @@ mod bearer;
 mod bootstrap_token;
 mod certificate;
 mod impersonate;
-mod oidc;
+pub(crate) mod oidc;
 mod token_file;
 mod union;
 

@@ -32,7 +32,7 @@ impl TokenFile {
         Self::parse(&shown, &text)
     }
 
-    fn parse(path: &str, text: &str) -> Result<Self, TokenFileError> {
+    pub(crate) fn parse(path: &str, text: &str) -> Result<Self, TokenFileError> {
         let mut users = HashMap::new();
         let records =
             records(text).map_err(|(record, why)| TokenFileError::Record { path: path.into(), record, why })?;

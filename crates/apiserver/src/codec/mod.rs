@@ -5,6 +5,7 @@ mod compress;
 mod decode;
 mod json;
 pub mod message;
+mod nesting;
 pub mod respond;
 pub mod table;
 mod yaml;

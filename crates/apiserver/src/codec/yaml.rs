@@ -6,13 +6,16 @@ use knarr_api::field::quote;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
-use super::json;
+use super::{json, nesting};
 
 /// Finding a line reads the document once more, so that only so many are looked for.
 const MAX_LINES: usize = 10;
 
 /// The value, and what Go's parser says of keys that occur twice, which is one error for all of them.
 pub fn parse(body: &[u8]) -> Result<(Value, Option<String>), serde_yaml::Error> {
+    if nesting::is_too_deep(body) {
+        return Err(Error::custom("the document nests too deeply"));
+    }
     let (value, duplicates) = json::read(serde_yaml::Deserializer::from_slice(body))?;
     if duplicates.is_empty() {
         return Ok((value, None));
@@ -156,5 +159,6 @@ mod tests {
         assert_eq!(parse(b"a: 1\nb: [~, 1.5, -2, true, x]\n").unwrap().1, None);
         assert_eq!(parse(br#"{"a": 1, "a": 2}"#).unwrap().1.unwrap().lines().count(), 2);
         assert!(parse(b"a: [").is_err());
+        assert!(parse("[".repeat(3 << 20).as_bytes()).is_err());
     }
 }

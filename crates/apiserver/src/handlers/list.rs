@@ -20,7 +20,7 @@ use crate::{
 
 /// Where the next page begins, and of which revision it is. Opaque to clients.
 #[derive(Debug, Serialize, Deserialize)]
-struct Token {
+pub struct Token {
     v: String,
     /// [`Token::LATEST`], or a revision.
     rv: i64,
@@ -41,7 +41,7 @@ impl Token {
         u64::try_from(self.rv).ok()
     }
 
-    fn decode(text: &str) -> Result<Self, ApiError> {
+    pub fn decode(text: &str) -> Result<Self, ApiError> {
         let bytes = URL_SAFE_NO_PAD.decode(text).ok();
         let token = bytes.and_then(|bytes| serde_json::from_slice::<Self>(&bytes).ok());
         token

@@ -1,9 +1,9 @@
 //! One handler a verb, the same for every resource.
 
 mod delete;
-mod list;
+pub mod list;
 mod object;
-mod options;
+pub mod options;
 mod patch;
 mod scale;
 mod selection;

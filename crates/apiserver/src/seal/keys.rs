@@ -90,7 +90,7 @@ impl Keys {
         }
     }
 
-    pub(super) fn parse(text: &str, path: &Path) -> Result<Self, KeyError> {
+    pub(crate) fn parse(text: &str, path: &Path) -> Result<Self, KeyError> {
         let lines = text.lines().enumerate().map(|(at, line)| (at + 1, line.trim()));
         let keys = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#')).map(|(line, text)| {
             let malformed = || KeyError::Malformed { path: path.to_owned(), line };

@@ -216,7 +216,8 @@ impl Lexer {
         let mut code = |length: usize, radix: u32| {
             let digits: String = (0..length).filter_map(|i| self.peek(i)).collect();
             self.at += length;
-            if digits.len() == length {
+            // A sign would pass for a part of the number.
+            if digits.len() == length && digits.chars().all(|c| c.is_ascii_hexdigit()) {
                 u32::from_str_radix(&digits, radix).map_err(|_| invalid())
             } else {
                 Err(invalid())

@@ -28,7 +28,10 @@ use crate::{
     services::Catalog,
 };
 use forward::{Forwarder, Upstream};
+#[cfg(not(fuzzing))]
 use zone::{Answer, Zone};
+#[cfg(fuzzing)]
+pub use zone::{Answer, Zone};
 
 const PORT: u16 = 53;
 /// A TCP client that says nothing for so long is let go.
@@ -143,6 +146,15 @@ impl Handler {
         // As it was written, since some clients compare the case of what comes back.
         self.resolve(&info.query.original().name, info.query.query_type()).await
     }
+}
+
+/// The question of a datagram, read as the server reads it.
+#[cfg(fuzzing)]
+pub fn fuzz_question(packet: &[u8]) -> Option<(Name, RecordType)> {
+    let from = std::net::SocketAddr::from((Ipv4Addr::LOCALHOST, PORT));
+    let request = Request::from_bytes(packet.to_vec(), from, hickory_server::net::xfer::Protocol::Udp).ok()?;
+    let info = request.request_info().ok()?;
+    Some((info.query.original().name.clone(), info.query.query_type()))
 }
 
 #[async_trait::async_trait]

@@ -67,9 +67,10 @@ impl Inflater {
         let mut plain = Vec::with_capacity(packed.len() * 4 + 256);
         let mut given = 0;
         loop {
-            let before = self.0.total_in();
+            let (before, written) = (self.0.total_in(), plain.len());
             let done = self.0.decompress_vec(&packed[given..], &mut plain, FlushDecompress::Sync);
-            given += usize::try_from(self.0.total_in() - before).unwrap_or(0);
+            let taken = usize::try_from(self.0.total_in() - before).unwrap_or(0);
+            given += taken;
             if let Err(error) = done {
                 if error.needs_dictionary().is_none() {
                     return Err(FrameError::Compression(error.to_string()));
@@ -83,6 +84,10 @@ impl Inflater {
             }
             if given == packed.len() && plain.len() < plain.capacity() {
                 return Ok(plain);
+            }
+            // Behind the end of a zlib stream nothing is taken any more, whatever comes.
+            if taken == 0 && plain.len() == written && plain.len() < plain.capacity() {
+                return Err(FrameError::Compression("something follows the end of the stream".to_owned()));
             }
             plain.reserve(1024);
         }

@@ -12,6 +12,8 @@ mod headers;
 mod session;
 
 pub use session::{Incoming, Sender, serve};
+#[cfg(fuzzing)]
+pub(crate) use {frame::decode, headers::Inflater};
 
 #[cfg(test)]
 mod tests;

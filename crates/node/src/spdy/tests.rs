@@ -30,6 +30,18 @@ fn a_first_block_names_the_dictionary() {
     assert_eq!(block[2..6], dictionary::ADLER.to_be_bytes());
 }
 
+/// A peer that ends the stream that all blocks share has said its last: the next block must not be waited for.
+#[test]
+fn a_block_behind_the_end_of_the_stream_is_refused() {
+    let mut zlib = flate2::Compress::new(flate2::Compression::fast(), true);
+    let mut ended = Vec::with_capacity(64);
+    zlib.compress_vec(&[0; 4], &mut ended, flate2::FlushCompress::Finish).unwrap();
+    let mut inflater = Inflater::new();
+    assert_eq!(inflater.unpack(&ended).unwrap(), []);
+    assert!(inflater.unpack(&ended).is_err());
+    assert!(Inflater::new().unpack(&[&ended[..], b"more"].concat()).is_err());
+}
+
 fn headers() -> impl Strategy<Value = Vec<(String, String)>> {
     prop::collection::vec(("[a-z-]{0,20}", ".{0,200}"), 0..8)
 }

@@ -119,6 +119,19 @@ enum Place {
     LinkTo(PathBuf),
 }
 
+/// Whatever document the bytes are.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz_documents(bytes: &[u8]) {
+    let _ = serde_json::from_slice::<Vec<DockerManifest>>(bytes);
+    let _ = serde_json::from_slice::<OciManifest>(bytes);
+    if let Ok(index) = serde_json::from_slice::<OciIndex>(bytes) {
+        choose(&index.manifests);
+    }
+    if let Ok(config) = serde_json::from_slice::<Config>(bytes) {
+        config.image(bytes);
+    }
+}
+
 pub(super) fn looks_like_image(path: &Path) -> bool {
     let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
     [".tar", ".tar.gz", ".tgz", ".tar.zst"].iter().any(|end| name.ends_with(end)) || path.join("oci-layout").is_file()
@@ -173,18 +186,23 @@ impl Importer<'_> {
         }
         for descriptor in self.json::<OciIndex>("index.json")?.manifests {
             let names = self.oci_name(&descriptor);
-            self.oci_image(&descriptor, names)?;
+            self.oci_image(&descriptor, names, 0)?;
         }
         Ok(())
     }
 
-    fn oci_image(&mut self, descriptor: &Descriptor, names: Vec<String>) -> Result<()> {
+    /// `above`: how many indexes led here. A blob is found by its name alone, so that an index may name itself.
+    fn oci_image(&mut self, descriptor: &Descriptor, names: Vec<String>, above: usize) -> Result<()> {
+        const MAX_INDEXES: usize = 8;
+        if above > MAX_INDEXES {
+            return Err(self.bad(format!("more than {MAX_INDEXES} indexes lead to an image")));
+        }
         let text = self.bytes(&blob(&descriptor.digest))?;
         if let Ok(index) = serde_json::from_slice::<OciIndex>(&text) {
             let platform = format!("linux/{}", architecture());
             let missing = || ImageError::Platform { image: self.path.display().to_string(), platform };
             let chosen = choose(&index.manifests).cloned().ok_or_else(missing)?;
-            return self.oci_image(&chosen, names);
+            return self.oci_image(&chosen, names, above + 1);
         }
         let manifest: OciManifest = serde_json::from_slice(&text).map_err(|e| self.bad(e))?;
         let layers: Vec<String> = manifest.layers.iter().map(|l| blob(&l.digest)).collect();

@@ -7,11 +7,12 @@
 
 mod builtin;
 mod error;
-mod import;
+pub(crate) mod import;
 mod index;
+mod limited;
 mod pull;
-mod reference;
-mod unpack;
+pub(crate) mod reference;
+pub(crate) mod unpack;
 
 #[cfg(test)]
 mod tests;

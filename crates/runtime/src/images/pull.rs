@@ -15,6 +15,7 @@ use super::{
     ImageError, ImageStore, Result, Unpacked,
     error::RegistryProblem,
     import::{Config, Descriptor, OciIndex, OciManifest, architecture, choose, sync, unpack_layer},
+    limited::Limited,
     reference,
 };
 
@@ -34,6 +35,8 @@ const ACCEPTED: [&str; 4] = [
 
 /// Layers of one image on their way at a time.
 const LAYERS_AT_ONCE: usize = 3;
+/// Configurations are small; what is not is none.
+const MAX_DOCUMENT_BYTES: usize = 16 << 20;
 
 pub(super) async fn pull(store: &Arc<ImageStore>, name: &str, credentials: Option<Credentials>) -> Result<String> {
     let full = reference::normalise(name)?;
@@ -61,7 +64,7 @@ pub(super) async fn pull(store: &Arc<ImageStore>, name: &str, credentials: Optio
         image.names = [full.clone()].into();
     }
     image.digests = [format!("{}@{digest}", reference::repository(&full))].into();
-    image.size_bytes = manifest.layers.iter().map(|l| l.size).sum();
+    image.size_bytes = manifest.layers.iter().fold(0, |sum, layer| sum.saturating_add(layer.size));
     let id = image.id.clone();
     tracing::info!(image = full, bytes = image.size_bytes, took = ?began.elapsed(), "image pulled");
     let store = store.clone();
@@ -105,13 +108,14 @@ impl Pull {
         self.client.pull_manifest_raw(reference, &self.auth, &ACCEPTED).await.map_err(|e| self.refused(e))
     }
 
+    /// A document of the image, kept in memory: not a layer.
     async fn blob(&self, descriptor: &Descriptor) -> Result<Vec<u8>> {
-        let mut bytes = Vec::new();
+        let mut bytes = Limited::new(MAX_DOCUMENT_BYTES);
         self.client
             .pull_blob(&self.reference, descriptor.digest.as_str(), &mut bytes)
             .await
             .map_err(|e| self.refused(e))?;
-        Ok(bytes)
+        Ok(bytes.into_bytes())
     }
 
     /// Fetches and unpacks a layer, unless it is there. Fetching comes first as a whole, so that a slow registry keeps

@@ -196,6 +196,51 @@ fn damaged_archives_are_refused_and_leave_nothing() {
 }
 
 #[test]
+fn an_index_that_names_itself_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = ImageStore::open(&dir.path().join("store")).unwrap();
+    let blobs = dir.path().join("blobs/sha256");
+    fs::create_dir_all(&blobs).unwrap();
+    let index = r#"{"manifests":[{"digest":"sha256:self"}]}"#;
+    fs::write(dir.path().join("index.json"), index).unwrap();
+    fs::write(dir.path().join("oci-layout"), "{}").unwrap();
+    fs::write(blobs.join("self"), index).unwrap();
+    let error = store.import(dir.path()).unwrap_err();
+    assert!(error.to_string().contains("indexes lead to an image"), "{error}");
+}
+
+/// A sparse file takes no room in its archive and all that it claims where it is unpacked.
+#[test]
+fn a_layer_larger_than_the_disk_is_refused_before_it_is_written() {
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(tar::EntryType::GNUSparse);
+    header.as_gnu_mut().unwrap().set_real_size(1 << 60);
+    header.as_old_mut().name[..4].copy_from_slice(b"huge");
+    for count in [1, 20] {
+        let mut archive = Vec::new();
+        for _ in 0..count {
+            header.set_size(0);
+            header.set_mode(0o644);
+            header.set_cksum();
+            archive.extend_from_slice(header.as_bytes());
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let error = unpack::unpack(&archive[..], dir.path()).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::StorageFull, "{error}");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_blob_larger_than_any_configuration_is_cut_off() {
+    use tokio::io::AsyncWriteExt;
+    let mut limited = limited::Limited::new(5);
+    limited.write_all(b"four").await.unwrap();
+    assert_eq!(limited.write_all(b"four").await.unwrap_err().kind(), std::io::ErrorKind::FileTooLarge);
+    assert_eq!(limited.into_bytes(), b"four");
+}
+
+#[test]
 fn a_newer_image_takes_the_name_over() {
     let mut index = index::Index::default();
     let image = |id: &str| Image {

@@ -35,13 +35,19 @@ pub fn decompress<'a>(mut packed: impl io::BufRead + 'a) -> io::Result<Box<dyn R
 pub fn unpack(stream: impl Read, directory: &Path) -> io::Result<u64> {
     let root = Root::open(directory)?;
     let mut archive = tar::Archive::new(stream);
-    let mut size = 0;
+    let free = free_bytes(directory)?;
+    let mut size: u64 = 0;
     // A directory's time changes with what is made in it, so these are set last.
     let mut times = Vec::new();
     for entry in archive.entries()? {
         let mut entry = entry?;
         let path = entry.path()?.into_owned();
-        size += entry.size();
+        // Sparse files claim what they like: better nothing is written than the disk filled.
+        size = size.saturating_add(entry.size());
+        if size > free {
+            let what = format!("{}: the layer needs more room than the {free} bytes that are left", path.display());
+            return Err(io::Error::new(io::ErrorKind::StorageFull, what));
+        }
         let Some(name) = path.file_name().map(OsStr::to_owned) else { continue };
         if let Some(deleted) = name.as_bytes().strip_prefix(b".wh.") {
             mark_deleted(&root, &path, deleted)?;
@@ -58,6 +64,11 @@ pub fn unpack(stream: impl Read, directory: &Path) -> io::Result<u64> {
         }
     }
     Ok(size)
+}
+
+fn free_bytes(directory: &Path) -> io::Result<u64> {
+    let disk = rustix::fs::statvfs(directory)?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
 fn mark_deleted(root: &Root, path: &Path, deleted: &[u8]) -> io::Result<()> {

@@ -76,6 +76,13 @@ pub fn localhost(path: &Path) -> Result<Vec<Vec<u64>>, ProfileError> {
     compile(&profile)
 }
 
+#[cfg(fuzzing)]
+pub(crate) fn fuzz(bytes: &[u8]) {
+    if let Ok(profile) = serde_json::from_slice(bytes) {
+        let _ = compile(&profile);
+    }
+}
+
 /// The programs of the default profile (`RuntimeDefault`) for a process with these capabilities: a call that only the
 /// holder of a capability can use is allowed with it.
 pub fn runtime_default(capabilities: Capabilities) -> Result<Vec<Vec<u64>>, ProfileError> {

@@ -9,7 +9,7 @@ mod hub;
 mod index;
 mod lease;
 mod restore;
-mod row;
+pub mod row;
 mod watch;
 mod writer;
 

@@ -168,6 +168,18 @@ impl Authenticator for Oidc {
     }
 }
 
+/// All that is done with a token before and after its provider is asked for keys.
+#[cfg(fuzzing)]
+pub(crate) fn check(token: &str, keys: &Value) {
+    let keys = Keys::parse(keys);
+    let Some(parsed) = Token::parse(token) else { return };
+    if let Some(algorithm) = Algorithm::parse(text(&parsed.header["alg"])) {
+        keys.verify(text(&parsed.header["kid"]), algorithm, parsed.signed.as_bytes(), &parsed.signature);
+    }
+    let _ = claims::check_times(&parsed.claims, jiff::Timestamp::UNIX_EPOCH);
+    let _ = claims::check_audience(&parsed.claims, "fuzz");
+}
+
 /// A token taken apart, and believed in nothing.
 struct Token<'a> {
     header: Value,

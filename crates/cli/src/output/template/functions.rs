@@ -182,10 +182,14 @@ fn printf(format: &str, arguments: &[Found]) -> String {
     out
 }
 
+/// Columns and digits; Rust's formatter takes no more than 65535.
+const MAX_WIDTH: usize = 10_000;
+
 fn padded(flags: &str, verb: char, value: &Found) -> String {
     let left = flags.contains('-');
     let numbers = flags.trim_start_matches(['-', '+', ' ', '#']);
-    let (width, precision) = numbers.split_once('.').map_or((numbers, None), |(w, p)| (w, p.parse::<usize>().ok()));
+    let count = |digits: &str| digits.parse::<usize>().ok().map(|count| count.min(MAX_WIDTH));
+    let (width, precision) = numbers.split_once('.').map_or((numbers, None), |(w, p)| (w, count(p)));
     let plain = shown(value.as_ref());
     let text = match (verb, value) {
         ('q', Some(Value::String(text))) => Value::from(text.as_str()).to_string(),
@@ -200,7 +204,7 @@ fn padded(flags: &str, verb: char, value: &Found) -> String {
         },
         _ => format!("%!{verb}({plain})"),
     };
-    let missing = width.parse::<usize>().unwrap_or(0).saturating_sub(text.chars().count());
+    let missing = count(width).unwrap_or(0).saturating_sub(text.chars().count());
     let fill = if width.starts_with('0') && !left { "0" } else { " " }.repeat(missing);
     if left { text + &fill } else { fill + &text }
 }

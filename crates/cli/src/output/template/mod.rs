@@ -66,5 +66,15 @@ mod tests {
             let printed = Template::parse(template).and_then(|t| t.print(&data));
             assert!(printed.is_err(), "{template}: {printed:?}");
         }
+        let printed = |text: &str| Template::parse(text).and_then(|template| template.print(&data));
+        assert!(printed("{{range 999999999999}}x{{end}}").is_err());
+        assert_eq!(
+            printed(r#"{{printf "%99999999999999s%999999999.999999999f" "a" 1.5}}"#).map(|text| text.len()),
+            Ok(20_002)
+        );
+        for (open, close) in [("{{if 1}}", "{{end}}"), ("{{if 1}}x{{else if 2}}", "{{end}}")] {
+            assert!(Template::parse(&(open.repeat(10_000) + &close.repeat(10_000))).is_err(), "{open}");
+        }
+        assert!(Template::parse(&format!("{{{{{}1{}}}}}", "(".repeat(10_000), ")".repeat(10_000))).is_err());
     }
 }

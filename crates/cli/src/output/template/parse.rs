@@ -180,6 +180,8 @@ fn quoted(text: &str, from: usize, quote: char) -> Result<(String, usize)> {
     Err("unterminated quoted string".into())
 }
 
+const MAX_DEPTH: usize = 64;
+
 struct Parser {
     pieces: Vec<Piece>,
     at: usize,
@@ -196,7 +198,7 @@ enum End {
 
 impl Parser {
     fn nodes(&mut self, depth: usize) -> Result<(Vec<Node>, End)> {
-        if depth > 64 {
+        if depth > MAX_DEPTH {
             return Err("the template is nested too deeply".into());
         }
         let mut nodes = Vec::new();
@@ -209,7 +211,7 @@ impl Parser {
                 }
                 Piece::Action(tokens) => tokens.clone(),
             };
-            let mut line = Line { tokens: &tokens, at: 0 };
+            let mut line = Line { tokens: &tokens, at: 0, depth: 0 };
             match line.word().as_deref() {
                 Some(word @ ("if" | "with" | "range")) => {
                     let node = self.branch(word, line.pipe()?, depth)?;
@@ -227,7 +229,7 @@ impl Parser {
                 Some(word @ ("define" | "template" | "block")) => {
                     return Err(format!("{{{{{word}}}}} is not supported: write the template as one"));
                 }
-                _ => nodes.push(Node::Print(Line { tokens: &tokens, at: 0 }.pipe()?)),
+                _ => nodes.push(Node::Print(Line { tokens: &tokens, at: 0, depth: 0 }.pipe()?)),
             }
         }
         Ok((nodes, End::OfText))
@@ -256,6 +258,8 @@ impl Parser {
 struct Line<'a> {
     tokens: &'a [Token],
     at: usize,
+    /// In how many brackets it is.
+    depth: usize,
 }
 
 impl Line<'_> {
@@ -337,7 +341,12 @@ impl Line<'_> {
             Some(Token::Literal(value)) => Base::Literal(value),
             Some(Token::Word(name)) => Base::Function(name),
             Some(Token::Mark("(")) => {
+                self.depth += 1;
+                if self.depth > MAX_DEPTH {
+                    return Err("the template is nested too deeply".into());
+                }
                 let pipe = self.pipe()?;
+                self.depth -= 1;
                 self.at += 1;
                 Base::Pipe(Box::new(pipe))
             }

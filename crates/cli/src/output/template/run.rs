@@ -18,6 +18,9 @@ enum Flow {
     Continue,
 }
 
+/// How often a number can be ranged over; what is ranged over is in memory.
+const MAX_ROUNDS: u64 = 1_000_000;
+
 pub fn run(nodes: &[Node], data: &Value) -> Result<String> {
     let mut run = Run { out: String::new(), variables: vec![(String::new(), Some(data.clone()))] };
     run.nodes(nodes, &Some(data.clone()))?;
@@ -81,7 +84,11 @@ impl Run {
             Some(Value::Array(list)) => list.into_iter().enumerate().map(|(at, item)| (at.into(), item)).collect(),
             Some(Value::Object(map)) => map.into_iter().map(|(key, item)| (key.into(), item)).collect(),
             Some(Value::Number(count)) => {
-                (0..count.as_f64().unwrap_or(0.0) as u64).map(|at| (at.into(), at.into())).collect()
+                let count = count.as_f64().unwrap_or(0.0) as u64;
+                if count > MAX_ROUNDS {
+                    return Err(format!("range can't go {count} times: {MAX_ROUNDS} is the most"));
+                }
+                (0..count).map(|at| (at.into(), at.into())).collect()
             }
             None | Some(Value::Null) => Vec::new(),
             Some(other) => return Err(format!("range can't iterate over {}", functions::shown(Some(&other)))),
