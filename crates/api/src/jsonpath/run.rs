@@ -1,6 +1,6 @@
 //! What the nodes of a template find in an object.
 
-use std::cmp::Ordering;
+use std::{cell::Cell, cmp::Ordering};
 
 use serde_json::Value;
 
@@ -8,7 +8,7 @@ use super::{Compare, Node, Operand, Result, Step};
 
 /// What every node found, one list each.
 pub fn find(nodes: &[Node], data: &Value, missing_ok: bool) -> Result<Vec<Vec<Value>>> {
-    let (run, mut found) = (Run { root: data, missing_ok }, Vec::new());
+    let (run, mut found) = (Run { root: data, missing_ok, count: Cell::new(0) }, Vec::new());
     nodes.iter().try_for_each(|node| run.results(node, data, &mut found))?;
     Ok(found)
 }
@@ -23,14 +23,25 @@ fn check_count(found: usize) -> Result<()> {
 struct Run<'a> {
     root: &'a Value,
     missing_ok: bool,
+    /// What all expressions have found so far.
+    count: Cell<usize>,
 }
 
 impl Run<'_> {
+    fn count(&self, more: usize) -> Result<()> {
+        self.count.set(self.count.get() + more);
+        check_count(self.count.get())
+    }
+
     fn results(&self, node: &Node, current: &Value, found: &mut Vec<Vec<Value>>) -> Result<()> {
-        check_count(found.len())?;
+        self.count(1)?;
         match node {
             Node::Text(text) => found.push(vec![text.clone().into()]),
-            Node::Path(steps) => found.push(self.follow(steps, current)?.into_iter().cloned().collect()),
+            Node::Path(steps) => {
+                let values = self.follow(steps, current)?;
+                self.count(values.len())?;
+                found.push(values.into_iter().cloned().collect());
+            }
             Node::Range(steps, inner) => {
                 for value in self.follow(steps, current)? {
                     for node in inner {
@@ -106,7 +117,7 @@ impl Run<'_> {
     }
 
     fn matches(&self, value: &Value, left: &Operand, right: Option<&(Compare, Operand)>) -> Result<bool> {
-        let lenient = Run { root: self.root, missing_ok: true };
+        let lenient = Run { root: self.root, missing_ok: true, count: Cell::new(0) };
         let get = |operand: &Operand| -> Result<Option<Value>> {
             match operand {
                 Operand::Literal(value) => Ok(Some(value.clone())),
