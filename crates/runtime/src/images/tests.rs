@@ -214,7 +214,11 @@ fn an_index_that_names_itself_is_refused() {
 fn a_layer_larger_than_the_disk_is_refused_before_it_is_written() {
     let mut header = tar::Header::new_gnu();
     header.set_entry_type(tar::EntryType::GNUSparse);
-    header.as_gnu_mut().unwrap().set_real_size(1 << 60);
+    let sparse = header.as_gnu_mut().unwrap();
+    sparse.set_real_size(1 << 60);
+    // What is told of its content ends where it ends, or the archive is damaged.
+    sparse.sparse[0].set_offset(1 << 60);
+    sparse.sparse[0].set_length(0);
     header.as_old_mut().name[..4].copy_from_slice(b"huge");
     for count in [1, 20] {
         let mut archive = Vec::new();
