@@ -114,11 +114,11 @@ async fn fill(admin: &Client) -> Result<()> {
     Ok(())
 }
 
-/// A service account that may read, as the kubeconfig's cluster knows it.
+/// A service account that may read and write, as the kubeconfig's cluster knows it.
 async fn user(cluster: &Cluster, name: &str) -> Result<(Config, String)> {
     let kubectl = |words: &str| cluster.kubectl(words);
     kubectl(&format!("create serviceaccount {name}"))?;
-    kubectl(&format!("create clusterrolebinding {name} --clusterrole=view --serviceaccount=default:{name}"))?;
+    kubectl(&format!("create clusterrolebinding {name} --clusterrole=edit --serviceaccount=default:{name}"))?;
     let token = kubectl(&format!("create token {name} --duration=1h"))?.trim().to_owned();
     let file = kube::config::Kubeconfig::read_from(cluster.kubeconfig())?;
     let mut config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?;

@@ -126,6 +126,8 @@ struct Inner {
     details: Option<Details>,
     /// `metadata.continue`: where to go on after an expired page.
     continue_token: String,
+    /// What the client is told beside the refusal.
+    warnings: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -162,6 +164,7 @@ impl ApiError {
             message: message.into(),
             details: None,
             continue_token: String::new(),
+            warnings: Vec::new(),
         }))
     }
 
@@ -174,6 +177,7 @@ impl ApiError {
             message,
             details,
             continue_token: String::new(),
+            warnings: Vec::new(),
         }))
     }
 
@@ -341,6 +345,16 @@ impl ApiError {
     pub fn with_uid(mut self, uid: &str) -> Self {
         self.0.details.get_or_insert_default().uid = uid.into();
         self
+    }
+
+    /// With what was found odd before the refusal, which comes first.
+    pub fn warned(mut self, warnings: Vec<String>) -> Self {
+        self.0.warnings.splice(0..0, warnings);
+        self
+    }
+
+    pub fn warnings(&self) -> &[String] {
+        &self.0.warnings
     }
 
     /// Says where a list can be gone on with, at the price of consistency.

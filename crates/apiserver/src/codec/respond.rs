@@ -68,11 +68,30 @@ pub fn error(error: &ApiError, accept: Accept) -> Response {
     let status = StatusCode::from_u16(error.code()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let body = serde_json::to_vec(&error.to_value()).unwrap_or_default();
     let mut response = render(status, Bytes::from(body), Accept { form: Form::Whole, ..accept });
+    add_warnings(&mut response, error.warnings());
     let retry = error.retry_after_seconds();
     if retry > 0 {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(retry));
     }
     response
+}
+
+/// Warnings as RFC 7234 has them, quoted, with what would break a header left out.
+pub fn add_warnings(response: &mut Response, warnings: &[String]) {
+    for warning in warnings {
+        let mut text = String::with_capacity(warning.len() + 10);
+        text.push_str("299 - \"");
+        for c in warning.chars().filter(|c| !c.is_control()) {
+            if matches!(c, '"' | '\\') {
+                text.push('\\');
+            }
+            text.push(c);
+        }
+        text.push('"');
+        if let Ok(value) = http::HeaderValue::from_bytes(text.as_bytes()) {
+            response.headers_mut().append(http::header::WARNING, value);
+        }
+    }
 }
 
 /// JSON bytes of an object that says what it is, in the encoding that was asked for; indented where a person reads.

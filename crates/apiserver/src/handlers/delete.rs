@@ -24,7 +24,7 @@ pub async fn delete(context: &Context, body: Body) -> Result<Response, ApiError>
     if written.exists || returns_object(context.resource) {
         let orphaning = options.raw["orphanDependents"] == false;
         let status = if written.exists && orphaning { StatusCode::ACCEPTED } else { StatusCode::OK };
-        return context.written(Written { status, ..written }).await;
+        return context.written(Ok(Written { status, ..written }), Vec::new()).await;
     }
     let object = written.object.value();
     let mut details =

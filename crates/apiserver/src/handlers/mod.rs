@@ -18,7 +18,10 @@ use knarr_api::{registry::Resource, status::ApiError, strategy};
 pub use selection::Selection;
 
 use crate::{
-    codec::{Accept, Shape, Shown, respond},
+    codec::{
+        Accept, Shape, Shown,
+        respond::{self, add_warnings},
+    },
     contract::{Body, Lookup, Response, Stored, SubresourceRequest, UserInfo},
     custom::{Catalogue, Custom, Found},
     route::{Query, RequestInfo},
@@ -80,9 +83,16 @@ impl Context {
         )
     }
 
-    async fn written(&self, written: Written) -> Result<Response, ApiError> {
+    /// What came of a write. What was said when the body was read comes before what the write itself was warned of,
+    /// and is heard of a refusal, too.
+    async fn written(&self, outcome: Result<Written, ApiError>, told: Vec<String>) -> Result<Response, ApiError> {
+        let written = match outcome {
+            Ok(written) => written,
+            Err(error) => return Err(error.warned(told)),
+        };
         let stored = self.in_version(written.object).await?;
         let mut response = self.one(&stored, written.status);
+        add_warnings(&mut response, &told);
         add_warnings(&mut response, &written.warnings);
         Ok(response)
     }
@@ -117,24 +127,6 @@ impl Context {
 
     fn one(&self, stored: &Stored, status: StatusCode) -> Response {
         respond::object(self.shown(), stored, status, self.accept, self.server.env.now())
-    }
-}
-
-/// Warnings as RFC 7234 has them, quoted, with what would break a header left out.
-fn add_warnings(response: &mut Response, warnings: &[String]) {
-    for warning in warnings {
-        let mut text = String::with_capacity(warning.len() + 10);
-        text.push_str("299 - \"");
-        for c in warning.chars().filter(|c| !c.is_control()) {
-            if matches!(c, '"' | '\\') {
-                text.push('\\');
-            }
-            text.push(c);
-        }
-        text.push('"');
-        if let Ok(value) = http::HeaderValue::from_bytes(text.as_bytes()) {
-            response.headers_mut().append(http::header::WARNING, value);
-        }
     }
 }
 

@@ -30,9 +30,8 @@ pub async fn create(context: &Context, body: Body) -> Result<Response, ApiError>
     let body = read_body(body).await?;
     let mut warnings = Vec::new();
     let object = decode_object(context.shape(), &context.headers, &body, options.validation, &mut warnings)?;
-    let mut written = context.server.create(context.call(&options), object).await?;
-    written.warnings.splice(0..0, warnings);
-    context.written(written).await
+    let written = context.server.create(context.call(&options), object).await;
+    context.written(written, warnings).await
 }
 
 pub async fn update(context: &Context, body: Body) -> Result<Response, ApiError> {
@@ -54,7 +53,6 @@ pub async fn update(context: &Context, body: Body) -> Result<Response, ApiError>
         }
         _ => Ok(Change::update(object.clone())),
     };
-    let mut written = context.server.update(context.call(&options), &mut change).await?;
-    written.warnings.splice(0..0, warnings);
-    context.written(written).await
+    let written = context.server.update(context.call(&options), &mut change).await;
+    context.written(written, warnings).await
 }

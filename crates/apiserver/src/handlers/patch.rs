@@ -78,9 +78,8 @@ pub async fn patch(context: &Context, body: Body) -> Result<Response, ApiError> 
             patched(context, &patch, current, &mut told)
         }
     };
-    let mut written = context.server.update(context.call(&patch.options), &mut round).await?;
-    written.warnings.splice(0..0, told);
-    context.written(written).await
+    let written = context.server.update(context.call(&patch.options), &mut round).await;
+    context.written(written, told).await
 }
 
 /// A patch of a Scale. An apply of it has one field, so it is merged and owned like an update.

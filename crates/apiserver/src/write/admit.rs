@@ -59,19 +59,25 @@ impl Inner {
         warnings: &mut Vec<String>,
     ) -> Result<Admitted, ApiError> {
         let mut request = admission_request(call, operation, object, old);
-        self.mutate(Stage::BuiltIn, &mut request).await?;
+        let by_users = self.change(call, way, &mut request).await;
+        warnings.append(&mut request.warnings);
+        Ok(Admitted { by_users: by_users?, object: request.object })
+    }
+
+    /// True where users had it changed.
+    async fn change(&self, call: &Call<'_>, way: Way, request: &mut AdmissionRequest<'_>) -> Result<bool, ApiError> {
+        self.mutate(Stage::BuiltIn, request).await?;
         let mut turns = Turns::default();
         if asks_users(call) {
-            self.mutate_by_users(&mut subject(call, way, &mut request), &mut turns).await?;
+            self.mutate_by_users(&mut subject(call, way, request), &mut turns).await?;
             if turns.changed() {
-                self.mutate(Stage::BuiltIn, &mut request).await?;
+                self.mutate(Stage::BuiltIn, request).await?;
                 turns.second(&request.object);
-                self.mutate_by_users(&mut subject(call, way, &mut request), &mut turns).await?;
+                self.mutate_by_users(&mut subject(call, way, request), &mut turns).await?;
             }
         }
-        self.mutate(Stage::Last, &mut request).await?;
-        warnings.append(&mut request.warnings);
-        Ok(Admitted { object: request.object, by_users: turns.changed() })
+        self.mutate(Stage::Last, request).await?;
+        Ok(turns.changed())
     }
 
     /// The half that says yes or no.
@@ -85,14 +91,18 @@ impl Inner {
         warnings: &mut Vec<String>,
     ) -> Result<Value, ApiError> {
         let mut request = admission_request(call, operation, object, old);
-        self.may_name_parameters(&request).await?;
-        self.validate(Stage::BuiltIn, &request).await?;
-        if asks_users(call) {
-            self.validate_by_users(&mut subject(call, way, &mut request)).await?;
-        }
-        self.validate(Stage::Last, &request).await?;
+        let verdict = self.judge(call, way, &mut request).await;
         warnings.append(&mut request.warnings);
-        Ok(request.object)
+        verdict.map(|()| request.object)
+    }
+
+    async fn judge(&self, call: &Call<'_>, way: Way, request: &mut AdmissionRequest<'_>) -> Result<(), ApiError> {
+        self.may_name_parameters(request).await?;
+        self.validate(Stage::BuiltIn, request).await?;
+        if asks_users(call) {
+            self.validate_by_users(&mut subject(call, way, request)).await?;
+        }
+        self.validate(Stage::Last, request).await
     }
 
     /// One round of what the cluster's users have configured to change objects: policies come before webhooks.

@@ -1,6 +1,6 @@
 //! Creation: identity is given, the rules are asked, and the key must be free.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use http::StatusCode;
 use knarr_api::{meta, status::ApiError, time};
@@ -12,7 +12,12 @@ use super::{
     admit::{Admitted, Way},
     fields, metadata_mut, qualified_kind, text,
 };
-use crate::{cache::store_key, contract::Operation, convert, custom, server::Inner};
+use crate::{
+    cache::store_key,
+    contract::{Operation, Stored},
+    convert, custom,
+    server::Inner,
+};
 
 /// How often a generated name that is taken is replaced, as upstream does.
 const NAME_ATTEMPTS: usize = 8;
@@ -26,12 +31,25 @@ impl Inner {
     pub(super) async fn create_as(
         &self,
         call: Call<'_>,
-        mut object: Value,
+        object: Value,
         tracking: fields::Tracking,
     ) -> Result<Written, ApiError> {
+        let mut warnings = Vec::new();
+        match self.make(call, object, tracking, &mut warnings).await {
+            Ok(stored) => Ok(Written { object: stored, status: StatusCode::CREATED, warnings, exists: true }),
+            Err(error) => Err(error.warned(warnings)),
+        }
+    }
+
+    async fn make(
+        &self,
+        call: Call<'_>,
+        mut object: Value,
+        tracking: fields::Tracking,
+        warnings: &mut Vec<String>,
+    ) -> Result<Arc<Stored>, ApiError> {
         let resource = call.stored_resource();
         let strategy = call.rules();
-        let mut warnings = Vec::new();
         check_target(&call, &mut object)?;
         convert::to_stored(call.resource, call.custom, &mut object);
         self.give_identity(&call, &mut object);
@@ -45,7 +63,7 @@ impl Inner {
         let named = text(&object, "name").to_owned();
         let call = Call { name: &named, ..call };
         let way = Way { is_name_generated: generated, ..Way::PLAIN };
-        let admitted = self.admit_mutating(&call, way, Operation::Create, object, None, &mut warnings).await?;
+        let admitted = self.admit_mutating(&call, way, Operation::Create, object, None, warnings).await?;
         let Admitted { mut object, by_users } = admitted;
         if by_users || !self.plugins.admission.is_empty() {
             strategy.default(&mut object);
@@ -71,11 +89,9 @@ impl Inner {
             }
             let name = text(&object, "name").to_owned();
             let call = Call { name: &name, ..call };
-            object = self.admit_validating(&call, way, Operation::Create, object, None, &mut warnings).await?;
+            object = self.admit_validating(&call, way, Operation::Create, object, None, warnings).await?;
             match self.insert(&call, &object).await? {
-                Some(stored) => {
-                    return Ok(Written { object: stored, status: StatusCode::CREATED, warnings, exists: true });
-                }
+                Some(stored) => return Ok(stored),
                 None if !generated => return Err(ApiError::already_exists(&call.resource.qualified_name(), &name)),
                 None if attempt == NAME_ATTEMPTS => {
                     return Err(ApiError::generate_name_conflict(&call.resource.qualified_name(), &name));
@@ -87,11 +103,7 @@ impl Inner {
     }
 
     /// `None` where the name is taken.
-    async fn insert(
-        &self,
-        call: &Call<'_>,
-        object: &Value,
-    ) -> Result<Option<std::sync::Arc<crate::contract::Stored>>, ApiError> {
+    async fn insert(&self, call: &Call<'_>, object: &Value) -> Result<Option<Arc<Stored>>, ApiError> {
         let resource = call.stored_resource();
         // A webhook may take its time: it is asked before anybody has to wait for this creation.
         let stored = if call.options.dry_run { Cow::Borrowed(object) } else { self.stored_form(call, object).await? };

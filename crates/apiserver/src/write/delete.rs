@@ -116,8 +116,13 @@ impl Inner {
         check_preconditions(call, options, &old)?;
         let mut warnings = Vec::new();
         let (way, operation) = (Way::PLAIN, Operation::Delete);
-        self.admit_mutating(call, way, operation, Value::Null, Some(&old), &mut warnings).await?;
-        self.admit_validating(call, way, operation, Value::Null, Some(&old), &mut warnings).await?;
+        let admitted = async {
+            self.admit_mutating(call, way, operation, Value::Null, Some(&old), &mut warnings).await?;
+            self.admit_validating(call, way, operation, Value::Null, Some(&old), &mut warnings).await
+        };
+        if let Err(error) = admitted.await {
+            return Err(error.warned(warnings));
+        }
         let grace = call.rules().deletion_grace(&old, options.grace_seconds);
         let done = |object, exists| Written { object, status: StatusCode::OK, warnings, exists };
         let key = call.key();

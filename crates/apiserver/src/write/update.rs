@@ -107,7 +107,10 @@ impl Inner {
         let Change { mut object, tracking, basis } = change(Some(served.as_ref().unwrap_or(&kept)))?;
         let pinned = basis == Basis::Client && check_revision(call, &object, stored)?;
         convert::to_stored(call.resource, call.custom, &mut object);
-        let object = self.ready(call, object, old, tracking, &mut warnings).await?;
+        let object = match self.ready(call, object, old, tracking, &mut warnings).await {
+            Ok(object) => object,
+            Err(error) => return Err(error.warned(warnings)),
+        };
 
         let object = match call.custom {
             // As in the rules, what is compared is what would be written.
@@ -167,14 +170,14 @@ impl Inner {
         // The revision is compared in the transaction; it is no part of what changes.
         let revision = old["metadata"]["resourceVersion"].clone();
         metadata_mut(&mut object).insert("resourceVersion".into(), revision);
-        if object == *old {
-            return Ok(object);
-        }
-        warnings.extend(strategy.warnings(&object));
-        let mut errors = meta::validate_update(&object, old);
-        errors.extend(strategy.validate_update(&object, old, part));
-        if !errors.is_empty() {
-            return Err(ApiError::invalid(&qualified_kind(resource), call.name, errors));
+        // What changes nothing was let in by these rules before; others are asked about it all the same.
+        if object != *old {
+            warnings.extend(strategy.warnings(&object));
+            let mut errors = meta::validate_update(&object, old);
+            errors.extend(strategy.validate_update(&object, old, part));
+            if !errors.is_empty() {
+                return Err(ApiError::invalid(&qualified_kind(resource), call.name, errors));
+            }
         }
         self.admit_validating(call, way, Operation::Update, object, Some(old), warnings).await
     }

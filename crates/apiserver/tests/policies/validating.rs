@@ -82,6 +82,23 @@ async fn failures_refuse_or_are_ignored_as_the_policy_says() {
 }
 
 #[tokio::test]
+async fn who_is_refused_hears_the_warnings_too() {
+    let server = Server::start().await;
+    validating(&server, json!([{"expression": "false", "message": "odd"}]), json!({})).await;
+    bind(&server, json!(["Warn"]), json!({})).await;
+    let strict = json!({"matchConstraints": rules("", &["configmaps"]), "validations": [{"expression": "false"}]});
+    make(&server, "validatingadmissionpolicies", "ValidatingAdmissionPolicy", "strict", strict).await;
+    let binding = json!({"policyName": "strict", "validationActions": ["Deny"]});
+    make(&server, "validatingadmissionpolicybindings", "ValidatingAdmissionPolicyBinding", "strict", binding).await;
+    let mut wrong = map("one", json!({}));
+    wrong["bogus"] = json!(1);
+    let refused = server.post(&format!("{MAPS}?fieldValidation=Warn"), &wrong).await;
+    refused.status(422, "Invalid");
+    let odd = "299 - \"Validation failed for ValidatingAdmissionPolicy 'p' with binding 'b': odd\"";
+    assert_eq!(refused.warnings(), ["299 - \"unknown field \\\"bogus\\\"\"", odd]);
+}
+
+#[tokio::test]
 async fn warnings_and_metrics_tell_of_what_is_not_denied() {
     let server = Server::start().await;
     validating(&server, json!([{"expression": "false", "message": "no"}, {"expression": "true"}]), json!({})).await;

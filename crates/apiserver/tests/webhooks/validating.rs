@@ -31,6 +31,18 @@ async fn a_refusal_is_told_in_the_webhooks_words() {
 }
 
 #[tokio::test]
+async fn an_update_that_changes_nothing_is_asked_about() {
+    let hook = Hook::start(|_, _| allow()).await;
+    let server = Server::start().await;
+    let made = server.post(MAPS, &map("one", json!({}))).await.expect(201);
+    configure(&server, VALIDATING, "a", json!([webhook("a", hook.at("/"), json!({}))])).await;
+    let same = server.put(&format!("{MAPS}/one"), &made).await.expect(200);
+    assert_eq!(same["metadata"]["resourceVersion"], made["metadata"]["resourceVersion"]);
+    let asked = hook.asked();
+    assert_eq!((asked.len(), &asked[0].1["operation"]), (1, &json!("UPDATE")));
+}
+
+#[tokio::test]
 async fn all_are_asked_at_once_and_none_may_change_anything() {
     let hook = Hook::start(|path, _| match path {
         "/no" => Reply::Review(json!({"allowed": false, "status": {"message": "no"}})),
