@@ -6,6 +6,7 @@ mod cluster;
 mod flood;
 mod load;
 mod nodes;
+mod scale;
 mod store;
 
 use anyhow::{Result, bail};
@@ -22,7 +23,8 @@ fn main() -> Result<()> {
         "flood" => flood::run(),
         "load" => load::run(),
         "nodes" => nodes::run(),
+        "scale" => scale::run(),
         "store" => store::run(),
-        other => bail!("there is no benchmark {other:?}; there are: cluster, flood, load, nodes, store"),
+        other => bail!("there is no benchmark {other:?}; there are: cluster, flood, load, nodes, scale, store"),
     }
 }
