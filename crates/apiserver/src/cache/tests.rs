@@ -102,6 +102,21 @@ async fn a_watcher_of_one_object_sleeps_through_the_others_and_is_not_cut_off_by
 }
 
 #[tokio::test]
+async fn a_watcher_of_one_namespace_sleeps_through_the_others() {
+    let store = Arc::new(MemoryStore::default());
+    let caches = Caches::start(store.clone()).await.unwrap();
+    let cache = caches.of(by_plural("", "v1", "configmaps").unwrap()).unwrap();
+    for (topic, wakes) in [("n", true), ("other", false)] {
+        let topic = Topic::Namespace(topic.into());
+        let mut watcher = cache.watch(Start::Now { snapshot: false }, topic.clone(), |_| true).unwrap();
+        put(&*store, "mine", json!({})).await;
+        caches.fresh().await.unwrap();
+        let woken = tokio::time::timeout(std::time::Duration::from_millis(20), watcher.wait()).await;
+        assert_eq!(woken.is_ok(), wakes, "{topic:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_cache_that_is_no_longer_fed_says_so() {
     let caches = Caches::start(Arc::new(MemoryStore::default())).await.unwrap();
     assert!(caches.is_fed());

@@ -1,7 +1,7 @@
 //! Who is woken by which change.
 //!
 //! A cluster has a watcher of pods for each node, and each pod concerns one of them. So a watcher that selects one
-//! object, or one value of an indexed field, sleeps through everything else: it is woken by its topic alone. Its
+//! object, one value of an indexed field or one namespace sleeps through everything else: it is woken by its topic alone. Its
 //! position in the ring falls behind meanwhile, so all are woken before that could cut somebody off.
 
 use std::{
@@ -23,6 +23,8 @@ pub enum Topic {
     Everything,
     /// One object.
     Key(Box<str>),
+    /// All objects of one namespace.
+    Namespace(Box<str>),
     /// The objects whose extracted field, by index, has a value.
     Field(usize, Box<str>),
 }
@@ -113,6 +115,9 @@ impl Topics {
         };
         for object in changed {
             wake(Topic::Key(object.key.clone()));
+            if let Some((namespace, _)) = object.key.split_once('/') {
+                wake(Topic::Namespace(namespace.into()));
+            }
             for (index, value) in object.fields.iter().enumerate().filter(|(_, value)| !value.is_empty()) {
                 wake(Topic::Field(index, value.clone()));
             }

@@ -90,7 +90,11 @@ impl Selection {
             Field::Extracted(index) if *equal && !value.is_empty() => Some(Topic::Field(*index, value.as_str().into())),
             _ => None,
         });
-        exact.unwrap_or(Topic::Everything)
+        let whole = || match self.namespace.as_str() {
+            "" => Topic::Everything,
+            namespace => Topic::Namespace(namespace.into()),
+        };
+        exact.unwrap_or_else(whole)
     }
 
     pub fn is_everything(&self) -> bool {
