@@ -30,10 +30,14 @@ pub use reflector::Scope;
 pub trait Object: Resource + DeserializeOwned + Send + Sync + 'static {}
 impl<K: Resource + DeserializeOwned + Send + Sync + 'static> Object for K {}
 
+/// Takes out of an object what nobody reads who shares the informer.
+pub type Slim = fn(&mut dyn Any);
+
 /// The informers of a process, made on first use.
 #[derive(Clone)]
 pub struct Informers {
     shared: Arc<Shared>,
+    slim: Slim,
 }
 
 struct Shared {
@@ -53,7 +57,12 @@ impl Informers {
     /// The same seed gives the same pauses, so that a simulation can be replayed.
     pub fn seeded(client: kube::Client, cancel: CancellationToken, seed: u64) -> Self {
         let random = Mutex::new(SmallRng::seed_from_u64(seed));
-        Self { shared: Arc::new(Shared { client, cancel, known: Mutex::default(), random }) }
+        Self { shared: Arc::new(Shared { client, cancel, known: Mutex::default(), random }), slim: |_| {} }
+    }
+
+    /// Whoever reads them must not write them back whole.
+    pub fn slimmed(self, slim: Slim) -> Self {
+        Self { slim, ..self }
     }
 
     /// Every object of a kind in all namespaces.
@@ -97,11 +106,11 @@ impl Informers {
 
     fn start_until<K: Object>(&self, path: String, scope: Scope, cache: Arc<Cache<K>>, cancel: CancellationToken) {
         let seed = self.shared.random.lock().unwrap_or_else(PoisonError::into_inner).random();
-        let client = self.shared.client.clone();
+        let (client, slim) = (self.shared.client.clone(), self.slim);
         tokio::spawn(async move {
             let make = || {
                 let random = SmallRng::seed_from_u64(seed);
-                reflector::run(client.clone(), &path, &scope, &cache, random)
+                reflector::run(client.clone(), &path, &scope, &cache, slim, random)
             };
             // The reflector itself never ends, so it is dropped where it stands.
             tokio::select! {

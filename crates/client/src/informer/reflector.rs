@@ -6,7 +6,7 @@ use rand::{Rng as _, rngs::SmallRng};
 use tokio::time::Instant;
 
 use super::{
-    Object,
+    Object, Slim,
     cache::{Cache, Event},
     wire::{self, Frame, WireError},
 };
@@ -64,8 +64,10 @@ pub(super) async fn run<K: Object>(
     path: &str,
     scope: &Scope,
     cache: &Cache<K>,
+    slim: Slim,
     mut random: SmallRng,
 ) {
+    let cache = &Slimmed { cache, slim };
     let mut state = State::Listing;
     let mut pause = FIRST_PAUSE;
     loop {
@@ -122,15 +124,15 @@ async fn list<K: Object>(
     client: &kube::Client,
     path: &str,
     scope: &Scope,
-    cache: &Cache<K>,
+    cache: &Slimmed<'_, K>,
 ) -> Result<String, WireError> {
     let mut objects = Vec::new();
     let mut continue_token = String::new();
     loop {
         let page = wire::list::<K>(client, path, scope, &continue_token, PAGE_SIZE).await?;
-        objects.extend(page.items.into_iter().map(slim));
+        objects.extend(page.items.into_iter().map(|object| cache.slim(object)));
         if page.continue_token.is_empty() {
-            cache.replace(objects);
+            cache.cache.replace(objects);
             return Ok(page.resource_version);
         }
         continue_token = page.continue_token;
@@ -141,7 +143,7 @@ async fn watch<K: Object>(
     client: &kube::Client,
     path: &str,
     scope: &Scope,
-    cache: &Cache<K>,
+    cache: &Slimmed<'_, K>,
     resource_version: &mut String,
     seconds: u64,
 ) -> Result<(), WireError> {
@@ -160,8 +162,8 @@ async fn watch<K: Object>(
                     *resource_version = version;
                     continue;
                 }
-                Frame::Applied(object) => Event::Applied(slim(object)),
-                Frame::Deleted(object) => Event::Deleted(slim(object)),
+                Frame::Applied(object) => Event::Applied(cache.slim(object)),
+                Frame::Deleted(object) => Event::Deleted(cache.slim(object)),
             };
             let (Event::Applied(object) | Event::Deleted(object)) = &event;
             if let Some(version) = &object.meta().resource_version {
@@ -169,11 +171,20 @@ async fn watch<K: Object>(
             }
             events.push(event);
         }
-        cache.apply(events);
+        cache.cache.apply(events);
     }
 }
 
-fn slim<K: Object>(mut object: K) -> K {
-    object.meta_mut().managed_fields = None;
-    object
+/// A cache, and what its objects are kept without.
+struct Slimmed<'a, K> {
+    cache: &'a Cache<K>,
+    slim: Slim,
+}
+
+impl<K: Object> Slimmed<'_, K> {
+    fn slim(&self, mut object: K) -> K {
+        object.meta_mut().managed_fields = None;
+        (self.slim)(&mut object);
+        object
+    }
 }
