@@ -118,10 +118,23 @@ pub enum StoreError {
     SlowWatcher { bound: usize },
     #[error("too many writes wait; try again in a moment")]
     Overloaded,
-    #[error("the disk that holds {path} is full; free some space, nothing that was acknowledged is lost")]
-    DiskFull { path: String },
+    /// Nothing of the write was done.
     #[error(
-        "the store in {path} is damaged: {detail}; restore the data directory from a backup, or reset it to begin anew"
+        "the disk that holds {path} is full ({} MiB are free, and writing needs {} MiB): nothing was written; make room \
+         there and try again",
+        free_bytes >> 20,
+        needed_bytes.div_ceil(1 << 20)
+    )]
+    DiskFull { path: String, free_bytes: u64, needed_bytes: u64 },
+    /// Nothing of the write was done.
+    #[error("the store in {path} stopped when its disk failed, and is opened again in a moment: nothing was written")]
+    Stopped { path: String },
+    /// The disk failed in the middle of a write, and what became of it could not be found out.
+    #[error("the disk that holds {path} failed ({cause}), and whether the write was done is not known")]
+    InDoubt { path: String, cause: String },
+    #[error(
+        "the store in {path} is damaged: {detail}; restore a backup into a new data directory (`knarr restore`), or reset \
+         this one to begin anew"
     )]
     Damaged { path: String, detail: String },
     #[error("{path} is in use by another process; stop it or choose another data directory")]

@@ -56,7 +56,7 @@ impl Index {
     /// Records a committed row. Rows come in commit order.
     pub fn insert(&mut self, key: Bytes, version: Version) {
         let since = version.revision();
-        let versions = self.keys.entry(key.clone()).or_default();
+        let versions = self.keys.entry(key.clone()).or_insert_with(|| Vec::with_capacity(1));
         if let Some(previous) = versions.last().filter(|previous| previous.live) {
             self.garbage.push_back(Garbage { since, row: previous.row, key: key.clone() });
         }
@@ -92,6 +92,7 @@ impl Index {
             let Some(Garbage { row, key, .. }) = self.garbage.pop_front() else { break };
             if let Some(versions) = self.keys.get_mut(&key) {
                 versions.retain(|version| version.row != row);
+                versions.shrink_to_fit();
                 if versions.is_empty() {
                     self.keys.remove(&key);
                 }

@@ -8,6 +8,7 @@ mod group;
 mod hub;
 mod index;
 mod lease;
+mod request;
 mod restore;
 pub mod row;
 mod watch;
@@ -21,6 +22,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 pub use restore::Restore;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use tokio::{
     sync::{mpsc, oneshot},
     time::Instant,
@@ -31,8 +33,9 @@ use self::{
     hub::Hub,
     index::{Index, Version},
     lease::Leases,
+    request::Request,
     row::Row,
-    writer::{Request, Writer},
+    writer::Writer,
 };
 use crate::{
     EventKind, KeyValue, LeaseId, RangeReply, RangeRequest, Revision, Store, StoreError, Txn, TxnReply, WatchRequest,
@@ -100,9 +103,15 @@ impl<E: Engine> EmbeddedStore<E> {
         let hub = Hub::new(index.revision);
         let shared = Arc::new(Shared { engine: Arc::new(engine), index: RwLock::new(index), hub });
         let (requests, waiting) = mpsc::channel(WAITING_WRITES);
-        tokio::spawn(
-            Writer { shared: shared.clone(), leases, requests: waiting, unremoved: Vec::new(), refused: false }.run(),
-        );
+        let writer = Writer {
+            shared: shared.clone(),
+            leases,
+            requests: waiting,
+            unremoved: Vec::new(),
+            refused: false,
+            leases_from: None,
+        };
+        tokio::spawn(writer.run());
         Ok(Self { shared, requests })
     }
 
@@ -126,7 +135,11 @@ fn load_index<E: Engine>(engine: &E, meta: &[Fact]) -> Result<Index, StoreError>
     engine.scan(RowId::first_of(0), &mut |id, bytes| {
         match Row::decode(id, bytes.to_vec().into()) {
             Ok(Row { kind, key, create_revision, lease, .. }) => {
-                index.insert(key, Version { row: id, create_revision, lease, live: kind == EventKind::Put });
+                // A copy, for the key itself is a part of the whole row and would keep it in memory.
+                index.insert(
+                    Bytes::copy_from_slice(&key),
+                    Version { row: id, create_revision, lease, live: kind == EventKind::Put },
+                );
             }
             Err(error) => damaged = Some(error),
         }

@@ -48,6 +48,7 @@ impl<E: Engine> Restore<E> {
         self.batch_bytes += row.len();
         self.batch.puts.push((id, row));
         if self.batch_bytes >= BATCH_BYTES {
+            self.engine.check_room(self.batch_bytes as u64)?;
             self.batch_bytes = 0;
             self.engine.commit(std::mem::take(&mut self.batch))?;
         }

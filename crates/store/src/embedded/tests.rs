@@ -56,6 +56,10 @@ async fn watch(store: &impl Store, from: u64) -> WatchStream {
 struct Panicking(MemoryEngine);
 
 impl Engine for Panicking {
+    fn check_room(&self, bytes: u64) -> Result<(), StoreError> {
+        self.0.check_room(bytes)
+    }
+
     fn commit(&self, _: Batch) -> Result<(), StoreError> {
         panic!("the engine broke")
     }
@@ -125,6 +129,60 @@ async fn a_full_disk_refuses_writes_and_loses_nothing() {
 }
 
 #[tokio::test]
+async fn what_only_deletes_goes_on_where_little_is_left() {
+    let engine = MemoryEngine::default();
+    let store = EmbeddedStore::open(engine.clone()).unwrap();
+    let lease = store.grant_lease(10).await.unwrap();
+    write(&store, vec![put("a", "1"), put("b", "1")]).await;
+    engine.set_fault(Some(Fault::Low));
+    // Together, so that they would be one group.
+    let (put, deleted, granted, revoked) = tokio::join!(
+        store.txn(blind(vec![put("c", "1")])),
+        store.txn(blind(vec![delete("a")])),
+        store.grant_lease(10),
+        store.revoke_lease(lease),
+    );
+    assert!(matches!(put, Err(StoreError::DiskFull { .. })), "{put:?}");
+    assert!(matches!(granted, Err(StoreError::DiskFull { .. })), "{granted:?}");
+    assert_eq!(committed(deleted.unwrap()), Revision(3));
+    revoked.unwrap();
+    assert_eq!(state(&store, None).await.keys().collect::<Vec<_>>(), ["b"]);
+}
+
+/// Rows go in a later group than the one that said until where history is gone. That one may have failed.
+#[tokio::test]
+async fn a_compaction_that_failed_is_not_half_done() {
+    let engine = MemoryEngine::default();
+    let store = EmbeddedStore::open(engine.clone()).unwrap();
+    write(&store, vec![put("a", "1")]).await;
+    let newest = write(&store, vec![delete("a")]).await;
+    engine.set_fault(Some(Fault::Full));
+    store.compact(newest).await.unwrap_err();
+    engine.set_fault(None);
+    store.compact(newest).await.unwrap();
+    assert_eq!(store.size_bytes().await.unwrap(), 0);
+    let again = EmbeddedStore::open(engine).unwrap();
+    assert_eq!(again.revision().await.unwrap(), newest);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_cannot_end_is_tried_again_in_peace() {
+    let engine = MemoryEngine::default();
+    let store = EmbeddedStore::open(engine.clone()).unwrap();
+    let lease = store.grant_lease(10).await.unwrap();
+    let leased = Op::Put { key: "a".into(), value: "1".into(), lease: Some(lease) };
+    write(&store, vec![leased]).await;
+    engine.set_fault(Some(Fault::Full));
+    let before = engine.commits();
+    tokio::time::sleep(std::time::Duration::from_secs(20)).await;
+    let tried = engine.commits() - before;
+    assert!((9..=11).contains(&tried), "tried {tried} times in 10 seconds");
+    engine.set_fault(None);
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    assert_eq!(state(&store, None).await, BTreeMap::new());
+}
+
+#[tokio::test]
 async fn the_real_disk_keeps_what_was_answered() {
     let dir = tempfile::tempdir().unwrap();
     let open = || EmbeddedStore::open(DiskEngine::open(dir.path(), |_| None).unwrap());
@@ -184,6 +242,8 @@ async fn a_disk_that_is_nearly_full_is_told_so() {
     let store = EmbeddedStore::open(DiskEngine::open(dir.path(), |_| Some(1 << 20)).unwrap()).unwrap();
     let refused = store.txn(blind(vec![put("a", "1")])).await;
     assert!(matches!(refused, Err(StoreError::DiskFull { .. })), "{refused:?}");
+    let said = refused.unwrap_err().to_string();
+    assert!(said.contains("is full (1 MiB are free, and writing needs 17 MiB): nothing was written"), "{said}");
 }
 
 /// One step of a history: what is written, or that the power is cut.

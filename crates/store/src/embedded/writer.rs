@@ -1,6 +1,9 @@
 //! The single writer: takes all that waits, makes it durable with one sync, then tells everyone.
 
-use std::sync::{Arc, PoisonError};
+use std::{
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use tokio::{
@@ -12,9 +15,10 @@ use super::{
     Shared,
     group::{Answer, Group, Outcome},
     lease::{self, Leases},
+    request::Request,
 };
 use crate::{
-    Event, LeaseId, Op, Revision, StoreError, Txn, TxnReply,
+    Event, LeaseId, Revision, StoreError, TxnReply,
     embedded::index::Version,
     engine::{Batch, Engine, RowId},
 };
@@ -24,27 +28,8 @@ const GROUP_REQUESTS: usize = 1024;
 const GROUP_BYTES: usize = 8 << 20;
 /// Rows removed beside one group, so that a large compaction never holds up writes for long.
 const GARBAGE_PER_GROUP: usize = 2000;
-
-#[derive(Debug)]
-pub enum Request {
-    Txn(Txn, Answer<TxnReply>),
-    Compact(Revision, Answer<()>),
-    Grant { ttl_seconds: u64, answer: Answer<LeaseId> },
-    Revoke(LeaseId, Answer<()>),
-}
-
-impl Request {
-    fn size_bytes(&self) -> usize {
-        let op_bytes = |op: &Op| match op {
-            Op::Put { key, value, .. } => key.len() + value.len(),
-            Op::Delete { key } => key.len(),
-        };
-        match self {
-            Self::Txn(txn, _) => txn.ops.iter().map(op_bytes).sum(),
-            Self::Compact(..) | Self::Grant { .. } | Self::Revoke(..) => 0,
-        }
-    }
-}
+/// A lease that ended is tried again after this long where the disk refused its deletions.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// What to say once the group is durable.
 enum Reply {
@@ -59,8 +44,10 @@ pub struct Writer<E> {
     pub requests: mpsc::Receiver<Request>,
     /// Rows whose removal failed with the group it was in.
     pub unremoved: Vec<RowId>,
-    /// The disk refused the last group. Said once, for a full disk refuses every request that comes.
+    /// The disk refused what came last. Said once, for a full disk refuses every request that comes.
     pub refused: bool,
+    /// No lease is looked at before.
+    pub leases_from: Option<Instant>,
 }
 
 /// However the writer ends, a panic included, whoever watches hears that nothing more will come.
@@ -91,6 +78,7 @@ impl<E: Engine> Writer<E> {
         loop {
             let waiting = self.next_requests(garbage_left).await;
             let Some(waiting) = waiting else { return };
+            let waiting = self.admit(waiting);
             let mut prepared = self.prepare(waiting);
             let more = self.add_garbage(&mut prepared);
             // After a failure the next request tries again, so that a full disk does not keep a core busy.
@@ -101,7 +89,7 @@ impl<E: Engine> Writer<E> {
     /// Waits for work: requests, a lease that ends, or garbage that is left over. `None` when all handles are gone.
     async fn next_requests(&mut self, garbage_left: bool) -> Option<Vec<Request>> {
         let mut waiting = Vec::new();
-        let deadline = self.leases.next_deadline();
+        let deadline = self.leases.next_deadline().map(|end| self.leases_from.map_or(end, |from| end.max(from)));
         let first = async {
             match deadline {
                 _ if garbage_left => tokio::task::yield_now().await,
@@ -121,6 +109,27 @@ impl<E: Engine> Writer<E> {
             waiting.push(request);
         }
         Some(waiting)
+    }
+
+    /// Refuses what would fill the disk, and leaves what makes room.
+    fn admit(&mut self, waiting: Vec<Request>) -> Vec<Request> {
+        let mut growing = waiting.iter().filter(|request| request.grows()).map(Request::size_bytes).peekable();
+        if growing.peek().is_none() {
+            return waiting;
+        }
+        let bytes: usize = growing.sum();
+        let Err(error) = self.shared.engine.check_room(bytes as u64) else { return waiting };
+        self.say_refused(&error);
+        let (refused, admitted): (Vec<_>, Vec<_>) = waiting.into_iter().partition(Request::grows);
+        refused.into_iter().for_each(|request| request.refuse(&error));
+        admitted
+    }
+
+    fn say_refused(&mut self, error: &StoreError) {
+        if !std::mem::replace(&mut self.refused, true) {
+            let cause = std::error::Error::source(error).map(ToString::to_string);
+            tracing::error!(%error, cause, "the store refuses writes");
+        }
     }
 
     fn prepare(&mut self, waiting: Vec<Request>) -> Prepared {
@@ -159,15 +168,14 @@ impl<E: Engine> Writer<E> {
                 }
             }
         }
-        for id in self.leases.expired(Instant::now()) {
+        let now = Instant::now();
+        let may_end = self.leases_from.is_none_or(|from| from <= now);
+        for id in self.leases.expired(now).into_iter().filter(|_| may_end) {
             revoked.push(id);
             group.end_lease(id, self.leases.keys(id));
         }
         group.batch.meta.extend(revoked.iter().map(|id| lease::meta_entry(*id, None)));
         let compact = compact.filter(|revision| *revision > index.compacted);
-        if let Some(revision) = compact {
-            group.batch.meta.push((super::COMPACTED.to_vec(), Some(revision.0.to_be_bytes().to_vec())));
-        }
         let Group { revision, batch, versions, events, .. } = group;
         Prepared { revision, batch, versions, events, replies, granted, revoked, compact }
     }
@@ -180,6 +188,10 @@ impl<E: Engine> Writer<E> {
         }
         prepared.batch.removes = std::mem::take(&mut self.unremoved);
         prepared.batch.removes.extend(index.collect_garbage(GARBAGE_PER_GROUP));
+        // With every removal: the group that first had it may have failed, and rows are not to go without a word of it.
+        if prepared.compact.is_some() || !prepared.batch.removes.is_empty() {
+            prepared.batch.meta.push((super::COMPACTED.to_vec(), Some(index.compacted.0.to_be_bytes().to_vec())));
+        }
         prepared.batch.removes.len() >= GARBAGE_PER_GROUP
     }
 
@@ -196,14 +208,15 @@ impl<E: Engine> Writer<E> {
             };
             if let Err(error) = committed {
                 self.unremoved = removes;
-                if !std::mem::replace(&mut self.refused, true) {
-                    tracing::error!(%error, requests = replies.len(), "the store cannot commit");
-                }
+                self.leases_from = Some(Instant::now() + AGAIN);
+                self.say_refused(&error);
                 fail_all(replies, &error);
                 return false;
             }
-            if std::mem::take(&mut self.refused) {
-                tracing::warn!("the store can commit again");
+            self.leases_from = None;
+            let grew = !granted.is_empty() || versions.iter().any(|(_, version)| version.live);
+            if grew && std::mem::take(&mut self.refused) {
+                tracing::warn!("the store takes writes again");
             }
         }
         for (id, ttl_seconds) in granted {

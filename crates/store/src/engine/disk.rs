@@ -1,56 +1,67 @@
 //! The engine on disk: fjall, a log-structured merge tree with one journal (see
-//! `docs/decisions/0001-store-engine.md` for the measurement that chose it).
+//! `docs/decisions/0001-store-engine.md` for the measurement that chose it, and `0020-full-disk.md` for what happens
+//! when the disk is full or fails).
 
 use std::{
     fs::DirBuilder,
+    io,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
+    sync::{
+        Mutex, PoisonError, RwLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
-
-use super::{Batch, Engine, Fact, RowId, acknowledged::Acknowledged};
+use super::{Batch, Engine, Fact, RowId, acknowledged::Acknowledged, explain::explain, inspect, opened::Opened, room};
 use crate::StoreError;
 
-const MEMTABLE_BYTES: u64 = 4 << 20;
-const CACHE_BYTES: u64 = 2 << 20;
-const JOURNAL_BYTES: u64 = 64 << 20;
-/// Writes stop while this much is still free, so that the journal is never cut in the middle of a batch.
-const RESERVE_BYTES: u64 = 16 << 20;
+/// An engine that stopped by itself is opened anew at most this often: where its work in the background finds no room,
+/// it stops again as soon as it runs.
+const OPEN_EVERY: Duration = Duration::from_secs(5);
 
 /// Tells how many bytes are free on the disk that holds a path, if that is known.
 type FreeBytes = Box<dyn Fn(&Path) -> Option<u64> + Send + Sync>;
 
 pub struct DiskEngine {
     path: PathBuf,
-    database: Database,
-    log: Keyspace,
-    meta: Keyspace,
+    /// `None` where the engine stopped and could not be opened anew.
+    opened: RwLock<Option<Opened>>,
+    /// True where rows of a failed write may still be there.
+    unsettled: AtomicBool,
+    /// When the engine was last found stopped.
+    stopped_at: Mutex<Option<Instant>>,
+    /// The newest revision that anybody was told of; rows after it are those of a write that failed.
+    newest: AtomicU64,
     acknowledged: Acknowledged,
     free_bytes: FreeBytes,
 }
 
 impl DiskEngine {
-    /// Opens or creates the store under `path`. `free_bytes` tells what is left on the disk that holds a path.
+    /// Opens or creates the store under `path`, once it is found undamaged. `free_bytes` tells what is left on the disk
+    /// that holds a path.
     pub fn open(
         path: &Path,
         free_bytes: impl Fn(&Path) -> Option<u64> + Send + Sync + 'static,
     ) -> Result<Self, StoreError> {
         let fail = |error| explain(path, "opening the store", error);
-        let fail_io = |error| fail(fjall::Error::Io(error));
+        let fail_io = |error: io::Error| fail(error.into());
         // Secrets are in it, whatever the folder around it lets others see.
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(fail_io)?;
-        let database = Database::builder(path)
-            .cache_size(CACHE_BYTES)
-            .max_journaling_size(JOURNAL_BYTES)
-            .worker_threads(1)
-            .open()
-            .map_err(fail)?;
-        let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
-        let log = database.keyspace("log", options).map_err(fail)?;
-        let meta = database.keyspace("meta", options).map_err(fail)?;
         let acknowledged = Acknowledged::open(path).map_err(fail_io)?;
-        Ok(Self { path: path.to_owned(), database, log, meta, acknowledged, free_bytes: Box::new(free_bytes) })
+        inspect::inspect(path, &acknowledged)?;
+        let opened = Opened::at(path).map_err(fail)?;
+        let newest = opened.newest().map_err(fail)?.max(acknowledged.revision());
+        Ok(Self {
+            path: path.to_owned(),
+            opened: RwLock::new(Some(opened)),
+            unsettled: AtomicBool::new(false),
+            stopped_at: Mutex::new(None),
+            newest: AtomicU64::new(newest),
+            acknowledged,
+            free_bytes: Box::new(free_bytes),
+        })
     }
 
     fn fail(&self, action: &'static str) -> impl Fn(fjall::Error) -> StoreError {
@@ -58,99 +69,151 @@ impl DiskEngine {
         move |error| explain(&path, action, error)
     }
 
-    fn check_space(&self, batch: &Batch) -> Result<(), StoreError> {
-        let needed: u64 = batch.puts.iter().map(|(_, row)| row.len() as u64).sum();
+    fn stopped(&self) -> StoreError {
+        StoreError::Stopped { path: self.path.display().to_string() }
+    }
+
+    fn with<T>(&self, use_it: impl FnOnce(&Opened) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let opened = self.opened.read().unwrap_or_else(PoisonError::into_inner);
+        opened.as_ref().map_or_else(|| Err(self.stopped()), use_it)
+    }
+
+    /// An error where a write would leave less than `reserve_bytes`.
+    fn check_free(&self, bytes: u64, reserve_bytes: u64) -> Result<(), StoreError> {
+        let needed_bytes = reserve_bytes.saturating_add(bytes);
         match (self.free_bytes)(&self.path) {
-            // A batch that only removes is how space comes back, so it is let through.
-            Some(free) if needed > 0 && free < needed + RESERVE_BYTES => {
-                Err(StoreError::DiskFull { path: self.path.display().to_string() })
+            Some(free_bytes) if free_bytes < needed_bytes => {
+                Err(StoreError::DiskFull { path: self.path.display().to_string(), free_bytes, needed_bytes })
             }
             _ => Ok(()),
+        }
+    }
+
+    fn write(&self, batch: &Batch) -> fjall::Result<()> {
+        if self.unsettled.load(Ordering::Acquire) {
+            return Err(fjall::Error::Poisoned);
+        }
+        let opened = self.opened.read().unwrap_or_else(PoisonError::into_inner);
+        opened.as_ref().map_or(Err(fjall::Error::Poisoned), |opened| opened.write(batch))
+    }
+
+    /// Closes what has stopped and opens it anew, which drops what a failed write left unfinished; what it did finish
+    /// is removed, because whoever asked for it is told that it failed.
+    fn open_again(&self) -> fjall::Result<()> {
+        let mut opened = self.opened.write().unwrap_or_else(PoisonError::into_inner);
+        self.unsettled.store(true, Ordering::Release);
+        *opened = None;
+        let again = Opened::at(&self.path)?;
+        let settled = again.forget_after(self.newest.load(Ordering::Acquire));
+        // Reads go on with it in any case.
+        *opened = Some(again);
+        self.unsettled.store(settled.is_err(), Ordering::Release);
+        settled
+    }
+
+    /// Nothing of the batch was written, for the engine had stopped before: opens it anew and writes.
+    fn write_again(&self, batch: &Batch) -> Result<(), StoreError> {
+        {
+            let mut stopped_at = self.stopped_at.lock().unwrap_or_else(PoisonError::into_inner);
+            if stopped_at.is_some_and(|at| at.elapsed() < OPEN_EVERY) {
+                self.check_room(0)?;
+                return Err(self.stopped());
+            }
+            *stopped_at = Some(Instant::now());
+        }
+        tracing::warn!(path = %self.path.display(), "the store's engine has stopped, and is opened again");
+        self.open_again().map_err(self.fail("opening the store again"))?;
+        self.write(batch).map_err(|error| self.settle(error))
+    }
+
+    /// After a write that failed halfway: sees to it that nothing of it stays, or says that this is not known.
+    fn settle(&self, error: fjall::Error) -> StoreError {
+        if matches!(error, fjall::Error::Poisoned) {
+            return self.stopped();
+        }
+        match self.open_again() {
+            Ok(()) => match self.fail("committing to the store")(error) {
+                StoreError::DiskFull { path, .. } => {
+                    let free_bytes = (self.free_bytes)(&self.path).unwrap_or(0);
+                    StoreError::DiskFull { path, free_bytes, needed_bytes: room::reserve_bytes(0) }
+                }
+                other => other,
+            },
+            Err(_) => StoreError::InDoubt { path: self.path.display().to_string(), cause: error.to_string() },
         }
     }
 }
 
 impl Engine for DiskEngine {
+    fn check_room(&self, bytes: u64) -> Result<(), StoreError> {
+        if self.check_free(bytes, room::PLENTY_BYTES).is_ok() {
+            return Ok(());
+        }
+        let table_bytes = self.with(|opened| Ok(opened.table_bytes())).unwrap_or(0);
+        self.check_free(bytes, room::reserve_bytes(table_bytes))
+    }
+
     fn commit(&self, batch: Batch) -> Result<(), StoreError> {
-        self.check_space(&batch)?;
-        let newest = batch.puts.iter().map(|(row, _)| row.revision).max();
-        let mut write = self.database.batch().durability(Some(PersistMode::SyncData));
-        for (row, bytes) in batch.puts {
-            write.insert(&self.log, row.to_bytes(), bytes);
+        let bytes: u64 = batch.puts.iter().map(|(_, row)| row.len() as u64).sum();
+        self.check_free(bytes, room::LEAST_BYTES)?;
+        match self.write(&batch) {
+            Ok(()) => {}
+            Err(fjall::Error::Poisoned) => self.write_again(&batch)?,
+            Err(error) => return Err(self.settle(error)),
         }
-        for row in batch.removes {
-            write.remove(&self.log, row.to_bytes());
-        }
-        for (name, value) in batch.meta {
-            match value {
-                Some(value) => write.insert(&self.meta, name, value),
-                None => write.remove(&self.meta, name),
-            }
-        }
-        write.commit().map_err(self.fail("committing to the store"))?;
-        if let Some(revision) = newest {
-            self.acknowledged.raise(revision);
+        if let Some(newest) = batch.puts.iter().map(|(row, _)| row.revision).max() {
+            self.newest.fetch_max(newest, Ordering::Release);
+            self.acknowledged.raise(newest);
         }
         Ok(())
     }
 
     fn read(&self, row: RowId) -> Result<Option<Vec<u8>>, StoreError> {
-        let value = self.log.get(row.to_bytes()).map_err(self.fail("reading from the store"))?;
-        Ok(value.map(|bytes| bytes.to_vec()))
+        self.with(|opened| {
+            let value = opened.log.get(row.to_bytes()).map_err(self.fail("reading from the store"))?;
+            Ok(value.map(|bytes| bytes.to_vec()))
+        })
     }
 
     fn scan(&self, from: RowId, visit: &mut dyn FnMut(RowId, &[u8]) -> bool) -> Result<(), StoreError> {
-        for guard in self.log.range(from.to_bytes()..) {
-            let (key, value) = guard.into_inner().map_err(self.fail("reading the store's log"))?;
-            let row = RowId::from_bytes(&key).ok_or_else(|| StoreError::Damaged {
-                path: self.path.display().to_string(),
-                detail: format!("a row's number has {} bytes instead of 12", key.len()),
-            })?;
-            if !visit(row, &value) {
-                break;
+        self.with(|opened| {
+            for guard in opened.log.range(from.to_bytes()..) {
+                let (key, value) = guard.into_inner().map_err(self.fail("reading the store's log"))?;
+                let row = RowId::from_bytes(&key).ok_or_else(|| StoreError::Damaged {
+                    path: self.path.display().to_string(),
+                    detail: format!("a row's number has {} bytes instead of 12", key.len()),
+                })?;
+                if !visit(row, &value) {
+                    break;
+                }
             }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     fn meta(&self) -> Result<Vec<Fact>, StoreError> {
-        let fail = self.fail("reading the store's facts");
-        self.meta.iter().map(|guard| guard.into_inner().map(|(k, v)| (k.to_vec(), v.to_vec())).map_err(&fail)).collect()
+        let fact = |guard: fjall::Guard| guard.into_inner().map(|(name, value)| (name.to_vec(), value.to_vec()));
+        self.with(|opened| {
+            let facts: fjall::Result<_> = opened.meta.iter().map(fact).collect();
+            facts.map_err(self.fail("reading the store's facts"))
+        })
     }
 
     fn check_reaches(&self, newest: u64) -> Result<(), StoreError> {
         let acknowledged = self.acknowledged.revision();
-        if newest >= acknowledged {
-            return Ok(());
+        if newest < acknowledged {
+            return Err(inspect::lost(&self.path, &self.acknowledged, newest));
         }
-        Err(StoreError::Damaged {
-            path: self.path.display().to_string(),
-            detail: format!(
-                "it ends at revision {newest}, but revision {acknowledged} was acknowledged (to go on without what is \
-                 missing, remove {})",
-                self.acknowledged.path().display()
-            ),
-        })
+        // Whoever reads from now on is told of all of it.
+        self.acknowledged.raise(newest);
+        Ok(())
     }
 
     fn size_bytes(&self) -> Result<u64, StoreError> {
-        self.database.disk_space().map_err(self.fail("measuring the store"))
+        self.with(|opened| opened.disk_bytes().map_err(self.fail("measuring the store")))
     }
 
     fn blocks(&self) -> bool {
         true
-    }
-}
-
-/// Tells a locked, full or damaged store apart from other failures.
-fn explain(path: &Path, action: &'static str, error: fjall::Error) -> StoreError {
-    let shown = path.display().to_string();
-    match &error {
-        fjall::Error::Locked => StoreError::Locked { path: shown },
-        fjall::Error::Io(io) if io.kind() == std::io::ErrorKind::StorageFull => StoreError::DiskFull { path: shown },
-        fjall::Error::Io(_) | fjall::Error::Poisoned | fjall::Error::KeyspaceDeleted => {
-            StoreError::Engine { action, source: std::sync::Arc::new(error) }
-        }
-        _ => StoreError::Damaged { path: shown, detail: error.to_string() },
     }
 }

@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use super::{Batch, Engine, Fact, RowId};
@@ -19,6 +22,11 @@ struct Disk {
 pub struct MemoryEngine {
     disk: Arc<Mutex<Disk>>,
     fault: Arc<Mutex<Option<Fault>>>,
+    commits: Arc<AtomicU64>,
+}
+
+fn full(needed_bytes: u64) -> StoreError {
+    StoreError::DiskFull { path: "memory".into(), free_bytes: 0, needed_bytes }
 }
 
 /// What happens to the next commits.
@@ -26,6 +34,8 @@ pub struct MemoryEngine {
 pub enum Fault {
     /// Nothing is written and the error says so.
     Full,
+    /// What would grow the log is refused; deletions still have room.
+    Low,
     /// The power is cut before the batch reached the disk.
     CrashBefore,
     /// The power is cut after it did, so that nobody learns of it.
@@ -42,12 +52,21 @@ impl MemoryEngine {
     /// killed: nothing of theirs reaches the disk any more.
     pub fn reboot(&self) -> Self {
         self.set_fault(Some(Fault::CrashBefore));
-        Self { disk: self.disk.clone(), fault: Arc::default() }
+        Self { disk: self.disk.clone(), ..Self::default() }
     }
 
     /// Another disk with the same content.
     pub fn copy(&self) -> Self {
-        Self { disk: Arc::new(Mutex::new(self.disk().clone())), fault: Arc::default() }
+        Self { disk: Arc::new(Mutex::new(self.disk().clone())), ..Self::default() }
+    }
+
+    /// How often something was to be written, whatever became of it.
+    pub fn commits(&self) -> u64 {
+        self.commits.load(Ordering::Relaxed)
+    }
+
+    fn fault(&self) -> Option<Fault> {
+        *self.fault.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn disk(&self) -> std::sync::MutexGuard<'_, Disk> {
@@ -56,12 +75,20 @@ impl MemoryEngine {
 }
 
 impl Engine for MemoryEngine {
+    fn check_room(&self, bytes: u64) -> Result<(), StoreError> {
+        match self.fault() {
+            Some(Fault::Low | Fault::Full) => Err(full(bytes)),
+            Some(Fault::CrashBefore | Fault::CrashAfter) | None => Ok(()),
+        }
+    }
+
     fn commit(&self, batch: Batch) -> Result<(), StoreError> {
-        let fault = *self.fault.lock().unwrap_or_else(PoisonError::into_inner);
+        self.commits.fetch_add(1, Ordering::Relaxed);
+        let fault = self.fault();
         match fault {
-            Some(Fault::Full) => return Err(StoreError::DiskFull { path: "memory".into() }),
+            Some(Fault::Full) => return Err(full(0)),
             Some(Fault::CrashBefore) => return Err(StoreError::Closed),
-            Some(Fault::CrashAfter) | None => {}
+            Some(Fault::Low | Fault::CrashAfter) | None => {}
         }
         let mut disk = self.disk();
         for row in &batch.removes {

@@ -2,7 +2,11 @@
 
 mod acknowledged;
 pub mod disk;
+mod explain;
+mod inspect;
 pub mod memory;
+mod opened;
+mod room;
 
 use crate::StoreError;
 
@@ -54,7 +58,11 @@ pub type Fact = (Vec<u8>, Vec<u8>);
 
 /// An ordered log of rows beside a few facts. Calls may block on the disk.
 pub trait Engine: Send + Sync + 'static {
-    /// Returns once the whole batch would survive a power cut; on an error none of it may be relied on.
+    /// [`StoreError::DiskFull`] where so many bytes more would leave too little of the disk. Asked before anything that
+    /// grows the log goes into a batch; deletions are not asked about, because they are how room is made.
+    fn check_room(&self, bytes: u64) -> Result<(), StoreError>;
+    /// Returns once the whole batch would survive a power cut. On an error nothing of it is there, now or later, except
+    /// after [`StoreError::InDoubt`].
     fn commit(&self, batch: Batch) -> Result<(), StoreError>;
     fn read(&self, row: RowId) -> Result<Option<Vec<u8>>, StoreError>;
     /// Rows from `from` on, in order, until `visit` says stop by answering false.
