@@ -3,6 +3,7 @@
 //! All reads are served from here. A read that must not miss an acknowledged write waits until the cache has
 //! come to the store's revision, which is one number for all resources ([`Caches::fresh`]).
 
+mod by_field;
 mod customs;
 mod event;
 mod extract;
@@ -227,7 +228,9 @@ pub fn store_error(error: &StoreError) -> ApiError {
         StoreError::Compacted { .. } => {
             ApiError::expired("The provided continue parameter is too old to display a consistent list result.")
         }
-        StoreError::DiskFull { .. } | StoreError::Closed => ApiError::service_unavailable(error.to_string()),
+        StoreError::DiskFull { .. } | StoreError::Stopped { .. } | StoreError::Closed => {
+            ApiError::service_unavailable(error.to_string())
+        }
         // A write may have happened, so that nobody is told to send it again.
         StoreError::Unavailable { .. } => ApiError::internal(error),
         StoreError::FutureRevision { requested, newest } => too_large_revision(requested.0, newest.0),

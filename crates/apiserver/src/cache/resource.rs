@@ -12,6 +12,7 @@ use std::{
 use knarr_api::{custom::Definition, registry::Resource};
 
 use super::{
+    by_field::ByField,
     event::{CachedEvent, Change},
     ring::Ring,
     splice,
@@ -22,6 +23,8 @@ use crate::contract::{KeptForm, KeptMessage, Stored};
 
 struct State {
     objects: BTreeMap<Box<str>, Arc<Stored>>,
+    /// There for the few resources that are asked for by a field all the time.
+    by_field: Option<ByField>,
     ring: Ring,
     /// The revision of the last event applied.
     changed_at: u64,
@@ -40,13 +43,15 @@ pub struct ResourceCache {
 /// What a list saw: objects in key order, and whether more follow.
 pub struct Listing {
     pub items: Vec<Arc<Stored>>,
-    /// How many objects of the asked range come after the last item.
+    /// How many objects of the asked range come after the last item. Where only some are wanted it is not counted
+    /// how many, but only whether there are any.
     pub remaining: usize,
 }
 
 impl ResourceCache {
     pub(super) fn new(resource: &'static Resource, definition: Option<Arc<Definition>>) -> Self {
-        let state = State { objects: BTreeMap::new(), ring: Ring::new(0), changed_at: 0 };
+        let by_field = ByField::of(resource).filter(|_| definition.is_none());
+        let state = State { objects: BTreeMap::new(), by_field, ring: Ring::new(0), changed_at: 0 };
         let (state, topics) = (RwLock::new(state), Topics::default());
         Self { resource, definition, state, generation: AtomicU64::new(0), topics }
     }
@@ -77,14 +82,14 @@ impl ResourceCache {
         self.read().changed_at
     }
 
-    /// Objects of a namespace (all where it is empty) after a key, as long as `keep` says so; `limit` 0 is none.
+    /// Objects of a namespace (all where it is empty) after a key, those that `keep` wants where it is given; `limit` 0 is none.
     /// The second answer is the revision of the newest change that the list holds.
     pub fn list(
         &self,
         namespace: &str,
         after: Option<&str>,
         limit: usize,
-        mut keep: impl FnMut(&Stored) -> bool,
+        keep: Option<&dyn Fn(&Stored) -> bool>,
     ) -> (Listing, u64) {
         let prefix = if namespace.is_empty() { String::new() } else { format!("{namespace}/") };
         let start = match after {
@@ -98,7 +103,7 @@ impl ResourceCache {
             .take_while(|(key, _)| prefix.is_empty() || key.starts_with(&prefix));
         let mut items = Vec::new();
         for (_, object) in range.by_ref() {
-            if !keep(object) {
+            if keep.is_some_and(|keep| !keep(object)) {
                 continue;
             }
             items.push(object.clone());
@@ -107,9 +112,25 @@ impl ResourceCache {
             }
         }
         // Whether anything follows is asked only of a list that was cut short.
-        let remaining =
-            if limit > 0 && items.len() == limit { range.filter(|(_, object)| keep(object)).count() } else { 0 };
+        let is_cut = limit > 0 && items.len() == limit;
+        let remaining = match keep {
+            _ if !is_cut => 0,
+            None => range.count(),
+            Some(keep) => usize::from(range.any(|(_, object)| keep(object))),
+        };
         (Listing { items, remaining }, state.changed_at)
+    }
+
+    /// The objects of a field's value, the field named by its place; all are looked at where that field has no list.
+    pub fn list_by(&self, field: usize, value: &str) -> Vec<Arc<Stored>> {
+        let state = self.read();
+        match &state.by_field {
+            Some(by) if by.at == field => by.keys(value).filter_map(|key| state.objects.get(key)).cloned().collect(),
+            _ => {
+                let has = |object: &&Arc<Stored>| object.fields.get(field).is_some_and(|found| **found == *value);
+                state.objects.values().filter(has).cloned().collect()
+            }
+        }
     }
 
     /// A watcher from a revision on that is woken by a topic. `Start::Now` comes with the objects that `keep` wants,
@@ -153,6 +174,9 @@ impl ResourceCache {
         let mut state = self.write();
         state.changed_at = revision;
         state.ring.reset(revision);
+        if let Some(by) = &mut state.by_field {
+            by.load(&objects);
+        }
         state.objects = objects;
         drop(state);
         self.generation.fetch_add(1, Ordering::AcqRel);
@@ -177,6 +201,10 @@ impl ResourceCache {
                     CachedEvent::new(revision, Change::Deleted, gone, Some(before))
                 }
             };
+            if let Some(by) = &mut state.by_field {
+                let after = (event.change != Change::Deleted).then_some(&*event.object);
+                by.change(&event.object.key, event.before.as_deref(), after);
+            }
             concerned.extend(event.before.iter().chain([&event.object]).cloned());
             state.ring.push(Arc::new(event));
         }

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use knarr_api::registry::by_plural;
-use knarr_store::{MemoryStore, Op, Store, Txn};
+use knarr_store::{MemoryStore, Op, Store, StoreError, Txn};
 use serde_json::json;
 
-use super::{Caches, Change, Start, Topic, splice, store_key};
+use super::{Caches, Change, Start, Topic, splice, store_error, store_key};
 
 async fn put(store: &dyn Store, name: &str, labels: serde_json::Value) {
     let resource = by_plural("", "v1", "configmaps").unwrap();
@@ -15,6 +15,27 @@ async fn put(store: &dyn Store, name: &str, labels: serde_json::Value) {
         "metadata": {"name": name, "namespace": "n", "labels": labels}});
     let op = Op::Put { key: store_key(resource, "n", name), value: Bytes::from(splice::encode(&object)), lease: None };
     store.txn(Txn { compares: Vec::new(), ops: vec![op] }).await.unwrap();
+}
+
+/// Both classes are the server's fault; where nothing was written a client may well try again.
+#[test]
+fn a_store_that_cannot_write_says_whether_it_did() {
+    let path = || "/data/store".to_owned();
+    let rows = [
+        (
+            StoreError::DiskFull { path: path(), free_bytes: 3 << 20, needed_bytes: 16 << 20 },
+            503,
+            "nothing was written",
+        ),
+        (StoreError::Stopped { path: path() }, 503, "nothing was written"),
+        (StoreError::InDoubt { path: path(), cause: "it broke".into() }, 500, "is not known"),
+        (StoreError::Unavailable { detail: "etcdserver: mvcc: database space exceeded".into() }, 500, "space exceeded"),
+    ];
+    for (error, code, text) in rows {
+        let told = store_error(&error);
+        assert_eq!(told.code(), code, "{error}");
+        assert!(told.message().contains(text), "{}", told.message());
+    }
 }
 
 #[tokio::test]
@@ -117,6 +138,30 @@ async fn a_watcher_of_one_namespace_sleeps_through_the_others() {
 }
 
 #[tokio::test]
+async fn a_watcher_of_a_label_sleeps_until_an_object_has_or_loses_it() {
+    let store = Arc::new(MemoryStore::default());
+    let caches = Caches::start(store.clone()).await.unwrap();
+    let cache = caches.of(by_plural("", "v1", "configmaps").unwrap()).unwrap();
+    for (namespace, value, before, after, wakes) in [
+        ("n", "web", json!({}), json!({"app": "web"}), true),
+        ("", "web", json!({}), json!({"app": "web", "b": "c"}), true),
+        ("n", "web", json!({"app": "web"}), json!({"app": "db"}), true),
+        ("n", "web", json!({"app": "db"}), json!({"app": "db2", "b": "web"}), false),
+        ("other", "web", json!({}), json!({"app": "web"}), false),
+        ("n", "", json!({"b": "c"}), json!({"app": ""}), true),
+    ] {
+        put(&*store, "mine", before.clone()).await;
+        caches.fresh().await.unwrap();
+        let topic = Topic::Label { namespace: namespace.into(), key: "app".into(), value: value.into() };
+        let mut watcher = cache.watch(Start::Now { snapshot: false }, topic.clone(), |_| true).unwrap();
+        put(&*store, "mine", after.clone()).await;
+        caches.fresh().await.unwrap();
+        let woken = tokio::time::timeout(std::time::Duration::from_millis(20), watcher.wait()).await;
+        assert_eq!(woken.is_ok(), wakes, "{topic:?}: {before} to {after}");
+    }
+}
+
+#[tokio::test]
 async fn a_cache_that_is_no_longer_fed_says_so() {
     let caches = Caches::start(Arc::new(MemoryStore::default())).await.unwrap();
     assert!(caches.is_fed());
@@ -182,10 +227,51 @@ async fn a_cache_that_comes_while_objects_are_written_misses_none() {
             .iter()
             .map(|kv| (String::from_utf8_lossy(&kv.key[prefix.len()..]).into_owned(), kv.mod_revision.0))
             .collect();
-        let (listing, _) = cache.list("", None, 0, |_| true);
+        let (listing, _) = cache.list("", None, 0, None);
         let listed = listing.items.iter().map(|stored| (stored.key.to_string(), stored.resource_version)).collect();
         assert_eq!((&kept, &kept), (&listed, &seen), "round {round}");
         caches.keep_customs(&[]).await.unwrap();
         assert!(caches.of(resource).is_none());
     }
+}
+
+#[tokio::test]
+async fn the_pods_of_a_node_are_known_through_all_changes() {
+    let store = Arc::new(MemoryStore::default());
+    let resource = by_plural("", "v1", "pods").unwrap();
+    let change = |name: &str, node: Option<&str>| {
+        let key = store_key(resource, "n", name);
+        let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "n"},
+            "spec": {"nodeName": node}});
+        let value = Bytes::from(splice::encode(&pod));
+        Txn { compares: Vec::new(), ops: vec![Op::Put { key, value, lease: None }] }
+    };
+    for (name, node) in [("a", Some("one")), ("b", Some("two")), ("c", None)] {
+        store.txn(change(name, node)).await.unwrap();
+    }
+    // What is there at the start is loaded, what comes then is heard of.
+    let caches = Caches::start(store.clone()).await.unwrap();
+    let cache = caches.of(resource).unwrap();
+    let fields = knarr_api::strategy::of(resource).selectable_fields();
+    let at = |name: &str| fields.iter().position(|field| *field == name).unwrap();
+    let on = |node: &str| {
+        let pods = cache.list_by(at("spec.nodeName"), node);
+        pods.iter().map(|pod| pod.name().to_owned()).collect::<Vec<_>>().join(",")
+    };
+    caches.fresh().await.unwrap();
+    assert_eq!((&*on("one"), &*on("two"), &*on("")), ("a", "b", ""));
+    let gone = Txn { compares: Vec::new(), ops: vec![Op::Delete { key: store_key(resource, "n", "b") }] };
+    let steps: [(&str, Txn, &str, &str); 5] = [
+        ("one is bound", change("c", Some("one")), "a,c", "b"),
+        ("one changes in another way", change("c", Some("one")), "a,c", "b"),
+        ("one is made anew elsewhere", change("a", Some("two")), "c", "a,b"),
+        ("one goes", gone, "c", "a"),
+        ("one is bound no more", change("c", None), "", "a"),
+    ];
+    for (what, step, one, two) in steps {
+        store.txn(step).await.unwrap();
+        caches.fresh().await.unwrap();
+        assert_eq!((&*on("one"), &*on("two")), (one, two), "{what}");
+    }
+    assert_eq!(cache.list_by(at("spec.restartPolicy"), "").len(), 2, "what has no list of its own is looked for");
 }

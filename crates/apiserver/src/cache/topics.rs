@@ -1,8 +1,8 @@
 //! Who is woken by which change.
 //!
 //! A cluster has a watcher of pods for each node, and each pod concerns one of them. So a watcher that selects one
-//! object, one value of an indexed field or one namespace sleeps through everything else: it is woken by its topic alone. Its
-//! position in the ring falls behind meanwhile, so all are woken before that could cut somebody off.
+//! object, one value of a label or an indexed field, or one namespace sleeps through everything else: it is woken by its
+//! topic alone. Its position in the ring falls behind meanwhile, so all are woken before that could cut somebody off.
 
 use std::{
     collections::HashMap,
@@ -27,6 +27,12 @@ pub enum Topic {
     Namespace(Box<str>),
     /// The objects whose extracted field, by index, has a value.
     Field(usize, Box<str>),
+    /// The objects of a namespace, or of all where it is empty, whose label has a value.
+    Label {
+        namespace: Box<str>,
+        key: Box<str>,
+        value: Box<str>,
+    },
 }
 
 type Sender = watch::Sender<u64>;
@@ -53,9 +59,16 @@ impl Subscription {
 
 pub struct Topics {
     everything: Arc<Sender>,
-    narrow: Mutex<HashMap<Topic, Weak<Sender>>>,
+    narrow: Mutex<Narrow>,
     /// Events since everybody was last woken.
     unheard: AtomicUsize,
+}
+
+#[derive(Default)]
+struct Narrow {
+    topics: HashMap<Topic, Weak<Sender>>,
+    /// Somebody may want one value of a label. Objects have many labels, and mostly nobody does.
+    by_label: bool,
 }
 
 impl Default for Topics {
@@ -75,15 +88,18 @@ impl Topics {
 
     fn narrow(&self, topic: Topic) -> Arc<Sender> {
         let mut narrow = self.narrow.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(sender) = narrow.get(&topic).and_then(Weak::upgrade) {
+        if let Some(sender) = narrow.topics.get(&topic).and_then(Weak::upgrade) {
             return sender;
         }
+        let is_label = |topic: &Topic| matches!(topic, Topic::Label { .. });
         // Watchers come and go; their topics go when the table would grow.
-        if narrow.len() == narrow.capacity() {
-            narrow.retain(|_, sender| sender.strong_count() > 0);
+        if narrow.topics.len() == narrow.topics.capacity() {
+            narrow.topics.retain(|_, sender| sender.strong_count() > 0);
+            narrow.by_label = narrow.topics.keys().any(is_label);
         }
+        narrow.by_label |= is_label(&topic);
         let sender = Arc::new(Sender::new(0));
-        narrow.insert(topic, Arc::downgrade(&sender));
+        narrow.topics.insert(topic, Arc::downgrade(&sender));
         sender
     }
 
@@ -92,7 +108,7 @@ impl Topics {
         self.unheard.store(0, Ordering::Relaxed);
         self.everything.send_replace(revision);
         let narrow = self.narrow.lock().unwrap_or_else(PoisonError::into_inner);
-        narrow.values().filter_map(Weak::upgrade).for_each(|sender| {
+        narrow.topics.values().filter_map(Weak::upgrade).for_each(|sender| {
             sender.send_replace(revision);
         });
     }
@@ -105,18 +121,24 @@ impl Topics {
         }
         self.everything.send_replace(revision);
         let narrow = self.narrow.lock().unwrap_or_else(PoisonError::into_inner);
-        if narrow.is_empty() {
+        if narrow.topics.is_empty() {
             return;
         }
         let wake = |topic: Topic| {
-            if let Some(sender) = narrow.get(&topic).and_then(Weak::upgrade) {
+            if let Some(sender) = narrow.topics.get(&topic).and_then(Weak::upgrade) {
                 sender.send_replace(revision);
             }
         };
         for object in changed {
             wake(Topic::Key(object.key.clone()));
-            if let Some((namespace, _)) = object.key.split_once('/') {
+            let namespace = object.namespace();
+            if !namespace.is_empty() {
                 wake(Topic::Namespace(namespace.into()));
+            }
+            for (key, value) in object.labels.iter().filter(|_| narrow.by_label) {
+                for namespace in [namespace, ""] {
+                    wake(Topic::Label { namespace: namespace.into(), key: key.clone(), value: value.clone() });
+                }
             }
             for (index, value) in object.fields.iter().enumerate().filter(|(_, value)| !value.is_empty()) {
                 wake(Topic::Field(index, value.clone()));

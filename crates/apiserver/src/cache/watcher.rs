@@ -63,6 +63,18 @@ impl Watcher {
         Ok(())
     }
 
+    /// Moves on past the events that are there already, for those who only want to know that there were some.
+    /// Whoever fell behind is woken all the same.
+    pub fn skip(&mut self) -> bool {
+        let mut events = Vec::new();
+        let mut any = false;
+        while self.poll_now(&mut events).is_ok_and(|()| !events.is_empty()) {
+            any = true;
+            events.clear();
+        }
+        any
+    }
+
     /// Waits for a change; `false` once the server stops. Safe to cancel.
     pub async fn wait(&mut self) -> bool {
         self.changed.changed().await

@@ -2,6 +2,7 @@
 //! (<https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes>)
 
 mod beginning;
+mod pace;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -18,6 +19,7 @@ use http::{HeaderValue, StatusCode, header};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use knarr_api::status::ApiError;
+use pace::Pace;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use view::View;
@@ -35,6 +37,8 @@ use crate::{
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
 /// Events that wait are sent together up to about this size.
 const BATCH_BYTES: usize = 128 << 10;
+/// Room for so many events is kept while nothing comes.
+const KEPT_ROOM: usize = 16;
 
 /// What a watcher's task needs to know.
 struct Session {
@@ -52,6 +56,7 @@ struct Session {
     initial_bookmark: Option<u64>,
     /// What is to be sent before anything else.
     ready: BytesMut,
+    pace: Pace,
     events: Vec<Arc<CachedEvent>>,
     /// The reader was too slow, and was told so.
     expired: bool,
@@ -94,6 +99,7 @@ pub async fn watch(context: Context) -> Result<Response, ApiError> {
         initial: initial.into_iter(),
         initial_bookmark,
         ready: BytesMut::new(),
+        pace: Pace::starting(now),
         events: Vec::new(),
         expired: false,
         ended: false,
@@ -153,16 +159,30 @@ impl Session {
             if self.ended {
                 return None;
             }
+            let now = Instant::now();
+            let tick_at = if self.bookmarks { self.next_bookmark.min(self.deadline) } else { self.deadline };
+            // Also where there is never a quiet moment.
+            if now >= tick_at {
+                self.tick(now).await;
+                continue;
+            }
+            if let Some(due) = self.pace.due(now) {
+                tokio::select! {
+                    () = sleep_until(due) => {}
+                    () = self.shutdown.cancelled() => self.ended = true,
+                }
+                continue;
+            }
             if let Some(bytes) = self.take_events().await {
+                self.pace.sent();
                 return Some(bytes);
             }
             if self.ended || !self.ready.is_empty() {
                 continue;
             }
-            let bookmark_at = if self.bookmarks { self.next_bookmark } else { self.deadline };
             tokio::select! {
                 changed = self.watcher.wait() => self.ended |= !changed,
-                () = sleep_until(bookmark_at.min(self.deadline)) => self.tick().await,
+                () = sleep_until(tick_at) => {}
                 () = self.shutdown.cancelled() => self.ended = true,
                 () = replaced(self.view.custom.as_deref()) => self.finish().await,
             }
@@ -183,8 +203,7 @@ impl Session {
         }
     }
 
-    async fn tick(&mut self) {
-        let now = Instant::now();
+    async fn tick(&mut self, now: Instant) {
         self.ended |= now >= self.deadline;
         if self.bookmarks {
             // Everything up to this revision is in the ring; all of what is there is sent first.
@@ -244,7 +263,10 @@ impl Session {
                     }
                 }
             }
-            self.events = events;
+            // There are many watchers, and most of them wait: the room for a burst goes with it.
+            if !drained || events.capacity() <= KEPT_ROOM {
+                self.events = events;
+            }
             if drained || many.len() >= BATCH_BYTES {
                 break;
             }
