@@ -17,10 +17,10 @@ fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     write(&out, "registry.rs", registry::generate(&read("data/resources-1.36.tsv")).as_bytes());
     // Clients keep OpenAPI documents by their hash, so it must change with the code that writes them.
-    let writers = ["mod", "paths", "schemas"].map(|name| format!("src/openapi/{name}.rs"));
+    let writers = ["mod", "enums", "paths", "schemas"].map(|name| format!("src/openapi/{name}.rs"));
     writers.iter().for_each(|path| println!("cargo::rerun-if-changed={path}"));
-    let facts = [read("data/schema-facts-1.36.tsv"), read("data/schema-defaults-1.36.tsv")];
-    let schema = schema::generate(&facts, &writers.map(|path| read(&path)).concat());
+    let tables = ["facts", "defaults", "enums"].map(|name| read(&format!("data/schema-{name}-1.36.tsv")));
+    let schema = schema::generate(&tables, &writers.map(|path| read(&path)).concat());
     write(&out, "schema.rs", schema.source.as_bytes());
     write(&out, "docs.deflate", &schema.docs);
 }

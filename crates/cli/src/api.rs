@@ -1,6 +1,10 @@
 //! Requests to the API server: a method, a path, and JSON both ways.
 
-use std::time::Duration;
+use std::{
+    collections::BTreeSet,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use futures::{Stream, StreamExt, TryStreamExt};
 use http::{HeaderName, HeaderValue, Method, Request, Response, header};
@@ -106,6 +110,7 @@ impl Api {
                 .await
                 .map_err(|_| Error::Raw("Unable to connect to the server: context deadline exceeded".into()))??,
         };
+        warn(&response);
         if response.status().as_u16() < 400 {
             return Ok(response);
         }
@@ -141,7 +146,6 @@ impl Api {
 
     async fn call(&self, method: Method, path: &str, accept: &str, body: Option<(&str, Vec<u8>)>) -> Result<Value> {
         let response = self.send(Self::request(method, path, accept, body)?).await?;
-        warn(&response);
         let bytes = response.into_body().collect().await.map_err(|error| fail!("{error}"))?.to_bytes();
         serde_json::from_slice(&bytes).map_err(|error| fail!("the answer to {path} is no JSON: {error}"))
     }
@@ -234,13 +238,16 @@ impl Api {
     }
 }
 
-/// Warnings that the server sends along go to standard error, as kubectl shows them.
+/// Warnings that the server sends along, with a refusal too, go to standard error, as kubectl shows them: each once.
 fn warn(response: &Response<Body>) {
+    static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
     for warning in response.headers().get_all(header::WARNING) {
         let text = warning.to_str().unwrap_or_default();
         if let Some((_, quoted)) = text.split_once(" \"") {
-            let message = quoted.rsplit_once('"').map_or(quoted, |(message, _)| message);
-            eprintln!("Warning: {}", message.replace("\\\"", "\""));
+            let message = quoted.rsplit_once('"').map_or(quoted, |(message, _)| message).replace("\\\"", "\"");
+            if SAID.lock().unwrap_or_else(PoisonError::into_inner).insert(message.clone()) {
+                eprintln!("Warning: {message}");
+            }
         }
     }
 }

@@ -5,7 +5,7 @@ use std::{collections::HashMap, fmt::Write as _, io::Write as _};
 use super::Node;
 
 pub struct Output {
-    /// Rust source: `static BUILTIN: Table`, `static KINDS`, `DOCS_HASH`.
+    /// Rust source: `static BUILTIN: Table`, `static KINDS`, `static ENUMS`, `HASH`.
     pub source: String,
     /// Deflated: the number of descriptions, where each ends, and their text.
     pub docs: Vec<u8>,
@@ -56,7 +56,7 @@ impl Docs {
     }
 }
 
-pub fn emit(nodes: &[Node], kinds: &[(String, String, String, usize)], writers: &str) -> Output {
+pub fn emit(nodes: &[Node], kinds: &[(String, String, String, usize)], enums: &str, writers: &str) -> Output {
     let (mut texts, mut docs) = (Texts::default(), Docs::default());
     docs.add("");
     let (mut node_rows, mut field_rows, mut key_rows) = (String::new(), String::new(), String::new());
@@ -107,9 +107,11 @@ pub fn emit(nodes: &[Node], kinds: &[(String, String, String, usize)], writers: 
     for (group, version, kind, node) in kinds {
         writeln!(source, "({group:?}, {version:?}, {kind:?}, {node}),").expect("a String takes all");
     }
+    source.push_str("];\n");
+    source.push_str(enums);
     writeln!(
         source,
-        "];\n/// Changes with anything in the table, and with the code that writes documents from it.\npub(crate) const HASH: u64 = {};",
+        "/// Changes with anything in the table, and with the code that writes documents from it.\npub(crate) const HASH: u64 = {};",
         hash(&[source.as_bytes(), &docs, writers.as_bytes()])
     )
     .expect("a String takes all");

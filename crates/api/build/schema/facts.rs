@@ -54,7 +54,8 @@ impl Facts {
     }
 }
 
-fn rows(tsv: &str) -> impl Iterator<Item = (Key, String)> {
+/// The definitions and properties of a table, and what it says of them.
+pub fn rows(tsv: &str) -> impl Iterator<Item = (Key, String)> {
     tsv.lines().filter(|l| !l.starts_with('#') && !l.is_empty()).map(|line| {
         let mut columns = line.splitn(3, '\t').map(str::to_owned);
         let mut next = || columns.next().unwrap_or_else(|| panic!("too few columns: {line}"));

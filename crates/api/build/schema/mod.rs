@@ -1,9 +1,10 @@
 //! The types of the built-ins, as one table of small rows that refer to each other by number.
 //!
-//! Types, formats and descriptions come from `k8s-openapi`; how lists and maps merge, what is required and the
-//! defaults come from `data/schema-*.tsv`. Rows of equal content are one row. Descriptions are kept apart, compressed.
+//! Types, formats and descriptions come from `k8s-openapi`; how lists and maps merge, what is required, the
+//! defaults and the values to choose from come from `data/schema-*.tsv`. Rows of equal content are one row. Descriptions are kept apart, compressed.
 
 mod emit;
+mod enums;
 mod facts;
 mod metrics;
 mod roots;
@@ -53,7 +54,7 @@ struct Builder {
 }
 
 /// `writers` is the source of what writes documents from the table; it takes part in the table's hash.
-pub fn generate([facts, defaults]: &[String; 2], writers: &str) -> Output {
+pub fn generate([facts, defaults, enums]: &[String; 3], writers: &str) -> Output {
     let mut definitions = roots::definitions();
     definitions.extend(metrics::definitions());
     let mut builder = Builder { definitions, facts: Facts::parse(facts, defaults), ..Builder::default() };
@@ -73,7 +74,7 @@ pub fn generate([facts, defaults]: &[String; 2], writers: &str) -> Output {
         assert!(known.is_some(), "data/schema-defaults-1.36.tsv: {definition} has no property {property}");
     }
     kinds.sort();
-    emit::emit(&builder.nodes, &kinds, writers)
+    emit::emit(&builder.nodes, &kinds, &enums::emit(enums, &builder.definitions), writers)
 }
 
 impl Builder {

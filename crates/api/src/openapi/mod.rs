@@ -6,6 +6,7 @@
 //! the `fieldValidation` parameter and content types of PATCH (apply), list types, merge keys and descriptions.
 
 mod custom;
+mod enums;
 mod paths;
 mod protobuf;
 mod schemas;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
-use super::Edition;
+use super::{Edition, enums};
 use crate::schema::{self, Docs, FieldRef, Kind, Relation, TypeRef};
 
 pub(super) const PATCH: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Patch";
@@ -80,7 +80,7 @@ fn definition(ty: TypeRef<'static>, edition: Edition, docs: &Docs, kinds: &Kinds
     type_facts(&mut schema, ty, edition);
     if ty.kind() == Kind::Struct {
         let properties: Map<String, Value> =
-            ty.fields().map(|field| (field.name().to_owned(), property(field, edition, docs))).collect();
+            ty.fields().map(|field| (field.name().to_owned(), property(ty, field, edition, docs))).collect();
         if !properties.is_empty() {
             schema.insert("properties".to_owned(), Value::Object(properties));
         }
@@ -98,9 +98,10 @@ fn definition(ty: TypeRef<'static>, edition: Edition, docs: &Docs, kinds: &Kinds
     Value::Object(schema)
 }
 
-fn property(field: FieldRef<'static>, edition: Edition, docs: &Docs) -> Value {
+fn property(of: TypeRef<'static>, field: FieldRef<'static>, edition: Edition, docs: &Docs) -> Value {
     let mut schema = reference_or_inline(field.ty(), edition);
     put_text(&mut schema, "description", docs.of_field(field));
+    enums::put(&mut schema, enums::of(of.name(), field.name()));
     if let Some(default) = field.default() {
         schema.insert("default".to_owned(), default);
     }

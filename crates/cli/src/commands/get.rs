@@ -222,7 +222,7 @@ fn sort_rows(table: &mut Value, sort: &Sort) -> Result<()> {
 fn sort_by(values: &mut [Value], sort: &Sort, object: impl Fn(&Value) -> &Value) -> Result<()> {
     let key = |value: &Value| -> Result<Option<Value>> {
         let found = sort.path.find(object(value), true).map_err(|error| fail!("{error}"))?;
-        Ok(found.into_iter().flatten().next())
+        Ok(found.into_iter().flatten().next().map(std::borrow::Cow::into_owned))
     };
     let mut keyed: Vec<(Option<Value>, Value)> =
         values.iter().map(|value| Ok((key(value)?, value.clone()))).collect::<Result<_>>()?;

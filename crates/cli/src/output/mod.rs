@@ -3,6 +3,8 @@
 pub mod table;
 pub mod template;
 
+use std::borrow::Cow;
+
 use knarr_api::jsonpath::JsonPath;
 use serde_json::{Value, json};
 
@@ -149,7 +151,7 @@ impl Printer {
             Format::JsonPathAsJson(path) => {
                 let found =
                     path.find(&object, self.missing_ok).map_err(|error| fail!("error executing jsonpath: {error}"))?;
-                pretty(&found.into_iter().flatten().collect()) + "\n"
+                pretty(&found.into_iter().flatten().map(Cow::into_owned).collect()) + "\n"
             }
             Format::Template(template) => {
                 template.print(&object).map_err(|error| fail!("error executing template: {error}"))?
@@ -163,7 +165,7 @@ impl Printer {
                 for object in flatten(&object) {
                     let cell = |(_, path): &(String, JsonPath)| {
                         let found = path.find(object, true).map_err(|error| fail!("{error}"))?;
-                        let values: Vec<String> = found.iter().flatten().map(template::shown).collect();
+                        let values: Vec<String> = found.iter().flatten().map(|value| template::shown(value)).collect();
                         Ok(if values.is_empty() { "<none>".to_owned() } else { values.join(",") })
                     };
                     text += &columns.iter().map(cell).collect::<Result<Vec<_>>>()?.join("\t");

@@ -67,7 +67,9 @@ mod tests {
             assert!(printed.is_err(), "{template}: {printed:?}");
         }
         let printed = |text: &str| Template::parse(text).and_then(|template| template.print(&data));
+        assert_eq!(printed("{{range 3}}x{{end}}").as_deref(), Ok("xxx"));
         assert!(printed("{{range 999999999999}}x{{end}}").is_err());
+        assert!(printed("{{range 50000}}{{range 3}}x{{end}}{{end}}").is_err(), "together they are too many");
         assert_eq!(
             printed(r#"{{printf "%99999999999999s%999999999.999999999f" "a" 1.5}}"#).map(|text| text.len()),
             Ok(20_002)

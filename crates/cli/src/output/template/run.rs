@@ -18,11 +18,11 @@ enum Flow {
     Continue,
 }
 
-/// How often a number can be ranged over; what is ranged over is in memory.
-const MAX_ROUNDS: u64 = 1_000_000;
+/// How often numbers can be ranged over by one template, ranges within ranges counted; lists and maps end by themselves.
+const MAX_ROUNDS: u64 = 100_000;
 
 pub fn run(nodes: &[Node], data: &Value) -> Result<String> {
-    let mut run = Run { out: String::new(), variables: vec![(String::new(), Some(data.clone()))] };
+    let mut run = Run { out: String::new(), variables: vec![(String::new(), Some(data.clone()))], rounds: 0 };
     run.nodes(nodes, &Some(data.clone()))?;
     Ok(run.out)
 }
@@ -30,6 +30,8 @@ pub fn run(nodes: &[Node], data: &Value) -> Result<String> {
 struct Run {
     out: String,
     variables: Vec<(String, Found)>,
+    /// Of ranges over numbers.
+    rounds: u64,
 }
 
 impl Run {
@@ -85,8 +87,9 @@ impl Run {
             Some(Value::Object(map)) => map.into_iter().map(|(key, item)| (key.into(), item)).collect(),
             Some(Value::Number(count)) => {
                 let count = count.as_f64().unwrap_or(0.0) as u64;
-                if count > MAX_ROUNDS {
-                    return Err(format!("range can't go {count} times: {MAX_ROUNDS} is the most"));
+                self.rounds = self.rounds.saturating_add(count);
+                if self.rounds > MAX_ROUNDS {
+                    return Err(format!("range can't go {count} times: {MAX_ROUNDS} is the most, all ranges together"));
                 }
                 (0..count).map(|at| (at.into(), at.into())).collect()
             }

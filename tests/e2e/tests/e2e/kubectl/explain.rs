@@ -1,4 +1,4 @@
-//! `kubectl explain` of a definition's fields, from both of the documents it can read.
+//! `kubectl explain` of a definition's fields, from both of the documents it can read, and of a built-in's.
 
 use anyhow::{Result, ensure};
 use knarr_e2e::{Cluster, eventually};
@@ -77,6 +77,30 @@ DESCRIPTION:
 
 ";
 
+/// A built-in's field, whose values upstream lists, and nothing else of them.
+const RESTART_POLICY: &str = "KIND:       Pod
+VERSION:    v1
+
+FIELD: restartPolicy <string>
+ENUM:
+    Always
+    Never
+    OnFailure
+
+DESCRIPTION:
+    Restart policy for all containers within the pod. One of Always, OnFailure,
+    Never. In some contexts, only a subset of those values may be permitted.
+    Default to Always. More info:
+    https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#restart-policy
+    
+    Possible enum values:
+     - `\"Always\"`
+     - `\"Never\"`
+     - `\"OnFailure\"`
+    
+
+";
+
 const SECOND: &str = "KIND:     Ship
 VERSION:  sea.example.com/v1
 
@@ -104,6 +128,7 @@ fn explain(cluster: &Cluster) -> Result<()> {
     eventually("the definition is explained", || kubectl.ask("explain ship"))?;
     eventually("in the older document", || kubectl.ask("explain ship --output plaintext-openapiv2"))?;
     kubectl.say(&[
+        ("explain pod.spec.restartPolicy", RESTART_POLICY),
         ("explain ships.spec", SPEC),
         ("explain ship.spec.kind", KIND),
         ("explain ship.spec.kind --api-version=sea.example.com/v1", KIND),

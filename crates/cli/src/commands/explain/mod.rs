@@ -1,20 +1,23 @@
 //! `explain`: what the fields of a resource mean, from the server's own schema.
 
+mod wrap;
+
 use std::collections::BTreeSet;
 
 use clap::Command;
 use serde_json::Value;
 
+use self::wrap::wrap;
 use crate::{
-    cx::{Cx, dig, dig_str, items, write_out},
+    cx::{Cx, dig_str, items, write_out},
     error::{Error, Result},
     fail,
     flags::{self, switch, text},
 };
 
-/// Descriptions are wrapped at this column.
-const WIDTH: usize = 80;
 const MAX_DEPTH: usize = 40;
+/// Beside a field in a list, at most so many of its values stand.
+const MAX_VALUES: usize = 4;
 
 pub fn command() -> Command {
     flags::command(
@@ -152,7 +155,7 @@ pub async fn run(cx: &Cx) -> Result<()> {
     }
     if let Some(field) = here {
         page += &format!("FIELD: {field} <{}>\n", document.kind(at));
-        page += &enumeration(document.inner(at), 0);
+        page += &enumeration(at);
         page += "\n\n";
     }
     page += "DESCRIPTION:\n";
@@ -178,16 +181,29 @@ pub async fn run(cx: &Cx) -> Result<()> {
     write_out(&page)
 }
 
-fn enumeration(schema: &Value, level: usize) -> String {
-    let values: Vec<String> = items(&schema["enum"]).map(knarr_api::jsonpath::text).collect();
-    match values.is_empty() {
-        true => String::new(),
-        false => format!(
-            "{}ENUM:\n{}",
-            " ".repeat(level * 2),
-            values.iter().map(|value| format!("{}{value}\n", " ".repeat(level * 2 + 4))).collect::<String>()
-        ),
+/// The values that a field may have, each as a word.
+fn values(field: &Value) -> Vec<String> {
+    let shown = |value: &Value| if value == "" { "\"\"".to_owned() } else { knarr_api::jsonpath::text(value) };
+    items(&field["enum"]).map(shown).collect()
+}
+
+/// Each value on a line.
+fn enumeration(field: &Value) -> String {
+    let values = values(field);
+    if values.is_empty() { String::new() } else { format!("ENUM:\n    {}", values.join("\n    ")) }
+}
+
+/// The first values on one line.
+fn short_enumeration(field: &Value, indent: &str) -> String {
+    let mut values = values(field);
+    if values.is_empty() {
+        return String::new();
     }
+    if values.len() > MAX_VALUES {
+        values.truncate(MAX_VALUES);
+        values.push("....".to_owned());
+    }
+    format!("{indent}enum: {}\n", values.join(", "))
 }
 
 fn list(document: &Document, schema: &Value, level: usize, recursive: bool, seen: &BTreeSet<*const Value>) -> String {
@@ -197,12 +213,9 @@ fn list(document: &Document, schema: &Value, level: usize, recursive: bool, seen
     for (name, field) in schema["properties"].as_object().into_iter().flatten() {
         let mark = if required.contains(&name.as_str()) { " -required-" } else { "" };
         page += &format!("{indent}{name}\t<{}>{mark}\n", document.kind(field));
+        page += &short_enumeration(field, &indent);
         let inner = document.inner(field);
         if !recursive {
-            let values: Vec<String> = items(&dig(inner, "enum").clone()).map(knarr_api::jsonpath::text).collect();
-            if !values.is_empty() {
-                page += &format!("{indent}enum: {}\n", values.join(", "));
-            }
             let text = match dig_str(field, "description") {
                 "" => dig_str(inner, "description"),
                 text => text,
@@ -210,10 +223,6 @@ fn list(document: &Document, schema: &Value, level: usize, recursive: bool, seen
             page += &wrap(if text.is_empty() { "<no description>" } else { text }, level * 2 + 2);
             page += "\n";
         } else {
-            let values: Vec<String> = items(&inner["enum"]).map(knarr_api::jsonpath::text).collect();
-            if !values.is_empty() {
-                page += &format!("{indent}enum: {}\n", values.join(", "));
-            }
             // A schema may hold itself: it is shown once on every way down.
             let place = std::ptr::from_ref(inner);
             if inner["properties"].is_object() && !seen.contains(&place) && level < MAX_DEPTH {
@@ -226,23 +235,22 @@ fn list(document: &Document, schema: &Value, level: usize, recursive: bool, seen
     page
 }
 
-/// Paragraphs at a column, each line as long as fits.
-fn wrap(text: &str, indent: usize) -> String {
-    let fill = " ".repeat(indent);
-    let mut page = String::new();
-    for paragraph in text.split('\n') {
-        let mut line = String::new();
-        for word in paragraph.split(' ').filter(|word| !word.is_empty()) {
-            if !line.is_empty() && indent + line.chars().count() + 1 + word.chars().count() > WIDTH {
-                page += &format!("{fill}{line}\n");
-                line.clear();
-            }
-            if !line.is_empty() {
-                line.push(' ');
-            }
-            line += word;
-        }
-        page += &format!("{fill}{line}\n");
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn values_are_listed_as_kubectl_lists_them() {
+        let few = json!({"type": "string", "enum": ["Always", "Never"]});
+        assert_eq!(enumeration(&few), "ENUM:\n    Always\n    Never");
+        assert_eq!(short_enumeration(&few, "  "), "  enum: Always, Never\n");
+        let many = json!({"type": "string", "enum": ["", "A", "B", "C", "D"]});
+        assert_eq!(enumeration(&many), "ENUM:\n    \"\"\n    A\n    B\n    C\n    D");
+        assert_eq!(short_enumeration(&many, "  "), "  enum: \"\", A, B, C, ....\n");
+        // A list's values belong to its elements.
+        let list = json!({"type": "array", "items": {"type": "string", "enum": ["A"]}});
+        assert_eq!((enumeration(&list), short_enumeration(&list, "  ")), (String::new(), String::new()));
     }
-    page
 }
