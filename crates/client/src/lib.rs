@@ -11,6 +11,7 @@ pub mod errors;
 pub mod events;
 pub mod https;
 pub mod informer;
+pub mod lean;
 pub mod meta;
 pub mod queue;
 pub mod supervise;

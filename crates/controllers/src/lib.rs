@@ -13,6 +13,7 @@ mod deployment;
 mod disruption;
 mod endpoints;
 mod endpointslice;
+mod endpointslice_mirroring;
 mod ephemeral_volume;
 mod garbage;
 mod horizontal_pod_autoscaler;
@@ -113,6 +114,7 @@ pub fn spawn(config: Config, wanted: impl FnMut(&'static str) -> bool) -> JoinSe
     start.controller(pod_gc::NAME, pod_gc::run);
     start.controller(endpointslice::NAME, endpointslice::run);
     start.controller(endpoints::NAME, endpoints::run);
+    start.controller(endpointslice_mirroring::NAME, endpointslice_mirroring::run);
     start.controller(namespace::NAME, namespace::run);
     start.controller(serviceaccount::NAME, serviceaccount::run);
     start.controller(root_ca::NAME, move |context| root_ca::run(context, root_ca_pem.clone()));

@@ -16,8 +16,8 @@ use std::{
 };
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Node, Pod};
-use knarr_client::{Clock, Informer, Informers};
+use k8s_openapi::api::core::v1::Node;
+use knarr_client::{Clock, Informer, Informers, lean::Pod};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 

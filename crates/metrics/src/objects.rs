@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::Node;
 use knarr_api::quantity::{Format, Quantity};
+use knarr_client::lean::Pod;
 use serde_json::{Value, json};
 
 use crate::{GROUP, VERSION, samples::Usage};

@@ -4,11 +4,8 @@ use std::sync::Arc;
 
 use http::Request;
 use jiff::Timestamp;
-use k8s_openapi::{
-    api::core::v1::{Pod, PodCondition},
-    apimachinery::pkg::apis::meta::v1::Time,
-};
-use knarr_client::call;
+use k8s_openapi::{api::core::v1::PodCondition, apimachinery::pkg::apis::meta::v1::Time};
+use knarr_client::{call, lean::Pod};
 use serde_json::json;
 
 use crate::pod::PodInfo;

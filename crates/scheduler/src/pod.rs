@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{NodeSelector, Pod, PodAffinityTerm, PreferredSchedulingTerm, Toleration};
+use k8s_openapi::api::core::v1::{NodeSelector, PodAffinityTerm, PreferredSchedulingTerm, Toleration};
 use knarr_api::placement;
-use knarr_client::meta;
+use knarr_client::{
+    lean::{Pod, PodSpec},
+    meta,
+};
 
 use crate::{
     resources::{self, Resources},
@@ -65,24 +68,32 @@ pub struct PodInfo {
 
 impl PodInfo {
     pub fn of(object: Arc<Pod>) -> Self {
-        let spec = object.spec.clone().unwrap_or_default();
+        let nothing = PodSpec::default();
+        let spec = object.spec.as_ref().unwrap_or(&nothing);
         let labels = object.metadata.labels.clone().unwrap_or_default();
         let namespace = meta::namespace(&object.metadata).to_owned();
-        let affinity = spec.affinity.clone().unwrap_or_default();
-        let (near, far) = (affinity.pod_affinity.unwrap_or_default(), affinity.pod_anti_affinity.unwrap_or_default());
-        let nodes = affinity.node_affinity.unwrap_or_default();
-        let required = nodes.required_during_scheduling_ignored_during_execution.as_ref();
+        let affinity = spec.affinity.as_deref();
+        let (near, far) = (
+            affinity.and_then(|affinity| affinity.pod_affinity.as_ref()),
+            affinity.and_then(|affinity| affinity.pod_anti_affinity.as_ref()),
+        );
+        let nodes = affinity.and_then(|affinity| affinity.node_affinity.as_ref());
+        let required = nodes.and_then(|nodes| nodes.required_during_scheduling_ignored_during_execution.as_ref());
+        let preferred = nodes.and_then(|nodes| nodes.preferred_during_scheduling_ignored_during_execution.as_ref());
         let term = |term: &_| PodTerm::of(term, &namespace, &labels);
-        let near_terms = near.preferred_during_scheduling_ignored_during_execution.iter().flatten();
-        let far_terms = far.preferred_during_scheduling_ignored_during_execution.iter().flatten();
-        let preferences = near_terms
+        let near_terms =
+            near.iter().flat_map(|near| near.preferred_during_scheduling_ignored_during_execution.iter().flatten());
+        let far_terms =
+            far.iter().flat_map(|far| far.preferred_during_scheduling_ignored_during_execution.iter().flatten());
+        let preferences: Vec<_> = near_terms
             .map(|preference| (i64::from(preference.weight), term(&preference.pod_affinity_term)))
-            .chain(far_terms.map(|preference| (-i64::from(preference.weight), term(&preference.pod_affinity_term))));
-        let preferences: Vec<_> = preferences.collect();
+            .chain(far_terms.map(|preference| (-i64::from(preference.weight), term(&preference.pod_affinity_term))))
+            .collect();
         let terms =
-            |terms: Option<Vec<PodAffinityTerm>>| -> Vec<PodTerm> { terms.iter().flatten().map(term).collect() };
-        let affinity = terms(near.required_during_scheduling_ignored_during_execution.clone());
-        let anti_affinity = terms(far.required_during_scheduling_ignored_during_execution.clone());
+            |terms: Option<&Vec<PodAffinityTerm>>| -> Vec<PodTerm> { terms.into_iter().flatten().map(term).collect() };
+        let near = near.and_then(|near| near.required_during_scheduling_ignored_during_execution.as_ref());
+        let far = far.and_then(|far| far.required_during_scheduling_ignored_during_execution.as_ref());
+        let (affinity, anti_affinity) = (terms(near), terms(far));
         let wishes =
             preferences.iter().map(|(weight, term)| (*weight, term)).chain(affinity.iter().map(|term| (0, term)));
         Self {
@@ -94,12 +105,12 @@ impl PodInfo {
             node_name: spec.node_name.clone().unwrap_or_default(),
             priority: spec.priority.unwrap_or(0),
             never_preempts: spec.preemption_policy.as_deref() == Some("Never"),
-            requests: resources::requests(&spec),
-            scoring_requests: resources::requests_for_scoring(&spec),
-            host_ports: host_ports(&spec),
+            requests: resources::requests(spec),
+            scoring_requests: resources::requests_for_scoring(spec),
+            host_ports: host_ports(spec),
             only_node: required.and_then(placement::only_node).map(str::to_owned),
-            required_nodes: nodes.required_during_scheduling_ignored_during_execution,
-            preferred_nodes: nodes.preferred_during_scheduling_ignored_during_execution.unwrap_or_default(),
+            required_nodes: required.cloned(),
+            preferred_nodes: preferred.cloned().unwrap_or_default(),
             affinity,
             anti_affinity,
             preferences,
@@ -110,8 +121,8 @@ impl PodInfo {
                 .map(|c| Spread::of(c, &namespace, &labels))
                 .collect(),
             images: spec.containers.iter().filter_map(|container| container.image.clone()).collect(),
-            node_selector: spec.node_selector.unwrap_or_default(),
-            tolerations: spec.tolerations.unwrap_or_default(),
+            node_selector: spec.node_selector.clone().unwrap_or_default(),
+            tolerations: spec.tolerations.clone().unwrap_or_default(),
             namespace,
             labels,
             object,
@@ -124,7 +135,7 @@ fn key<'a>(terms: impl Iterator<Item = (i64, &'a PodTerm)>) -> Option<Arc<str>> 
     (!texts.is_empty()).then(|| texts.join("\n").into())
 }
 
-fn host_ports(spec: &k8s_openapi::api::core::v1::PodSpec) -> Vec<HostPort> {
+fn host_ports(spec: &PodSpec) -> Vec<HostPort> {
     let sidecars = spec.init_containers.iter().flatten().filter(|c| c.restart_policy.as_deref() == Some("Always"));
     let ports = spec.containers.iter().chain(sidecars).flat_map(|container| container.ports.iter().flatten());
     let taken = ports.filter_map(|port| {

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use k8s_openapi::api::core::v1::Pod;
+use knarr_client::lean::Pod;
 use tokio::{sync::oneshot, time::Instant};
 
 use crate::{

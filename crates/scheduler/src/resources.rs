@@ -2,11 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::{
-    api::core::v1::{Container, PodSpec},
-    apimachinery::pkg::api::resource::Quantity as Written,
-};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Written;
 use knarr_api::quantity::Quantity;
+use knarr_client::lean::{Container, PodSpec};
 
 /// Counted for a container that asks for nothing, when scoring only (upstream's DefaultMilliCPURequest and
 /// DefaultMemoryRequest): else a node could be filled with any number of such pods without looking fuller.

@@ -5,9 +5,10 @@ mod preemption;
 use std::sync::Arc;
 
 use k8s_openapi::api::{
-    core::v1::{Node, Pod, Service},
+    core::v1::{Node, Service},
     policy::v1::PodDisruptionBudget,
 };
+use knarr_client::lean::Pod;
 use rand::{SeedableRng as _, rngs::SmallRng};
 use serde_json::{Value, json};
 

@@ -1,7 +1,8 @@
 //! The objects of one kind, their indexes, and who wants to hear of changes.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    cmp::Ordering,
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
@@ -84,7 +85,7 @@ struct Objects<K> {
 
 struct Index<K> {
     keys_of: KeysOf<K>,
-    entries: HashMap<String, BTreeMap<ObjectKey, Arc<K>>>,
+    entries: HashMap<String, BTreeSet<Named<K>>>,
 }
 
 impl<K> Default for Cache<K> {
@@ -118,7 +119,7 @@ impl<K: Resource> Cache<K> {
     pub fn by_index(&self, index: &str, key: &str) -> Vec<Arc<K>> {
         let objects = self.read();
         let entries = objects.indexes.get(index).and_then(|index| index.entries.get(key));
-        entries.map(|entries| entries.values().cloned().collect()).unwrap_or_default()
+        entries.map(|entries| entries.iter().map(|named| named.0.clone()).collect()).unwrap_or_default()
     }
 
     pub fn add_index(&self, name: &'static str, keys_of: KeysOf<K>) {
@@ -249,17 +250,46 @@ impl<K: Resource> Objects<K> {
     }
 }
 
+/// An object in its place among others: in order of namespace and name, which it holds itself.
+struct Named<K>(Arc<K>);
+
+impl<K: Resource> Named<K> {
+    fn key(&self) -> (&str, &str) {
+        (namespace(self.0.meta()), name(self.0.meta()))
+    }
+}
+
+impl<K: Resource> Ord for Named<K> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.key().cmp(&other.key())
+    }
+}
+
+impl<K: Resource> PartialOrd for Named<K> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<K: Resource> PartialEq for Named<K> {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl<K: Resource> Eq for Named<K> {}
+
 impl<K: Resource> Index<K> {
     fn insert(&mut self, object: &Arc<K>) {
         for key in (self.keys_of)(object) {
-            self.entries.entry(key).or_default().insert(ObjectKey::of(&**object), object.clone());
+            self.entries.entry(key).or_default().replace(Named(object.clone()));
         }
     }
 
     fn remove(&mut self, object: &Arc<K>) {
         for key in (self.keys_of)(object) {
             if let Some(entries) = self.entries.get_mut(&key) {
-                entries.remove(&ObjectKey::of(&**object));
+                entries.remove(&Named(object.clone()));
                 if entries.is_empty() {
                     self.entries.remove(&key);
                 }

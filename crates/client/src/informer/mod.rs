@@ -5,45 +5,50 @@
 
 mod cache;
 mod changes;
+mod frame;
 mod reflector;
 mod wire;
 
 use std::{
-    any::{Any, TypeId},
+    any::Any,
     collections::HashMap,
     hash::Hash,
     sync::{Arc, Mutex, PoisonError},
 };
 
-use k8s_openapi::serde::de::DeserializeOwned;
+use k8s_openapi::{apimachinery::pkg::apis::meta::v1::ObjectMeta, serde::de::DeserializeOwned};
 use kube::Resource;
 use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
 use tokio_util::sync::CancellationToken;
 
-use crate::{meta::ObjectKey, queue::WorkQueue, supervise};
+use crate::{lean::Pod, meta::ObjectKey, queue::WorkQueue, supervise};
 use cache::Cache;
 pub use cache::{CONTROLLER_INDEX, Change, NODE_INDEX, OWNER_INDEX};
 pub use changes::Changes;
 pub use reflector::Scope;
 
-/// What an informer can hold: any type of the API that can be read.
-pub trait Object: Resource + DeserializeOwned + Send + Sync + 'static {}
-impl<K: Resource + DeserializeOwned + Send + Sync + 'static> Object for K {}
+/// What an informer can hold: any type of the API, and those that keep a part of one.
+pub trait Object: Resource + DeserializeOwned + Send + Sync + 'static {
+    /// Reading one leaves out who manages which field. Of other types that is cut out of the text before.
+    const LEAN: bool = false;
+}
 
-/// Takes out of an object what nobody reads who shares the informer.
-pub type Slim = fn(&mut dyn Any);
+impl<K> Object for K where
+    K: Resource + k8s_openapi::Metadata<Ty = ObjectMeta> + DeserializeOwned + Send + Sync + 'static
+{
+}
 
 /// The informers of a process, made on first use.
 #[derive(Clone)]
 pub struct Informers {
     shared: Arc<Shared>,
-    slim: Slim,
 }
 
 struct Shared {
     client: kube::Client,
     cancel: CancellationToken,
-    known: Mutex<HashMap<(TypeId, Scope), Arc<dyn Any + Send + Sync>>>,
+    /// By path. A second type for the same objects would be a second watch of them, and a second copy of each.
+    known: Mutex<HashMap<(String, Scope), Arc<dyn Any + Send + Sync>>>,
     random: Mutex<SmallRng>,
 }
 
@@ -57,12 +62,7 @@ impl Informers {
     /// The same seed gives the same pauses, so that a simulation can be replayed.
     pub fn seeded(client: kube::Client, cancel: CancellationToken, seed: u64) -> Self {
         let random = Mutex::new(SmallRng::seed_from_u64(seed));
-        Self { shared: Arc::new(Shared { client, cancel, known: Mutex::default(), random }), slim: |_| {} }
-    }
-
-    /// Whoever reads them must not write them back whole.
-    pub fn slimmed(self, slim: Slim) -> Self {
-        Self { slim, ..self }
+        Self { shared: Arc::new(Shared { client, cancel, known: Mutex::default(), random }) }
     }
 
     /// Every object of a kind in all namespaces.
@@ -83,12 +83,13 @@ impl Informers {
 
     fn within<K: Object>(&self, path: String, scope: Scope) -> Informer<K> {
         let mut known = self.shared.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let entry = known.entry((TypeId::of::<K>(), scope.clone())).or_insert_with(|| {
+        let entry = known.entry((path.clone(), scope.clone())).or_insert_with(|| {
             let cache = Arc::new(Cache::<K>::default());
             self.start(path, scope, cache.clone());
             cache
         });
-        let cache = entry.clone().downcast::<Cache<K>>().unwrap_or_else(|_| unreachable!("keyed by type"));
+        let cache = entry.clone().downcast::<Cache<K>>();
+        let cache = cache.unwrap_or_else(|_| unreachable!("whoever watches the same objects shares a type of them"));
         Informer { cache }
     }
 
@@ -106,11 +107,11 @@ impl Informers {
 
     fn start_until<K: Object>(&self, path: String, scope: Scope, cache: Arc<Cache<K>>, cancel: CancellationToken) {
         let seed = self.shared.random.lock().unwrap_or_else(PoisonError::into_inner).random();
-        let (client, slim) = (self.shared.client.clone(), self.slim);
+        let client = self.shared.client.clone();
         tokio::spawn(async move {
             let make = || {
                 let random = SmallRng::seed_from_u64(seed);
-                reflector::run(client.clone(), &path, &scope, &cache, slim, random)
+                reflector::run(client.clone(), &path, &scope, &cache, random)
             };
             // The reflector itself never ends, so it is dropped where it stands.
             tokio::select! {
@@ -249,7 +250,7 @@ impl<K: Object> Informer<K> {
     }
 }
 
-impl Informer<k8s_openapi::api::core::v1::Pod> {
+impl Informer<Pod> {
     /// Finds pods by `spec.nodeName` ([`NODE_INDEX`]); those not scheduled yet under the empty name.
     pub fn index_by_node(&self) {
         self.add_index(NODE_INDEX, |pod| {

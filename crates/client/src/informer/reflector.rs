@@ -6,9 +6,10 @@ use rand::{Rng as _, rngs::SmallRng};
 use tokio::time::Instant;
 
 use super::{
-    Object, Slim,
+    Object,
     cache::{Cache, Event},
-    wire::{self, Frame, WireError},
+    frame::Frame,
+    wire::{self, WireError},
 };
 
 /// Which objects of a kind.
@@ -64,10 +65,8 @@ pub(super) async fn run<K: Object>(
     path: &str,
     scope: &Scope,
     cache: &Cache<K>,
-    slim: Slim,
     mut random: SmallRng,
 ) {
-    let cache = &Slimmed { cache, slim };
     let mut state = State::Listing;
     let mut pause = FIRST_PAUSE;
     loop {
@@ -124,15 +123,15 @@ async fn list<K: Object>(
     client: &kube::Client,
     path: &str,
     scope: &Scope,
-    cache: &Slimmed<'_, K>,
+    cache: &Cache<K>,
 ) -> Result<String, WireError> {
     let mut objects = Vec::new();
     let mut continue_token = String::new();
     loop {
         let page = wire::list::<K>(client, path, scope, &continue_token, PAGE_SIZE).await?;
-        objects.extend(page.items.into_iter().map(|object| cache.slim(object)));
+        objects.extend(page.items);
         if page.continue_token.is_empty() {
-            cache.cache.replace(objects);
+            cache.replace(objects);
             return Ok(page.resource_version);
         }
         continue_token = page.continue_token;
@@ -143,7 +142,7 @@ async fn watch<K: Object>(
     client: &kube::Client,
     path: &str,
     scope: &Scope,
-    cache: &Slimmed<'_, K>,
+    cache: &Cache<K>,
     resource_version: &mut String,
     seconds: u64,
 ) -> Result<(), WireError> {
@@ -162,8 +161,8 @@ async fn watch<K: Object>(
                     *resource_version = version;
                     continue;
                 }
-                Frame::Applied(object) => Event::Applied(cache.slim(object)),
-                Frame::Deleted(object) => Event::Deleted(cache.slim(object)),
+                Frame::Applied(object) => Event::Applied(object),
+                Frame::Deleted(object) => Event::Deleted(object),
             };
             let (Event::Applied(object) | Event::Deleted(object)) = &event;
             if let Some(version) = &object.meta().resource_version {
@@ -171,20 +170,6 @@ async fn watch<K: Object>(
             }
             events.push(event);
         }
-        cache.cache.apply(events);
-    }
-}
-
-/// A cache, and what its objects are kept without.
-struct Slimmed<'a, K> {
-    cache: &'a Cache<K>,
-    slim: Slim,
-}
-
-impl<K: Object> Slimmed<'_, K> {
-    fn slim(&self, mut object: K) -> K {
-        object.meta_mut().managed_fields = None;
-        (self.slim)(&mut object);
-        object
+        cache.apply(events);
     }
 }

@@ -3,12 +3,14 @@
 use bytes::{Buf as _, Bytes, BytesMut};
 use http::Request;
 use http_body_util::BodyExt as _;
-use k8s_openapi::serde::de::DeserializeOwned;
 use kube::client::Body;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::Scope;
+use super::{
+    Object, Scope,
+    frame::{self, Frame},
+};
 
 /// An event larger than this is taken for a broken stream: the server refuses objects a fifth of that size.
 const MAX_FRAME_BYTES: usize = 16 << 20;
@@ -48,8 +50,8 @@ struct ListBody<'a> {
 
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
-struct ListMetadata {
-    resource_version: String,
+pub(super) struct ListMetadata {
+    pub resource_version: String,
     r#continue: String,
 }
 
@@ -59,7 +61,7 @@ pub(super) struct Page<K> {
     pub continue_token: String,
 }
 
-pub(super) async fn list<K: DeserializeOwned>(
+pub(super) async fn list<K: Object>(
     client: &kube::Client,
     path: &str,
     scope: &Scope,
@@ -75,21 +77,13 @@ pub(super) async fn list<K: DeserializeOwned>(
     let bytes = body.collect().await.map_err(|error| WireError::Connection(error.into()))?.to_bytes();
     let list: ListBody<'_> =
         serde_json::from_slice(&bytes).map_err(|source| WireError::Decode { what: "a list", source })?;
-    let decode = |raw: &&RawValue| decode_object(raw.get());
+    let decode = |raw: &&RawValue| frame::object_of(raw.get());
     let items = list.items.iter().flatten().map(decode).collect::<Result<_, _>>();
     Ok(Page {
         items: items.map_err(|source| WireError::Decode { what: "an object", source })?,
         resource_version: list.metadata.resource_version,
         continue_token: list.metadata.r#continue,
     })
-}
-
-/// One line of a watch.
-pub(super) enum Frame<K> {
-    Applied(K),
-    Deleted(K),
-    /// The server's position, without an object.
-    Bookmark(String),
 }
 
 pub(super) struct WatchBody {
@@ -117,16 +111,16 @@ pub(super) async fn watch(
 
 impl WatchBody {
     /// All frames that have arrived, at least one; `None` when the server ended the watch.
-    pub async fn next<K: DeserializeOwned>(&mut self) -> Result<Option<Vec<Frame<K>>>, WireError> {
+    pub async fn next<K: Object>(&mut self) -> Result<Option<Vec<Frame<K>>>, WireError> {
         let mut frames = Vec::new();
         while frames.is_empty() {
             let Some(chunk) = self.chunk().await? else { return Ok(None) };
             self.buffer.extend_from_slice(&chunk);
-            while let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
+            while let Some(end) = memchr::memchr(b'\n', &self.buffer) {
                 let line = self.buffer.split_to(end).freeze();
                 self.buffer.advance(1);
                 if !line.is_empty() {
-                    frames.push(decode_frame(&line)?);
+                    frames.push(Frame::read(&line)?);
                 }
             }
             if self.buffer.len() > MAX_FRAME_BYTES {
@@ -149,55 +143,6 @@ impl WatchBody {
             }
         }
     }
-}
-
-fn decode_frame<K: DeserializeOwned>(line: &[u8]) -> Result<Frame<K>, WireError> {
-    #[derive(Deserialize)]
-    struct Raw<'a> {
-        #[serde(borrow)]
-        r#type: std::borrow::Cow<'a, str>,
-        #[serde(borrow)]
-        object: &'a RawValue,
-    }
-    #[derive(Deserialize)]
-    struct Bookmark {
-        metadata: ListMetadata,
-    }
-    let wrong = |source| WireError::Decode { what: "a watch event", source };
-    let raw: Raw<'_> = serde_json::from_slice(line).map_err(wrong)?;
-    let object = raw.object.get();
-    match &*raw.r#type {
-        "ADDED" | "MODIFIED" => Ok(Frame::Applied(decode_object(object).map_err(wrong)?)),
-        "DELETED" => Ok(Frame::Deleted(decode_object(object).map_err(wrong)?)),
-        "BOOKMARK" => {
-            let bookmark: Bookmark = serde_json::from_str(object).map_err(wrong)?;
-            Ok(Frame::Bookmark(bookmark.metadata.resource_version))
-        }
-        // ERROR, whose object is a Status.
-        _ => Err(refused(object.as_bytes(), 500)),
-    }
-}
-
-/// Without who manages which field: nobody who watches asks for it, and read it would be a tree of small pieces, often
-/// larger than the rest of the object.
-fn decode_object<K: DeserializeOwned>(object: &str) -> Result<K, serde_json::Error> {
-    #[derive(Deserialize)]
-    struct Whole<'a> {
-        #[serde(borrow, default)]
-        metadata: Metadata<'a>,
-    }
-    #[derive(Default, Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Metadata<'a> {
-        #[serde(borrow, default)]
-        managed_fields: Option<&'a RawValue>,
-    }
-    let whole: Whole<'_> = serde_json::from_str(object)?;
-    let Some(managed) = whole.metadata.managed_fields.map(RawValue::get) else { return serde_json::from_str(object) };
-    // A raw value is a part of the text it was read from.
-    let start = managed.as_ptr().addr() - object.as_ptr().addr();
-    let rest = [&object[..start], "null", &object[start + managed.len()..]].concat();
-    serde_json::from_str(&rest)
 }
 
 async fn send(
@@ -226,7 +171,7 @@ async fn send(
     Err(refused(&bytes, status.as_u16()))
 }
 
-fn refused(status: &[u8], http_code: u16) -> WireError {
+pub(super) fn refused(status: &[u8], http_code: u16) -> WireError {
     match serde_json::from_slice::<kube::core::Status>(status) {
         Ok(status) => {
             let code = if status.code == 0 { http_code } else { status.code };
@@ -268,38 +213,5 @@ mod tests {
             &[("fieldSelector", "spec.nodeName=a b"), ("x", "ü&")],
             "fieldSelector=spec.nodeName%3Da%20b&x=%C3%BC%26",
         );
-    }
-
-    #[test]
-    fn who_manages_what_is_left_out() {
-        use k8s_openapi::api::core::v1::ConfigMap;
-        let managed = r#""managedFields":[{"manager":"m","fieldsV1":{"f:data":{".":{}}}}]"#;
-        let data = r#""data":{"managedFields":"[]"}"#;
-        for text in [
-            format!(r#"{{"metadata":{{"name":"ä",{managed},"uid":"u"}},{data}}}"#),
-            format!(r#"{{{data},"metadata":{{"uid":"u","name":"ä",{managed}}}}}"#),
-            format!(r#"{{"metadata":{{"name":"ä","uid":"u"}},{data}}}"#),
-            format!(r#"{{"metadata":{{"managedFields":null,"name":"ä","uid":"u"}},{data}}}"#),
-        ] {
-            let map: ConfigMap = decode_object(&text).unwrap();
-            assert_eq!((map.metadata.name.as_deref(), map.metadata.uid.as_deref()), (Some("ä"), Some("u")), "{text}");
-            assert_eq!(map.data.unwrap()["managedFields"], "[]");
-            assert!(map.metadata.managed_fields.is_none());
-        }
-        assert!(decode_object::<ConfigMap>("{").is_err());
-    }
-
-    #[test]
-    fn frames() {
-        type Map = k8s_openapi::api::core::v1::ConfigMap;
-        let applied = br#"{"type":"ADDED","object":{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"a"}}}"#;
-        assert!(
-            matches!(decode_frame::<Map>(applied), Ok(Frame::Applied(map)) if map.metadata.name.as_deref() == Some("a"))
-        );
-        let bookmark = br#"{"type":"BOOKMARK","object":{"kind":"ConfigMap","apiVersion":"v1","metadata":{"resourceVersion":"7"}}}"#;
-        assert!(matches!(decode_frame::<Map>(bookmark), Ok(Frame::Bookmark(version)) if version == "7"));
-        let error = br#"{"type":"ERROR","object":{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"too old","reason":"Expired","code":410}}"#;
-        assert!(decode_frame::<Map>(error).err().is_some_and(|error| error.is_expired()));
-        assert!(decode_frame::<Map>(b"{").is_err());
     }
 }

@@ -3,10 +3,12 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1;
 use knarr_client::{
     call::{self, Creation, Kind},
-    errors, meta,
+    errors,
+    lean::Pod,
+    meta,
 };
 use kube::api::DeleteParams;
 use tokio::task::JoinSet;
@@ -15,7 +17,7 @@ use crate::Context;
 
 /// Makes pods for an owner, with its events. Answers how many there are now that were not before, and the first error;
 /// that nothing can be made any more in a namespace that goes is none.
-pub async fn create_pods<O>(context: &Context, owner: &Arc<O>, pods: Vec<Arc<Pod>>) -> (usize, Option<kube::Error>)
+pub async fn create_pods<O>(context: &Context, owner: &Arc<O>, pods: Vec<Arc<v1::Pod>>) -> (usize, Option<kube::Error>)
 where
     O: Kind + Send + Sync + 'static,
 {
@@ -33,7 +35,7 @@ where
 }
 
 /// Each pod written down; those of a ReplicaSet are one and the same, and written once.
-fn creations(pods: &[Arc<Pod>]) -> Result<Vec<Arc<Creation>>, kube::Error> {
+fn creations(pods: &[Arc<v1::Pod>]) -> Result<Vec<Arc<Creation>>, kube::Error> {
     let mut creations: Vec<Arc<Creation>> = Vec::with_capacity(pods.len());
     for (at, pod) in pods.iter().enumerate() {
         let again = at.checked_sub(1).filter(|&before| Arc::ptr_eq(&pods[before], pod)).map(|at| creations[at].clone());
@@ -147,7 +149,7 @@ mod tests {
 
     #[test]
     fn the_same_pod_is_written_once() {
-        let (one, other) = (Arc::new(Pod::default()), Arc::new(Pod::default()));
+        let (one, other) = (Arc::new(v1::Pod::default()), Arc::new(v1::Pod::default()));
         let written = creations(&[one.clone(), one, other.clone(), other.clone()]).unwrap();
         let same: Vec<bool> = written.windows(2).map(|pair| Arc::ptr_eq(&pair[0], &pair[1])).collect();
         assert_eq!(same, [true, false, true]);

@@ -66,6 +66,15 @@ struct Version {
     version: String,
     #[serde(default)]
     resources: Vec<Resource>,
+    #[serde(default)]
+    freshness: String,
+}
+
+impl Version {
+    /// Another server answers it and says nothing now: its resources are what it said last, if ever it said anything.
+    fn is_stale(&self) -> bool {
+        self.freshness == "Stale"
+    }
 }
 
 #[derive(Deserialize)]
@@ -86,29 +95,55 @@ struct Kind {
     kind: String,
 }
 
-/// Each resource once per group, in its preferred version.
+/// What is served for certain, and what nobody knows about now.
+#[derive(Debug, Default)]
+pub struct Discovered {
+    pub served: Vec<Served>,
+    /// Group versions (`wardle.example.com/v1`) of other servers that say nothing of themselves.
+    pub stale: Vec<String>,
+}
+
+/// Each resource once per group, in its preferred version. Of servers that say nothing now, what they said last.
 pub async fn all(client: &kube::Client) -> Result<Vec<Served>, kube::Error> {
+    Ok(each_once(lists(client).await?))
+}
+
+/// As [`all`], for whoever must not take what a server once said for what it says.
+pub async fn certain(client: &kube::Client) -> Result<Discovered, kube::Error> {
+    let mut lists = lists(client).await?;
+    let mut stale = Vec::new();
+    for group in lists.iter_mut().flat_map(|list| &mut list.items) {
+        let name = &group.metadata.name;
+        stale.extend(group.versions.iter().filter(|one| one.is_stale()).map(|one| format!("{name}/{}", one.version)));
+        group.versions.retain(|version| !version.is_stale());
+    }
+    stale.sort_unstable();
+    Ok(Discovered { served: each_once(lists), stale })
+}
+
+async fn lists(client: &kube::Client) -> Result<[GroupList; 2], kube::Error> {
+    Ok([groups(client, "/api").await?, groups(client, "/apis").await?])
+}
+
+fn each_once(lists: [GroupList; 2]) -> Vec<Served> {
     let mut served = BTreeMap::new();
-    for root in ["/api", "/apis"] {
-        let list = groups(client, root).await?;
-        for group in list.items {
-            for version in group.versions {
-                for resource in version.resources {
-                    // Versions come with the preferred one first.
-                    let key = (group.metadata.name.clone(), resource.resource.clone());
-                    served.entry(key).or_insert_with(|| Served {
-                        group: group.metadata.name.clone(),
-                        version: version.version.clone(),
-                        kind: resource.response_kind.kind,
-                        plural: resource.resource,
-                        namespaced: resource.scope == "Namespaced",
-                        verbs: resource.verbs,
-                    });
-                }
+    for group in lists.into_iter().flat_map(|list| list.items) {
+        for version in group.versions {
+            for resource in version.resources {
+                // Versions come with the preferred one first.
+                let key = (group.metadata.name.clone(), resource.resource.clone());
+                served.entry(key).or_insert_with(|| Served {
+                    group: group.metadata.name.clone(),
+                    version: version.version.clone(),
+                    kind: resource.response_kind.kind,
+                    plural: resource.resource,
+                    namespaced: resource.scope == "Namespaced",
+                    verbs: resource.verbs,
+                });
             }
         }
     }
-    Ok(served.into_values().collect())
+    served.into_values().collect()
 }
 
 async fn groups(client: &kube::Client, root: &str) -> Result<GroupList, kube::Error> {

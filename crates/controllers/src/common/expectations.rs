@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use k8s_openapi::api::core::v1::Pod;
+use knarr_client::lean::Pod;
 use knarr_client::{Informer, meta};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;

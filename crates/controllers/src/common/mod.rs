@@ -13,6 +13,7 @@ pub mod pods;
 pub mod rank;
 pub mod selector;
 pub mod service;
+pub mod slices;
 pub mod trace;
 pub mod written;
 

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{
-    api::core::v1::{Pod, PodCondition, PodTemplateSpec},
+    api::core::v1::{self, PodCondition, PodTemplateSpec},
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
 };
+use knarr_client::lean::Pod;
 
 pub fn phase(pod: &Pod) -> &str {
     pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or("Pending")
@@ -60,9 +61,9 @@ pub fn available_in(since: Timestamp, min_ready_seconds: i32, now: Timestamp) ->
 }
 
 /// A new pod as a template says, owned by its controller. The server makes up the end of its name.
-pub fn from_template(template: &PodTemplateSpec, name_prefix: &str, namespace: &str, owner: OwnerReference) -> Pod {
+pub fn from_template(template: &PodTemplateSpec, name_prefix: &str, namespace: &str, owner: OwnerReference) -> v1::Pod {
     let meta = template.metadata.clone().unwrap_or_default();
-    Pod {
+    v1::Pod {
         metadata: ObjectMeta {
             generate_name: Some(format!("{name_prefix}-")),
             namespace: Some(namespace.to_owned()),
@@ -75,4 +76,10 @@ pub fn from_template(template: &PodTemplateSpec, name_prefix: &str, namespace: &
         spec: template.spec.clone(),
         status: None,
     }
+}
+
+/// A pod that was made, as it comes back from the server.
+#[cfg(test)]
+pub fn seen(made: &v1::Pod) -> Pod {
+    serde_json::from_value(serde_json::to_value(made).unwrap()).unwrap()
 }

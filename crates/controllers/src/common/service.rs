@@ -3,10 +3,14 @@
 use std::sync::Arc;
 
 use k8s_openapi::{
-    api::core::v1::{Container, Pod, Service, ServicePort},
+    api::core::v1::{Service, ServicePort},
     apimachinery::pkg::util::intstr::IntOrString,
 };
-use knarr_client::{Informer, ObjectKey, WorkQueue, meta};
+use knarr_client::{
+    Informer, ObjectKey, WorkQueue,
+    lean::{Container, Pod},
+    meta,
+};
 
 use super::{pods, selector};
 

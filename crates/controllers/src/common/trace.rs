@@ -44,6 +44,10 @@ struct Kept {
 }
 
 /// Only the metadata is asked for; what kind it is, each watch knows by its path.
+impl knarr_client::informer::Object for Trace {
+    const LEAN: bool = true;
+}
+
 impl kube::Resource for Trace {
     type DynamicType = ();
     type Scope = kube::core::DynamicResourceScope;

@@ -14,10 +14,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use k8s_openapi::api::{
     apps::v1::{ControllerRevision, DaemonSet},
-    core::v1::{Node, Pod},
+    core::v1::Node,
 };
 use knarr_api::selector::LabelSelector;
-use knarr_client::{Change, Informer, ObjectKey, Outcome, WorkQueue, call, errors, meta, worker};
+use knarr_client::{
+    Change, Informer, ObjectKey, Outcome, WorkQueue, call, errors, informer::Object, lean::Pod, meta, worker,
+};
 
 use crate::{
     Context, Error,
@@ -151,7 +153,7 @@ impl Controller {
         Ok(retry.map_or(Outcome::Done, Outcome::After))
     }
 
-    async fn claimed<K: call::Kind + Send + Sync + 'static>(
+    async fn claimed<K: call::Kind + Object>(
         &self,
         set: &DaemonSet,
         wanted: &LabelSelector,

@@ -9,10 +9,10 @@ use std::{
 use jiff::Timestamp;
 use k8s_openapi::api::{
     apps::v1::{DaemonSet, DaemonSetStatus},
-    core::v1::{Node, Pod, PodSpec},
+    core::v1::{Node, PodSpec},
 };
 use knarr_api::placement;
-use knarr_client::meta;
+use knarr_client::{lean::Pod, meta};
 
 use super::{
     pod::{self, node_of},

@@ -2,12 +2,10 @@
 
 use k8s_openapi::api::{
     apps::v1::DaemonSet,
-    core::v1::{
-        Affinity, NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Pod, PodSpec, Toleration,
-    },
+    core::v1::{self, Affinity, NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Toleration},
 };
 use knarr_api::placement;
-use knarr_client::meta;
+use knarr_client::{lean::Pod, meta};
 
 use crate::common::{history, pods};
 
@@ -25,7 +23,7 @@ const TOLERATED: [(&str, &str); 6] = [
 const OF_HOST_NETWORK: (&str, &str) = ("node.kubernetes.io/network-unavailable", "NoSchedule");
 
 /// A pod of the current template, for no node yet.
-pub fn new(set: &DaemonSet, hash: &str) -> Pod {
+pub fn new(set: &DaemonSet, hash: &str) -> v1::Pod {
     let template = set.spec.as_ref().map(|spec| spec.template.clone()).unwrap_or_default();
     let (namespace, name) = (meta::namespace(&set.metadata), meta::name(&set.metadata));
     let mut pod = pods::from_template(&template, name, namespace, meta::controller_reference(set));
@@ -54,7 +52,7 @@ pub fn new(set: &DaemonSet, hash: &str) -> Pod {
 }
 
 /// The pod, for exactly this node. What the template insists on about nodes was looked at already.
-pub fn on_node(pod: &Pod, node: &str) -> Pod {
+pub fn on_node(pod: &v1::Pod, node: &str) -> v1::Pod {
     let mut pod = pod.clone();
     let named = NodeSelectorRequirement {
         key: "metadata.name".to_owned(),
@@ -70,7 +68,7 @@ pub fn on_node(pod: &Pod, node: &str) -> Pod {
 
 /// Where the pod is, or is to go.
 pub fn node_of(pod: &Pod) -> Option<&str> {
-    let spec: &PodSpec = pod.spec.as_ref()?;
+    let spec = pod.spec.as_ref()?;
     let required = || {
         let nodes = spec.affinity.as_ref()?.node_affinity.as_ref()?;
         placement::only_node(nodes.required_during_scheduling_ignored_during_execution.as_ref()?)

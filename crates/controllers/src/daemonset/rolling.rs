@@ -4,12 +4,10 @@
 use std::sync::Arc;
 
 use k8s_openapi::{
-    api::{
-        apps::v1::{DaemonSet, RollingUpdateDaemonSet},
-        core::v1::Pod,
-    },
+    api::apps::v1::{DaemonSet, RollingUpdateDaemonSet},
     apimachinery::pkg::util::intstr::IntOrString,
 };
+use knarr_client::lean::Pod;
 
 use super::plan::{Observed, Plan};
 use crate::common::{

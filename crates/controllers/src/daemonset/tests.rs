@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{plan::*, *};
+use crate::common::pods;
 
 const NEW: &str = "h2";
 const OLD: &str = "h1";
@@ -44,7 +45,7 @@ fn pod(text: &str, number: usize) -> Arc<Pod> {
     let ready = if state == "ready" { "True" } else { "False" };
     let conditions = json!([{"type": "Ready", "status": ready, "lastTransitionTime": "2024-01-01T00:00:30Z"}]);
     pod.status = serde_json::from_value(json!({"phase": phase, "conditions": conditions})).unwrap();
-    Arc::new(pod)
+    Arc::new(pods::seen(&pod))
 }
 
 fn now() -> Timestamp {
@@ -151,7 +152,7 @@ fn the_status_counts_nodes() {
 #[test]
 fn a_pod_bears_what_befalls_its_node() {
     let pod = pod::on_node(&pod::new(&set(json!({})), OLD), "a");
-    assert_eq!(pod::node_of(&pod), Some("a"));
+    assert_eq!(pod::node_of(&pods::seen(&pod)), Some("a"));
     assert_eq!(
         serde_json::to_value(pod.metadata.labels.clone()).unwrap(),
         json!({"app": "agent", "controller-revision-hash": OLD, "pod-template-generation": "2"})

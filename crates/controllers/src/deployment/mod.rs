@@ -11,11 +11,10 @@ mod tests;
 use std::{ops::ControlFlow, sync::Arc};
 
 use jiff::SignedDuration;
-use k8s_openapi::api::{
-    apps::v1::{Deployment, ReplicaSet},
-    core::v1::Pod,
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use knarr_client::{
+    Informer, ObjectKey, Outcome, WorkQueue, call, errors, informer::CONTROLLER_INDEX, lean::Pod, meta, worker,
 };
-use knarr_client::{Informer, ObjectKey, Outcome, WorkQueue, call, errors, informer::CONTROLLER_INDEX, meta, worker};
 use kube::api::DeleteParams;
 
 use crate::{

@@ -13,11 +13,11 @@ use http::Request;
 use k8s_openapi::api::{
     apps::v1::{Deployment, ReplicaSet, StatefulSet},
     autoscaling::v1::Scale,
-    core::v1::{Pod, ReplicationController},
+    core::v1::ReplicationController,
     policy::v1::PodDisruptionBudget,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use knarr_client::{Informer, ObjectKey, Outcome, WorkQueue, call, errors, meta, worker};
+use knarr_client::{Informer, ObjectKey, Outcome, WorkQueue, call, errors, lean::Pod, meta, worker};
 
 use crate::{
     Context, Error,

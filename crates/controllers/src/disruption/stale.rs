@@ -4,11 +4,8 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::{
-    api::core::v1::{Pod, PodCondition},
-    apimachinery::pkg::apis::meta::v1::Time,
-};
-use knarr_client::{Informer, ObjectKey, Outcome, WorkQueue, call, errors, worker};
+use k8s_openapi::{api::core::v1::PodCondition, apimachinery::pkg::apis::meta::v1::Time};
+use knarr_client::{Informer, ObjectKey, Outcome, WorkQueue, call, errors, lean::Pod, worker};
 
 use super::NAME;
 use crate::{Context, Error, common::pods};

@@ -7,8 +7,8 @@ mod tests;
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Endpoints, Pod, Service};
-use knarr_client::{Informer, ObjectKey, Outcome, WorkQueue, call, errors, meta, worker};
+use k8s_openapi::api::core::v1::{Endpoints, Service};
+use knarr_client::{Informer, ObjectKey, Outcome, WorkQueue, call, errors, lean::Pod, meta, worker};
 use kube::api::DeleteParams;
 
 use crate::{Context, Error, common::service};

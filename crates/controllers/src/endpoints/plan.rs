@@ -3,10 +3,10 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use k8s_openapi::{
-    api::core::v1::{EndpointAddress, EndpointPort, EndpointSubset, Endpoints, ObjectReference, Pod, Service},
+    api::core::v1::{EndpointAddress, EndpointPort, EndpointSubset, Endpoints, ObjectReference, Service},
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
-use knarr_client::meta;
+use knarr_client::{lean::Pod, meta};
 
 use crate::common::{
     pods,

@@ -10,14 +10,16 @@ mod tests;
 use std::{collections::BTreeSet, sync::Arc};
 
 use k8s_openapi::api::{
-    core::v1::{Node, Pod, Service},
+    core::v1::{Node, Service},
     discovery::v1::EndpointSlice,
 };
-use knarr_client::{Informer, ObjectKey, Outcome, WorkQueue, call, errors, meta, worker};
-use kube::api::DeleteParams;
+use knarr_client::{Informer, ObjectKey, Outcome, WorkQueue, lean::Pod, meta, worker};
 
-use crate::{Context, Error, common::service};
-use plan::{Action, MANAGED_BY, SERVICE_NAME};
+use crate::{
+    Context, Error,
+    common::{service, slices},
+};
+use plan::MANAGED_BY;
 
 pub const NAME: &str = "endpointslice-controller";
 const WORKERS: usize = 5;
@@ -43,7 +45,9 @@ pub async fn run(context: Context) {
         context,
     });
     let Controller { services, pods, nodes, slices, .. } = &*controller;
-    slices.add_index(BY_SERVICE, |slice| service_of(slice).map(|key| key.to_string()).into_iter().collect());
+    slices.add_index(BY_SERVICE, |slice| {
+        slices::service_of(slice, MANAGED_BY).map(|key| key.to_string()).into_iter().collect()
+    });
     slices.add_index(BY_NODE, nodes_of);
     if !(services.synced().await && pods.synced().await && nodes.synced().await && slices.synced().await) {
         return;
@@ -51,21 +55,13 @@ pub async fn run(context: Context) {
     services.feed_keys(&queue);
     service::feed_by_pods(&queue, services, pods);
     // Somebody may have changed or deleted what is ours.
-    slices.feed(&queue, |change| service_of(change.latest()));
+    slices.feed(&queue, |change| slices::service_of(change.latest(), MANAGED_BY));
     feed_by_zones(&queue, nodes, slices);
     worker::run(NAME, queue, WORKERS, move |key| {
         let controller = controller.clone();
         async move { controller.reconcile(key).await }
     })
     .await;
-}
-
-/// The Service that this controller keeps the slice for.
-fn service_of(slice: &EndpointSlice) -> Option<ObjectKey> {
-    let meta = &slice.metadata;
-    let service = meta::label(meta, SERVICE_NAME)?;
-    let ours = meta::label(meta, plan::MANAGED_BY_LABEL) == Some(MANAGED_BY);
-    ours.then(|| ObjectKey::new(meta::namespace(meta), service))
 }
 
 fn nodes_of(slice: &EndpointSlice) -> Vec<String> {
@@ -84,7 +80,7 @@ fn feed_by_zones(queue: &WorkQueue<ObjectKey>, nodes: &Informer<Node>, slices: &
             return Vec::new();
         }
         let there = slices.by_index(BY_NODE, meta::name(&change.latest().metadata));
-        there.iter().filter_map(|slice| service_of(slice)).collect()
+        there.iter().filter_map(|slice| slices::service_of(slice, MANAGED_BY)).collect()
     });
 }
 
@@ -98,23 +94,6 @@ impl Controller {
         }
         let Some(pods) = service::selected(&service, &self.pods) else { return Ok(Outcome::Done) };
         let zone = |node: &str| meta::zone(&self.nodes.get("", node)?.metadata).map(str::to_owned);
-        let client = &self.context.client;
-        for action in plan::plan(&service, &pods, &slices, &zone) {
-            match action {
-                Action::Create(slice) => match call::create(client, &slice).await {
-                    Ok(_) => {}
-                    Err(error) if errors::is_namespace_terminating(&error) => return Ok(Outcome::Done),
-                    Err(source) => return Err(Error::Api { what: "creating an EndpointSlice", source }),
-                },
-                Action::Update(slice) => {
-                    call::replace(client, &slice).await.map_err(Error::api("updating an EndpointSlice"))?;
-                }
-                Action::Delete(slice) => {
-                    let deleted = call::delete(client, &*slice, DeleteParams::default()).await;
-                    deleted.map_err(Error::api("deleting an EndpointSlice"))?;
-                }
-            }
-        }
-        Ok(Outcome::Done)
+        slices::carry_out(&self.context.client, plan::plan(&service, &pods, &slices, &zone)).await
     }
 }

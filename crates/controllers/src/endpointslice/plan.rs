@@ -7,35 +7,23 @@ use std::{
 
 use k8s_openapi::{
     api::{
-        core::v1::{ObjectReference, Pod, Service},
-        discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice},
+        core::v1::{ObjectReference, Service},
+        discovery::v1::{Endpoint, EndpointConditions, EndpointSlice},
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
-use knarr_client::meta;
+use knarr_client::{lean::Pod, meta};
 
 use super::hints::Closeness;
 use crate::common::{
-    fnv, pods,
-    service::{self, ResolvedPort},
+    pods, service,
+    slices::{self, Action, Group, IPV4, IPV6, MANAGED_BY_LABEL, SERVICE_NAME, group_of, unused_name},
 };
 
-pub const SERVICE_NAME: &str = "kubernetes.io/service-name";
-pub const MANAGED_BY_LABEL: &str = "endpointslice.kubernetes.io/managed-by";
 pub const MANAGED_BY: &str = "endpointslice-controller.k8s.io";
 const HEADLESS: &str = "service.kubernetes.io/headless";
 /// Endpoints per slice, so that one pod's change is a small write and a small event.
 const MAX_ENDPOINTS: usize = 100;
-
-#[derive(Debug)]
-pub enum Action {
-    Create(EndpointSlice),
-    Update(EndpointSlice),
-    Delete(Arc<EndpointSlice>),
-}
-
-/// Slices differ in address family and ports; within one such group only the number of endpoints parts them.
-type Group = (&'static str, Vec<ResolvedPort>);
 
 pub fn plan(
     service: &Service,
@@ -119,7 +107,7 @@ fn fill(
         match reusable.and_then(|position| spare.remove(position)) {
             Some(slice) => actions.push(Action::Update(slice_for(service, group, endpoints, slice.metadata.clone()))),
             None => {
-                let name = unused_name(service, taken);
+                let name = unused_name(&service.metadata, taken);
                 let meta = ObjectMeta {
                     name: Some(name),
                     namespace: service.metadata.namespace.clone(),
@@ -131,25 +119,7 @@ fn fill(
     }
 }
 
-/// Not random: where the cache lags behind an earlier creation, the same name comes out again and the second
-/// creation fails, instead of leaving a duplicate.
-fn unused_name(service: &Service, taken: &mut BTreeSet<String>) -> String {
-    let (name, uid) = (meta::name(&service.metadata), meta::uid(&service.metadata));
-    let candidates = (0u32..).map(|count| {
-        let hash = fnv::fnv1a_32(format!("{uid}/{count}").as_bytes());
-        format!("{}-{}", &name[..name.len().min(57)], &fnv::safe_encode(hash | 0x4000_0000)[..5])
-    });
-    let name = candidates.into_iter().find(|name| !taken.contains(name)).unwrap_or_default();
-    taken.insert(name.clone());
-    name
-}
-
-fn slice_for(
-    service: &Service,
-    (family, ports): &Group,
-    endpoints: Vec<Endpoint>,
-    mut meta: ObjectMeta,
-) -> EndpointSlice {
+fn slice_for(service: &Service, group: &Group, endpoints: Vec<Endpoint>, mut meta: ObjectMeta) -> EndpointSlice {
     let mut labels = service.metadata.labels.clone().unwrap_or_default();
     labels.retain(|key, _| ![SERVICE_NAME, MANAGED_BY_LABEL, HEADLESS].contains(&key.as_str()));
     labels.insert(SERVICE_NAME.to_owned(), meta::name(&service.metadata).to_owned());
@@ -159,37 +129,8 @@ fn slice_for(
     }
     meta.labels = Some(labels);
     meta.owner_references = Some(vec![meta::controller_reference(service)]);
-    let port = |port: &ResolvedPort| EndpointPort {
-        name: Some(port.name.clone()),
-        protocol: Some(port.protocol.clone()),
-        port: Some(port.port),
-        app_protocol: port.app_protocol.clone(),
-    };
-    let ports: Vec<_> = ports.iter().map(port).collect();
-    EndpointSlice {
-        metadata: meta,
-        address_type: (*family).to_owned(),
-        endpoints: Some(endpoints).filter(|endpoints| !endpoints.is_empty()),
-        ports: Some(ports).filter(|ports| !ports.is_empty()),
-    }
+    slices::slice(meta, group, endpoints)
 }
-
-fn group_of(slice: &EndpointSlice) -> Option<Group> {
-    let family = [IPV4, IPV6].into_iter().find(|family| *family == slice.address_type)?;
-    let port = |port: &EndpointPort| {
-        Some(ResolvedPort {
-            name: port.name.clone().unwrap_or_default(),
-            protocol: port.protocol.clone().unwrap_or_else(|| "TCP".to_owned()),
-            port: port.port?,
-            app_protocol: port.app_protocol.clone(),
-        })
-    };
-    let ports: Option<Vec<_>> = slice.ports.iter().flatten().map(port).collect();
-    Some((family, ports?))
-}
-
-const IPV4: &str = "IPv4";
-const IPV6: &str = "IPv6";
 
 fn families(service: &Service) -> Vec<(&'static str, bool)> {
     let named = service.spec.iter().flat_map(|spec| spec.ip_families.iter().flatten());

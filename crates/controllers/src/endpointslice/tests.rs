@@ -1,6 +1,7 @@
 use serde_json::{Value, json};
 
 use super::{plan::*, *};
+use crate::common::slices::{Action, MANAGED_BY_LABEL, SERVICE_NAME};
 
 fn service(change: Value) -> Service {
     let mut value = json!({

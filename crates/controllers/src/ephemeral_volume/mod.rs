@@ -1,12 +1,13 @@
 //! Makes the claims of generic ephemeral volumes: each is its pod's own, and goes with it.
 //! (<https://kubernetes.io/docs/concepts/storage/ephemeral-volumes/#generic-ephemeral-volumes>)
 
-use k8s_openapi::{
-    api::core::v1::{PersistentVolumeClaim, Pod, Volume},
-    apimachinery::pkg::apis::meta::v1::ObjectMeta,
-};
+use k8s_openapi::{api::core::v1::PersistentVolumeClaim, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use knarr_api::volume as rules;
-use knarr_client::{Informer, ObjectKey, Outcome, WorkQueue, call, errors, meta, worker};
+use knarr_client::{
+    Informer, ObjectKey, Outcome, WorkQueue, call, errors,
+    lean::{Pod, Volume},
+    meta, worker,
+};
 
 use crate::{Context, Error};
 
@@ -51,9 +52,9 @@ async fn reconcile(
         return Ok(Outcome::Done);
     }
     for volume in own_volumes(&pod) {
-        let Some((name, _)) = rules::claim_name(&pod, volume) else { continue };
+        let name = rules::own_claim_name(&pod.metadata, &volume.name);
         match claims.get(&key.namespace, &name) {
-            Some(claim) if rules::is_made_for(&claim, &pod) => {}
+            Some(claim) if rules::is_made_for(&claim, &pod.metadata) => {}
             Some(_) => {
                 let why = format!("PVC {0}/{name} was not created for pod {key} (pod is not owner)", key.namespace);
                 let message = format!("ephemeral volume {}: {why}", volume.name);

@@ -64,28 +64,29 @@ fn cannot_be(owner: &Served, dependent_namespace: &str) -> bool {
 impl Collector {
     pub(super) async fn judge(&self, uid: &str) -> Result<Outcome, Error> {
         let Some(vertex) = self.graph().get(uid).cloned() else { return Ok(Outcome::Done) };
-        if vertex.is_going && !vertex.waits_for_dependents {
+        if vertex.is_going() && !vertex.waits_for_dependents() {
             return Ok(Outcome::Done);
         }
-        if !vertex.is_virtual && vertex.owners.is_empty() && !vertex.waits_for_dependents {
+        if !vertex.is_virtual() && vertex.owners().is_empty() && !vertex.waits_for_dependents() {
             return Ok(Outcome::Done);
         }
-        let Some(served) = self.served(&vertex.identity.api_version, &vertex.identity.kind) else {
-            return Ok(self.without_resource(uid, &vertex));
+        let identity = vertex.identity();
+        let Some(served) = self.served(&identity.api_version, &identity.kind) else {
+            return Ok(self.without_resource(uid, &identity));
         };
-        if cannot_be(&served, &vertex.identity.namespace) {
+        if cannot_be(&served, &identity.namespace) {
             return Ok(Outcome::Done);
         }
-        let Some(live) = self.live(&served, &vertex.identity, uid).await? else {
+        let Some(live) = self.live(&served, &identity, uid).await? else {
             let works = self.graph().removed(uid);
             self.enqueue(works);
             return Ok(Outcome::Done);
         };
-        if vertex.is_virtual {
+        if vertex.is_virtual() {
             // It is there, its watch will show it; until then its dependents have an owner.
             return Ok(Outcome::Done);
         }
-        if vertex.waits_for_dependents {
+        if vertex.waits_for_dependents() {
             return self.wait_for_dependents(uid, &served, &live).await;
         }
         let mut owners = Vec::new();
@@ -94,7 +95,7 @@ impl Collector {
         }
         match verdict(&owners, !vertex.dependents.is_empty()) {
             Verdict::Stays => {}
-            Verdict::Loses(lost) => self.set_owners(&served, &live, |owner| !lost.contains(&owner.uid)).await?,
+            Verdict::Loses(lost) => self.drop_owners(&served, &live, |owner| lost.contains(&owner.uid)).await?,
             Verdict::GoesInForeground => self.delete(&served, &live, "Foreground").await?,
             Verdict::Goes => {
                 // Who set a finalizer for it has asked for that way of going.
@@ -113,8 +114,8 @@ impl Collector {
 
     /// An owner of a kind the server does not know. It may come (a CustomResourceDefinition that is being made), so
     /// nothing is deleted for it.
-    fn without_resource(&self, uid: &str, vertex: &Vertex) -> Outcome {
-        tracing::debug!(uid, kind = vertex.identity.kind, "an owner is of a kind that is not served");
+    fn without_resource(&self, uid: &str, identity: &Identity) -> Outcome {
+        tracing::debug!(uid, kind = identity.kind, "an owner is of a kind that is not served");
         Outcome::Done
     }
 
@@ -122,14 +123,20 @@ impl Collector {
         let blocking = self.graph().blocking_dependents(uid);
         if blocking.is_empty() {
             self.remove_finalizer(served, live, FOREGROUND).await?;
-        } else {
-            let works = {
-                let graph = self.graph();
-                let idle = |uid: &String| graph.get(uid).is_some_and(|vertex| !vertex.waits_for_dependents);
-                blocking.into_iter().filter(idle).map(Work::Judge).collect()
-            };
-            self.enqueue(works);
+            return Ok(Outcome::Done);
         }
+        let circle = self.graph().circle(uid);
+        if !circle.is_empty() {
+            // Once its owners wait for it no more, one of them can go, and then the next, round to this one.
+            self.unblock_owners(served, live, &circle).await?;
+            return Ok(Outcome::Done);
+        }
+        let works = {
+            let graph = self.graph();
+            let idle = |uid: &String| graph.get(uid).is_some_and(|vertex| !vertex.waits_for_dependents());
+            blocking.into_iter().filter(idle).map(Work::Judge).collect()
+        };
+        self.enqueue(works);
         Ok(Outcome::Done)
     }
 
@@ -137,18 +144,15 @@ impl Collector {
     pub(super) async fn orphan(&self, uid: &str) -> Result<Outcome, Error> {
         let Some(vertex) = self.graph().get(uid).cloned() else { return Ok(Outcome::Done) };
         for dependent in &vertex.dependents {
-            let Some(identity) = self.graph().get(dependent).map(|dependent| dependent.identity.clone()) else {
-                continue;
-            };
+            let Some(identity) = self.graph().get(dependent).map(Vertex::identity) else { continue };
             let Some(served) = self.served(&identity.api_version, &identity.kind) else { continue };
             if let Some(live) = self.live(&served, &identity, dependent).await? {
-                self.set_owners(&served, &live, |owner| owner.uid != uid).await?;
+                self.drop_owners(&served, &live, |owner| owner.uid == uid).await?;
             }
         }
-        let Some(served) = self.served(&vertex.identity.api_version, &vertex.identity.kind) else {
-            return Ok(Outcome::Done);
-        };
-        if let Some(live) = self.live(&served, &vertex.identity, uid).await? {
+        let identity = vertex.identity();
+        let Some(served) = self.served(&identity.api_version, &identity.kind) else { return Ok(Outcome::Done) };
+        if let Some(live) = self.live(&served, &identity, uid).await? {
             self.remove_finalizer(&served, &live, ORPHAN).await?;
         }
         Ok(Outcome::Done)
@@ -204,20 +208,39 @@ impl Collector {
         self.send(Method::DELETE, served, live, "application/json", options, "deleting an object without owners").await
     }
 
+    async fn drop_owners(
+        &self,
+        served: &Served,
+        live: &ObjectMeta,
+        goes: impl Fn(&OwnerReference) -> bool,
+    ) -> Result<(), Error> {
+        let mut owners = live.owner_references.clone().unwrap_or_default();
+        owners.retain(|owner| !goes(owner));
+        self.set_owners(served, live, owners, "freeing an object from its owners").await
+    }
+
+    async fn unblock_owners(&self, served: &Served, live: &ObjectMeta, uids: &[String]) -> Result<(), Error> {
+        let mut owners = live.owner_references.clone().unwrap_or_default();
+        for owner in owners.iter_mut().filter(|owner| uids.contains(&owner.uid)) {
+            owner.block_owner_deletion = Some(false);
+        }
+        self.set_owners(served, live, owners, "breaking a circle of owners").await
+    }
+
     async fn set_owners(
         &self,
         served: &Served,
         live: &ObjectMeta,
-        stays: impl Fn(&OwnerReference) -> bool,
+        owners: Vec<OwnerReference>,
+        what: &'static str,
     ) -> Result<(), Error> {
-        let owners: Vec<_> = live.owner_references.iter().flatten().filter(|owner| stays(owner)).collect();
-        if owners.len() == live.owner_references.iter().flatten().count() {
+        if owners.as_slice() == live.owner_references.as_deref().unwrap_or_default() {
             return Ok(());
         }
         let patch = json!({"metadata": {
             "uid": live.uid, "resourceVersion": live.resource_version, "ownerReferences": some_or_null(owners),
         }});
-        self.send(Method::PATCH, served, live, MERGE_PATCH, patch, "freeing an object from its owners").await
+        self.send(Method::PATCH, served, live, MERGE_PATCH, patch, what).await
     }
 
     async fn remove_finalizer(&self, served: &Served, live: &ObjectMeta, finalizer: &str) -> Result<(), Error> {

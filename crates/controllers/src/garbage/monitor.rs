@@ -6,7 +6,12 @@ use std::{
     time::Duration,
 };
 
-use knarr_client::{Informer, errors, informer::Scope};
+use knarr_client::{
+    Informer, errors,
+    informer::{Object, Scope},
+    lean::Pod,
+    meta,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{Collector, graph::Seen};
@@ -24,7 +29,23 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(Default)]
 pub struct Monitors {
-    running: HashMap<Served, (Informer<Trace>, CancellationToken)>,
+    running: HashMap<Served, (Source, CancellationToken)>,
+}
+
+enum Source {
+    /// A watch of the collector's own.
+    Traces(Informer<Trace>),
+    /// Everybody here watches pods already, and there are more of them than of anything else.
+    Pods(Informer<Pod>),
+}
+
+impl Source {
+    async fn synced(&self) -> bool {
+        match self {
+            Source::Traces(informer) => informer.synced().await,
+            Source::Pods(informer) => informer.synced().await,
+        }
+    }
 }
 
 impl Monitors {
@@ -61,28 +82,40 @@ impl Monitors {
             }
         }
         let mut all_synced = true;
-        for (informer, _) in self.running.values() {
-            all_synced &= tokio::time::timeout(PATIENCE, informer.synced()).await.unwrap_or(false);
+        for (source, _) in self.running.values() {
+            all_synced &= tokio::time::timeout(PATIENCE, source.synced()).await.unwrap_or(false);
         }
         all_synced
     }
 }
 
-fn start(collector: &Arc<Collector>, served: Served) -> (Informer<Trace>, CancellationToken) {
+fn start(collector: &Arc<Collector>, served: Served) -> (Source, CancellationToken) {
     let cancel = collector.context.cancel.child_token();
-    let informer = collector.context.informers.private::<Trace>(served.path(""), Scope::metadata(), cancel.clone());
+    let informers = &collector.context.informers;
+    let source = if (served.group.as_str(), served.plural.as_str()) == ("", "pods") {
+        let informer = informers.of::<Pod>();
+        follow(&informer, collector, served, &cancel);
+        Source::Pods(informer)
+    } else {
+        let informer = informers.private::<Trace>(served.path(""), Scope::metadata(), cancel.clone());
+        follow(&informer, collector, served, &cancel);
+        Source::Traces(informer)
+    };
+    (source, cancel)
+}
+
+fn follow<K: Object>(informer: &Informer<K>, collector: &Arc<Collector>, served: Served, cancel: &CancellationToken) {
     let (watcher, resource) = (Arc::downgrade(collector), Arc::new(served));
-    informer.on_change_until(&cancel, move |change| {
+    informer.on_change_until(cancel, move |change| {
         let Some(collector) = watcher.upgrade() else { return };
-        let meta = kube::Resource::meta(&**change.latest());
+        let object = change.latest();
         let works = if change.is_deletion() {
-            collector.graph().removed(meta.uid.as_deref().unwrap_or_default())
+            collector.graph().removed(meta::uid(object.meta()))
         } else {
-            collector.graph().seen(Seen { resource: resource.clone(), meta: meta.clone() })
+            collector.graph().seen(Seen { resource: resource.clone(), object: object.clone() })
         };
         collector.enqueue(works);
     });
-    (informer, cancel)
 }
 
 pub fn api_version(served: &Served) -> String {

@@ -5,6 +5,7 @@ use super::{
     graph::*,
     *,
 };
+use crate::common::trace::Trace;
 
 fn resource(kind: &str) -> Arc<Served> {
     let plural = format!("{}s", kind.to_lowercase());
@@ -21,7 +22,8 @@ fn resource(kind: &str) -> Arc<Served> {
 fn see(graph: &mut Graph, uid: &str, change: Value) -> Vec<String> {
     let mut value = json!({"name": uid, "namespace": "d", "uid": uid});
     json_patch::merge(&mut value, &change);
-    show(graph.seen(Seen { resource: resource("Thing"), meta: serde_json::from_value(value).unwrap() }))
+    let object: Trace = serde_json::from_value(json!({"metadata": value})).unwrap();
+    show(graph.seen(Seen { resource: resource("Thing"), object: Arc::new(object) }))
 }
 
 fn owned_by(owners: &[(&str, bool)]) -> Value {
@@ -55,10 +57,10 @@ fn when_an_owner_goes_its_dependents_are_judged() {
 fn an_owner_nobody_saw_is_looked_for() {
     let mut graph = Graph::default();
     assert_eq!(see(&mut graph, "a", owned_by(&[("ghost", true)])), ["judge ghost"]);
-    assert!(graph.get("ghost").unwrap().is_virtual);
+    assert!(graph.get("ghost").unwrap().is_virtual());
     // Seen after all.
     assert_eq!(see(&mut graph, "ghost", json!({})), NOTHING);
-    assert!(!graph.get("ghost").unwrap().is_virtual);
+    assert!(!graph.get("ghost").unwrap().is_virtual());
     assert!(graph.get("ghost").unwrap().dependents.contains("a"));
     // Or it is not there, says the server.
     assert_eq!(see(&mut graph, "b", owned_by(&[("never", true)])), ["judge never"]);
@@ -78,6 +80,32 @@ fn foreground_waits_for_those_that_block() {
     assert_eq!(show(graph.removed("late")), ["judge owner"]);
     assert_eq!(see(&mut graph, "blocks", owned_by(&[("owner", false)])), ["judge owner"], "unblocked");
     assert!(graph.blocking_dependents("owner").is_empty());
+}
+
+#[test]
+fn a_circle_of_those_that_wait_is_found_and_broken() {
+    let waiting = |owners: &[(&str, bool)]| {
+        let mut value = going(FOREGROUND);
+        json_patch::merge(&mut value, &owned_by(owners));
+        value
+    };
+    let mut graph = Graph::default();
+    see(&mut graph, "a", waiting(&[("c", true)]));
+    see(&mut graph, "b", waiting(&[("a", true), ("outside", true)]));
+    see(&mut graph, "outside", going(FOREGROUND));
+    see(&mut graph, "c", owned_by(&[("b", true)]));
+    assert_eq!(graph.circle("a"), NOTHING, "c can still be deleted");
+    // Whoever closes the circle is judged, and sees it.
+    assert_eq!(see(&mut graph, "c", waiting(&[("b", true)])), ["judge a", "judge c"]);
+    for (uid, owner) in [("a", "c"), ("b", "a"), ("c", "b")] {
+        assert_eq!(graph.circle(uid), [owner]);
+    }
+    assert_eq!(graph.circle("outside"), NOTHING, "it waits for a circle, but is not of it");
+    assert_eq!(see(&mut graph, "c", waiting(&[("b", false)])), ["judge b"], "b waits for nobody now");
+    for uid in ["a", "b", "c"] {
+        assert_eq!(graph.circle(uid), NOTHING);
+    }
+    assert_eq!(graph.blocking_dependents("b"), NOTHING);
 }
 
 #[test]

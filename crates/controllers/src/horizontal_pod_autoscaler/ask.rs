@@ -3,16 +3,13 @@
 use std::sync::Arc;
 
 use k8s_openapi::{
-    api::{
-        autoscaling::v2::{
-            ContainerResourceMetricStatus, MetricSpec, MetricStatus, MetricTarget, MetricValueStatus,
-            ResourceMetricStatus,
-        },
-        core::v1::Pod,
+    api::autoscaling::v2::{
+        ContainerResourceMetricStatus, MetricSpec, MetricStatus, MetricTarget, MetricValueStatus, ResourceMetricStatus,
     },
     apimachinery::pkg::api::resource::Quantity,
 };
 use knarr_api::quantity::{Format, Quantity as Amount};
+use knarr_client::lean::Pod;
 
 use super::{
     Look,

@@ -20,17 +20,14 @@ use std::{
 
 use jiff::Timestamp;
 use k8s_openapi::{
-    api::{
-        autoscaling::v2::{
-            HPAScalingRules, HorizontalPodAutoscaler, HorizontalPodAutoscalerCondition, HorizontalPodAutoscalerSpec,
-            HorizontalPodAutoscalerStatus, MetricSpec, MetricStatus,
-        },
-        core::v1::Pod,
+    api::autoscaling::v2::{
+        HPAScalingRules, HorizontalPodAutoscaler, HorizontalPodAutoscalerCondition, HorizontalPodAutoscalerSpec,
+        HorizontalPodAutoscalerStatus, MetricSpec, MetricStatus,
     },
     apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::Time},
 };
 use knarr_api::{quantity::Quantity as Amount, selector::LabelSelector};
-use knarr_client::{Informer, ObjectKey, Outcome, WorkQueue, call, errors, meta, worker};
+use knarr_client::{Informer, ObjectKey, Outcome, WorkQueue, call, errors, lean::Pod, meta, worker};
 
 use crate::{Context, Error, common::selector};
 use ask::{Found, Unable};

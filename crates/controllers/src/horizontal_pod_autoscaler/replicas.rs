@@ -10,9 +10,11 @@ use std::{
 };
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::{Container, Pod};
 use knarr_api::quantity::Quantity;
-use knarr_client::meta;
+use knarr_client::{
+    lean::{Container, Pod},
+    meta,
+};
 
 use crate::common::pods;
 

@@ -1,7 +1,8 @@
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::{autoscaling::v2::HorizontalPodAutoscalerBehavior, core::v1::Pod};
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscalerBehavior;
+use knarr_client::lean::Pod;
 use serde_json::{Value, json};
 
 use super::{

@@ -2,11 +2,8 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use k8s_openapi::api::{
-    batch::v1::{Job, JobSpec, JobStatus, UncountedTerminatedPods},
-    core::v1::Pod,
-};
-use knarr_client::meta;
+use k8s_openapi::api::batch::v1::{Job, JobSpec, JobStatus, UncountedTerminatedPods};
+use knarr_client::{lean::Pod, meta};
 
 use super::{
     indexes::{self, Indexes},

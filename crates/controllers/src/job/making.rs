@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::{
     batch::v1::{Job, JobSpec},
-    core::v1::{EnvVar, EnvVarSource, ObjectFieldSelector, Pod},
+    core::v1::{self, EnvVar, EnvVarSource, ObjectFieldSelector},
 };
-use knarr_client::meta;
+use knarr_client::{lean::Pod, meta};
 
 use super::{
     per_index::{FAILURES, Failures, IGNORED_FAILURES},
@@ -51,7 +51,7 @@ pub fn finished_at(pod: &Pod, now: Timestamp) -> Timestamp {
 }
 
 /// `failures` are those that the index has behind it, where each index has a limit of its own.
-pub fn new_pod(job: &Job, spec: &JobSpec, index: Option<i32>, failures: Option<Failures>) -> Arc<Pod> {
+pub fn new_pod(job: &Job, spec: &JobSpec, index: Option<i32>, failures: Option<Failures>) -> Arc<v1::Pod> {
     let name = meta::name(&job.metadata);
     let prefix = index.map_or_else(|| name.to_owned(), |index| format!("{name}-{index}"));
     let namespace = meta::namespace(&job.metadata);

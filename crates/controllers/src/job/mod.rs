@@ -17,9 +17,9 @@ mod tests;
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
+use k8s_openapi::api::{batch::v1::Job, core::v1};
 use knarr_client::{
-    Change, Informer, ObjectKey, Outcome, WorkQueue, call, errors, informer::CONTROLLER_INDEX, meta, worker,
+    Change, Informer, ObjectKey, Outcome, WorkQueue, call, errors, informer::CONTROLLER_INDEX, lean::Pod, meta, worker,
 };
 
 use crate::{
@@ -228,7 +228,7 @@ impl Controller {
         patched.map(drop).map_err(Error::api("removing a pod's finalizer"))
     }
 
-    async fn create(&self, job: &Arc<Job>, pods: Vec<Arc<Pod>>) -> Result<(), Error> {
+    async fn create(&self, job: &Arc<Job>, pods: Vec<Arc<v1::Pod>>) -> Result<(), Error> {
         let (uid, count) = (meta::uid(&job.metadata), pods.len());
         self.expectations.expect_creations(uid, count);
         let (created, error) = batch::create_pods(&self.context, job, pods).await;

@@ -7,11 +7,8 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use k8s_openapi::api::{
-    batch::v1::{Job, JobSpec},
-    core::v1::Pod,
-};
-use knarr_client::meta;
+use k8s_openapi::api::batch::v1::{Job, JobSpec};
+use knarr_client::{lean::Pod, meta};
 
 use super::{
     indexes::Indexes,

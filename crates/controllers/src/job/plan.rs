@@ -6,11 +6,11 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{
     api::{
         batch::v1::{Job, JobCondition, JobSpec, JobStatus},
-        core::v1::Pod,
+        core::v1,
     },
     apimachinery::pkg::apis::meta::v1::Time,
 };
-use knarr_client::meta;
+use knarr_client::{lean::Pod, meta};
 
 use super::{
     count::Count,
@@ -38,7 +38,7 @@ pub struct Plan {
     pub delete: Vec<Arc<Pod>>,
     /// Too many, or the Job is suspended: these end and count as nothing.
     pub free_and_delete: Vec<Arc<Pod>>,
-    pub create: Vec<Arc<Pod>>,
+    pub create: Vec<Arc<v1::Pod>>,
     /// (is a warning, reason, message)
     pub events: Vec<(bool, &'static str, String)>,
     pub look_again: Option<Duration>,

@@ -1,11 +1,11 @@
 //! What a pod's failure means, where the Job's `podFailurePolicy` has a rule for it.
 //! (<https://kubernetes.io/docs/concepts/workloads/controllers/job/#pod-failure-policy>)
 
-use k8s_openapi::api::{
-    batch::v1::{Job, PodFailurePolicyOnExitCodesRequirement, PodFailurePolicyRule},
-    core::v1::{ContainerStatus, Pod},
+use k8s_openapi::api::batch::v1::{Job, PodFailurePolicyOnExitCodesRequirement, PodFailurePolicyRule};
+use knarr_client::{
+    lean::{ContainerStatus, Pod},
+    meta,
 };
-use knarr_client::meta;
 
 use crate::common::pods;
 

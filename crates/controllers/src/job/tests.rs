@@ -1,7 +1,8 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{plan::*, *};
+use super::{making, plan::*, *};
+use crate::common::pods;
 
 /// A Job with the pods it has made; what the plan says is done at once.
 struct World {
@@ -44,7 +45,7 @@ impl World {
             let mut pod = (**new).clone();
             pod.metadata.uid = Some(format!("p{}", self.made));
             pod.metadata.name = Some(format!("{}{}", pod.metadata.generate_name.clone().unwrap(), self.made));
-            self.pods.push(Arc::new(pod));
+            self.pods.push(Arc::new(pods::seen(&pod)));
         }
         plan
     }
@@ -176,7 +177,8 @@ fn indexes_are_each_done_once() {
     let mut world =
         World::new(json!({"completionMode": "Indexed", "parallelism": 3, "completions": 4, "backoffLimit": 9}));
     world.settle();
-    let env = world.pods[1].spec.as_ref().unwrap().containers[0].env.clone().unwrap();
+    let made = making::new_pod(&world.job, world.job.spec.as_ref().unwrap(), Some(1), None);
+    let env = made.spec.as_ref().unwrap().containers[0].env.as_ref().unwrap();
     assert_eq!(env[0].name, "JOB_COMPLETION_INDEX");
     assert_eq!(world.pods[1].metadata.generate_name.as_deref(), Some("j-1-"));
     world.end(1, "Succeeded");

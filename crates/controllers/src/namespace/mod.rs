@@ -2,6 +2,8 @@
 //! (<https://kubernetes.io/docs/concepts/overview/working-with-objects/namespaces/>)
 
 mod plan;
+#[cfg(test)]
+mod tests;
 
 use std::{sync::Arc, time::Duration};
 
@@ -50,7 +52,7 @@ async fn reconcile(context: &Context, namespaces: &Informer<Namespace>, key: Obj
     let live =
         call::get::<Namespace>(&context.client, "", &key.name).await.map_err(Error::api("reading the namespace"))?;
     let Some(namespace) = live.filter(plan::is_ours) else { return Ok(Outcome::Done) };
-    let findings = empty(context, &key.name).await;
+    let findings = empty(&context.client, &key.name).await;
     if let Some(status) = plan::status(&namespace, &findings, context.clock.now()) {
         let changed = Namespace { status: Some(status), ..namespace.clone() };
         let written = errors::optional(call::replace_status(&context.client, &changed).await);
@@ -65,22 +67,26 @@ async fn reconcile(context: &Context, namespaces: &Informer<Namespace>, key: Obj
     if findings.is_empty() { finalize(context, &namespace).await } else { Ok(Outcome::Again) }
 }
 
-/// Deletes everything; answers what is left. Pods go first: what they use must not vanish under them.
-async fn empty(context: &Context, namespace: &str) -> Findings {
+/// Deletes everything; answers what is left. Pods go first: what they use must not vanish under them. What other servers
+/// keep of the namespace is deleted through them; where one of them does not even say what that is, the rest goes all the
+/// same and the namespace waits.
+async fn empty(client: &kube::Client, namespace: &str) -> Findings {
     let mut findings = Findings::default();
-    let served = match discovery::all(&context.client).await {
-        Ok(served) => served,
+    let discovered = match discovery::certain(client).await {
+        Ok(discovered) => discovered,
         Err(error) => {
             findings.discovery_failure = Some(errors::message(&error));
             return findings;
         }
     };
-    let deletable = served.into_iter().filter(|served| served.namespaced && served.can("delete") && served.can("list"));
+    findings.discovery_failure = plan::unknown(&discovered.stale);
+    let served = discovered.served.into_iter();
+    let deletable = served.filter(|served| served.namespaced && served.can("delete") && served.can("list"));
     let (pods, others): (Vec<_>, Vec<_>) =
         deletable.partition(|served| served.group.is_empty() && served.plural == "pods");
     for batch in [pods, others] {
         let emptied = stream::iter(batch).map(|served| async move {
-            let result = empty_one(&context.client, &served, namespace).await;
+            let result = empty_one(client, &served, namespace).await;
             (served, result)
         });
         let results: Vec<_> = emptied.buffer_unordered(PARALLEL).collect().await;
@@ -91,11 +97,13 @@ async fn empty(context: &Context, namespace: &str) -> Findings {
                 Err(error) => findings.content_failures.push(errors::message(&error)),
             }
         }
-        if !findings.is_empty() {
+        if !findings.remaining.is_empty() || !findings.content_failures.is_empty() {
             break;
         }
     }
     findings.remaining.sort_by(|(a, _), (b, _)| a.cmp(b));
+    // In whatever order they came: a status that only changes its order is written again and again.
+    findings.content_failures.sort_unstable();
     findings
 }
 
@@ -105,16 +113,28 @@ async fn empty_one(client: &kube::Client, served: &Served, namespace: &str) -> R
     if remaining.count == 0 {
         return Ok(remaining);
     }
-    let options = serde_json::json!({"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"});
-    if served.can("deletecollection") {
-        discovery::send(client, http::Method::DELETE, &path, "application/json", Some(options)).await?;
-    } else {
+    let at_once = served.can("deletecollection") && delete(client, &path).await?.is_some();
+    if !at_once {
         for name in &remaining.names {
-            let path = served.object_path(namespace, name);
-            discovery::send(client, http::Method::DELETE, &path, "application/json", Some(options.clone())).await?;
+            delete(client, &served.object_path(namespace, name)).await?;
         }
     }
     list(client, &path).await
+}
+
+async fn delete(client: &kube::Client, path: &str) -> Result<Option<String>, kube::Error> {
+    let options = serde_json::json!({"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"});
+    let sent = discovery::send(client, http::Method::DELETE, path, "application/json", Some(options)).await;
+    // What is gone already is as good as deleted.
+    supported(sent.map(Option::unwrap_or_default))
+}
+
+/// `None` where the server can do no such thing, whatever its discovery says.
+fn supported<T>(result: Result<T, kube::Error>) -> Result<Option<T>, kube::Error> {
+    match errors::optional(result) {
+        Err(error) if errors::code(&error) == Some(405) => Ok(None),
+        other => other,
+    }
 }
 
 async fn list(client: &kube::Client, path: &str) -> Result<Remaining, kube::Error> {
@@ -137,7 +157,7 @@ async fn list(client: &kube::Client, path: &str) -> Result<Remaining, kube::Erro
     }
     let accept = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json";
     let request = http::Request::get(path).header(http::header::ACCEPT, accept).body(Vec::new());
-    let body: Option<Body> = errors::optional(client.request(request.map_err(kube::Error::HttpError)?).await)?;
+    let body: Option<Body> = supported(client.request(request.map_err(kube::Error::HttpError)?).await)?;
     let items = body.and_then(|body| body.items).unwrap_or_default();
     let mut remaining = Remaining { count: items.len(), ..Remaining::default() };
     for item in items {

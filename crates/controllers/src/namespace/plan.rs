@@ -35,6 +35,18 @@ impl Findings {
     }
 }
 
+/// What is said of group versions whose server does not tell what it serves.
+pub fn unknown(stale: &[String]) -> Option<String> {
+    let each: Vec<String> = stale.iter().map(|one| format!("{one}: stale GroupVersion discovery: {one}")).collect();
+    (!stale.is_empty()).then(|| {
+        format!(
+            "Discovery failed for some groups, {} failing: unable to retrieve the complete list of server APIs: {}",
+            stale.len(),
+            each.join(", ")
+        )
+    })
+}
+
 pub fn is_ours(namespace: &Namespace) -> bool {
     let finalizers = namespace.spec.iter().flat_map(|spec| spec.finalizers.iter().flatten());
     namespace.metadata.deletion_timestamp.is_some() && finalizers.into_iter().any(|finalizer| finalizer == FINALIZER)
@@ -67,9 +79,9 @@ type Problem = Option<(&'static str, String)>;
 /// (condition, reason and message of what is wrong, reason and message where nothing is), as upstream words them.
 fn conditions(findings: &Findings) -> [(&'static str, Problem, (&'static str, &'static str)); 5] {
     let resources = |parts: Vec<String>| parts.join(", ");
+    // The core group has no name, and its dot stays.
     let counts = findings.remaining.iter().map(|(served, remaining)| {
-        let group = if served.group.is_empty() { String::new() } else { format!(".{}", served.group) };
-        format!("{}{group} has {} resource instances", served.plural, remaining.count)
+        format!("{}.{} has {} resource instances", served.plural, served.group, remaining.count)
     });
     let mut finalizers: BTreeMap<&str, usize> = BTreeMap::new();
     for (name, count) in findings.remaining.iter().flat_map(|(_, remaining)| &remaining.finalizers) {

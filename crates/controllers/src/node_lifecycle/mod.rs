@@ -15,13 +15,11 @@ use std::{
 };
 
 use futures::future::join_all;
-use k8s_openapi::api::{
-    coordination::v1::Lease,
-    core::v1::{Node, Pod},
-};
+use k8s_openapi::api::{coordination::v1::Lease, core::v1::Node};
 use knarr_client::{
     Informer, ObjectKey, Outcome, WorkQueue, call, errors,
     informer::{NODE_INDEX, Scope},
+    lean::Pod,
     meta, worker,
 };
 use kube::api::DeleteParams;

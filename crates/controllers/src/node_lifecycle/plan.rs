@@ -6,12 +6,12 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{
     api::{
         coordination::v1::Lease,
-        core::v1::{Node, NodeCondition, NodeStatus, Pod, PodCondition, Taint, Toleration},
+        core::v1::{Node, NodeCondition, NodeStatus, PodCondition, Taint, Toleration},
     },
     apimachinery::pkg::apis::meta::v1::Time,
 };
 use knarr_api::placement::tolerates;
-use knarr_client::meta;
+use knarr_client::{lean::Pod, meta};
 
 use crate::common::pods;
 

@@ -5,8 +5,8 @@ mod plan;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use k8s_openapi::api::core::v1::{Node, Pod};
-use knarr_client::{Informer, call, errors, informer::NODE_INDEX, meta};
+use k8s_openapi::api::core::v1::Node;
+use knarr_client::{Informer, call, errors, informer::NODE_INDEX, lean::Pod, meta};
 use kube::api::DeleteParams;
 use tokio::time::Instant;
 

@@ -10,12 +10,12 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::LabelSelector as Typed,
 };
 use knarr_api::selector::LabelSelector;
-use knarr_client::call::Kind;
+use knarr_client::{call::Kind, informer::Object};
 
 use super::{REPLICA_SETS, REPLICATION_CONTROLLERS};
 use crate::{Error, common::selector};
 
-pub trait Replicated: Kind + Clone + Send + Sync + 'static {
+pub trait Replicated: Kind + Object + Clone {
     /// The controller's name.
     const CONTROLLER: &'static str;
 

@@ -8,7 +8,7 @@ mod tests;
 
 use std::{sync::Arc, time::Duration};
 
-use k8s_openapi::api::core::v1::Pod;
+use knarr_client::lean::Pod;
 use knarr_client::{
     Change, Informer, ObjectKey, Outcome, WorkQueue, call, errors, informer::CONTROLLER_INDEX, meta, worker,
 };

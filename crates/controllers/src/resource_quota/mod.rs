@@ -13,9 +13,11 @@ use std::{
     time::Duration,
 };
 
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, ResourceQuota, Service};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, ResourceQuota, Service};
 use knarr_api::registry::Resource;
-use knarr_client::{Change, Informer, ObjectKey, Outcome, WorkQueue, call, errors, informer::Scope, meta, worker};
+use knarr_client::{
+    Change, Informer, ObjectKey, Outcome, WorkQueue, call, errors, informer::Scope, lean::Pod, meta, worker,
+};
 use serde_json::Value;
 
 use crate::{

@@ -2,13 +2,10 @@
 //! (<https://kubernetes.io/docs/concepts/workloads/controllers/statefulset/#persistentvolumeclaim-retention>)
 
 use k8s_openapi::{
-    api::{
-        apps::v1::StatefulSet,
-        core::v1::{PersistentVolumeClaim, Pod},
-    },
+    api::{apps::v1::StatefulSet, core::v1::PersistentVolumeClaim},
     apimachinery::pkg::apis::meta::v1::OwnerReference,
 };
-use knarr_client::{Informer, call, errors, meta};
+use knarr_client::{Informer, call, errors, lean::Pod, meta};
 
 use super::identity;
 use crate::{Context, Error};

@@ -4,9 +4,9 @@
 
 use k8s_openapi::api::{
     apps::v1::{StatefulSet, StatefulSetSpec},
-    core::v1::{PersistentVolumeClaim, PersistentVolumeClaimVolumeSource, Pod, PodTemplateSpec, Volume},
+    core::v1::{self, PersistentVolumeClaim, PersistentVolumeClaimVolumeSource, PodTemplateSpec, Volume},
 };
-use knarr_client::meta;
+use knarr_client::{lean::Pod, meta};
 
 use crate::common::{history, pods};
 
@@ -35,7 +35,7 @@ pub fn labels(set: &StatefulSet, ordinal: i32) -> [(&'static str, String); 2] {
     [(POD_NAME, pod_name(set, ordinal)), (POD_INDEX, ordinal.to_string())]
 }
 
-pub fn new_pod(set: &StatefulSet, template: &PodTemplateSpec, revision: &str, ordinal: i32) -> Pod {
+pub fn new_pod(set: &StatefulSet, template: &PodTemplateSpec, revision: &str, ordinal: i32) -> v1::Pod {
     let name = pod_name(set, ordinal);
     let namespace = meta::namespace(&set.metadata);
     let mut pod = pods::from_template(template, &name, namespace, meta::controller_reference(set));

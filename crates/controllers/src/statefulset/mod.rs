@@ -13,10 +13,10 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use k8s_openapi::api::{
     apps::v1::{ControllerRevision, StatefulSet, StatefulSetSpec},
-    core::v1::{PersistentVolumeClaim, Pod},
+    core::v1::{self, PersistentVolumeClaim},
 };
 use knarr_api::selector::LabelSelector;
-use knarr_client::{Informer, ObjectKey, Outcome, WorkQueue, call, errors, meta, worker};
+use knarr_client::{Informer, ObjectKey, Outcome, WorkQueue, call, errors, lean::Pod, meta, worker};
 use kube::api::DeleteParams;
 
 use crate::{
@@ -194,7 +194,7 @@ impl Controller {
         .await;
         for pod in delete {
             let deleted = call::delete(&self.context.client, &*pod, DeleteParams::default()).await;
-            let about = format!("delete Pod {} in StatefulSet {}", pod_name(&pod), meta::name(&set.metadata));
+            let about = format!("delete Pod {} in StatefulSet {}", pod_name(&*pod), meta::name(&set.metadata));
             match deleted {
                 Ok(true) => {
                     self.context.recorder.normal(&**set, "SuccessfulDelete", format!("{about} successful"));
@@ -211,11 +211,11 @@ impl Controller {
     }
 }
 
-fn pod_name(pod: &Pod) -> &str {
-    meta::name(&pod.metadata)
+fn pod_name(pod: &impl kube::Resource) -> &str {
+    meta::name(pod.meta())
 }
 
-async fn create_pod(context: &Context, set: &StatefulSet, pod: &Pod) -> Result<(), Error> {
+async fn create_pod(context: &Context, set: &StatefulSet, pod: &v1::Pod) -> Result<(), Error> {
     let about = format!("create Pod {} in StatefulSet {}", pod_name(pod), meta::name(&set.metadata));
     match call::create(&context.client, pod).await {
         Ok(_) => {

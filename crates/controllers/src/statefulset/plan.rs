@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use jiff::Timestamp;
 use k8s_openapi::api::{
     apps::v1::{StatefulSet, StatefulSetSpec, StatefulSetStatus},
-    core::v1::{Pod, PodTemplateSpec},
+    core::v1::{self, PodTemplateSpec},
 };
-use knarr_client::meta;
+use knarr_client::{lean::Pod, meta};
 
 use super::identity;
 use crate::common::{
@@ -35,7 +35,7 @@ pub struct Observed<'a> {
 
 #[derive(Default)]
 pub struct Plan {
-    pub create: Vec<(i32, Pod)>,
+    pub create: Vec<(i32, v1::Pod)>,
     pub delete: Vec<Arc<Pod>>,
     /// Pods that ended and are made anew.
     pub ended: Vec<(&'static str, String)>,
@@ -58,7 +58,7 @@ impl Observed<'_> {
         (strategy.type_.as_deref() != Some("OnDelete")).then_some(partition)
     }
 
-    fn new_pod(&self, ordinal: i32) -> Pod {
+    fn new_pod(&self, ordinal: i32) -> v1::Pod {
         let first = identity::wanted(self.spec).start;
         let keeps = self.partition().is_some_and(|partition| ordinal < first.saturating_add(partition));
         let Version { name, template } = if keeps { &self.current } else { &self.update };

@@ -4,6 +4,7 @@ use k8s_openapi::api::core::v1::PodTemplateSpec;
 use serde_json::{Value, json};
 
 use super::{plan::*, *};
+use crate::common::pods;
 
 fn set(spec: Value) -> StatefulSet {
     let mut value = json!({
@@ -30,7 +31,7 @@ fn pod(text: &str) -> (i32, Arc<Pod>) {
     let ready = if matches!(state, "ready" | "going") { "True" } else { "False" };
     let conditions = json!([{"type": "Ready", "status": ready, "lastTransitionTime": "2024-01-01T00:00:30Z"}]);
     pod.status = serde_json::from_value(json!({"phase": phase, "conditions": conditions})).unwrap();
-    (ordinal, Arc::new(pod))
+    (ordinal, Arc::new(pods::seen(&pod)))
 }
 
 fn observe<T>(spec: &Value, there: &[&str], look: impl FnOnce(&Observed<'_>) -> T) -> T {
@@ -49,9 +50,9 @@ fn observe<T>(spec: &Value, there: &[&str], look: impl FnOnce(&Observed<'_>) -> 
 
 fn check(spec: Value, there: &[&str], expected: &str) {
     let Plan { create, delete, ended } = observe(&spec, there, plan::plan);
-    let revision = |pod: &Pod| meta::label(&pod.metadata, history::OF_POD).unwrap().to_owned();
+    let revision = |pod: &v1::Pod| meta::label(&pod.metadata, history::OF_POD).unwrap().to_owned();
     let mut parts: Vec<_> = create.iter().map(|(ordinal, pod)| format!("+{ordinal}/{}", revision(pod))).collect();
-    parts.extend(delete.iter().map(|pod| format!("-{}", pod_name(pod).trim_start_matches("db-"))));
+    parts.extend(delete.iter().map(|pod| format!("-{}", pod_name(&**pod).trim_start_matches("db-"))));
     parts.extend(ended.iter().map(|(reason, _)| (*reason).to_owned()));
     assert_eq!(parts.join(" "), expected, "{spec} {there:?}");
 }
@@ -143,7 +144,7 @@ fn the_status_says_when_an_update_is_complete() {
 #[test]
 fn a_pod_is_somebody() {
     let set = set(json!({}));
-    let (_, pod) = pod("7/new/ready");
+    let pod = identity::new_pod(&set, &PodTemplateSpec::default(), "new", 7);
     assert_eq!(
         serde_json::to_value(&pod.metadata.labels).unwrap(),
         json!({"statefulset.kubernetes.io/pod-name": "db-7", "apps.kubernetes.io/pod-index": "7", "controller-revision-hash": "new"})

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::{
-    core::v1::{Node, PersistentVolume, PersistentVolumeClaim, PersistentVolumeClaimStatus, Pod},
+    core::v1::{Node, PersistentVolume, PersistentVolumeClaim, PersistentVolumeClaimStatus},
     storage::v1::StorageClass,
 };
 use knarr_api::volume::{self as rules, LOCAL_PROVISIONER, NO_PROVISIONER};
-use knarr_client::{events::EventType, meta};
+use knarr_client::{events::EventType, lean::Pod, meta};
 
 use super::{Said, ask, consumers, node, same};
 

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Pod;
-use knarr_api::volume as rules;
+use knarr_client::lean::Pod;
 use knarr_client::{ObjectKey, events::EventType, meta};
 
 use super::Said;
@@ -18,7 +17,7 @@ pub(super) fn claims_of_waiting(pod: &Pod) -> Vec<String> {
         return Vec::new();
     }
     let namespace = meta::namespace(&pod.metadata);
-    rules::claim_names(pod).iter().map(|claim| ObjectKey::new(namespace, claim).to_string()).collect()
+    pod.claims().map(|(claim, _)| ObjectKey::new(namespace, claim).to_string()).collect()
 }
 
 /// What a claim waits for whose volume is to be where its pod goes.

@@ -15,13 +15,14 @@ mod volume;
 use std::{sync::Arc, time::Duration};
 
 use k8s_openapi::api::{
-    core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod},
+    core::v1::{Node, PersistentVolume, PersistentVolumeClaim},
     storage::v1::StorageClass,
 };
 use knarr_api::volume as rules;
 use knarr_client::{
     Change, Informer, ObjectKey, Outcome, WorkQueue, call, errors,
     events::EventType,
+    lean::Pod,
     meta::{self, BindingKey as Key},
     worker,
 };

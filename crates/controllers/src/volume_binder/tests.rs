@@ -1,9 +1,10 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::{
-    core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod},
+    core::v1::{Node, PersistentVolume, PersistentVolumeClaim},
     storage::v1::StorageClass,
 };
+use knarr_client::lean::Pod;
 use serde_json::{Value, from_value, json};
 
 use super::{

@@ -2,9 +2,8 @@
 //! them goes when that is over.
 //! (<https://kubernetes.io/docs/concepts/storage/persistent-volumes/#storage-object-in-use-protection>)
 
-use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
-use knarr_api::volume as rules;
-use knarr_client::{Informer, ObjectKey, Outcome, WorkQueue, call, errors, meta, worker};
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
+use knarr_client::{Informer, ObjectKey, Outcome, WorkQueue, call, errors, lean::Pod, meta, worker};
 use kube::{Api, api::ListParams};
 
 use crate::{Context, Error};
@@ -26,8 +25,8 @@ pub async fn run_claims(context: Context) {
         let pod = change.latest();
         let namespace = meta::namespace(&pod.metadata).to_owned();
         // While it is there a pod keeps its claims, whatever becomes of it.
-        let names = if change.is_deletion() { rules::claim_names(pod) } else { Default::default() };
-        names.into_iter().map(move |name| ObjectKey::new(&namespace, name)).collect::<Vec<_>>()
+        let names: Vec<_> = change.is_deletion().then(|| pod.claims()).into_iter().flatten().collect();
+        names.into_iter().map(move |(name, _)| ObjectKey::new(&namespace, name)).collect::<Vec<_>>()
     });
     worker::run(CLAIMS, queue, 2, move |key| {
         let (context, claims) = (context.clone(), claims.clone());
@@ -64,7 +63,7 @@ async fn protect_claim(
 /// A pod without a node holds nothing: no node starts it while the claim is being deleted.
 fn uses(pod: &Pod, claim: &str) -> bool {
     let has_node = pod.spec.as_ref().is_some_and(|spec| spec.node_name.as_deref().is_some_and(|name| !name.is_empty()));
-    has_node && rules::claim_names(pod).contains(claim)
+    has_node && pod.uses_claim(claim)
 }
 
 pub async fn run_volumes(context: Context) {

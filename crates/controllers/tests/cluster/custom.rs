@@ -87,6 +87,31 @@ async fn a_namespace_takes_its_custom_resources_along() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_namespace_waits_for_servers_that_say_nothing() {
+    let cluster = start(0).await;
+    let services = "/apis/apiregistration.k8s.io/v1/apiservices";
+    let silent = json!({"apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService",
+        "metadata": {"name": "v1.wardle.example.com"},
+        "spec": {"group": "wardle.example.com", "version": "v1", "groupPriorityMinimum": 1000, "versionPriority": 10,
+            "insecureSkipTLSVerify": true, "service": {"namespace": "default", "name": "nobody"}}});
+    send(&cluster, http::Method::POST, services, Some(silent)).await;
+    cluster.create(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "toys"}})).await;
+    let namespace = || async { call::get::<Namespace>(&cluster.client, "", "toys").await.unwrap() };
+    call::delete(&cluster.client, &namespace().await.unwrap(), DeleteParams::default()).await.unwrap();
+    cluster
+        .eventually("the namespace to say what it waits for", || async {
+            let status = namespace().await.and_then(|namespace| namespace.status).unwrap_or_default();
+            status.conditions.into_iter().flatten().any(|condition| {
+                (&*condition.type_, &*condition.status) == ("NamespaceDeletionDiscoveryFailure", "True")
+                    && condition.reason.as_deref() == Some("DiscoveryFailed")
+            })
+        })
+        .await;
+    send(&cluster, http::Method::DELETE, &format!("{services}/v1.wardle.example.com"), None).await;
+    cluster.eventually("the namespace to go", || async { namespace().await.is_none() }).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_quota_counts_custom_resources_and_holds_their_number() {
     let cluster = start(0).await;
     cluster

@@ -12,7 +12,7 @@ use knarr_apiserver::{
     pki::{self, Pki, ServerNames},
     tokens::TokenIssuer,
 };
-use knarr_client::{Clock, Informers, call, informer::Object, meta};
+use knarr_client::{Clock, Informers, call, informer::Object, lean, meta};
 use knarr_controllers::RequestedCertificate;
 use knarr_store::{MemoryStore, Store};
 use kube::api::DeleteParams;
@@ -211,7 +211,8 @@ fn path(object: &serde_json::Value) -> String {
     let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
     let (version, kind) = (text(&object["apiVersion"]), text(&object["kind"]));
     let root = if version.contains('/') { format!("/apis/{version}") } else { format!("/api/{version}") };
-    let plural = format!("{}s", kind.to_lowercase());
+    let plural = kind.to_lowercase();
+    let plural = if plural.ends_with('s') { plural } else { plural + "s" };
     match object["metadata"]["namespace"].as_str() {
         Some(namespace) => format!("{root}/namespaces/{namespace}/{plural}"),
         None => format!("{root}/{plural}"),
@@ -230,7 +231,7 @@ async fn create(client: &kube::Client, object: serde_json::Value) {
 /// those of a Job succeed.
 fn hollow_kubelet(cluster: &Cluster) {
     let client = cluster.client.clone();
-    let mut changes = cluster.informers.of::<Pod>().subscribe();
+    let mut changes = cluster.informers.of::<lean::Pod>().subscribe();
     tokio::spawn(async move {
         let mut count = 0u32;
         while let Some(change) = changes.next().await {

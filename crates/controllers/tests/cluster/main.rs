@@ -1,6 +1,7 @@
 //! Whole clusters in one process: what a user does, and what becomes of it.
 
 mod custom;
+mod garbage;
 mod harness;
 mod network;
 mod storage;
@@ -18,7 +19,7 @@ use k8s_openapi::api::{
     discovery::v1::EndpointSlice,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use knarr_client::{call, meta};
+use knarr_client::{call, lean, meta};
 use kube::{Api, api::DeleteParams};
 use serde_json::{Value, json};
 
@@ -251,7 +252,7 @@ async fn five_hundred_pods_and_not_one_more() {
     let cluster = start(10).await;
     let begun = Instant::now();
     cluster.create(deployment("big", 500, "v1")).await;
-    let pods = cluster.informers.of::<Pod>();
+    let pods = cluster.informers.of::<lean::Pod>();
     cluster.eventually("500 pods", || async { pods.len() >= 500 }).await;
     println!("500 pods exist after {:?}", begun.elapsed());
     cluster.eventually("500 available", || async { available(&cluster, "big").await == 500 }).await;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use k8s_openapi::api::{
-    core::v1::{Node, Service},
+    core::v1::{Endpoints, Node, Service},
     discovery::v1::EndpointSlice,
 };
 use knarr_client::call;
@@ -140,4 +140,38 @@ async fn hints_follow_the_service_and_the_labels_of_its_nodes() {
     becomes("a hint for the other zone", json!(["y", {"forZones": [{"name": "y"}]}])).await;
     call::merge(client, &there, prefer(json!(null))).await.unwrap();
     becomes("no hints", json!(["y", null])).await;
+}
+
+#[tokio::test]
+async fn endpoints_kept_by_hand_are_mirrored_while_they_are_there() {
+    let cluster = start(1).await;
+    let client = &cluster.client;
+    let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "db", "namespace": "default"},
+        "spec": {"ports": [{"port": 80}]}});
+    cluster.create(service).await;
+    let endpoints = json!({"apiVersion": "v1", "kind": "Endpoints", "metadata": {"name": "db", "namespace": "default"},
+        "subsets": [{"addresses": [{"ip": "10.1.2.3"}], "ports": [{"port": 80}]}]});
+    cluster.create(endpoints).await;
+    let becomes = |what: &'static str, expected: Value| {
+        cluster.eventually(what, move || {
+            let expected = expected.clone();
+            async move {
+                let slices = Api::<EndpointSlice>::namespaced(client.clone(), "default");
+                let of_db = kube::api::ListParams::default().labels("kubernetes.io/service-name=db");
+                let slices = slices.list(&of_db).await.unwrap().items;
+                let addresses = |slice: &EndpointSlice| -> Vec<_> {
+                    slice.endpoints.iter().flatten().flat_map(|endpoint| endpoint.addresses.clone()).collect()
+                };
+                let port = |slice: &EndpointSlice| slice.ports.as_ref().and_then(|ports| ports.first()?.port);
+                json!(slices.iter().map(|slice| json!([addresses(slice), port(slice)])).collect::<Vec<_>>()) == expected
+            }
+        })
+    };
+    becomes("the mirrored slice", json!([[["10.1.2.3"], 80]])).await;
+    let there = call::get::<Endpoints>(client, "default", "db").await.unwrap().unwrap();
+    let moved = json!({"subsets": [{"addresses": [{"ip": "10.2.3.4"}], "ports": [{"port": 81}]}]});
+    call::merge(client, &there, moved).await.unwrap();
+    becomes("the same slice, changed", json!([[["10.2.3.4"], 81]])).await;
+    call::delete(client, &there, DeleteParams::default()).await.unwrap();
+    becomes("no slice", json!([])).await;
 }

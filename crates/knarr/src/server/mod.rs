@@ -4,7 +4,7 @@ mod auth;
 pub mod backup;
 mod config;
 pub mod datastore;
-mod lean;
+
 mod metrics;
 mod scheduler;
 mod turn;
@@ -185,7 +185,7 @@ impl Server {
     /// Starts the controllers and the scheduler, which share their informers.
     fn start_control(&self, config: &ServerConfig, stop: &CancellationToken) {
         let watcher = knarr_client::in_process(self.api.local(component("system:kube-controller-manager")), "knarr");
-        let informers = Informers::new(watcher, stop.clone()).slimmed(lean::slim);
+        let informers = Informers::new(watcher, stop.clone());
         let collector = knarr_client::in_process(self.api.local(controller(metrics::USER)), metrics::USER);
         metrics::start(self.metrics.clone(), collector, informers.clone(), config.metric_resolution, stop.clone());
         let api = self.api.clone();

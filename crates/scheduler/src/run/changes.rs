@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::{
-    core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod},
+    core::v1::{Node, PersistentVolume, PersistentVolumeClaim},
     storage::v1::StorageClass,
 };
-use knarr_client::{Change, Informers, meta};
+use knarr_client::{Change, Informers, lean::Pod, meta};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 

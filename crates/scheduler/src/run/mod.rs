@@ -4,8 +4,8 @@ mod changes;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use k8s_openapi::api::core::v1::{Node, Pod};
-use knarr_client::{Clock, Informers, Recorder, call, errors, meta};
+use k8s_openapi::api::core::v1::Node;
+use knarr_client::{Clock, Informers, Recorder, call, errors, lean::Pod, meta};
 use kube::api::DeleteParams;
 use rand::{SeedableRng as _, rngs::SmallRng};
 use tokio::{

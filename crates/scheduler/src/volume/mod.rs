@@ -80,8 +80,7 @@ impl<'a> Wishes<'a> {
     pub fn of(pod: &PodInfo, cluster: &'a Cluster, gone: &Gone<'_>) -> Result<Self, String> {
         let picture = &cluster.volumes;
         let mut wishes = Self { picture: Some(picture), ..Self::default() };
-        let volumes = pod.object.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
-        for (name, is_own) in volumes.filter_map(|volume| volume::claim_name(&pod.object, volume)) {
+        for (name, is_own) in pod.object.claims() {
             let key = ObjectKey::new(&pod.namespace, &name);
             let claim = picture.claim(&key).ok_or_else(|| match is_own {
                 true => {
@@ -94,7 +93,7 @@ impl<'a> Wishes<'a> {
                 let mut others = cluster.pods_in(&pod.namespace);
                 wishes.in_use |= others.any(|other| {
                     let is_other = other.uid != pod.uid && !gone.contains(&*other.uid);
-                    is_other && volume::claim_names(&other.object).contains(&name)
+                    is_other && other.object.uses_claim(&name)
                 });
             }
             if volume::is_bound(claim) {
@@ -207,7 +206,7 @@ fn check_usable(claim: &PersistentVolumeClaim, name: &str, is_own: bool, pod: &P
     if claim.metadata.deletion_timestamp.is_some() {
         return Err(format!("persistentvolumeclaim {name:?} is being deleted"));
     }
-    if is_own && !volume::is_made_for(claim, &pod.object) {
+    if is_own && !volume::is_made_for(claim, &pod.object.metadata) {
         let (namespace, pod) = (&pod.namespace, &pod.name);
         return Err(format!("PVC {namespace}/{name} was not created for pod {namespace}/{pod} (pod is not owner)"));
     }

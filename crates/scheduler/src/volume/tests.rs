@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Node, Pod};
-use knarr_client::{Change, ObjectKey};
+use k8s_openapi::api::core::v1::Node;
+use knarr_client::{Change, ObjectKey, lean::Pod};
 use rand::{SeedableRng as _, rngs::SmallRng};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, from_value, json};
