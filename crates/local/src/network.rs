@@ -124,9 +124,8 @@ pub fn remove(record: &ClusterRecord, directory: &Path, heir: impl FnOnce(&Path,
         }
         // The nodes' links too: the kernel takes down the network of the dead in its own time.
         let is_port = |name: &str| name.strip_prefix(&link.name).is_some_and(|end| end.starts_with('-'));
-        for port in all.iter().filter(|port| is_port(&port.name)) {
-            links.remove(&port.name).during("removing a node's link")?;
-        }
+        let ports = all.iter().map(|port| port.name.as_str()).filter(|name| is_port(name));
+        links.remove_all(ports).during("removing the nodes' links")?;
         links.remove(&link.name).during("removing the bridge")?;
     }
     let Some(former) = &record.former_forwarding else { return Ok(()) };

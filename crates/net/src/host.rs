@@ -141,7 +141,7 @@ pub fn remove_links(links: &Links) -> Result<()> {
     let mut all = links.list().during("listing links")?;
     all.retain(|link| is_ours(&link.name));
     all.sort_by_key(|link| link.name == NODE_LINK);
-    all.iter().try_for_each(|link| links.remove(&link.name).during("removing a link"))
+    links.remove_all(all.iter().map(|link| link.name.as_str())).during("removing links")
 }
 
 /// Removes the routes to other nodes' pods that lie on the host's own links; those on links of ours go with them.

@@ -11,7 +11,7 @@ pub fn layer(bytes: &[u8], directory: &Path) -> io::Result<u64> {
 
 /// Documents of a registry or an archive.
 pub fn documents(bytes: &[u8]) {
-    images::import::fuzz_documents(bytes);
+    images::documents::fuzz(bytes);
 }
 
 pub fn reference(text: &str) {

@@ -19,6 +19,7 @@ mod runtime;
 mod sandbox;
 mod service;
 pub mod shim;
+mod signal;
 mod spec;
 mod stats;
 mod stream;

@@ -7,7 +7,6 @@ use knarr_cri::{
     CriError, Result,
     v1::{
         ContainerConfig, ContainerEventType, ContainerState, LinuxContainerResources, NamespaceMode, PodSandboxConfig,
-        Signal,
     },
 };
 use knarr_os::cgroup::Cgroups;
@@ -24,10 +23,10 @@ use crate::{
         protocol::{Reply, Request},
         spec::{self as shim_spec, Identity, Rootfs},
     },
+    signal::{SIGTERM, stop_signal},
     spec,
 };
 
-const SIGTERM: i32 = 15;
 const SIGKILL: i32 = 9;
 /// How long a killed process may take to be gone; only one stuck in the kernel takes any time.
 const GONE_WITHIN: Duration = Duration::from_secs(10);
@@ -383,64 +382,5 @@ pub(crate) async fn end_cgroup(cgroups: &Cgroups, path: &Path) -> knarr_os::Resu
         cgroups.kill(path);
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(Duration::from_millis(100));
-    }
-}
-
-/// The signal that asks a container to end: the pod's choice, then the image's.
-fn stop_signal(config: &ContainerConfig, image: &str) -> i32 {
-    let own = config.stop_signal();
-    let own = if own == Signal::RuntimeDefault { None } else { signal_number(own.as_str_name()) };
-    own.or_else(|| signal_number(image)).unwrap_or(SIGTERM)
-}
-
-/// A signal as images name it: `SIGQUIT`, `QUIT` or `3`.
-fn signal_number(name: &str) -> Option<i32> {
-    const NAMES: [&str; 31] = [
-        "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM",
-        "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF",
-        "WINCH", "IO", "PWR", "SYS",
-    ];
-    let upper = name.trim().to_ascii_uppercase();
-    let short = upper.strip_prefix("SIG").unwrap_or(&upper);
-    // The realtime signals reach from 34 to 64; CRI spells the signs out.
-    let short = &short.replace("PLUS", "+").replace("MINUS", "-");
-    for (edge, number) in [("RTMIN", 34), ("RTMAX", 64)] {
-        if let Some(offset) = short.strip_prefix(edge) {
-            let offset = if offset.is_empty() { Some(0) } else { offset.parse::<i32>().ok() };
-            return offset.map(|offset| number + offset).filter(|n| (34..=64).contains(n));
-        }
-    }
-    let short = match short.as_str() {
-        "CLD" => "CHLD",
-        "IOT" => "ABRT",
-        "POLL" => "IO",
-        other => other,
-    };
-    let by_name = NAMES.iter().position(|n| *n == short).map(|at| at as i32 + 1);
-    by_name.or_else(|| short.parse().ok()).filter(|n| (1..=64).contains(n))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn signals_are_read_as_images_name_them() {
-        for (name, expected) in [
-            ("SIGTERM", Some(15)),
-            ("quit", Some(3)),
-            ("9", Some(9)),
-            ("SIGRTMIN+3", Some(37)),
-            ("SIGRTMINPLUS15", Some(49)),
-            ("SIGRTMAXMINUS1", Some(63)),
-            ("SIGRTMAX", Some(64)),
-            ("SIGRTMIN+40", None),
-            ("SIGPOLL", Some(29)),
-            ("", None),
-            ("SIGNOPE", None),
-            ("65", None),
-        ] {
-            assert_eq!(signal_number(name), expected, "{name}");
-        }
     }
 }

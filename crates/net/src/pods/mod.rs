@@ -7,6 +7,7 @@
 
 mod attach;
 mod ipam;
+mod removal;
 #[cfg(test)]
 mod tests;
 
@@ -25,6 +26,7 @@ use knarr_os::net::{
 };
 
 pub use ipam::{HostPort, Ipam, Lease};
+use removal::Removal;
 
 use crate::{
     Ipv4Cidr,
@@ -39,6 +41,7 @@ pub struct Pods {
     links: Arc<Links>,
     nftables: Arc<Nftables>,
     ipam: Mutex<Ipam>,
+    removal: Removal,
     mtu: u32,
 }
 
@@ -47,7 +50,7 @@ impl Pods {
     pub fn open(records: &Path, links: Arc<Links>, nftables: Arc<Nftables>, mtu: u32) -> Result<Self> {
         let mut ipam = Ipam::open(records.join("addresses"))?;
         release_lost(&mut ipam, &links)?;
-        let pods = Self { links, nftables, ipam: Mutex::new(ipam), mtu };
+        let pods = Self { links, nftables, ipam: Mutex::new(ipam), removal: Removal::default(), mtu };
         pods.reconcile()?;
         Ok(pods)
     }
@@ -120,14 +123,12 @@ impl Pods {
         self.nftables.commit(batch).during("adding the pod's nftables elements")
     }
 
+    /// The address stays taken until the link is gone. Others may attach and detach meanwhile.
     fn detach(&self, sandbox_id: &str) -> Result<()> {
-        let mut ipam = self.ipam();
-        let Some(lease) = ipam.get(sandbox_id).cloned() else {
-            return self.links.remove(&names::pod_link(sandbox_id)).during("removing a pod's link");
-        };
-        for (set, elements) in
-            [(HAIRPINS.name, vec![hairpin(&lease)]), (HOST_PORTS.name, host_ports(&lease).collect::<Vec<_>>())]
-        {
+        let lease = self.ipam().get(sandbox_id).cloned();
+        for (set, elements) in lease.iter().flat_map(|lease| {
+            [(HAIRPINS.name, vec![hairpin(lease)]), (HOST_PORTS.name, host_ports(lease).collect::<Vec<_>>())]
+        }) {
             let mut batch = Batch::new(FAMILY, TABLE);
             batch.delete_elements(set, &elements);
             match self.nftables.commit(batch) {
@@ -135,8 +136,8 @@ impl Pods {
                 _ => {}
             }
         }
-        self.links.remove(&names::pod_link(sandbox_id)).during("removing a pod's link")?;
-        ipam.release(sandbox_id)
+        self.removal.remove(&self.links, names::pod_link(sandbox_id)).during("removing a pod's link")?;
+        if lease.is_some() { self.ipam().release(sandbox_id) } else { Ok(()) }
     }
 
     #[cfg(test)]

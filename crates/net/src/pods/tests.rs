@@ -91,6 +91,34 @@ fn calls_may_be_repeated_and_come_late() {
 }
 
 #[test]
+fn pods_that_go_together_leave_nothing() {
+    on_node(|| {
+        let node = Node::new();
+        let network = PodNetworkHandle(node.base.pods.clone());
+        let spaces: Vec<_> = (0..8).map(|_| Space::new()).collect();
+        let names: Vec<_> = (0..spaces.len()).map(|pod| format!("pod{pod}")).collect();
+        let ips: BTreeSet<_> = std::iter::zip(&spaces, &names)
+            .map(|(space, name)| block_on(network.add(&space.request(name))).unwrap().ips)
+            .collect();
+        let links = Links::open().unwrap();
+        let count = || links.list().unwrap().len();
+        assert_eq!((ips.len(), count()), (8, 10), "each a link, and the node's own and the loopback");
+
+        let going = block_on(async {
+            let all = std::iter::zip(&spaces, &names).skip(1).map(|(space, name)| {
+                let (network, request) = (network.clone(), space.request(name));
+                tokio::spawn(async move { network.del(&request).await })
+            });
+            futures::future::join_all(all.collect::<Vec<_>>()).await
+        });
+        going.into_iter().for_each(|gone| gone.unwrap().unwrap());
+        assert_eq!(count(), 3);
+        assert!(links.find(&crate::names::pod_link(&names[0])).unwrap().is_some(), "the one that stays");
+        assert_eq!(node.base.pods.leases().len(), 1);
+    });
+}
+
+#[test]
 fn a_host_has_the_network_of_one_cluster() {
     on_node(|| {
         let node = Node::new();

@@ -21,7 +21,8 @@ pub fn check(certificates: &[CertificateDer<'_>], path: &str) -> Result<(), Refu
     let unreadable = |_| Refusal::new(StatusCode::UNAUTHORIZED, "Unauthorized: the client certificate cannot be read");
     let (_, certificate) = X509Certificate::from_der(certificate).map_err(unreadable)?;
     let subject = certificate.subject();
-    let name = subject.iter_common_name().find_map(|name| name.as_str().ok()).unwrap_or_default();
+    // Of several the last counts, as for the API server.
+    let name = subject.iter_common_name().last().and_then(|name| name.as_str().ok()).unwrap_or_default();
     let mut groups = subject.iter_organization().filter_map(|group| group.as_str().ok());
     if name == USER || groups.any(|group| GROUPS.contains(&group)) {
         return Ok(());

@@ -35,7 +35,11 @@ pub struct Here<'a> {
 /// Follows those claims that were not yet. One that was stays where it is: its binding cannot change any more.
 pub async fn follow(client: &kube::Client, pod: &Pod, here: Here<'_>, places: &mut Places) -> Result<(), VolumeError> {
     for volume in pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()) {
-        let Some((name, is_own)) = rules::claim_name(pod, volume) else { continue };
+        let (name, is_own) = match (&volume.persistent_volume_claim, &volume.ephemeral) {
+            (Some(source), _) => (source.claim_name.clone(), false),
+            (None, Some(_)) => (rules::own_claim_name(&pod.metadata, &volume.name), true),
+            (None, None) => continue,
+        };
         if places.contains_key(&volume.name) {
             continue;
         }
@@ -70,7 +74,7 @@ fn not_processed(volume: &Volume, claim: &str, why: &str) -> VolumeError {
 }
 
 fn check_claim(claim: &PersistentVolumeClaim, pod: &Pod, is_own: bool) -> Result<(), String> {
-    if is_own && !rules::is_made_for(claim, pod) {
+    if is_own && !rules::is_made_for(claim, &pod.metadata) {
         let (namespace, pod) = (meta::namespace(&pod.metadata), meta::name(&pod.metadata));
         let claim = meta::name(&claim.metadata);
         return Err(format!("PVC {namespace}/{claim} was not created for pod {namespace}/{pod} (pod is not owner)"));

@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use super::{
     Mac, Route,
-    links::{IFF_UP, RT_SCOPE_UNIVERSE, address_header, family, ifla, link_header, route_header, rta, rtm},
+    links::{IFF_UP, address_header, family, ifla, link_header, rtm},
+    routes::{RT_SCOPE_UNIVERSE, route_header, rta},
     wire::{Request, flags},
 };
 

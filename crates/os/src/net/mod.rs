@@ -15,6 +15,7 @@ mod links;
 pub mod netns;
 pub mod nft;
 mod overlay;
+mod routes;
 mod socket;
 pub mod sysctl;
 #[cfg(test)]
@@ -23,6 +24,7 @@ pub mod wire;
 
 pub use changes::LinkChanges;
 pub use error::{NetError, Result};
-pub use links::{Link, LinkConfig, Links, Mac, Route};
+pub use links::{Link, LinkConfig, Links, Mac};
 pub use overlay::{Forwarding, Neighbour, Vxlan};
+pub use routes::Route;
 pub use socket::{Netlink, Protocol};

@@ -221,3 +221,23 @@ fn tracked_connections_are_found_and_deleted() {
         assert_eq!(conntrack::list(&netlink, 17).unwrap(), []);
     });
 }
+
+#[test]
+fn several_links_go_at_once() {
+    isolated(|| {
+        let links = Links::open().unwrap();
+        let names: Vec<_> = (0..250).map(|n| format!("knarr-{n}")).collect();
+        for name in &names[..5] {
+            links.add_bridge(name, Mac([2, 0, 0, 0, 0, 1]), 1500).unwrap();
+        }
+        let left = || links.list().unwrap().into_iter().map(|link| link.name).collect::<Vec<_>>();
+        links.remove_all([]).unwrap();
+        links.remove_all(names[1..3].iter().map(String::as_str)).unwrap();
+        assert_eq!(left(), ["lo", "knarr-0", "knarr-3", "knarr-4"]);
+        // More than fit into one request, most of them not there.
+        links.remove_all(names[1..].iter().map(String::as_str)).unwrap();
+        assert_eq!(left(), ["lo", "knarr-0"]);
+        links.remove_all(["knarr-0", "knarr-0"]).unwrap();
+        assert_eq!(left(), ["lo"]);
+    });
+}

@@ -6,8 +6,9 @@
 //! changed by another process is read anew.
 
 mod builtin;
+pub(crate) mod documents;
 mod error;
-pub(crate) mod import;
+mod import;
 mod index;
 mod limited;
 mod pull;

@@ -13,8 +13,9 @@ use oci_client::{
 
 use super::{
     ImageError, ImageStore, Result, Unpacked,
+    documents::{Config, Descriptor, OciIndex, OciManifest, architecture, choose},
     error::RegistryProblem,
-    import::{Config, Descriptor, OciIndex, OciManifest, architecture, choose, sync, unpack_layer},
+    import::{sync, unpack_layer},
     limited::Limited,
     reference,
 };
