@@ -1,12 +1,12 @@
 //! Which volume a claim can be bound to: what the scheduler, the binding controller and the provisioner of a node
 //! must see alike. (<https://kubernetes.io/docs/concepts/storage/persistent-volumes/>)
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
-    ObjectReference, PersistentVolume, PersistentVolumeClaim, PersistentVolumeClaimSpec, PersistentVolumeSpec, Pod,
-    Volume,
+    ObjectReference, PersistentVolume, PersistentVolumeClaim, PersistentVolumeClaimSpec, PersistentVolumeSpec,
 };
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::{quantity::Quantity, selector::LabelSelector};
 
@@ -69,25 +69,15 @@ pub fn class_of_volume(volume: &PersistentVolume) -> &str {
     annotation(&volume.metadata.annotations, BETA_CLASS).or(spec).unwrap_or_default()
 }
 
-/// The name of the claim behind a volume of a pod, and whether it is one that is made for the pod.
-pub fn claim_name(pod: &Pod, volume: &Volume) -> Option<(String, bool)> {
-    if let Some(source) = &volume.persistent_volume_claim {
-        return Some((source.claim_name.clone(), false));
-    }
-    volume.ephemeral.as_ref()?;
-    Some((format!("{}-{}", pod.metadata.name.as_deref().unwrap_or_default(), volume.name), true))
-}
-
-/// The names of all claims that a pod uses.
-pub fn claim_names(pod: &Pod) -> BTreeSet<String> {
-    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
-    volumes.filter_map(|volume| claim_name(pod, volume)).map(|(name, _)| name).collect()
+/// What the claim is called that is made for an ephemeral volume of a pod.
+pub fn own_claim_name(pod: &ObjectMeta, volume: &str) -> String {
+    format!("{}-{volume}", pod.name.as_deref().unwrap_or_default())
 }
 
 /// True where a claim was made for this pod's own volume.
-pub fn is_made_for(claim: &PersistentVolumeClaim, pod: &Pod) -> bool {
+pub fn is_made_for(claim: &PersistentVolumeClaim, pod: &ObjectMeta) -> bool {
     let mut owners = claim.metadata.owner_references.iter().flatten();
-    owners.any(|owner| owner.controller == Some(true) && Some(&owner.uid) == pod.metadata.uid.as_ref())
+    owners.any(|owner| owner.controller == Some(true) && Some(&owner.uid) == pod.uid.as_ref())
 }
 
 fn is_reference_to(reference: &ObjectReference, claim: &PersistentVolumeClaim) -> bool {

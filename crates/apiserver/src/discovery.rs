@@ -7,6 +7,7 @@ use std::{
     sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use knarr_api::{
@@ -206,6 +207,10 @@ fn resource_list(snapshot: &Snapshot, group: &str, version: &str) -> Option<Valu
         if !resource.categories.is_empty() {
             entry["categories"] = resource.categories.into();
         }
+        // What cannot be watched is answered, and not stored.
+        if resource.allows(Verb::Watch) {
+            entry["storageVersionHash"] = storage_version_hash(snapshot.stored_as(resource)).into();
+        }
         resources.push(entry);
         for sub in resource.subresources {
             let mut entry = json!({
@@ -226,6 +231,14 @@ fn resource_list(snapshot: &Snapshot, group: &str, version: &str) -> Option<Valu
         "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version(group, version),
         "resources": resources,
     }))
+}
+
+/// Names the form in which objects are stored, so that who rewrites stored objects sees when it changes. Clients are to
+/// compare it only, and yet it is upstream's.
+/// (<https://kubernetes.io/docs/reference/generated/kubernetes-api/v1.36/#apiresource-v1-meta>)
+fn storage_version_hash(stored: &Resource) -> String {
+    let (group, version, kind) = stored.gvk();
+    STANDARD.encode(&Sha256::digest(format!("{group}/{version}/{kind}"))[..8])
 }
 
 /// kubectl and client-go ask for the aggregated form first and say so in the header.

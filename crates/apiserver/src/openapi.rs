@@ -51,7 +51,7 @@ impl Document {
             }
             Self::V2 => Some(openapi::v2_with(&customs)),
             Self::V2Protobuf => Some(openapi::v2_protobuf_with(&customs)),
-            Self::V3(name) => openapi::v3_document(name).or_else(|| {
+            Self::V3(name) => written_anew(view, name).or_else(|| openapi::v3_document(name)).or_else(|| {
                 let own: Vec<_> = customs.into_iter().filter(|custom| document_name(custom) == *name).collect();
                 (!own.is_empty()).then(|| openapi::v3_custom_document(&own))
             }),
@@ -70,6 +70,13 @@ impl Document {
 fn parts(view: &View) -> impl Iterator<Item = (&str, &Value)> {
     let documents = view.elsewhere().filter_map(|(_, document)| document);
     documents.filter_map(|document| Some((document.v2_hash.as_str(), &**document.v2.as_ref()?)))
+}
+
+/// The document of a group version of another server that has it in Swagger only.
+fn written_anew(view: &View, name: &str) -> Option<Vec<u8>> {
+    let (_, document) = view.elsewhere().find(|(route, _)| route.path().trim_start_matches('/') == name)?;
+    let old = document.filter(|document| document.v3_hash.is_none())?.v2.as_ref()?;
+    Some(aggregation::to_v3(old).to_string().into_bytes())
 }
 
 fn customs(snapshot: &Snapshot) -> impl Iterator<Item = openapi::Custom<'_>> {
@@ -114,7 +121,10 @@ impl Hashes {
         let mut undocumented = BTreeSet::new();
         for (route, document) in view.elsewhere() {
             let name = route.path().trim_start_matches('/').to_owned();
-            match document.and_then(|document| document.v3_hash.clone()) {
+            let written_anew =
+                |document: &aggregation::Document| document.v2.as_ref().map(|_| document.v2_hash.clone());
+            let hash = document.and_then(|document| document.v3_hash.clone().or_else(|| written_anew(document)));
+            match hash {
                 Some(hash) => drop(v3.insert(name, hash)),
                 None => drop(undocumented.insert(name)),
             }
@@ -125,10 +135,10 @@ impl Hashes {
 
     /// `None` where there is no such document.
     fn v3(&self, name: &str) -> Option<String> {
-        if !self.undocumented.contains(name) && openapi::group_versions().contains(name) {
-            return Some(openapi::v3_hash(name));
-        }
-        self.v3.get(name).cloned()
+        // What another server answers is not what is built in, though it may be called so.
+        let known = self.v3.get(name).cloned();
+        let is_built_in = || !self.undocumented.contains(name) && openapi::group_versions().contains(name);
+        known.or_else(|| is_built_in().then(|| openapi::v3_hash(name)))
     }
 }
 

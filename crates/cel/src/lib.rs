@@ -32,6 +32,7 @@ pub use self::{
     env::{Env, Expect},
     error::{CompileError, EvalError},
     escape::{escape, is_reserved},
+    library::time::duration as go_duration,
     program::{Budget, Composite, Program, Variables},
     schema::Declaration,
     types::{ObjectType, Type},

@@ -18,15 +18,18 @@ pub(super) fn object_meta() -> Option<TypeRef<'static>> {
     types::of("", "v1", "Pod")?.child("metadata")
 }
 
-/// `keeps_all`: only the objects' metadata is pruned.
+/// What was dropped, in upstream's order: the object's metadata, what the schema does not know, and the metadata of the
+/// objects in it. `keeps_all`: only metadata is pruned.
 pub(super) fn prune(schema: &Schema, object: &mut Value, keeps_all: bool) -> Vec<String> {
     let mut pruner = Pruner::default();
+    pruner.own_metadata(object);
+    let of_object = pruner.unknown.len();
     if !keeps_all {
         pruner.value(Some(schema), object, true);
-        pruner.unknown.sort();
+        pruner.unknown[of_object..].sort();
     }
     let of_schema = pruner.unknown.len();
-    pruner.metadata(schema, object, true);
+    pruner.metadata_below(schema, object);
     pruner.unknown[of_schema..].sort();
     pruner.unknown
 }
@@ -109,28 +112,33 @@ impl Pruner {
         }
     }
 
-    /// Prunes the metadata of the object, and of the objects in it, by what metadata is everywhere.
-    fn metadata(&mut self, schema: &Schema, value: &mut Value, is_resource: bool) {
+    /// Prunes the metadata of the objects in an object.
+    fn metadata_below(&mut self, schema: &Schema, value: &mut Value) {
+        if schema.is_resource {
+            self.own_metadata(value);
+        }
         match value {
             Value::Object(map) => {
-                if let (true, Some(ty), Some(meta @ Value::Object(_))) =
-                    (is_resource || schema.is_resource, object_meta(), map.get_mut("metadata"))
-                {
-                    self.below("metadata", |pruner| pruner.object_meta(ty, meta));
-                }
                 for (name, value) in map.iter_mut() {
                     if let Some(child) = schema.child(name) {
-                        self.below(name, |pruner| pruner.metadata(child, value, false));
+                        self.below(name, |pruner| pruner.metadata_below(child, value));
                     }
                 }
             }
             Value::Array(list) => {
                 let Some(items) = schema.items.as_deref() else { return };
                 for (index, value) in list.iter_mut().enumerate() {
-                    self.at(index, |pruner| pruner.metadata(items, value, false));
+                    self.at(index, |pruner| pruner.metadata_below(items, value));
                 }
             }
             _ => {}
+        }
+    }
+
+    /// Prunes an object's metadata by what metadata is everywhere.
+    fn own_metadata(&mut self, object: &mut Value) {
+        if let (Some(ty), Some(meta @ Value::Object(_))) = (object_meta(), object.get_mut("metadata")) {
+            self.below("metadata", |pruner| pruner.object_meta(ty, meta));
         }
     }
 

@@ -4,6 +4,8 @@
 mod parse;
 mod run;
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
 pub use run::order;
@@ -56,6 +58,9 @@ pub struct JsonPath {
 
 type Result<T> = std::result::Result<T, String>;
 
+/// Each value found by `..` is printed with all that is below it, which `..` finds too.
+const MAX_PRINTED: usize = 256 << 20;
+
 impl JsonPath {
     /// A template: text with expressions in braces.
     pub fn parse(template: &str) -> Result<Self> {
@@ -78,13 +83,22 @@ impl JsonPath {
     }
 
     /// What every expression found, one list each.
-    pub fn find(&self, data: &Value, missing_ok: bool) -> Result<Vec<Vec<Value>>> {
+    pub fn find<'d>(&self, data: &'d Value, missing_ok: bool) -> Result<Vec<Vec<Cow<'d, Value>>>> {
         run::find(&self.nodes, data, missing_ok)
     }
 
     pub fn print(&self, data: &Value, missing_ok: bool) -> Result<String> {
-        let found = self.find(data, missing_ok)?;
-        Ok(found.iter().map(|values| values.iter().map(text).collect::<Vec<_>>().join(" ")).collect())
+        let mut printed = String::new();
+        for values in self.find(data, missing_ok)? {
+            for (at, value) in values.iter().enumerate() {
+                printed.push_str(if at == 0 { "" } else { " " });
+                printed.push_str(&text(value));
+                if printed.len() > MAX_PRINTED {
+                    return Err(format!("more than {} MiB are printed", MAX_PRINTED >> 20));
+                }
+            }
+        }
+        Ok(printed)
     }
 }
 

@@ -1,13 +1,13 @@
 //! What the nodes of a template find in an object.
 
-use std::{cell::Cell, cmp::Ordering};
+use std::{borrow::Cow, cell::Cell, cmp::Ordering};
 
 use serde_json::Value;
 
 use super::{Compare, Node, Operand, Result, Step};
 
 /// What every node found, one list each.
-pub fn find(nodes: &[Node], data: &Value, missing_ok: bool) -> Result<Vec<Vec<Value>>> {
+pub fn find<'d>(nodes: &[Node], data: &'d Value, missing_ok: bool) -> Result<Vec<Vec<Cow<'d, Value>>>> {
     let (run, mut found) = (Run { root: data, missing_ok, count: Cell::new(0) }, Vec::new());
     nodes.iter().try_for_each(|node| run.results(node, data, &mut found))?;
     Ok(found)
@@ -20,27 +20,27 @@ fn check_count(found: usize) -> Result<()> {
     if found > MAX_FOUND { Err(format!("more than {MAX_FOUND} values are found")) } else { Ok(()) }
 }
 
-struct Run<'a> {
-    root: &'a Value,
+struct Run<'d> {
+    root: &'d Value,
     missing_ok: bool,
     /// What all expressions have found so far.
     count: Cell<usize>,
 }
 
-impl Run<'_> {
+impl<'d> Run<'d> {
     fn count(&self, more: usize) -> Result<()> {
         self.count.set(self.count.get() + more);
         check_count(self.count.get())
     }
 
-    fn results(&self, node: &Node, current: &Value, found: &mut Vec<Vec<Value>>) -> Result<()> {
+    fn results(&self, node: &Node, current: &'d Value, found: &mut Vec<Vec<Cow<'d, Value>>>) -> Result<()> {
         self.count(1)?;
         match node {
-            Node::Text(text) => found.push(vec![text.clone().into()]),
+            Node::Text(text) => found.push(vec![Cow::Owned(text.clone().into())]),
             Node::Path(steps) => {
                 let values = self.follow(steps, current)?;
                 self.count(values.len())?;
-                found.push(values.into_iter().cloned().collect());
+                found.push(values.into_iter().map(Cow::Borrowed).collect());
             }
             Node::Range(steps, inner) => {
                 for value in self.follow(steps, current)? {
@@ -53,7 +53,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn follow<'v>(&'v self, steps: &[Step], from: &'v Value) -> Result<Vec<&'v Value>> {
+    fn follow(&self, steps: &[Step], from: &'d Value) -> Result<Vec<&'d Value>> {
         let mut values = vec![from];
         for step in steps {
             values = self.step(step, &values)?;
@@ -62,8 +62,8 @@ impl Run<'_> {
         Ok(values)
     }
 
-    fn step<'v>(&'v self, step: &Step, values: &[&'v Value]) -> Result<Vec<&'v Value>> {
-        let mut found: Vec<&'v Value> = Vec::new();
+    fn step(&self, step: &Step, values: &[&'d Value]) -> Result<Vec<&'d Value>> {
+        let mut found: Vec<&'d Value> = Vec::new();
         match step {
             Step::Root => found.push(self.root),
             Step::Field(name) => {
@@ -116,7 +116,7 @@ impl Run<'_> {
         Ok(found)
     }
 
-    fn matches(&self, value: &Value, left: &Operand, right: Option<&(Compare, Operand)>) -> Result<bool> {
+    fn matches(&self, value: &'d Value, left: &Operand, right: Option<&(Compare, Operand)>) -> Result<bool> {
         let lenient = Run { root: self.root, missing_ok: true, count: Cell::new(0) };
         let get = |operand: &Operand| -> Result<Option<Value>> {
             match operand {

@@ -1,6 +1,8 @@
 //! Tables of custom resources, by the columns that their definition names
 //! (<https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/#additional-printer-columns>).
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -96,7 +98,8 @@ impl CustomColumn {
     /// The first value that is found, as upstream shows one only.
     fn cell(&self, object: &Value, now: Timestamp) -> Value {
         let found = self.path.as_ref().and_then(|path| path.find(object, true).ok());
-        let Some(first) = found.and_then(|found| found.into_iter().flatten().next()) else { return Value::Null };
+        let first = found.and_then(|found| found.into_iter().flatten().next());
+        let Some(first) = first.map(Cow::into_owned) else { return Value::Null };
         match (self.kind, &first) {
             (_, Value::Null) => Value::Null,
             (Kind::String, Value::String(_)) => first,

@@ -76,7 +76,7 @@ const POINTERS: &[(&str, &str)] = &[
     ("LimitedPriorityLevelConfiguration", "nominalConcurrencyShares lendablePercent borrowingLimitPercent"),
     ("NetworkPolicyPort", "endPort"),
     ("Device", "allNodes bindsToNode allowMultipleAllocations"),
-    ("DeviceAttribute", "int bool"),
+    ("DeviceAttribute", "int bool string version"),
     ("DeviceRequestAllocationResult", "adminAccess"),
     ("DeviceToleration", "tolerationSeconds"),
     ("ExactDeviceRequest", "adminAccess"),

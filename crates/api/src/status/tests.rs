@@ -1,5 +1,5 @@
 use super::*;
-use crate::field::FieldPath;
+use crate::field::{FieldError, FieldPath};
 
 #[test]
 fn messages_and_codes_are_upstreams() {

@@ -156,6 +156,25 @@ pub fn deprecation(resource: &Resource) -> Option<&'static str> {
     }
 }
 
+/// What a client is told in a `Warning` header when it writes an object that is kept, and that nobody in this cluster acts
+/// on: whoever writes one must not believe that it does anything.
+pub fn unfollowed(resource: &Resource) -> Option<&'static str> {
+    match (resource.group, resource.kind) {
+        ("networking.k8s.io", "NetworkPolicy") => {
+            Some("this cluster does not enforce network policies: whoever could reach a pod still can")
+        }
+        ("networking.k8s.io", "IPAddress" | "ServiceCIDR") => Some(
+            "this cluster gives Services addresses of the range that its server was started with: this changes nothing",
+        ),
+        ("resource.k8s.io", _) => Some("this cluster allocates no devices: its nodes refuse pods that claim them"),
+        (
+            "storage.k8s.io",
+            "CSIDriver" | "CSINode" | "CSIStorageCapacity" | "VolumeAttachment" | "VolumeAttributesClass",
+        ) => Some("this cluster runs no CSI drivers: nothing is attached, mounted or changed by this"),
+        _ => None,
+    }
+}
+
 /// What a client is told in a `Warning` header when it deletes an object without saying what becomes of its dependents.
 pub fn deletion_warning(resource: &Resource) -> Option<&'static str> {
     match (resource.group, resource.kind) {

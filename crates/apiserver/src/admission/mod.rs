@@ -11,7 +11,10 @@ mod node_labels;
 mod node_restriction;
 mod pod_security;
 mod pod_security_checks;
+mod pod_security_existing;
 mod pod_security_labels;
+#[cfg(test)]
+mod pod_security_tests;
 mod priority;
 #[cfg(test)]
 mod quota_tests;
@@ -23,6 +26,8 @@ mod storage;
 mod taint_nodes;
 mod token_secret;
 
+#[cfg(test)]
+mod storage_tests;
 #[cfg(test)]
 mod tests;
 

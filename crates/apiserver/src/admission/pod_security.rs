@@ -1,4 +1,3 @@
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -6,18 +5,62 @@ use knarr_api::status::ApiError;
 use serde_json::Value;
 
 use super::pod_security_checks::violations;
-use super::pod_security_labels::{PREFIX, Policy, check_labels};
+use super::pod_security_existing::on_existing_pods;
+use super::pod_security_labels::{PREFIX, Policy, Standards, check_labels};
 use super::{denied, is_main, is_of};
-use crate::builtin;
 use crate::contract::{Admission, AdmissionRequest, Lookup, Operation, Stored};
+use crate::json::items;
+use crate::{audit, builtin};
 
-/// So many pods of a namespace are looked at when its labels change (upstream's bound).
-const MAX_PODS_LOOKED_AT: usize = 3000;
-
-/// Holds the pods of a namespace to the Pod Security Standard that its labels name: `enforce` refuses, `warn`
-/// tells the client (<https://kubernetes.io/docs/concepts/security/pod-security-admission/>).
+/// Holds the pods of a namespace to the Pod Security Standard that its labels name: `enforce` refuses, `audit` tells
+/// the audit log, `warn` tells the client (<https://kubernetes.io/docs/concepts/security/pod-security-admission/>).
 pub struct PodSecurity {
     lookup: Arc<dyn Lookup>,
+}
+
+/// What of a write is held to the standards: the specs of pods, and those that workloads will make pods of.
+enum Subject<'a> {
+    Pod(&'a Value),
+    /// Only talked about: the pods are refused when they come.
+    Template(&'a Value),
+}
+
+impl<'a> Subject<'a> {
+    fn of(request: &'a AdmissionRequest<'_>) -> Option<Self> {
+        if !matches!(request.operation, Operation::Create | Operation::Update) {
+            return None;
+        }
+        let object = &request.object;
+        if is_of(request, "", "pods") {
+            let has_a_spec = matches!(request.subresource, "" | "ephemeralcontainers" | "resize");
+            return has_a_spec.then_some(Self::Pod(&object["spec"]));
+        }
+        if !request.subresource.is_empty() {
+            return None;
+        }
+        let holder = match (request.resource.group, request.resource.plural) {
+            ("apps", "deployments" | "replicasets" | "statefulsets" | "daemonsets")
+            | ("batch", "jobs")
+            | ("", "replicationcontrollers") => &object["spec"],
+            ("batch", "cronjobs") => &object["spec"]["jobTemplate"]["spec"],
+            ("", "podtemplates") => object,
+            _ => return None,
+        };
+        holder.get("template").map(|template| Self::Template(&template["spec"]))
+    }
+
+    fn spec(&self) -> &'a Value {
+        let (Self::Pod(spec) | Self::Template(spec)) = self;
+        spec
+    }
+}
+
+/// What the standards of a namespace make of a write.
+#[derive(Debug, Default, PartialEq)]
+struct Verdict {
+    refusal: Option<String>,
+    /// For the audit log: the rest of a key, and what it says.
+    annotations: Vec<(&'static str, String)>,
 }
 
 impl PodSecurity {
@@ -25,63 +68,11 @@ impl PodSecurity {
         Self { lookup }
     }
 
-    fn namespace(&self, name: &str) -> Option<Value> {
-        let stored = self.lookup.get(builtin::namespaces(), "", name)?;
-        speaks_of_security(&stored).then(|| stored.value())
-    }
-
-    /// A namespace that becomes stricter keeps the pods it has, and whoever made it so is told of them.
-    fn warn_of_pods(&self, request: &AdmissionRequest<'_>) -> Vec<String> {
-        let enforce = Policy::of(&request.object, "enforce");
-        if request.old.is_none_or(|old| Policy::of(old, "enforce") == enforce) {
-            return Vec::new();
-        }
-        let pods = self.lookup.list(builtin::pods(), request.name);
-        // The pods of one Deployment break the same rules, and are told of together.
-        let mut by_reason: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for pod in pods.iter().take(MAX_PODS_LOOKED_AT) {
-            let found = violations(enforce.level, enforce.minor, &pod.value()["spec"]);
-            let reasons = found.iter().map(|violation| violation.split(" (").next().unwrap_or_default());
-            let reasons = reasons.collect::<Vec<_>>().join(", ");
-            if !reasons.is_empty() {
-                by_reason.entry(reasons).or_default().push(pod.name().to_owned());
-            }
-        }
-        if by_reason.is_empty() {
-            return Vec::new();
-        }
-        let name = request.name;
-        let head =
-            format!("existing pods in namespace {name:?} violate the new PodSecurity enforce level \"{enforce}\"");
-        let lines = by_reason.iter().map(|(reasons, pods)| match pods.as_slice() {
-            [one] => format!("{one}: {reasons}"),
-            [one, _] => format!("{one} (and 1 other pod): {reasons}"),
-            [one, others @ ..] => format!("{one} (and {} other pods): {reasons}", others.len()),
-            [] => reasons.clone(),
-        });
-        std::iter::once(head).chain(lines).collect()
-    }
-
-    /// The spec that is to be checked: a pod's, or that of a workload's template, which is only warned about.
-    fn subject<'a>(request: &'a AdmissionRequest<'_>) -> Option<(&'a Value, bool)> {
-        let is_write = matches!(request.operation, Operation::Create | Operation::Update);
-        if !is_write || !matches!(request.subresource, "" | "ephemeralcontainers") {
-            return None;
-        }
-        let object = &request.object;
-        if is_of(request, "", "pods") {
-            // An update that leaves the spec alone is not the moment to refuse.
-            let same = request.old.is_some_and(|old| old["spec"] == object["spec"]);
-            return (!same).then_some((&object["spec"], true));
-        }
-        let template = match (request.resource.group, request.resource.plural) {
-            ("apps", "deployments" | "replicasets" | "statefulsets" | "daemonsets")
-            | ("batch", "jobs")
-            | ("", "replicationcontrollers") => &object["spec"]["template"]["spec"],
-            ("batch", "cronjobs") => &object["spec"]["jobTemplate"]["spec"]["template"]["spec"],
-            _ => return None,
-        };
-        Some((template, false))
+    /// `None` where the namespace asks for nothing.
+    fn standards(&self, namespace: &str) -> Option<Standards> {
+        let stored =
+            self.lookup.get(builtin::namespaces(), "", namespace).filter(|stored| speaks_of_security(stored))?;
+        Some(Standards::of(&stored.value())).filter(|standards| !standards.are_none())
     }
 }
 
@@ -91,8 +82,52 @@ fn speaks_of_security(namespace: &Stored) -> bool {
     namespace.json.windows(needle.len()).any(|window| window == needle)
 }
 
-fn describe(policy: &Policy, violations: &[String]) -> String {
-    format!("violates PodSecurity \"{policy}\": {}", violations.join(", "))
+/// An update is a moment to refuse a pod only where it brings another image or another container: everything else that
+/// the standards look at stays as it was let in.
+fn is_significant(pod: &Value, old: &Value) -> bool {
+    let (new, old) = (&pod["spec"], &old["spec"]);
+    let same = |list: &str| {
+        let (new, old) = (items(&new[list]), items(&old[list]));
+        new.len() == old.len() && new.iter().zip(old).all(|(new, old)| new["image"] == old["image"])
+    };
+    let key = "ephemeralContainers";
+    let was_there = |container: &Value| {
+        let same_name = items(&old[key]).iter().find(|old| old["name"] == container["name"]);
+        same_name.is_some_and(|old| old["image"] == container["image"])
+    };
+    !(same("containers") && same("initContainers") && items(&new[key]).iter().all(was_there))
+}
+
+/// `None` where the policy is kept to.
+fn broken(policy: Policy, spec: &Value) -> Option<String> {
+    let found = violations(policy.level, policy.minor, spec);
+    (!found.is_empty()).then(|| format!("PodSecurity \"{policy}\": {}", found.join(", ")))
+}
+
+fn judge(standards: &Standards, subject: &Subject<'_>) -> Verdict {
+    let mut verdict = Verdict::default();
+    let spec = subject.spec();
+    match &*standards.faults {
+        [] => {}
+        faults => {
+            let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+            let all = faults.join(", ");
+            let all = if faults.len() == 1 { all } else { format!("[{all}]") };
+            verdict.annotations.push(("error", format!("Failed to parse policy: {all}")));
+        }
+    }
+    if let Subject::Pod(_) = subject {
+        verdict.annotations.push(("enforce-policy", standards.enforce.to_string()));
+        verdict.refusal = broken(standards.enforce, spec).map(|what| format!("violates {what}"));
+    }
+    if let Some(what) = broken(standards.audit, spec) {
+        verdict.annotations.push(("audit-violations", format!("would violate {what}")));
+    }
+    verdict
+}
+
+fn note(key: &str, value: impl Into<String>) {
+    audit::annotate(&format!("{PREFIX}{key}"), value);
 }
 
 #[async_trait]
@@ -101,31 +136,128 @@ impl Admission for PodSecurity {
         "PodSecurity"
     }
 
-    async fn mutate(&self, request: &mut AdmissionRequest<'_>) -> Result<(), ApiError> {
-        if is_main(request, "", "namespaces") && request.operation == Operation::Update {
-            let warnings = self.warn_of_pods(request);
-            request.warnings.extend(warnings);
-            return Ok(());
-        }
-        let Some(namespace) = self.namespace(request.namespace) else { return Ok(()) };
-        let Some((spec, _)) = Self::subject(request) else { return Ok(()) };
-        let warn = Policy::of(&namespace, "warn");
-        let found = violations(warn.level, warn.minor, spec);
-        if !found.is_empty() {
-            let warning = format!("would {}", describe(&warn, &found).replacen("violates", "violate", 1));
-            request.warnings.push(warning);
-        }
-        Ok(())
-    }
-
     async fn validate(&self, request: &AdmissionRequest<'_>) -> Result<(), ApiError> {
         if is_main(request, "", "namespaces") {
             return check_labels(request);
         }
-        let Some(namespace) = self.namespace(request.namespace) else { return Ok(()) };
-        let Some((spec, true)) = Self::subject(request) else { return Ok(()) };
-        let enforce = Policy::of(&namespace, "enforce");
-        let found = violations(enforce.level, enforce.minor, spec);
-        if found.is_empty() { Ok(()) } else { Err(denied(request, describe(&enforce, &found))) }
+        let Some(subject) = Subject::of(request) else { return Ok(()) };
+        let Some(standards) = self.standards(request.namespace) else {
+            if let Subject::Pod(_) = subject {
+                note("enforce-policy", Policy::PRIVILEGED.to_string());
+            }
+            return Ok(());
+        };
+        if is_unchanged_pod(request, &subject) {
+            return Ok(());
+        }
+        let Verdict { refusal, annotations } = judge(&standards, &subject);
+        for (key, value) in annotations {
+            note(key, value);
+        }
+        refusal.map_or(Ok(()), |why| Err(denied(request, why)))
+    }
+
+    fn remarks(&self, request: &AdmissionRequest<'_>) -> Vec<String> {
+        if is_main(request, "", "namespaces") {
+            return on_existing_pods(&*self.lookup, request);
+        }
+        let Some(subject) = Subject::of(request) else { return Vec::new() };
+        let Some(standards) = self.standards(request.namespace) else { return Vec::new() };
+        if is_unchanged_pod(request, &subject) {
+            return Vec::new();
+        }
+        broken(standards.warn, subject.spec()).map(|what| format!("would violate {what}")).into_iter().collect()
+    }
+}
+
+fn is_unchanged_pod(request: &AdmissionRequest<'_>, subject: &Subject<'_>) -> bool {
+    matches!(subject, Subject::Pod(_)) && request.old.is_some_and(|old| !is_significant(&request.object, old))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn pods_are_refused_and_templates_only_talked_about() {
+        let namespace = |labels: &[(&str, &str)]| {
+            let labels: serde_json::Map<_, _> =
+                labels.iter().map(|(key, value)| (format!("{PREFIX}{key}"), json!(value))).collect();
+            Standards::of(&json!({ "metadata": { "labels": labels } }))
+        };
+        let spec = json!({ "hostNetwork": true, "containers": [] });
+        let why = |policy: &str| format!("PodSecurity \"{policy}\": host namespaces (hostNetwork=true)");
+        let enforce = || ("enforce-policy", "baseline:latest".to_owned());
+        let rows = [
+            (
+                "enforce",
+                namespace(&[("enforce", "baseline")]),
+                Some(format!("violates {}", why("baseline:latest"))),
+                vec![enforce()],
+            ),
+            (
+                "enforce and audit",
+                namespace(&[("enforce", "baseline"), ("audit", "baseline"), ("audit-version", "v1.30")]),
+                Some(format!("violates {}", why("baseline:latest"))),
+                vec![enforce(), ("audit-violations", format!("would violate {}", why("baseline:v1.30")))],
+            ),
+            (
+                "audit",
+                namespace(&[("audit", "baseline")]),
+                None,
+                vec![
+                    ("enforce-policy", "privileged:latest".to_owned()),
+                    ("audit-violations", format!("would violate {}", why("baseline:latest"))),
+                ],
+            ),
+            (
+                "nonsense",
+                namespace(&[("audit", "tight"), ("warn-version", "x")]),
+                None,
+                vec![
+                    (
+                        "error",
+                        "Failed to parse policy: [metadata.labels[pod-security.kubernetes.io/audit]: Invalid value: \"tight\": \
+                         must be one of privileged, baseline, restricted, \
+                         metadata.labels[pod-security.kubernetes.io/warn-version]: Invalid value: \"x\": \
+                         must be \"latest\" or \"v1.x\"]"
+                            .to_owned(),
+                    ),
+                    ("enforce-policy", "privileged:latest".to_owned()),
+                ],
+            ),
+        ];
+        for (what, standards, refusal, annotations) in rows {
+            let of_template = annotations.iter().filter(|(key, _)| *key != "enforce-policy").cloned().collect();
+            assert_eq!(judge(&standards, &Subject::Pod(&spec)), Verdict { refusal, annotations }, "{what}");
+            let verdict = Verdict { refusal: None, annotations: of_template };
+            assert_eq!(judge(&standards, &Subject::Template(&spec)), verdict, "{what}, a template");
+        }
+    }
+
+    #[test]
+    fn another_image_or_container_is_looked_at() {
+        let pod = |spec: Value| json!({ "spec": spec });
+        let one = json!({ "containers": [{ "name": "a", "image": "x:1" }] });
+        let rows = [
+            ("the same", one.clone(), false),
+            ("a toleration", json!({ "containers": [{ "name": "a", "image": "x:1" }], "tolerations": [{}] }), false),
+            ("an image", json!({ "containers": [{ "name": "a", "image": "x:2" }] }), true),
+            (
+                "an ephemeral container",
+                json!({ "containers": [{ "name": "a", "image": "x:1" }], "ephemeralContainers": [{ "name": "e", "image": "x" }] }),
+                true,
+            ),
+            (
+                "an init container",
+                json!({ "containers": [{ "name": "a", "image": "x:1" }], "initContainers": [{ "name": "e", "image": "x" }] }),
+                true,
+            ),
+        ];
+        for (what, new, expected) in rows {
+            assert_eq!(is_significant(&pod(new), &pod(one.clone())), expected, "{what}");
+        }
     }
 }

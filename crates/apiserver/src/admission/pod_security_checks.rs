@@ -14,13 +14,8 @@ pub(super) enum Level {
 }
 
 impl Level {
-    /// An unknown word is as strict as can be, as upstream has it.
-    pub(super) fn parse(word: &str) -> Self {
-        match word {
-            "privileged" => Self::Privileged,
-            "baseline" => Self::Baseline,
-            _ => Self::Restricted,
-        }
+    pub(super) fn parse(word: &str) -> Option<Self> {
+        [Self::Privileged, Self::Baseline, Self::Restricted].into_iter().find(|level| level.as_str() == word)
     }
 
     pub(super) fn as_str(self) -> &'static str {

@@ -8,44 +8,93 @@ use serde_json::Value;
 
 use super::pod_security_checks::{LATEST as EDITION_LATEST, Level};
 use crate::contract::{AdmissionRequest, Operation};
-use crate::json::{name, text};
+use crate::json::name;
 
 pub(super) const PREFIX: &str = "pod-security.kubernetes.io/";
-const MODES: [&str; 3] = ["enforce", "audit", "warn"];
 const LATEST: &str = "latest";
 
 /// What one mode asks for: a level, as an edition of the standards has it.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Policy {
     pub(super) level: Level,
     pub(super) minor: u32,
-    version: String,
 }
 
 impl Policy {
-    pub(super) fn of(namespace: &Value, mode: &str) -> Self {
-        let level = match label(namespace, mode) {
-            "" => Level::Privileged,
-            word => Level::parse(word),
-        };
-        let version = match label(namespace, &format!("{mode}-version")) {
-            "" => LATEST,
-            version => version,
-        };
-        // What says nothing counts as the latest, as upstream has it.
-        let minor = version.strip_prefix("v1.").and_then(|minor| minor.parse().ok()).unwrap_or(EDITION_LATEST);
-        Self { level, minor, version: version.to_owned() }
-    }
+    /// What a namespace without labels asks for.
+    pub(super) const PRIVILEGED: Self = Self { level: Level::Privileged, minor: EDITION_LATEST };
 }
 
 impl fmt::Display for Policy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.level.as_str(), self.version)
+        match self.minor {
+            EDITION_LATEST => write!(f, "{}:{LATEST}", self.level.as_str()),
+            minor => write!(f, "{}:v1.{minor}", self.level.as_str()),
+        }
     }
 }
 
-fn label<'a>(namespace: &'a Value, key: &str) -> &'a str {
-    text(&namespace["metadata"]["labels"][format!("{PREFIX}{key}")])
+/// What a namespace asks for in each mode, and what is wrong with how it says so.
+#[derive(Debug)]
+pub(super) struct Standards {
+    pub(super) enforce: Policy,
+    pub(super) audit: Policy,
+    pub(super) warn: Policy,
+    pub(super) faults: Vec<FieldError>,
+}
+
+impl Standards {
+    pub(super) fn of(namespace: &Value) -> Self {
+        let mut faults = Vec::new();
+        let mut mode = |mode: &str, of_nonsense: Level| Policy {
+            level: level(namespace, mode, of_nonsense, &mut faults),
+            minor: minor(namespace, &format!("{mode}-version"), &mut faults),
+        };
+        // A word that says nothing is as strict as can be where pods are refused, and says nothing where they are only
+        // talked about.
+        let (enforce, audit, warn) =
+            (mode("enforce", Level::Restricted), mode("audit", Level::Privileged), mode("warn", Level::Privileged));
+        Self { enforce, audit, warn, faults }
+    }
+
+    /// True where no mode asks for anything.
+    pub(super) fn are_none(&self) -> bool {
+        let all = [&self.enforce, &self.audit, &self.warn];
+        self.faults.is_empty() && all.iter().all(|policy| policy.level == Level::Privileged)
+    }
+}
+
+fn label<'a>(namespace: &'a Value, key: &str) -> Option<&'a str> {
+    namespace["metadata"]["labels"].get(format!("{PREFIX}{key}"))?.as_str()
+}
+
+fn fault(key: &str, value: &str, why: &str) -> FieldError {
+    let metadata = FieldPath::new("metadata");
+    FieldError::invalid(&metadata.child("labels").key(&format!("{PREFIX}{key}")), value, why)
+}
+
+fn level(namespace: &Value, mode: &str, of_nonsense: Level, faults: &mut Vec<FieldError>) -> Level {
+    let Some(word) = label(namespace, mode) else { return Level::Privileged };
+    Level::parse(word).unwrap_or_else(|| {
+        faults.push(fault(mode, word, "must be one of privileged, baseline, restricted"));
+        of_nonsense
+    })
+}
+
+fn minor(namespace: &Value, key: &str, faults: &mut Vec<FieldError>) -> u32 {
+    let Some(version) = label(namespace, key) else { return EDITION_LATEST };
+    let is_number = |digits: &&str| {
+        digits.bytes().all(|byte| byte.is_ascii_digit()) && (digits.len() == 1 || !digits.starts_with('0'))
+    };
+    let digits = version.strip_prefix("v1.").filter(is_number);
+    match digits.and_then(|digits| digits.parse().ok()) {
+        Some(minor) => minor,
+        None if version == LATEST => EDITION_LATEST,
+        None => {
+            faults.push(fault(key, version, "must be \"latest\" or \"v1.x\""));
+            EDITION_LATEST
+        }
+    }
 }
 
 /// Refuses labels that say nothing; those that a namespace has had all along do not stand in the way of a change.
@@ -53,30 +102,50 @@ pub(super) fn check_labels(request: &AdmissionRequest<'_>) -> Result<(), ApiErro
     if !matches!(request.operation, Operation::Create | Operation::Update) {
         return Ok(());
     }
-    let errors = faults(&request.object);
-    if errors.is_empty() || request.old.is_some_and(|old| !faults(old).is_empty()) {
+    let faults = Standards::of(&request.object).faults;
+    if faults.is_empty() || request.old.is_some_and(|old| Standards::of(old).faults == faults) {
         return Ok(());
     }
-    Err(ApiError::invalid("Namespace", name(&request.object), errors))
+    Err(ApiError::invalid("Namespace", name(&request.object), faults))
 }
 
-fn faults(namespace: &Value) -> Vec<FieldError> {
-    let metadata = FieldPath::new("metadata");
-    let path = metadata.child("labels");
-    let mut errors = Vec::new();
-    for mode in MODES {
-        let level = label(namespace, mode);
-        if !matches!(level, "" | "privileged" | "baseline" | "restricted") {
-            let why = "must be one of privileged, baseline, restricted";
-            errors.push(FieldError::invalid(&path.key(&format!("{PREFIX}{mode}")), level, why));
-        }
-        let key = format!("{mode}-version");
-        let version = label(namespace, &key);
-        let minor = version.strip_prefix("v1.").map(str::parse::<u32>);
-        if !version.is_empty() && version != LATEST && !matches!(minor, Some(Ok(_))) {
-            let why = "must be \"latest\" or \"v1.x\"";
-            errors.push(FieldError::invalid(&path.key(&format!("{PREFIX}{key}")), version, why));
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn labels_say_what_each_mode_asks_for() {
+        let rows = [
+            (json!({}), "privileged:latest privileged:latest privileged:latest", 0),
+            (
+                json!({"enforce": "baseline", "enforce-version": "v1.20", "audit": "restricted", "warn-version": "latest"}),
+                "baseline:v1.20 restricted:latest privileged:latest",
+                0,
+            ),
+            (
+                json!({"enforce": "tight", "audit": "tight", "warn": "tight"}),
+                "restricted:latest privileged:latest privileged:latest",
+                3,
+            ),
+            (json!({"enforce": ""}), "restricted:latest privileged:latest privileged:latest", 1),
+            (
+                json!({"enforce-version": "v1.07", "audit-version": "v1.+7", "warn-version": "v2.0"}),
+                "privileged:latest privileged:latest privileged:latest",
+                3,
+            ),
+            (json!({"audit-version": "v1.0"}), "privileged:latest privileged:v1.0 privileged:latest", 0),
+        ];
+        for (labels, expected, faults) in rows {
+            let all = labels.as_object().unwrap();
+            let keyed: serde_json::Map<_, _> =
+                all.iter().map(|(key, value)| (format!("{PREFIX}{key}"), value.clone())).collect();
+            let standards = Standards::of(&json!({ "metadata": { "labels": keyed } }));
+            let said = format!("{} {} {}", standards.enforce, standards.audit, standards.warn);
+            assert_eq!((&*said, standards.faults.len()), (expected, faults), "{labels}");
+            let quiet = faults == 0 && !expected.contains("baseline") && !expected.contains("restricted");
+            assert_eq!(standards.are_none(), quiet, "{labels}");
         }
     }
-    errors
 }

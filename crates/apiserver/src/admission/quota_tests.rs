@@ -1,7 +1,10 @@
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};
 
-use super::tests::{CLAIMS, PODS, claim, cluster};
+use super::{
+    storage_tests::{CLAIMS, claim},
+    tests::{PODS, cluster},
+};
 use crate::testing::{admin, message, pod};
 
 #[tokio::test]

@@ -18,6 +18,7 @@ mod proxy;
 mod register;
 mod routes;
 mod start;
+mod swagger;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -29,4 +30,5 @@ pub use priorities::local_services;
 pub use proxy::proxy;
 pub use routes::{Route, Routes};
 pub use start::{Aggregation, start};
+pub use swagger::to_v3;
 pub use view::View;

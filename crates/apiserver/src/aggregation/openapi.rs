@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
+use crate::json::copy;
+
 const REFERENCE: &str = "#/definitions/";
 
 /// The part of a document that speaks of the paths below `prefix`, with the definitions that it needs; `None` where it
@@ -11,10 +13,11 @@ const REFERENCE: &str = "#/definitions/";
 pub fn part(document: &Value, prefix: &str) -> Option<Value> {
     let is_below = |path: &str| path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     let paths = document["paths"].as_object()?.iter().filter(|(path, _)| is_below(path));
-    let paths: Map<String, Value> = paths.map(|(path, item)| (path.clone(), item.clone())).collect();
+    let mut paths: Map<String, Value> = paths.map(|(path, item)| (path.clone(), item.clone())).collect();
     if paths.is_empty() {
         return None;
     }
+    paths.values_mut().for_each(|item| follow(item, document));
     let mut wanted = Vec::new();
     paths.values().for_each(|item| references(item, &mut wanted));
     let mut definitions = BTreeMap::new();
@@ -25,7 +28,27 @@ pub fn part(document: &Value, prefix: &str) -> Option<Value> {
             references(definition, &mut wanted);
         }
     }
-    Some(json!({ "paths": paths, "definitions": definitions }))
+    let mut part = json!({ "paths": paths, "definitions": definitions });
+    for key in ["info", "consumes", "produces", "securityDefinitions", "externalDocs"] {
+        copy(&mut part, document, key);
+    }
+    Some(part)
+}
+
+/// Puts parameters and responses that a document names once where they are meant.
+fn follow(value: &mut Value, document: &Value) {
+    if let Some(at) = value.get("$ref").and_then(Value::as_str)
+        && let Some((list @ ("parameters" | "responses"), name)) =
+            at.strip_prefix("#/").and_then(|at| at.split_once('/'))
+    {
+        *value = document[list][name].clone();
+        return;
+    }
+    match value {
+        Value::Object(fields) => fields.values_mut().for_each(|value| follow(value, document)),
+        Value::Array(values) => values.iter_mut().for_each(|value| follow(value, document)),
+        _ => {}
+    }
 }
 
 /// Adds such a part to a document. A definition that means something else there gets another name; a path that is there
@@ -99,18 +122,23 @@ mod tests {
         let reference = |name: &str| json!({ "$ref": format!("{REFERENCE}{name}") });
         let theirs = json!({
             "paths": {
-                "/apis/wardle.example.com/v1/": { "get": reference("Flunder") },
+                "/apis/wardle.example.com/v1/": { "get": reference("Flunder"), "parameters": [{ "$ref": "#/parameters/p-1" }] },
                 "/apis/wardle.example.com/v1beta1/": { "get": reference("Old") },
                 "/apis": {},
             },
+            "produces": ["application/json"],
+            "parameters": { "p-1": { "name": "p", "in": "body", "schema": reference("Body") } },
             "definitions": {
+                "Body": {},
                 "Flunder": { "properties": { "metadata": reference("Meta"), "time": reference("Time") } },
                 "Meta": { "description": "theirs" }, "Time": { "type": "string" }, "Old": {},
             },
         });
         let cut = part(&theirs, "/apis/wardle.example.com/v1").unwrap();
         assert_eq!(cut["paths"].as_object().unwrap().len(), 1);
-        assert!(cut["definitions"].get("Old").is_none());
+        assert!(cut["definitions"].get("Old").is_none() && cut["definitions"].get("Body").is_some());
+        assert_eq!(cut["paths"]["/apis/wardle.example.com/v1/"]["parameters"][0]["name"], "p");
+        assert_eq!(cut["produces"], json!(["application/json"]));
         assert!(part(&theirs, "/apis/other").is_none());
         let mut ours = json!({
             "paths": { "/api": {} },

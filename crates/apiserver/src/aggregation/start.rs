@@ -55,7 +55,7 @@ impl Aggregation {
         if routes.generation == generation {
             return routes;
         }
-        let (listing, _) = services.list("", None, 0, |_| true);
+        let (listing, _) = services.list("", None, 0, None);
         let routes = Arc::new(Routes::of(&listing.items, generation, &self.clients));
         self.routes.store(routes.clone());
         routes
@@ -107,9 +107,9 @@ async fn run(server: Weak<Inner>, mut watchers: [Watcher; 3]) {
         loop {
             // What changes behind a Service matters to those only that wait for one.
             let stays = tokio::select! {
-                stays = objects.wait() => { forget(objects); if stays { break } else { false } }
-                stays = services.wait(), if !tasks.is_empty() => { forget(services); stays }
-                stays = slices.wait(), if !tasks.is_empty() => { forget(slices); stays }
+                stays = objects.wait() => { objects.skip(); if stays { break } else { false } }
+                stays = services.wait(), if !tasks.is_empty() => { services.skip(); stays }
+                stays = slices.wait(), if !tasks.is_empty() => { slices.skip(); stays }
                 _ = catalogue.changed() => break,
                 () = tokio::time::sleep(if well { LOOK_AGAIN } else { RETRY_AFTER }) => break,
                 () = shutdown.cancelled() => false,
@@ -120,14 +120,6 @@ async fn run(server: Weak<Inner>, mut watchers: [Watcher; 3]) {
             }
             changed.send_modify(|count| *count += 1);
         }
-    }
-}
-
-/// What changed is not asked: only the position moves on.
-fn forget(watcher: &mut Watcher) {
-    let mut events = Vec::new();
-    while watcher.poll_now(&mut events).is_ok_and(|()| !events.is_empty()) {
-        events.clear();
     }
 }
 

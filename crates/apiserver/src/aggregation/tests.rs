@@ -32,10 +32,12 @@ struct Backend {
     port: u16,
     authority_pem: String,
     is_well: Arc<AtomicBool>,
+    /// It knows nothing of OpenAPI v3.
+    is_old: Arc<AtomicBool>,
 }
 
 /// Says what it was asked, and by whom.
-fn answer(request: &Request<Incoming>, peer: &str, is_well: bool) -> (StatusCode, Value) {
+fn answer(request: &Request<Incoming>, peer: &str, is_well: bool, is_old: bool) -> (StatusCode, Value) {
     let header = |name: &str| {
         let values = request.headers().get_all(name).iter();
         values.map(|value| value.to_str().unwrap().to_owned()).collect::<Vec<_>>()
@@ -53,11 +55,13 @@ fn answer(request: &Request<Incoming>, peer: &str, is_well: bool) -> (StatusCode
         "/openapi/v2" => (
             StatusCode::OK,
             json!({
-                "paths": { "/apis/wardle.example.com/v1/flunders": { "get": { "$ref": "#/definitions/example.Flunder" } } },
+                "paths": { "/apis/wardle.example.com/v1/flunders": { "get": { "responses": { "200": {
+                    "description": "OK", "schema": { "$ref": "#/definitions/example.Flunder" },
+                } } } } },
                 "definitions": { "example.Flunder": { "type": "object" } },
             }),
         ),
-        "/openapi/v3" => {
+        "/openapi/v3" if !is_old => {
             let url = json!({ "serverRelativeURL": "/openapi/v3/apis/wardle.example.com/v1?hash=ABCD" });
             (StatusCode::OK, json!({ "paths": { "apis/wardle.example.com/v1": url } }))
         }
@@ -89,7 +93,8 @@ async fn backend(cluster: &Cluster) -> Backend {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let is_well = Arc::new(AtomicBool::new(true));
-    let state = is_well.clone();
+    let is_old = Arc::new(AtomicBool::new(false));
+    let state = (is_well.clone(), is_old.clone());
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let (acceptor, state) = (acceptor.clone(), state.clone());
@@ -98,7 +103,8 @@ async fn backend(cluster: &Cluster) -> Backend {
                 let shown = tls.get_ref().1.peer_certificates().and_then(|chain| peer_identity(chain.first()?));
                 let peer = shown.map(|peer| peer.common_name).unwrap_or_default();
                 let service = service_fn(move |request: Request<Incoming>| {
-                    let (code, body) = answer(&request, &peer, state.load(Ordering::SeqCst));
+                    let (code, body) =
+                        answer(&request, &peer, state.0.load(Ordering::SeqCst), state.1.load(Ordering::SeqCst));
                     async move {
                         let response = Response::builder().status(code).header("content-type", "application/json");
                         Ok::<_, std::convert::Infallible>(
@@ -110,7 +116,7 @@ async fn backend(cluster: &Cluster) -> Backend {
             });
         }
     });
-    Backend { port, authority_pem: authority.certificate_pem().to_owned(), is_well }
+    Backend { port, authority_pem: authority.certificate_pem().to_owned(), is_well, is_old }
 }
 
 fn api_service(backend: &Backend) -> Value {
@@ -227,6 +233,30 @@ async fn another_server_answers_under_this_ones_roof() {
     cluster.settle().await;
     let (code, _) = cluster.get(&admin(), path).await;
     assert_eq!(code, 404);
+}
+
+#[tokio::test]
+async fn what_is_described_in_swagger_only_is_described_anew() {
+    let cluster = Cluster::aggregating().await;
+    let backend = backend(&cluster).await;
+    backend.is_old.store(true, Ordering::SeqCst);
+    cluster.namespace("wardle").await;
+    let service =
+        json!({ "metadata": { "name": "api" }, "spec": { "type": "ExternalName", "externalName": "localhost" } });
+    cluster.make("/api/v1/namespaces/wardle/services", service).await;
+    cluster.make(SERVICES, api_service(&backend)).await;
+    let url = eventually("the document's place", async || {
+        let (_, index) = cluster.get(&admin(), "/openapi/v3").await;
+        let entry = index["paths"]["apis/wardle.example.com/v1"]["serverRelativeURL"].as_str().map(str::to_owned);
+        entry.ok_or(index["paths"].to_string())
+    })
+    .await;
+    for path in [&*url, "/openapi/v3/apis/wardle.example.com/v1"] {
+        let (code, document) = cluster.get(&admin(), path).await;
+        assert_eq!((code, &document["openapi"]), (200, &json!("3.0.0")), "{path}: {document}");
+        assert_eq!(document["components"]["schemas"], json!({ "example.Flunder": { "type": "object" } }));
+        assert!(document["paths"]["/apis/wardle.example.com/v1/flunders"]["get"].is_object(), "{document}");
+    }
 }
 
 #[tokio::test]

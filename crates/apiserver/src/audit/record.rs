@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, header, request::Parts};
 use http_body_util::BodyExt;
 use jiff::Timestamp;
-use knarr_api::{status::ApiError, time};
+use knarr_api::time;
 use serde_json::{Value, json};
 
 use super::{
@@ -142,10 +142,8 @@ impl Record {
         self.emit(Stage::RequestReceived).await;
     }
 
-    /// Nobody could be told from the credentials.
-    pub async fn unauthenticated(&self, error: &ApiError) {
-        let status = json!({"metadata": {}, "status": "Failure", "message": "Authentication failed",
-                            "reason": "Unauthorized", "code": error.code()});
+    /// The request goes no further, and this is why.
+    pub async fn refused(&self, status: Value) {
         self.known().status = Some(status);
         self.end(Stage::ResponseStarted).await;
     }

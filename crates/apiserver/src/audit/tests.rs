@@ -14,7 +14,7 @@ use super::{
 use crate::{
     Env,
     route::{Query, RequestInfo},
-    testing::{Cluster, admin, user},
+    testing::{Cluster, admin, pod, user},
 };
 
 fn policy(rules: &str) -> String {
@@ -237,6 +237,48 @@ async fn refusals_impersonation_and_watches_are_told() {
     drop(watch);
     let ended = logged.events(3).await.remove(2);
     assert_eq!((&ended["stage"], &ended["responseStatus"]["code"]), (&"ResponseComplete".into(), &200.into()));
+
+    // What goes no further than its URL is told of, too.
+    let (code, _) = logged.cluster.get(&admin(), &format!("{path}?timeout=soon")).await;
+    let refused = logged.events(4).await.remove(3);
+    assert_eq!((code, &refused["stage"]), (400, &"ResponseStarted".into()));
+    let why = "invalid timeout specified in the request URL - time: invalid duration \"soon\"";
+    assert_eq!(refused["responseStatus"], json!({"metadata": {}, "message": why, "code": 400}));
+}
+
+#[tokio::test]
+async fn what_breaks_a_standard_is_told_of() {
+    let logged = Logged::by(
+        "omitStages: [RequestReceived]\nrules: [{level: Metadata, resources: [{resources: [pods]}, \
+         {group: apps, resources: [deployments]}]}]",
+    )
+    .await;
+    let labels =
+        json!({"pod-security.kubernetes.io/audit": "baseline", "pod-security.kubernetes.io/enforce": "privileged"});
+    let cluster = &logged.cluster;
+    cluster.namespace("team").await;
+    let pods = "/api/v1/namespaces/team/pods";
+    let host = json!({"hostNetwork": true});
+    cluster.make(pods, pod("before", host.clone())).await;
+    let (code, answer) =
+        cluster.send(&admin(), "PATCH", "/api/v1/namespaces/team", json!({"metadata": {"labels": labels}})).await;
+    assert_eq!(code, 200, "{answer}");
+    cluster.settle().await;
+    let template = json!({"metadata": {"labels": {"a": "b"}}, "spec": pod("p", host.clone())["spec"]});
+    let deployment = json!({"metadata": {"name": "d"},
+                            "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": template}});
+    cluster.make(pods, pod("p", host)).await;
+    cluster.make("/apis/apps/v1/namespaces/team/deployments", deployment).await;
+    let violations = "would violate PodSecurity \"baseline:latest\": host namespaces (hostNetwork=true)";
+    let rows = [
+        ("before", Some("privileged:latest"), None),
+        ("pod", Some("privileged:latest"), Some(violations)),
+        ("deployment", None, Some(violations)),
+    ];
+    for (event, (what, policy, violations)) in logged.events(3).await.iter().zip(rows) {
+        let said = |key: &str| event["annotations"][format!("pod-security.kubernetes.io/{key}")].as_str();
+        assert_eq!((said("enforce-policy"), said("audit-violations")), (policy, violations), "{what}");
+    }
 }
 
 /// Says something of every write on its way.

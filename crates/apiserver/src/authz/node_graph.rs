@@ -40,11 +40,12 @@ impl NodeGraph {
 
     /// True where a pod on the node refers to the object.
     pub(super) fn refers(&self, node: &str, referent: Referent, namespace: &str, name: &str) -> bool {
+        let Some(field) = *NODE_NAME else { return false };
         let wanted = (referent, name.to_owned());
-        // Where a pod is bound the cache knows without reading it: of the many in a namespace few are the node's.
-        let pods = self.lookup.list(builtin::pods(), namespace);
-        let bound = pods.iter().filter(|pod| node_of(pod) == Some(node));
-        bound.map(|pod| self.references(pod)).any(|references| references.contains(&wanted))
+        // The cache keeps the pods of each node: what a node asks costs as much as it has pods, and not as there are.
+        let pods = self.lookup.list_by(builtin::pods(), field, node);
+        let near = pods.iter().filter(|pod| pod.namespace() == namespace);
+        near.map(|pod| self.references(pod)).any(|references| references.contains(&wanted))
     }
 
     fn references(&self, pod: &Stored) -> Arc<References> {
@@ -63,7 +64,7 @@ impl NodeGraph {
     /// True where the pod is bound to the node.
     pub(super) fn is_bound(&self, node: &str, namespace: &str, pod: &str) -> bool {
         let found = self.lookup.get(builtin::pods(), namespace, pod);
-        found.is_some_and(|stored| stored.value()["spec"]["nodeName"] == node)
+        found.is_some_and(|stored| node_of(&stored) == Some(node))
     }
 
     /// True where a pod on the node uses the claim that the volume is bound to.
@@ -123,13 +124,14 @@ fn names_secret(value: &Value, default_namespace: &str, namespace: &str, name: &
     })
 }
 
-/// The node that a pod is bound to, by the cache's own note.
+/// Where the cache has noted which node a pod is bound to.
+static NODE_NAME: LazyLock<Option<usize>> = LazyLock::new(|| {
+    let fields = strategy::of(builtin::pods()).selectable_fields();
+    fields.iter().position(|field| *field == "spec.nodeName")
+});
+
 fn node_of(pod: &Stored) -> Option<&str> {
-    static AT: LazyLock<Option<usize>> = LazyLock::new(|| {
-        let fields = strategy::of(builtin::pods()).selectable_fields();
-        fields.iter().position(|field| *field == "spec.nodeName")
-    });
-    AT.and_then(|at| pod.fields.get(at)).map(AsRef::as_ref)
+    NODE_NAME.and_then(|at| pod.fields.get(at)).map(AsRef::as_ref)
 }
 
 /// A mirror pod, which a node makes up itself, gives it no rights.

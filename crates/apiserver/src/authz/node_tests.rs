@@ -118,6 +118,33 @@ async fn a_node_reads_what_its_pods_use_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn a_pod_speaks_for_its_own_namespace_and_node_from_the_first_moment_to_the_last() {
+    let cluster = Cluster::start().await;
+    for namespace in ["team", "other"] {
+        cluster.namespace(namespace).await;
+    }
+    let uses = |name: &str, secret: &str| {
+        let volume = json!({ "name": "v", "secret": { "secretName": secret } });
+        pod(name, json!({ "nodeName": "n1", "volumes": [volume] }))
+    };
+    cluster.make("/api/v1/namespaces/other/pods", uses("p", "theirs")).await;
+    assert!(!may(&cluster, "n1", "get", "secrets", "theirs").await, "a pod of another namespace");
+    for name in ["one", "two"] {
+        cluster.make("/api/v1/namespaces/team/pods", uses(name, "ours")).await;
+    }
+    for (gone, expected) in [("", true), ("one", true), ("two", false)] {
+        if !gone.is_empty() {
+            let path = format!("/api/v1/namespaces/team/pods/{gone}?gracePeriodSeconds=0");
+            let (code, answer) = cluster.send(&admin(), "DELETE", &path, Value::Null).await;
+            assert_eq!(code, 200, "{answer}");
+            cluster.settle().await;
+        }
+        assert_eq!(may(&cluster, "n1", "get", "secrets", "ours").await, expected, "{gone:?} is gone");
+        assert!(!may(&cluster, "n2", "get", "secrets", "ours").await);
+    }
+}
+
+#[tokio::test]
 async fn a_node_sees_its_own_pods_only_and_where_other_nodes_are() {
     let cluster = Cluster::start().await;
     cluster.namespace("team").await;

@@ -127,7 +127,7 @@ async fn may(cluster: &Cluster, user: &UserInfo, asked: &str) -> bool {
 #[tokio::test]
 async fn components_may_do_their_work_and_not_more() {
     let cluster = Cluster::start().await;
-    let rows: [(UserInfo, &[&str], &[&str]); 17] = [
+    let rows: [(UserInfo, &[&str], &[&str]); 18] = [
         (
             controller("deployment-controller"),
             &[
@@ -163,6 +163,17 @@ async fn components_may_do_their_work_and_not_more() {
                 "delete endpointslices.discovery.k8s.io ns",
             ],
             &["delete services ns"],
+        ),
+        (
+            controller("endpointslicemirroring-controller"),
+            &[
+                "list endpoints",
+                "create endpointslices.discovery.k8s.io ns",
+                "update endpointslices.discovery.k8s.io ns",
+                "delete endpointslices.discovery.k8s.io ns",
+                "create events.events.k8s.io ns",
+            ],
+            &["update endpoints ns"],
         ),
         (
             controller("endpoint-controller"),

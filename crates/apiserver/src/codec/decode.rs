@@ -3,10 +3,14 @@
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, header};
 use http_body_util::BodyExt;
-use knarr_api::{field::quote, protobuf, schema, status::ApiError};
+use knarr_api::{field::quote, protobuf, status::ApiError};
 use serde_json::{Map, Value};
 
-use super::{json, yaml};
+use super::{
+    json, order,
+    strict::{Repeated, strictness, unknown_fields, unknown_fields_told},
+    yaml,
+};
 use crate::{contract::Body, custom::Custom, write::Validation};
 
 /// Upstream's limit of a request body.
@@ -60,15 +64,6 @@ fn is_readable(headers: &HeaderMap) -> bool {
     matches!(media_type(headers), "" | "application/json" | "application/yaml" | "text/json" | protobuf::MEDIA_TYPE)
 }
 
-/// What is said of keys that occur twice in a document.
-#[derive(Clone, Debug, Default)]
-pub struct Repeated {
-    /// Of YAML: one text, which names lines.
-    pub lines: Option<String>,
-    /// Of JSON: the paths of the keys.
-    paths: Vec<String>,
-}
-
 /// A document, and the keys that occur twice in it.
 pub fn parse_document(headers: &HeaderMap, body: &[u8]) -> Result<(Value, Repeated), String> {
     match media_type(headers) {
@@ -78,7 +73,7 @@ pub fn parse_document(headers: &HeaderMap, body: &[u8]) -> Result<(Value, Repeat
         }
         _ => {
             let (value, paths) = json::parse(body).map_err(|cause| go_json_error(body, &cause))?;
-            Ok((value, Repeated { paths, lines: None }))
+            Ok((value, Repeated { lines: None, paths }))
         }
     }
 }
@@ -127,8 +122,24 @@ pub fn decode_object(
         )));
     }
     set_type(&mut object, group, version, kind)?;
-    check_fields(shape, &mut object, repeated, validation, warnings)?;
+    let refused = |why: String| cannot_be_handled((version, kind), &why);
+    let unknown = unknown_fields(shape, &mut object).map_err(refused)?;
+    let is_clean = unknown.is_empty() && repeated.is_empty();
+    let problems = if is_clean || validation == Validation::Ignore {
+        Vec::new()
+    } else if shape.custom.is_none() && matches!(media_type(headers), "" | "application/json" | "text/json") {
+        // Of built-in kinds upstream's decoder knows the type as it reads; the others come as maps, and YAML as sorted ones.
+        order::in_document(body, &unknown)
+    } else {
+        repeated.problems().chain(unknown_fields_told(&unknown)).collect()
+    };
+    strictness(problems, validation, warnings).map_err(refused)?;
     Ok(object)
+}
+
+/// In the words of upstream's decoder.
+pub fn cannot_be_handled((version, kind): (&str, &str), why: &str) -> ApiError {
+    ApiError::bad_request(format!("{kind} in version {} cannot be handled as a {kind}: {why}", quote(version)))
 }
 
 /// Fills in a missing apiVersion and kind, and refuses foreign ones.
@@ -159,71 +170,6 @@ pub fn set_type(object: &mut Value, group: &str, version: &str, kind: &str) -> R
         members.insert("metadata".into(), Value::Object(Map::new()));
     }
     Ok(())
-}
-
-/// Unknown and duplicate fields by the client's wish; wrong types always. What is unknown is dropped.
-pub fn check_fields(
-    shape: Shape<'_>,
-    object: &mut Value,
-    repeated: Repeated,
-    validation: Validation,
-    warnings: &mut Vec<String>,
-) -> Result<(), ApiError> {
-    let (group, version, kind) = shape.gvk;
-    let mut problems: Vec<String> = repeated.lines.into_iter().collect();
-    if let Some(custom) = shape.custom {
-        check_metadata((version, kind), object)?;
-        let unknown = custom.version().prune(object);
-        problems.extend(unknown.iter().map(|path| format!("unknown field {}", quote(path))));
-    } else if let Some(ty) = schema::of(group, version, kind) {
-        for problem in schema::check(ty, object) {
-            if problem.is_fatal() {
-                return Err(ApiError::bad_request(format!(
-                    "{kind} in version {} cannot be handled as a {kind}: {problem}",
-                    quote(version)
-                )));
-            }
-            problems.push(problem.to_string());
-        }
-        schema::prune(ty, object);
-    }
-    problems.extend(repeated.paths.iter().map(|path| format!("duplicate field {}", quote(path))));
-    strictness(problems, (version, kind), validation, warnings)
-}
-
-/// The metadata of a custom resource is typed like everybody's; what its schema says is a rule, not a type.
-fn check_metadata((version, kind): (&str, &str), object: &Value) -> Result<(), ApiError> {
-    // Any built-in knows it.
-    let Some(ty) = schema::of("", "v1", "ConfigMap") else { return Ok(()) };
-    let metadata = serde_json::json!({"metadata": object["metadata"]});
-    match schema::check(ty, &metadata).into_iter().find(schema::SchemaError::is_fatal) {
-        Some(problem) => Err(ApiError::bad_request(format!(
-            "{kind} in version {} cannot be handled as a {kind}: {problem}",
-            quote(version)
-        ))),
-        None => Ok(()),
-    }
-}
-
-fn strictness(
-    problems: Vec<String>,
-    (version, kind): (&str, &str),
-    validation: Validation,
-    warnings: &mut Vec<String>,
-) -> Result<(), ApiError> {
-    match validation {
-        Validation::Ignore => Ok(()),
-        _ if problems.is_empty() => Ok(()),
-        Validation::Warn => {
-            warnings.extend(problems);
-            Ok(())
-        }
-        Validation::Strict => Err(ApiError::bad_request(format!(
-            "{kind} in version {} cannot be handled as a {kind}: strict decoding error: {}",
-            quote(version),
-            problems.join(", ")
-        ))),
-    }
 }
 
 /// DeleteOptions; nothing sent is an empty object.

@@ -6,16 +6,17 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visi
 use serde_json::{Map, Number, Value};
 
 /// Upstream reports no more than this many problems of one body.
-const MAX_REPORTED: usize = 100;
+pub(super) const MAX_REPORTED: usize = 100;
 
+/// A place in a document, which upstream writes as `spec.containers[0].image`.
 #[derive(Clone, Copy)]
-struct Step<'a> {
-    parent: Option<&'a Step<'a>>,
-    name: Name<'a>,
+pub(super) struct Step<'a> {
+    pub parent: Option<&'a Step<'a>>,
+    pub name: Name<'a>,
 }
 
 #[derive(Clone, Copy)]
-enum Name<'a> {
+pub(super) enum Name<'a> {
     Root,
     Field(&'a str),
     Index(usize),

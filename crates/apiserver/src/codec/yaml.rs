@@ -6,7 +6,7 @@ use knarr_api::field::quote;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
-use super::{json, nesting};
+use super::{json, nesting, strict::OF_LINES};
 
 /// Finding a line reads the document once more, so that only so many are looked for.
 const MAX_LINES: usize = 10;
@@ -20,11 +20,9 @@ pub fn parse(body: &[u8]) -> Result<(Value, Option<String>), serde_yaml::Error> 
     if duplicates.is_empty() {
         return Ok((value, None));
     }
-    let mut told = "yaml: unmarshal errors:".to_owned();
-    for (line, key) in (0..MAX_LINES).map_while(|nth| find(body, nth)) {
-        told.push_str(&format!("\n  line {line}: key {} already set in map", quote(&key)));
-    }
-    Ok((value, Some(told)))
+    let of_line = |(line, key): (usize, String)| format!("  line {line}: key {} already set in map", quote(&key));
+    let lines: Vec<_> = (0..MAX_LINES).map_while(|nth| find(body, nth)).map(of_line).collect();
+    Ok((value, Some(format!("{OF_LINES}{}", lines.join("\n")))))
 }
 
 /// The line and the key of the nth duplicate.
@@ -60,29 +58,7 @@ impl<'de> Visitor<'de> for Node<'_> {
         f.write_str("any YAML value")
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
-    }
+    scalars_are_passed_over!();
 
     fn visit_none<E>(self) -> Result<(), E> {
         Ok(())

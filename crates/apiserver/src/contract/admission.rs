@@ -56,4 +56,8 @@ pub trait Admission: Send + Sync + 'static {
     async fn validate(&self, _request: &AdmissionRequest<'_>) -> Result<(), ApiError> {
         Ok(())
     }
+    /// What the client is to hear of a write that the plugin has let in, in its final form.
+    fn remarks(&self, _request: &AdmissionRequest<'_>) -> Vec<String> {
+        Vec::new()
+    }
 }

@@ -39,6 +39,14 @@ impl Snapshot {
         self.customs.values()
     }
 
+    /// The row in whose form the objects of a row are stored.
+    pub fn stored_as(&self, resource: &'static Resource) -> &'static Resource {
+        match self.custom(resource.group, resource.version, resource.plural) {
+            Some(custom) => custom.stored,
+            None => resource.stored_as(),
+        }
+    }
+
     fn custom<'a>(&'a self, group: &'a str, version: &'a str, plural: &'a str) -> Option<&'a Arc<Custom>> {
         self.customs.get(&(group, version, plural))
     }

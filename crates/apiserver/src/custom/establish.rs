@@ -94,7 +94,6 @@ async fn run(
     shutdown: CancellationToken,
     mut well: bool,
 ) {
-    let mut events = Vec::new();
     let mut retry_after = RETRY_AFTER;
     loop {
         let patience = if well { LOOK_AGAIN } else { retry_after };
@@ -103,11 +102,7 @@ async fn run(
             () = tokio::time::sleep(patience) => {}
             () = shutdown.cancelled() => return,
         }
-        // What changed is not asked; only the position moves on, and whoever fell behind is woken all the same.
-        events.clear();
-        while watcher.poll_now(&mut events).is_ok_and(|()| !events.is_empty()) {
-            events.clear();
-        }
+        watcher.skip();
         let Some(server) = server.upgrade() else { return };
         well = establisher.round(&server).await;
         retry_after = if well { RETRY_AFTER } else { (retry_after * 2).min(LOOK_AGAIN) };

@@ -61,7 +61,6 @@ pub fn start(server: &Arc<Inner>) {
 
 async fn run(server: Weak<Inner>, mut keeper: Keeper, watchers: [Watcher; 2], shutdown: CancellationToken) {
     let [mut schemas, mut levels] = watchers;
-    let mut events = Vec::new();
     let mut lend_at = Instant::now() + LEND_EVERY;
     // The statuses of what was there at the start are still to be looked at.
     let mut look_at = Instant::now();
@@ -75,12 +74,7 @@ async fn run(server: Weak<Inner>, mut keeper: Keeper, watchers: [Watcher; 2], sh
             () = shutdown.cancelled() => return,
         }
         for watcher in [&mut schemas, &mut levels] {
-            events.clear();
-            // Only the position moves on; whoever fell behind is woken all the same.
-            while watcher.poll_now(&mut events).is_ok_and(|()| !events.is_empty()) {
-                look = true;
-                events.clear();
-            }
+            look |= watcher.skip();
         }
         let Some(server) = server.upgrade() else { return };
         if Instant::now() >= lend_at {

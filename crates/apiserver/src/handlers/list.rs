@@ -142,8 +142,9 @@ fn from_cache(context: &Context, selection: &Selection, after: Option<&str>, lim
         let items = found.into_iter().filter(|object| selection.matches(object)).collect();
         return (Listing { items, remaining: 0 }, cache.changed_at());
     }
-    let everything = selection.is_everything();
-    cache.list(&selection.namespace, after, limit, |object| everything || selection.matches(object))
+    let matches = |object: &Stored| selection.matches(object);
+    let keep: Option<&dyn Fn(&Stored) -> bool> = if selection.is_everything() { None } else { Some(&matches) };
+    cache.list(&selection.namespace, after, limit, keep)
 }
 
 /// A revision that history no longer has is refused even where nothing has changed since, so that clients see tokens

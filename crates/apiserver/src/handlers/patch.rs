@@ -1,6 +1,5 @@
 //! PATCH in its four forms. (<https://kubernetes.io/docs/reference/using-api/api-concepts/#patch-and-apply>)
 
-use bytes::Bytes;
 use http::HeaderMap;
 use knarr_api::{
     apply::{self, ApplyError, ApplyRequest},
@@ -13,7 +12,10 @@ use serde_json::Value;
 
 use super::{Context, options, scale};
 use crate::{
-    codec::{Repeated, Shape, check_fields, media_type, parse_document, read_body, set_type},
+    codec::{
+        Shape, media_type, parse_document, read_body, set_type,
+        strict::{self, strictness, unknown_fields, unknown_fields_told},
+    },
     contract::{Body, Response},
     write::{Basis, Change, Tracking, Validation, WriteOptions, metadata_mut, text, writer},
 };
@@ -56,8 +58,10 @@ impl Kind {
 struct Patch {
     kind: Kind,
     body: Value,
-    bytes: Bytes,
-    repeated: Repeated,
+    /// What is said of keys that occur twice in it, where it is YAML.
+    lines: Option<String>,
+    /// What is wrong with the fields of the patch itself, whatever it is applied to.
+    problems: Vec<String>,
     force: bool,
     options: WriteOptions,
 }
@@ -92,7 +96,7 @@ pub async fn patch_scale(context: &Context, body: Body) -> Result<Response, ApiE
             Kind::Apply => merge_patch(current, &patch.body).map_err(|error| patch_error(&error))?,
             _ => apply_to(scale::SCALE, current, &patch)?,
         };
-        checked(scale::SCALE.into(), &mut object, &patch, &context.info.name, &mut warnings)?;
+        checked(scale::SCALE.into(), &mut object, &patch, &mut warnings)?;
         if !patch.names_revision() {
             metadata_mut(&mut object).remove("resourceVersion");
         }
@@ -122,7 +126,12 @@ async fn read(context: &Context, body: Body) -> Result<Patch, ApiError> {
         Kind::Json | Kind::Merge => ApiError::bad_request(format!("error decoding patch: {why}")),
         Kind::Strategic => ApiError::bad_request(why),
     })?;
-    Ok(Patch { kind, body, bytes, repeated, force, options })
+    let problems = match kind {
+        _ if options.validation == Validation::Ignore => Vec::new(),
+        Kind::Json => strict::of_operations(&bytes, &body),
+        Kind::Merge | Kind::Strategic | Kind::Apply => repeated.problems().collect(),
+    };
+    Ok(Patch { kind, body, lines: repeated.lines, problems, force, options })
 }
 
 fn patch_error(error: &PatchError) -> ApiError {
@@ -145,25 +154,23 @@ fn apply_to(gvk: (&str, &str, &str), current: &Value, patch: &Patch) -> Result<V
     result.map_err(|error| patch_error(&error))
 }
 
-/// The patched object must still be one of its kind; what is wrong is blamed on the patch.
-fn checked(
-    shape: Shape<'_>,
-    object: &mut Value,
-    patch: &Patch,
-    name: &str,
-    warnings: &mut Vec<String>,
-) -> Result<(), ApiError> {
+/// The patched object must still be one of its kind; what is wrong is blamed on the patch. Upstream's error names no object.
+fn checked(shape: Shape<'_>, object: &mut Value, patch: &Patch, warnings: &mut Vec<String>) -> Result<(), ApiError> {
     let (group, version, kind) = shape.gvk;
     set_type(object, group, version, kind)?;
-    let repeated = if patch.kind == Kind::Json { Repeated::default() } else { patch.repeated.clone() };
-    check_fields(shape, object, repeated, patch.options.validation, warnings).map_err(|error| {
-        let qualified = if group.is_empty() { kind.to_owned() } else { format!("{kind}.{group}") };
-        let why = error
-            .message()
-            .split_once(&format!("cannot be handled as a {kind}: "))
-            .map_or(error.message(), |(_, why)| why);
-        let sent = String::from_utf8_lossy(&patch.bytes).into_owned();
-        ApiError::invalid(&qualified, name, vec![FieldError::invalid(&FieldPath::new("patch"), sent, why)])
+    // A refusal shows the object with what was not to be in it.
+    let whole = (patch.options.validation == Validation::Strict).then(|| object.clone());
+    let unknown = unknown_fields(shape, object);
+    let checked = unknown.and_then(|unknown| {
+        let problems = patch.problems.iter().cloned().chain(unknown_fields_told(&unknown));
+        strictness(problems.collect(), patch.options.validation, warnings)
+    });
+    checked.map_err(|why| {
+        let shown = match patch.kind {
+            Kind::Strategic => strict::go_text(&patch.body),
+            Kind::Json | Kind::Merge | Kind::Apply => whole.as_ref().unwrap_or(object).to_string(),
+        };
+        ApiError::invalid("", "", vec![FieldError::invalid(&FieldPath::new("patch"), shown, why)])
     })
 }
 
@@ -175,7 +182,7 @@ fn patched(
 ) -> Result<Change, ApiError> {
     let current = current.ok_or_else(|| context.not_found())?;
     let mut object = apply_to(context.resource.gvk(), current, patch)?;
-    checked(context.shape(), &mut object, patch, &context.info.name, warnings)?;
+    checked(context.shape(), &mut object, patch, warnings)?;
     Ok(if patch.names_revision() { Change::update(object) } else { Change::of_current(object) })
 }
 
@@ -210,13 +217,10 @@ fn applied(
     };
     let mut object =
         apply::apply(ApplyRequest { writer, live, config, force: patch.force }).map_err(|error| apply_error(&error))?;
-    if let Some(lines) = &patch.repeated.lines {
-        let why = format!("error converting YAML to JSON: {lines}");
-        match patch.options.validation {
-            Validation::Strict => return Err(ApiError::bad_request(format!("error strict decoding YAML: {why}"))),
-            Validation::Warn => warnings.push(why),
-            Validation::Ignore => {}
-        }
+    if let Some(lines) = &patch.lines {
+        let why = strict::of_conversion(lines);
+        strictness(vec![why.clone()], patch.options.validation, warnings)
+            .map_err(|_| ApiError::bad_request(format!("error strict decoding YAML: {why}")))?;
     }
     // An apply that creates takes its name from the URL.
     metadata_mut(&mut object).entry("name").or_insert_with(|| context.info.name.as_str().into());

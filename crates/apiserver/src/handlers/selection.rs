@@ -3,7 +3,7 @@
 use knarr_api::{
     field::quote,
     registry::Resource,
-    selector::{FieldSelector, LabelSelector},
+    selector::{FieldSelector, LabelSelector, Operator, Requirement},
     status::ApiError,
     strategy,
 };
@@ -90,11 +90,13 @@ impl Selection {
             Field::Extracted(index) if *equal && !value.is_empty() => Some(Topic::Field(*index, value.as_str().into())),
             _ => None,
         });
+        let label =
+            || self.labels.requirements().iter().find_map(|requirement| exact_label(&self.namespace, requirement));
         let whole = || match self.namespace.as_str() {
             "" => Topic::Everything,
             namespace => Topic::Namespace(namespace.into()),
         };
-        exact.unwrap_or_else(whole)
+        exact.or_else(label).unwrap_or_else(whole)
     }
 
     pub fn is_everything(&self) -> bool {
@@ -118,6 +120,18 @@ impl Selection {
         };
         self.fields.iter().all(|(field, equal, wanted)| (value(*field) == wanted) == *equal)
             && (self.labels.is_empty() || self.labels.matches(label))
+    }
+}
+
+/// The topic of a requirement that every match has one and the same label for.
+fn exact_label(namespace: &str, requirement: &Requirement) -> Option<Topic> {
+    match (requirement.operator, &*requirement.values) {
+        (Operator::In, [value]) => Some(Topic::Label {
+            namespace: namespace.into(),
+            key: requirement.key.as_str().into(),
+            value: value.as_str().into(),
+        }),
+        _ => None,
     }
 }
 

@@ -7,7 +7,10 @@ use serde_json::{Map, Value};
 
 use super::{Form, Subject, kind};
 use crate::{
-    codec::{Repeated, Shape, check_fields},
+    codec::{
+        Shape, cannot_be_handled,
+        strict::{strictness, unknown_fields, unknown_fields_told},
+    },
     contract::Operation,
     convert,
     custom::{self, Found},
@@ -140,6 +143,8 @@ pub(crate) fn check_type(
     {
         return custom.version().unreadable(patched).map_or(Ok(()), |why| Err(internal(why)));
     }
-    check_fields(Shape { gvk, custom: None }, patched, Repeated::default(), validation, &mut Vec::new())
-        .map_err(|error| internal(error.message().to_owned()))
+    let unknown = unknown_fields(Shape { gvk, custom: None }, patched);
+    unknown
+        .and_then(|unknown| strictness(unknown_fields_told(&unknown).collect(), validation, &mut Vec::new()))
+        .map_err(|why| internal(cannot_be_handled((version, kind), &why).message().to_owned()))
 }

@@ -21,7 +21,8 @@ pub struct PeerIdentity {
 pub fn peer_identity(certificate: &[u8]) -> Option<PeerIdentity> {
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
     let subject = certificate.subject();
-    let common_name = subject.iter_common_name().next()?.as_str().ok()?.to_owned();
+    // Of several common names the last counts, as in Go; of organizations all do.
+    let common_name = subject.iter_common_name().last()?.as_str().ok()?.to_owned();
     let organizations = subject.iter_organization().filter_map(|o| o.as_str().ok()).map(str::to_owned).collect();
     let not_after = certificate.validity().not_after.timestamp();
     (!common_name.is_empty()).then_some(PeerIdentity { common_name, organizations, not_after })

@@ -16,6 +16,7 @@ mod inspect;
 mod kubeconfig;
 mod request;
 mod shown;
+mod subject;
 mod tls;
 
 #[cfg(test)]

@@ -2,12 +2,14 @@
 
 use std::{net::IpAddr, time::Duration};
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use jiff::Timestamp;
-use rcgen::{CertificateParams, CertificateSigningRequestParams, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose};
-use rustls_pki_types::CertificateSigningRequestDer;
+use rcgen::{
+    CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, SanType, SubjectPublicKeyInfo,
+};
 use x509_parser::prelude::{FromDer, GeneralName, ParsedExtension, X509CertificationRequest};
 
-use super::{CertificateAuthority, authority::set_validity, inspect::address};
+use super::{CertificateAuthority, authority::set_validity, inspect::address, subject};
 
 const LABEL: &str = "CERTIFICATE REQUEST";
 
@@ -46,7 +48,8 @@ impl Requested {
             attribute.as_str().map(str::to_owned).unwrap_or_default()
         };
         let mut requested = Self {
-            common_name: subject.iter_common_name().next().map(text).unwrap_or_default(),
+            // Of several the last counts, as in Go.
+            common_name: subject.iter_common_name().last().map(text).unwrap_or_default(),
             organizations: subject.iter_organization().map(text).collect(),
             ..Self::default()
         };
@@ -82,12 +85,14 @@ impl CertificateAuthority {
         lifetime: Duration,
         now: Timestamp,
     ) -> Result<String, RequestError> {
-        let der = CertificateSigningRequestDer::from(der_of(pem)?);
-        let read = CertificateSigningRequestParams::from_der(&der)
-            .map_err(|cause| RequestError::Malformed(cause.to_string()))?;
+        let malformed = |cause: &dyn std::fmt::Display| RequestError::Malformed(cause.to_string());
+        let der = der_of(pem)?;
+        let (_, request) = X509CertificationRequest::from_der(&der).map_err(|cause| malformed(&cause))?;
+        request.verify_signature().map_err(|cause| malformed(&cause))?;
+        let asked = &request.certification_request_info;
+        let key = SubjectPublicKeyInfo::from_der(asked.subject_pki.raw).map_err(|cause| malformed(&cause))?;
         let mut params = CertificateParams::default();
-        params.distinguished_name = read.params.distinguished_name;
-        params.subject_alt_names = read.params.subject_alt_names;
+        params.subject_alt_names = alternative_names(&request)?;
         params.is_ca = IsCa::ExplicitNoCa;
         params.use_authority_key_identifier_extension = true;
         for usage in usages {
@@ -100,14 +105,57 @@ impl CertificateAuthority {
             }
         }
         set_validity(&mut params, now, lifetime);
-        let request = CertificateSigningRequestParams { params, public_key: read.public_key };
-        Ok(request.signed_by(self.issuer()).map_err(RequestError::Sign)?.pem())
+        let draft = params.signed_by(&key, self.issuer()).map_err(RequestError::Sign)?;
+        let signer = KeyPair::from_pem(self.key_pem()).map_err(RequestError::Sign)?;
+        let signed = subject::replaced(draft.der(), subject::OF_CERTIFICATE, asked.subject.as_raw(), &signer);
+        let signed = signed.ok_or_else(|| malformed(&"its certificate has no subject"))?;
+        Ok(pem_of("CERTIFICATE", &signed.map_err(RequestError::Sign)?))
     }
+}
+
+/// The names beside the subject. What else a request wants of its certificate is for `usages` to say; an extension that
+/// this authority knows nothing of is not silently left out.
+fn alternative_names(request: &X509CertificationRequest<'_>) -> Result<Vec<SanType>, RequestError> {
+    let unknown = |what: &dyn std::fmt::Debug| RequestError::Malformed(format!("unsupported: {what:?}"));
+    let mut all = Vec::new();
+    for extension in request.requested_extensions().into_iter().flatten() {
+        let names = match extension {
+            ParsedExtension::SubjectAlternativeName(names) => names,
+            ParsedExtension::KeyUsage(_)
+            | ParsedExtension::ExtendedKeyUsage(_)
+            | ParsedExtension::BasicConstraints(_) => continue,
+            other => return Err(unknown(other)),
+        };
+        for name in &names.general_names {
+            let taken = match name {
+                GeneralName::DNSName(name) => (*name).try_into().map(SanType::DnsName),
+                GeneralName::RFC822Name(name) => (*name).try_into().map(SanType::Rfc822Name),
+                GeneralName::URI(name) => (*name).try_into().map(SanType::URI),
+                GeneralName::IPAddress(bytes) => Ok(SanType::IpAddress(address(bytes).ok_or_else(|| unknown(name))?)),
+                other => return Err(unknown(other)),
+            };
+            all.push(taken.map_err(|cause| RequestError::Malformed(cause.to_string()))?);
+        }
+    }
+    Ok(all)
+}
+
+fn pem_of(label: &str, der: &[u8]) -> String {
+    let encoded = BASE64_STANDARD.encode(der);
+    let mut pem = format!("-----BEGIN {label}-----\n");
+    let mut rest = encoded.as_str();
+    while !rest.is_empty() {
+        let (line, after) = rest.split_at(rest.len().min(64));
+        pem.push_str(line);
+        pem.push('\n');
+        rest = after;
+    }
+    format!("{pem}-----END {label}-----\n")
 }
 
 #[cfg(test)]
 mod tests {
-    use rcgen::{DnType, KeyPair};
+    use rcgen::{DnType, PublicKeyData};
 
     use super::*;
     use crate::pki::peer_identity;
@@ -147,6 +195,42 @@ mod tests {
         assert!(!certificate.is_ca());
         let (_, issuer) = x509_parser::parse_x509_certificate(authority.certificate()).unwrap();
         certificate.verify_signature(Some(issuer.public_key())).expect("the authority signed it");
+    }
+
+    #[test]
+    fn every_organization_of_a_request_is_in_its_certificate() {
+        let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let authority = CertificateAuthority::generate("test", now).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let plain = CertificateParams::default().serialize_request(&key).unwrap();
+        for (organizations, in_one_set) in
+            [(&["dev", "ops", "qa"][..], true), (&["dev", "ops", "qa"], false), (&["dev"], true), (&[], false)]
+        {
+            let name = subject::tests::name(organizations, in_one_set, "jane");
+            let der = subject::replaced(plain.der(), subject::tests::OF_REQUEST, &name, &key).unwrap().unwrap();
+            let pem = pem_of(LABEL, &der);
+            let asked = Requested::read(pem.as_bytes()).unwrap();
+            assert_eq!((&*asked.common_name, &*asked.organizations), ("jane", &*to_owned(organizations)));
+            let usages = ["client auth".to_owned()];
+            let signed = authority.sign_request(pem.as_bytes(), &usages, Duration::from_secs(3600), now).unwrap();
+            let (_, block) = x509_parser::pem::parse_x509_pem(signed.as_bytes()).unwrap();
+            let identity = peer_identity(&block.contents).unwrap();
+            assert_eq!((&*identity.common_name, &*identity.organizations), ("jane", &*to_owned(organizations)));
+            let certificate = block.parse_x509().unwrap();
+            let (_, issuer) = x509_parser::parse_x509_certificate(authority.certificate()).unwrap();
+            certificate.verify_signature(Some(issuer.public_key())).expect("the authority signed it");
+            assert_eq!(certificate.public_key().raw, key.subject_public_key_info());
+        }
+        // A request that somebody else has changed on the way is not signed.
+        let name = subject::tests::name(&["system:masters"], true, "jane");
+        let other = KeyPair::generate().unwrap();
+        let der = subject::replaced(plain.der(), subject::tests::OF_REQUEST, &name, &other).unwrap().unwrap();
+        let refused = authority.sign_request(pem_of(LABEL, &der).as_bytes(), &[], Duration::from_secs(3600), now);
+        assert!(matches!(refused, Err(RequestError::Malformed(_))), "{refused:?}");
+    }
+
+    fn to_owned(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! `knarr_api::policy`'s. How requests are matched is `matching`'s, and webhooks are none of its business.
 
 mod access;
+mod bindings;
 mod configuration;
 mod metrics;
 mod mutating;

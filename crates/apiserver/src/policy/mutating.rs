@@ -109,22 +109,12 @@ impl Inner {
             Ok(None) => return,
             Err(error) => return misconfigured(bound, None, error.message(), failures),
         };
-        let params = match self.param_resource(bound.param_kind.as_ref()) {
-            Ok(params) => params,
+        let bindings = match self.bindings(bound, subject).await {
+            Ok(bindings) => bindings,
             Err(why) => return misconfigured(bound, None, &why, failures),
         };
-        for binding in &bound.bindings {
-            if let Some(criteria) = &binding.criteria {
-                match self.matched(criteria, subject).await {
-                    Ok(Some(_)) => {}
-                    Ok(None) => continue,
-                    Err(error) => {
-                        misconfigured(bound, Some(binding), error.message(), failures);
-                        continue;
-                    }
-                }
-            }
-            match self.params(params.as_ref(), binding.param_ref.as_ref(), subject.namespace()).await {
+        for (binding, params) in bindings {
+            match params {
                 Ok(params) => invocations.extend(params.into_iter().map(|param| Invocation {
                     bound,
                     binding,

@@ -41,7 +41,6 @@ pub fn start(server: &Arc<Inner>) {
 }
 
 async fn run(server: Weak<Inner>, mut watcher: Watcher, shutdown: CancellationToken) {
-    let mut events = Vec::new();
     loop {
         let patience = {
             let Some(server) = server.upgrade() else { return };
@@ -58,11 +57,7 @@ async fn run(server: Weak<Inner>, mut watcher: Watcher, shutdown: CancellationTo
             () = tokio::time::sleep(patience) => {}
             () = shutdown.cancelled() => return,
         }
-        // What changed is not asked; only the position moves on.
-        events.clear();
-        while watcher.poll_now(&mut events).is_ok_and(|()| !events.is_empty()) {
-            events.clear();
-        }
+        watcher.skip();
     }
 }
 

@@ -121,25 +121,15 @@ impl Inner {
         views: &mut Views<'v>,
         heard: &mut Heard,
     ) -> Result<(), ApiError> {
-        let params = match self.param_resource(bound.param_kind.as_ref()) {
-            Ok(params) => params,
+        let bindings = match self.bindings(bound, subject).await {
+            Ok(bindings) => bindings,
             Err(why) => {
                 heard.misconfigured(bound, None, &why);
                 return Ok(());
             }
         };
-        for binding in &bound.bindings {
-            if let Some(criteria) = &binding.criteria {
-                match self.matched(criteria, subject).await {
-                    Ok(Some(_)) => {}
-                    Ok(None) => continue,
-                    Err(error) => {
-                        heard.misconfigured(bound, Some(binding), error.message());
-                        continue;
-                    }
-                }
-            }
-            let params = match self.params(params.as_ref(), binding.param_ref.as_ref(), subject.namespace()).await {
+        for (binding, params) in bindings {
+            let params = match params {
                 Ok(params) => params,
                 Err(why) => {
                     heard.misconfigured(bound, Some(binding), &why);

@@ -6,16 +6,16 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
 };
 
 use futures::FutureExt;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use knarr_api::status::ApiError;
 use rustls_pki_types::CertificateDer;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::Inner;
+use super::{Inner, deadline};
 use crate::{
     aggregation::{self, Route, View},
     audit::{self, Running},
@@ -29,9 +29,6 @@ use crate::{
     health,
     route::{Query, RequestInfo},
 };
-
-/// How long a request may take that is not meant to last.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
 /// Longer names than this are replaced, as upstream cuts them.
@@ -68,6 +65,8 @@ struct Asked {
     resolved: Option<(Found, &'static str)>,
     /// Another server answers.
     route: Option<Arc<Route>>,
+    /// Why there is nothing to look into.
+    refused: Option<ApiError>,
 }
 
 impl Inner {
@@ -95,23 +94,17 @@ impl Inner {
         let encodings = compressible.then(|| request.headers().clone());
 
         let mut trail = Trail { id: audit_id, ..Trail::default() };
-        let asked = Asked { info, query, accept, resolved, route };
+        let patience = deadline::of(&info, &query);
+        let refused = patience.as_ref().err().cloned();
+        let asked = Asked { info, query, accept, resolved, route, refused };
         // In a place of its own: what wraps it would move and hold it anew each time.
         let work = Box::pin(self.clone().admit_and_serve(request, origin, &trail, asked));
         let work = unwinding(&trail.has_panicked, work);
-        let outcome = if long_running {
-            work.await
-        } else {
-            match tokio::time::timeout(REQUEST_TIMEOUT, work).await {
-                Ok(outcome) => outcome,
-                Err(_) => {
-                    let seconds = REQUEST_TIMEOUT.as_secs();
-                    Err(ApiError::timeout(
-                        format_args!("request did not complete within requested timeout {seconds}s"),
-                        0,
-                    ))
-                }
+        let outcome = match patience {
+            Ok(Some(patience)) => {
+                tokio::time::timeout(patience, work).await.unwrap_or_else(|_| Err(deadline::passed(verb)))
             }
+            Ok(None) | Err(_) => work.await,
         };
         let running = trail.audit.take();
         let status = outcome.as_ref().err().filter(|_| running.is_some()).map(ApiError::to_value);
@@ -163,6 +156,11 @@ impl Inner {
         asked: Asked,
     ) -> Result<Response, ApiError> {
         let info = &asked.info;
+        if let Some(error) = &asked.refused {
+            let status = json!({"metadata": {}, "message": error.message(), "code": error.code()});
+            self.tell_refused(trail, request, info, status).await;
+            return Err(error.clone());
+        }
         if health::is_public(&info.path) && self.audit.is_none() {
             return Ok(self.health.answer(&info.path, &asked.query));
         }
@@ -171,7 +169,9 @@ impl Inner {
             // Whoever asks; only the log wants to know.
             Err(_) if health::is_public(&info.path) => Arc::new(authn::anonymous()),
             Err(error) => {
-                self.tell_unauthenticated(trail, request, info, &error).await;
+                let status = json!({"metadata": {}, "status": "Failure", "message": "Authentication failed",
+                                    "reason": "Unauthorized", "code": error.code()});
+                self.tell_refused(trail, request, info, status).await;
                 return Err(error);
             }
         };
@@ -189,19 +189,13 @@ impl Inner {
         Box::pin(audit::within(record, work)).await
     }
 
-    /// Logs a request whose credentials say nothing.
-    async fn tell_unauthenticated(
-        &self,
-        trail: &Trail,
-        request: http::Request<Body>,
-        info: &RequestInfo,
-        error: &ApiError,
-    ) {
+    /// Logs a request that goes no further, before it is known whose it is.
+    async fn tell_refused(&self, trail: &Trail, request: http::Request<Body>, info: &RequestInfo, status: Value) {
         let Some(auditor) = &self.audit else { return };
         let id = trail.id.as_ref().and_then(|id| id.to_str().ok()).unwrap_or_default();
         let (head, _) = request.into_parts();
         if let Some(record) = auditor.begin(id, None, info, &head) {
-            record.unauthenticated(error).await;
+            record.refused(status).await;
         }
     }
 
@@ -213,7 +207,7 @@ impl Inner {
         user: Arc<UserInfo>,
         asked: Asked,
     ) -> Result<Response, ApiError> {
-        let Asked { info, query, accept, resolved, route } = asked;
+        let Asked { info, query, accept, resolved, route, refused: _ } = asked;
         if health::is_public(&info.path) {
             return Ok(self.health.answer(&info.path, &query));
         }

@@ -49,7 +49,11 @@ impl Lookup for ServerLookup {
     }
 
     fn list(&self, resource: &'static Resource, namespace: &str) -> Vec<Arc<Stored>> {
-        self.caches.of(resource).map_or_else(Vec::new, |cache| cache.list(namespace, None, 0, |_| true).0.items)
+        self.caches.of(resource).map_or_else(Vec::new, |cache| cache.list(namespace, None, 0, None).0.items)
+    }
+
+    fn list_by(&self, resource: &'static Resource, field: usize, value: &str) -> Vec<Arc<Stored>> {
+        self.caches.of(resource).map_or_else(Vec::new, |cache| cache.list_by(field, value))
     }
 
     fn generation(&self, resource: &'static Resource) -> u64 {

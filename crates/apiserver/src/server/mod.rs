@@ -2,6 +2,7 @@
 
 mod builder;
 mod compaction;
+mod deadline;
 mod dispatch;
 mod incoming;
 mod listen;

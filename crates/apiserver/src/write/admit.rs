@@ -137,9 +137,11 @@ impl Inner {
         Ok(())
     }
 
-    async fn validate(&self, stage: Stage, request: &AdmissionRequest<'_>) -> Result<(), ApiError> {
+    async fn validate(&self, stage: Stage, request: &mut AdmissionRequest<'_>) -> Result<(), ApiError> {
         for plugin in self.plugins.admission.iter().filter(|plugin| plugin.stage() == stage) {
             plugin.validate(request).await?;
+            let mut remarks = plugin.remarks(request);
+            request.warnings.append(&mut remarks);
         }
         Ok(())
     }

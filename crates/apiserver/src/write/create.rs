@@ -58,8 +58,9 @@ impl Inner {
             self.generate_name(&mut object);
         }
         strategy.default(&mut object);
-        strategy.prepare_create(&mut object);
+        // What the rules put in afterwards (finalizers, a Job's selector) belongs to nobody.
         fields::track(&mut object, None, &call, tracking, self.env.now());
+        strategy.prepare_create(&mut object);
         let named = text(&object, "name").to_owned();
         let call = Call { name: &named, ..call };
         let way = Way { is_name_generated: generated, ..Way::PLAIN };
@@ -80,7 +81,7 @@ impl Inner {
                 strategy.prepare_create(&mut object);
             }
             if attempt == 1 {
-                warnings.extend(strategy.warnings(&object));
+                warnings.extend(call.warnings(&object));
             }
             let mut errors = meta::validate_create(&object, resource.namespaced, strategy.name_rule());
             errors.extend(strategy.validate_create(&object));

@@ -127,6 +127,15 @@ impl<'a> Call<'a> {
         }
     }
 
+    /// What whoever writes the object is to hear, though it is let in.
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        let mut warnings = self.rules().warnings(object);
+        if self.custom.is_none() {
+            warnings.extend(strategy::unfollowed(self.resource).map(str::to_owned));
+        }
+        warnings
+    }
+
     fn extract(&self, object: &Value) -> Extract {
         Extract::of(self.stored_resource(), self.custom.map(|custom| &*custom.definition), object)
     }

@@ -170,14 +170,15 @@ impl Inner {
         // The revision is compared in the transaction; it is no part of what changes.
         let revision = old["metadata"]["resourceVersion"].clone();
         metadata_mut(&mut object).insert("resourceVersion".into(), revision);
-        // What changes nothing was let in by these rules before; others are asked about it all the same.
+        // What changes nothing was told of when it was written. The rules are asked all the same: they may have become
+        // stricter since, and some are about changes.
         if object != *old {
-            warnings.extend(strategy.warnings(&object));
-            let mut errors = meta::validate_update(&object, old);
-            errors.extend(strategy.validate_update(&object, old, part));
-            if !errors.is_empty() {
-                return Err(ApiError::invalid(&qualified_kind(resource), call.name, errors));
-            }
+            warnings.extend(call.warnings(&object));
+        }
+        let mut errors = meta::validate_update(&object, old);
+        errors.extend(strategy.validate_update(&object, old, part));
+        if !errors.is_empty() {
+            return Err(ApiError::invalid(&qualified_kind(resource), call.name, errors));
         }
         self.admit_validating(call, way, Operation::Update, object, Some(old), warnings).await
     }

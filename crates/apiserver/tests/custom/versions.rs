@@ -58,6 +58,12 @@ async fn another_storage_version_is_written_by_the_next_update() {
     let server = Server::start().await;
     establish(&server, &of_two()).await;
     server.post(WIDGETS, &widget("one", json!({"color": "red"}))).await.expect(201);
+    let hash = async |version: &str| {
+        let list = server.get(&format!("/apis/example.com/{version}")).await.expect(200);
+        list["resources"][0]["storageVersionHash"].as_str().unwrap().to_owned()
+    };
+    let in_v1 = hash("v1").await;
+    assert_eq!(hash("v1beta1").await, in_v1, "one form, whichever version is asked");
     let path = format!("{DEFINITIONS}/widgets.example.com");
     let swap = json!([
         {"op": "replace", "path": "/spec/versions/0/storage", "value": false},
@@ -76,6 +82,7 @@ async fn another_storage_version_is_written_by_the_next_update() {
         }
         assert!(tokio::time::Instant::now() < deadline, "never written in the new version");
     }
+    assert_ne!(hash("v1").await, in_v1);
     let settled = server.get(ONE).await.expect(200);
     let same = server.patch(ONE, merge_patch(), &json!({})).await.expect(200);
     assert_eq!(same["metadata"]["resourceVersion"], settled["metadata"]["resourceVersion"]);

@@ -66,3 +66,22 @@ async fn discovery_health_and_version() {
     }
     server.send("GET", "/openapi/v2", &[("accept", "text/html")], Vec::new()).await.status(406, "NotAcceptable");
 }
+
+#[tokio::test]
+async fn discovery_tells_in_which_form_objects_are_stored() {
+    let server = Server::start().await;
+    // As upstream's servers say it. Two kinds are stored in the form of another version, or of another group.
+    for (path, plural, expected) in [
+        ("/apis/apps/v1", "deployments", Some("8aSe+NMegvE=")),
+        ("/api/v1", "namespaces", Some("Q3oi5N2YM8M=")),
+        ("/apis/events.k8s.io/v1", "events", Some("r2yiGXH7wu8=")),
+        ("/apis/autoscaling/v1", "horizontalpodautoscalers", Some("qwQve8ut294=")),
+        ("/apis/apps/v1", "deployments/scale", None),
+        ("/api/v1", "componentstatuses", None),
+        ("/apis/authentication.k8s.io/v1", "tokenreviews", None),
+    ] {
+        let list = server.get(path).await.expect(200);
+        let resource = list["resources"].as_array().unwrap().iter().find(|one| one["name"] == plural).unwrap();
+        assert_eq!(resource["storageVersionHash"].as_str(), expected, "{plural}");
+    }
+}

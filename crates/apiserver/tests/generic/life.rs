@@ -1,8 +1,15 @@
 //! One object, from its creation to its end.
 
+use std::sync::Arc;
+
+use bytes::Bytes;
+use knarr_store::{MemoryStore, Op, Store, Txn};
 use serde_json::json;
 
-use super::{MAPS, config_map, harness::Server};
+use super::{
+    MAPS, config_map,
+    harness::{Server, merge_patch},
+};
 
 #[tokio::test]
 async fn an_object_lives_its_life() {
@@ -56,6 +63,23 @@ async fn names_are_generated_and_dry_runs_leave_nothing() {
 }
 
 #[tokio::test]
+async fn what_the_rules_put_into_a_new_object_has_no_manager() {
+    let server = Server::start().await;
+    let managed = |object: &serde_json::Value| object["metadata"]["managedFields"][0]["fieldsV1"].clone();
+    let namespace = server.post("/api/v1/namespaces", &json!({"metadata": {"name": "n"}})).await.expect(201);
+    assert_eq!(namespace["spec"], json!({"finalizers": ["kubernetes"]}));
+    let label = json!({".": {}, "f:kubernetes.io/metadata.name": {}});
+    assert_eq!(managed(&namespace), json!({"f:metadata": {"f:labels": label}}));
+    let template = json!({"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}});
+    let job = json!({"metadata": {"name": "j"}, "spec": {"template": template}});
+    let job = server.post("/apis/batch/v1/namespaces/default/jobs", &job).await.expect(201);
+    assert!(job["spec"]["selector"].is_object() && job["metadata"]["labels"].is_object(), "{job}");
+    let managed = managed(&job);
+    assert!(managed.get("f:metadata").is_none() && managed["f:spec"].get("f:selector").is_none(), "{managed}");
+    assert!(managed["f:spec"].get("f:template").is_some(), "{managed}");
+}
+
+#[tokio::test]
 async fn two_versions_show_the_same_objects() {
     let server = Server::start().await;
     let event = json!({"metadata": {"name": "e"}, "regarding": {"kind": "Pod", "name": "p", "namespace": "default"},
@@ -69,4 +93,30 @@ async fn two_versions_show_the_same_objects() {
     );
     let new = server.get("/apis/events.k8s.io/v1/namespaces/default/events").await.expect(200);
     assert_eq!((&new["items"][0]["apiVersion"], &new["items"][0]["note"]), (&json!("events.k8s.io/v1"), &json!("n")));
+}
+
+#[tokio::test]
+async fn an_update_that_changes_nothing_is_held_to_the_rules() {
+    let store = Arc::new(MemoryStore::default());
+    let server = Server::over(store.clone()).await;
+    server.post(MAPS, &config_map("good")).await.expect(201);
+    // As an older version may have let it in.
+    let kept = json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "data": {"a/b": "c"},
+        "metadata": {"name": "old", "namespace": "default", "uid": "4e2f1f1c-0d0b-4b8e-8d3c-0d4a2e0d8b6a",
+                     "creationTimestamp": "2020-01-01T00:00:00Z"},
+    });
+    let key = Bytes::from_static(b"/registry/configmaps/default/old");
+    let ops = vec![Op::Put { key, value: kept.to_string().into(), lease: None }];
+    store.txn(Txn { compares: Vec::new(), ops }).await.unwrap();
+    let (good, old) = (format!("{MAPS}/good"), format!("{MAPS}/old"));
+    let before = server.get(&old).await.expect(200);
+    for refused in [server.put(&old, &before).await, server.patch(&old, merge_patch(), &json!({})).await] {
+        let status = refused.status(422, "Invalid");
+        assert!(status["message"].as_str().unwrap().contains("data[a/b]: Invalid value: \"a/b\""), "{status}");
+    }
+    assert_eq!(server.get(&old).await.expect(200), before);
+    let before = server.get(&good).await.expect(200);
+    let same = server.patch(&good, merge_patch(), &json!({})).await.expect(200);
+    assert_eq!(same["metadata"]["resourceVersion"], before["metadata"]["resourceVersion"]);
 }

@@ -1,6 +1,7 @@
 //! The generic path through the real server, in process, over the real store in memory.
 
 mod deletes;
+mod fields;
 mod forms;
 #[path = "../harness/mod.rs"]
 mod harness;
@@ -10,6 +11,7 @@ mod lists;
 mod operations;
 mod patches;
 mod refusals;
+mod warnings;
 
 use serde_json::{Value, json};
 

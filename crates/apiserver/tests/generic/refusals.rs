@@ -96,11 +96,11 @@ async fn unknown_and_duplicate_fields_are_refused_warned_about_or_ignored() {
     let strict = server.send("POST", &format!("{MAPS}?fieldValidation=Strict"), &[], body.into()).await;
     assert_eq!(
         strict.status(400, "BadRequest")["message"],
-        "ConfigMap in version \"v1\" cannot be handled as a ConfigMap: strict decoding error: unknown field \"foo\", \
-         duplicate field \"data.a\""
+        "ConfigMap in version \"v1\" cannot be handled as a ConfigMap: strict decoding error: duplicate field \"data.a\", \
+         unknown field \"foo\""
     );
     let warned = server.send("POST", &format!("{MAPS}?dryRun=All"), &[], body.into()).await;
-    assert_eq!(warned.warnings(), ["299 - \"unknown field \\\"foo\\\"\"", "299 - \"duplicate field \\\"data.a\\\"\""]);
+    assert_eq!(warned.warnings(), ["299 - \"duplicate field \\\"data.a\\\"\"", "299 - \"unknown field \\\"foo\\\"\""]);
     assert_eq!(warned.expect(201)["foo"], Value::Null);
     let ignored = server.send("POST", &format!("{MAPS}?fieldValidation=Ignore"), &[], body.into()).await;
     assert!(ignored.warnings().is_empty());

@@ -114,8 +114,8 @@ pub(crate) fn span<'a>(nanos: Option<i64>) -> Outcome<'a> {
     nanos.map(Value::Duration).ok_or_else(|| "duration overflow".to_owned())
 }
 
-/// Go's form of durations: `1h30m`, `1.5s`, `-2ms`.
-pub(crate) fn duration(text: &str) -> Result<i64, String> {
+/// Go's form of durations, `1h30m`, `1.5s`, `-2ms`, in nanoseconds; what is none is explained in Go's words.
+pub fn duration(text: &str) -> Result<i64, String> {
     let invalid = || format!("time: invalid duration {text:?}");
     let (negative, mut rest) = match text.strip_prefix(['-', '+']) {
         Some(rest) => (text.starts_with('-'), rest),
@@ -133,6 +133,9 @@ pub(crate) fn duration(text: &str) -> Result<i64, String> {
         let (number, after) = rest.split_at(end);
         let end = after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len());
         let (unit, after) = after.split_at(end);
+        if !number.bytes().any(|byte| byte.is_ascii_digit()) {
+            return Err(invalid());
+        }
         let unit: i128 = match unit {
             "ns" => 1,
             "us" | "\u{b5}s" | "\u{3bc}s" => 1_000,
@@ -140,10 +143,11 @@ pub(crate) fn duration(text: &str) -> Result<i64, String> {
             "s" => 1_000_000_000,
             "m" => 60_000_000_000,
             "h" => 3_600_000_000_000,
-            _ => return Err(invalid()),
+            "" => return Err(format!("time: missing unit in duration {text:?}")),
+            unknown => return Err(format!("time: unknown unit {unknown:?} in duration {text:?}")),
         };
         let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-        if whole.is_empty() && fraction.is_empty() || fraction.contains('.') || whole.len() > 19 {
+        if fraction.contains('.') || whole.len() > 19 {
             return Err(invalid());
         }
         let read = |digits: &str| if digits.is_empty() { Ok(0) } else { digits.parse::<i128>().map_err(|_| invalid()) };
@@ -164,4 +168,30 @@ pub(crate) fn duration_text(nanos: i64) -> String {
     }
     let fraction = format!("{rest:09}");
     format!("{sign}{seconds}.{}s", fraction.trim_end_matches('0'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_as_go_reads_them() {
+        let rows = [
+            ("0", Ok(0)),
+            ("1h30m", Ok(5_400_000_000_000)),
+            ("1.5s", Ok(1_500_000_000)),
+            ("-2ms", Ok(-2_000_000)),
+            (".5s", Ok(500_000_000)),
+            ("", Err("time: invalid duration \"\"")),
+            ("-", Err("time: invalid duration \"-\"")),
+            ("x", Err("time: invalid duration \"x\"")),
+            (".s", Err("time: invalid duration \".s\"")),
+            ("10", Err("time: missing unit in duration \"10\"")),
+            ("10sec", Err("time: unknown unit \"sec\" in duration \"10sec\"")),
+            ("1d", Err("time: unknown unit \"d\" in duration \"1d\"")),
+        ];
+        for (text, expected) in rows {
+            assert_eq!(duration(text), expected.map_err(str::to_owned), "{text:?}");
+        }
+    }
 }

@@ -88,7 +88,7 @@ fn unknown_fields_are_dropped_and_named() {
             json!({"spec": embedded}),
             json!({"spec": {"kind": "K", "metadata": {"name": "n", "oops": 1}, "b": 1}, "metadata": {"nope": null}}),
             json!({"spec": {"kind": "K", "metadata": {"name": "n"}}, "metadata": {}}),
-            "spec.b metadata.nope spec.metadata.oops",
+            "metadata.nope spec.b spec.metadata.oops",
         ),
     ];
     for (properties, mut object, expected, unknown) in rows {
@@ -141,7 +141,7 @@ fn defaults_are_filled_in_where_there_is_an_object_to_hold_them() {
 fn an_object_is_pruned_and_completed() {
     let (spec, mut object) = crate::schema::sample();
     let version = version(&with_spec(&spec));
-    assert_eq!(version.prune(&mut object), ["spec.more", "metadata.oops"]);
+    assert_eq!(version.prune(&mut object), ["metadata.oops", "spec.more"]);
     version.default(&mut object);
     let expected = json!({
         "apiVersion": "x.io/v1", "kind": "X", "metadata": {"name": "x", "labels": {"a": "b"}},

@@ -236,3 +236,18 @@ proptest! {
         }
     }
 }
+
+/// Which of its fields a device's attribute has says of what type it is.
+#[test]
+fn an_attribute_that_is_zero_or_empty_stays_what_it_is() {
+    let slice = json!({
+        "apiVersion": "resource.k8s.io/v1", "kind": "ResourceSlice", "metadata": { "name": "s" },
+        "spec": {
+            "driver": "d", "nodeName": "n", "pool": { "name": "p", "generation": 1, "resourceSliceCount": 1 },
+            "devices": [{ "name": "d0", "attributes": {
+                "a": { "int": 0 }, "b": { "bool": false }, "c": { "string": "" }, "d": { "version": "1.2.3" },
+            } }],
+        },
+    });
+    assert_eq!(decode(&encode(slice.to_string().as_bytes()).unwrap()), Ok(slice));
+}
