@@ -10,7 +10,10 @@ use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 
 fuzz_target!(|data: &[u8]| {
-    let Ok(config) = serde_json::from_slice::<Value>(data) else { return };
+    let Ok(mut config) = serde_json::from_slice::<Value>(data) else { return };
+    // Without a version the server does not let it come so far.
+    let Some(map) = config.as_object_mut() else { return };
+    map.insert("apiVersion".into(), "apps/v1".into());
     let writer = |manager| Writer {
         schema: schema::of("apps", "v1", "Deployment"),
         manager,

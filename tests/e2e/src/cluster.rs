@@ -45,7 +45,12 @@ impl Deref for Cluster {
 impl Cluster {
     /// Prepares a cluster without starting it.
     pub fn new() -> Result<Self> {
-        let dir = tempfile::Builder::new().prefix("knarr-e2e-").tempdir()?;
+        Self::new_in(&env::temp_dir())
+    }
+
+    /// As [`Cluster::new`], with all that it writes below a directory.
+    pub fn new_in(parent: &Path) -> Result<Self> {
+        let dir = tempfile::Builder::new().prefix("knarr-e2e-").tempdir_in(parent)?;
         let knarr = from_env("KNARR")?;
         let clients = Clients::new(dir.path(), &dir.path().join("data/admin.kubeconfig"))?;
         fs::create_dir(dir.path().join("images"))?;

@@ -13,6 +13,7 @@ mod custom;
 mod deployments;
 mod examples;
 mod five;
+mod full_disk;
 mod ingress;
 mod kubectl;
 mod lifecycle;
@@ -106,6 +107,7 @@ fn main() -> ExitCode {
         lifecycle::tests(),
         local::tests(),
         five::tests(),
+        full_disk::tests(),
         nodes::tests(),
         readme::tests(),
         storm::tests(),
