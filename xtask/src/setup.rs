@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::run::{check, is_root, output, root};
+use crate::run::{check, is_root, output, root, target_dir};
 
 /// A Debian package, the file that tells it is there, and what it is for.
 const PACKAGES: [(&str, &str, &str); 6] = [
@@ -47,6 +47,10 @@ const EXAMPLES: [&str; 16] = [
 /// The other engine that the store's tests run against.
 const ETCD: &str = "etcd-server";
 
+/// What all builds and the tests' clusters take, and what has to be free where they have been there before.
+const BUILD_MEGABYTES: u64 = 12_000;
+const REBUILD_MEGABYTES: u64 = 5_000;
+
 /// Where kubectl and helm are.
 #[derive(Clone, Debug)]
 pub struct Tools {
@@ -60,6 +64,7 @@ pub fn cache() -> PathBuf {
 }
 
 pub fn everything() -> Result<Tools> {
+    room()?;
     packages(&PACKAGES)?;
     cargo_deny()?;
     example_packages()?;
@@ -87,6 +92,26 @@ pub fn for_demo() -> Result<Tools> {
 pub fn on_path(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).map(|dir| dir.join(program)).find(|file| file.is_file())
+}
+
+/// Says so before half an hour of building has ended in a linker that was killed by a full disk.
+fn room() -> Result<()> {
+    let target = target_dir()?;
+    let there = target.ancestors().find(|dir| dir.exists()).unwrap_or(root());
+    let shown = output(Command::new("df").args(["--block-size=1M", "--output=avail"]).arg(there))?;
+    let free: u64 = shown.lines().last().unwrap_or_default().trim().parse().context("df names no free space")?;
+    // What is there already is built over, for the greater part.
+    let needed = if target.join("release/knarr").exists() { REBUILD_MEGABYTES } else { BUILD_MEGABYTES };
+    if free < needed {
+        let gigabytes = |megabytes: u64| megabytes as f64 / 1000.0;
+        bail!(
+            "building and testing needs {:.0} GB of disk, and {:.1} GB are free: make room, or name another place \
+             with CARGO_TARGET_DIR",
+            gigabytes(needed),
+            gigabytes(free)
+        );
+    }
+    Ok(())
 }
 
 fn packages(wanted: &[(&str, &str, &str)]) -> Result<()> {
