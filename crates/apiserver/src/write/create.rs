@@ -8,7 +8,7 @@ use knarr_store::Compare;
 use serde_json::Value;
 
 use super::{
-    Call, Commit, Written,
+    Call, Commit, Encoded, Written,
     admit::{Admitted, Way},
     fields, metadata_mut, qualified_kind, text,
 };
@@ -91,37 +91,40 @@ impl Inner {
             let name = text(&object, "name").to_owned();
             let call = Call { name: &name, ..call };
             object = self.admit_validating(&call, way, Operation::Create, object, None, warnings).await?;
-            match self.insert(&call, &object).await? {
-                Some(stored) => return Ok(stored),
-                None if !generated => return Err(ApiError::already_exists(&call.resource.qualified_name(), &name)),
-                None if attempt == NAME_ATTEMPTS => {
+            object = match self.insert(&call, object).await? {
+                Ok(stored) => return Ok(stored),
+                Err(_) if !generated => return Err(ApiError::already_exists(&call.resource.qualified_name(), &name)),
+                Err(_) if attempt == NAME_ATTEMPTS => {
                     return Err(ApiError::generate_name_conflict(&call.resource.qualified_name(), &name));
                 }
-                None => {}
-            }
+                Err(object) => object,
+            };
         }
         unreachable!("the attempts above end in an answer")
     }
 
-    /// `None` where the name is taken.
-    async fn insert(&self, call: &Call<'_>, object: &Value) -> Result<Option<Arc<Stored>>, ApiError> {
+    /// The inner error is the object again, where the name is taken.
+    async fn insert(&self, call: &Call<'_>, object: Value) -> Result<Result<Arc<Stored>, Value>, ApiError> {
         let resource = call.stored_resource();
+        if call.options.dry_run {
+            let taken = self.current(resource, call.namespace, call.name).await?.is_some();
+            return Ok(if taken { Err(object) } else { Ok(Self::unstored(call, &object, None)) });
+        }
         // A webhook may take its time: it is asked before anybody has to wait for this creation.
-        let stored = if call.options.dry_run { Cow::Borrowed(object) } else { self.stored_form(call, object).await? };
-        let object = &*stored;
+        let (encoded, converted) = {
+            let stored = self.stored_form(call, &object).await?;
+            (Encoded::of(call, &stored), matches!(stored, Cow::Owned(_)))
+        };
+        let object = converted.then_some(object);
         // Held until the object is in the store, so that a definition's cleanup misses no instance.
         let _leave = match call.custom {
             Some(custom) => Some(custom.lifetime.enter().await.ok_or_else(custom::terminating)?),
             None => None,
         };
-        if call.options.dry_run {
-            let taken = self.current(resource, call.namespace, call.name).await?.is_some();
-            return Ok((!taken).then(|| Self::unstored(call, object, None)));
-        }
         let key = store_key(resource, call.namespace, call.name);
-        match self.put(call, &key, Compare::Absent(key.clone()), object).await? {
-            Commit::Done(stored) => Ok(Some(stored)),
-            Commit::Lost(_) => Ok(None),
+        match self.put(call, &key, Compare::Absent(key.clone()), &encoded).await? {
+            Commit::Done(stored) => Ok(Ok(stored)),
+            Commit::Lost(_) => Ok(Err(object.unwrap_or_else(|| encoded.decode()))),
         }
     }
 

@@ -15,7 +15,7 @@ use knarr_store::{Compare, KeyValue, Op, Revision, Txn, TxnReply};
 use serde_json::{Value, json};
 
 use super::{
-    Call, Commit, Written,
+    Call, Commit, Encoded, Written,
     admit::Way,
     metadata_mut, qualified_kind, text,
     update::{decoded, ends_with, is_namespace, last_state},
@@ -133,10 +133,14 @@ impl Inner {
                 Ok(Ok(done(Self::unstored(call, &object, Some(stored.resource_version)), true)))
             }
             Plan::Erase if call.options.dry_run => Ok(Ok(done(stored.clone(), false))),
-            Plan::Write(object) => Ok(match self.put(call, &key, compare, &object).await? {
-                Commit::Done(stored) => Ok(done(stored, true)),
-                Commit::Lost(newer) => Err(newer),
-            }),
+            Plan::Write(object) => {
+                let encoded = Encoded::of(call, &*self.stored_form(call, &object).await?);
+                drop((object, old));
+                Ok(match self.put(call, &key, compare, &encoded).await? {
+                    Commit::Done(stored) => Ok(done(stored, true)),
+                    Commit::Lost(newer) => Err(newer),
+                })
+            }
             Plan::Erase => {
                 let txn = Txn { compares: vec![compare], ops: vec![Op::Delete { key }] };
                 Ok(match self.store.txn(txn).await.map_err(|error| store_error(&error))? {

@@ -152,23 +152,44 @@ enum Commit {
     Lost(Option<KeyValue>),
 }
 
+/// An object as the store takes it. The object itself is let go of before anybody waits for the disk: with hundreds of
+/// writes under way what the next one is made of would else come from far.
+struct Encoded {
+    value: Bytes,
+    extract: Extract,
+    /// The cache's key.
+    name: String,
+}
+
+impl Encoded {
+    fn of(call: &Call<'_>, object: &Value) -> Self {
+        Self {
+            value: Bytes::from(splice::encode(object)),
+            extract: call.extract(object),
+            name: object_key(text(object, "namespace"), text(object, "name")),
+        }
+    }
+
+    /// The object, for whoever needs it after all.
+    fn decode(&self) -> Value {
+        serde_json::from_slice(&self.value).unwrap_or_default()
+    }
+}
+
 impl Inner {
     /// Puts one object if `compare` holds. The answer is the object under its revision.
-    async fn put(&self, call: &Call<'_>, key: &Bytes, compare: Compare, object: &Value) -> Result<Commit, ApiError> {
-        let object = &*self.stored_form(call, object).await?;
-        let value = Bytes::from(splice::encode(object));
-        let extract = call.extract(object);
+    async fn put(&self, call: &Call<'_>, key: &Bytes, compare: Compare, object: &Encoded) -> Result<Commit, ApiError> {
+        let Encoded { value, extract, name } = object;
         let lease = self.event_leases.for_resource(call.stored_resource(), &*self.store).await?;
         // The cache of a custom resource may be gone when the event comes, and reads every object itself.
-        let announced = call.custom.is_none().then(|| self.caches.announce(key, &value, extract.clone()));
+        let announced = call.custom.is_none().then(|| self.caches.announce(key, value, extract.clone()));
         let ops = vec![Op::Put { key: key.clone(), value: value.clone(), lease }];
         match self.store.txn(Txn { compares: vec![compare], ops }).await.map_err(|error| store_error(&error))? {
             TxnReply::Committed { revision } => {
                 if let Some(announced) = announced {
                     announced.keep();
                 }
-                let name = object_key(text(object, "namespace"), text(object, "name"));
-                Ok(Commit::Done(Arc::new(extract.stored(&name, &value, revision.0))))
+                Ok(Commit::Done(Arc::new(extract.clone().stored(name, value, revision.0))))
             }
             TxnReply::Conflict { current, .. } => Ok(Commit::Lost(current.into_iter().next().flatten())),
         }

@@ -14,7 +14,7 @@ use knarr_store::{Compare, KeyValue, Op, Revision, Txn, TxnReply};
 use serde_json::Value;
 
 use super::{
-    Call, Commit, Written,
+    Call, Commit, Encoded, Written,
     admit::{Admitted, Way},
     fields, metadata_mut, qualified_kind, text,
 };
@@ -132,7 +132,9 @@ impl Inner {
         let outcome = if ends {
             self.erase(call, key, compare, &object).await?
         } else {
-            self.put(call, key, compare, &object).await?
+            let encoded = Encoded::of(call, &*self.stored_form(call, &object).await?);
+            drop((object, decoded_old, served, kept));
+            self.put(call, key, compare, &encoded).await?
         };
         match outcome {
             Commit::Done(stored) => Ok(Ok(Written { object: stored, status: StatusCode::OK, warnings, exists: !ends })),
