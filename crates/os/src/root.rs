@@ -37,6 +37,13 @@ impl Root {
         }
     }
 
+    /// Opens what `path` names where no part of it is a link, the last one included, and none leads up.
+    pub fn get_unlinked(&self, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
+        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        Ok(rustix::fs::openat2(&self.0, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve)?)
+    }
+
     /// The directory at `path`, made with its parents where missing.
     pub fn directory(&self, path: &Path, mode: u32) -> io::Result<OwnedFd> {
         match self.get(path, OFlags::PATH | OFlags::DIRECTORY) {
@@ -118,6 +125,18 @@ mod tests {
         // The absolute link is read from the root: its target does not exist there, and is not made outside.
         assert!(root.file(Path::new("abs/x")).is_err());
         assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn where_no_link_is_allowed_none_is_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("a/b")).unwrap();
+        symlink("a", dir.path().join("link")).unwrap();
+        symlink("b", dir.path().join("a/last")).unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        for (path, opens) in [("", true), ("a/b", true), ("link/b", false), ("a/last", false), ("a/../..", false)] {
+            assert_eq!(root.get_unlinked(Path::new(path), OFlags::PATH).is_ok(), opens, "{path}");
+        }
     }
 
     #[test]

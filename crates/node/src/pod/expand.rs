@@ -4,6 +4,11 @@
 use std::collections::HashMap;
 
 pub fn expand(text: &str, known: &HashMap<&str, &str>) -> String {
+    expand_with(text, |name| known.get(name).copied())
+}
+
+/// As [`expand`], with each name looked up as it comes.
+pub fn expand_with<'a>(text: &str, mut value_of: impl FnMut(&str) -> Option<&'a str>) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(dollar) = rest.find('$') {
@@ -16,7 +21,7 @@ pub fn expand(text: &str, known: &HashMap<&str, &str>) -> String {
             }
             Some('(') => match after.find(')') {
                 Some(end) => {
-                    match known.get(&after[1..end]) {
+                    match value_of(&after[1..end]) {
                         Some(value) => out.push_str(value),
                         None => out.push_str(&rest[dollar..dollar + 2 + end]),
                     }

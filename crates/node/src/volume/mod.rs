@@ -7,6 +7,7 @@ mod atomic;
 mod claims;
 mod desired;
 mod mounts;
+mod subpath;
 mod tmpfs;
 mod token;
 
@@ -110,6 +111,7 @@ impl Volumes {
 /// unmount must not empty what is mounted there.
 pub fn remove_pod_folder(dir: &Path) -> io::Result<()> {
     tmpfs::unmount_below(dir)?;
+    subpath::clear(dir)?;
     match std::fs::remove_dir_all(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,

@@ -7,6 +7,7 @@ use std::{
 };
 
 use k8s_openapi::api::core::v1::Pod;
+use knarr_cri::v1::Mount;
 use serde_json::{Value, json};
 
 use super::{FileContent, Tokens, atomic, container_mounts, desired, desired::Content};
@@ -168,40 +169,50 @@ fn volumes_hold_what_their_sources_say() {
     }
 }
 
+/// What a container of this pod sees at `/v`, or why there is none of it.
+fn mounted(dir: &Path, volume: Value, mount: Value) -> Result<Mount, String> {
+    let (mut volume, mut mount) = (volume, mount);
+    volume["name"] = json!("v");
+    mount["name"] = json!("v");
+    mount["mountPath"] = json!("/v");
+    let pod = pod(json!({"volumes": [volume], "containers": [{"name": "a", "volumeMounts": [mount]}]}));
+    let containers = Containers::of(&pod);
+    let env = [("WHO", "me"), ("ROOT", "/etc"), ("EMPTY", "")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+    match container_mounts(&pod, &containers.entries[0], dir, &env) {
+        Ok(mut mounts) => Ok(mounts.remove(0)),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 #[test]
 fn sub_paths_stay_inside() {
+    assert!(rustix::process::geteuid().is_root(), "this test mounts; run it as root");
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("volumes/kubernetes.io~empty-dir/v");
     fs::create_dir_all(root.join("in")).unwrap();
     std::os::unix::fs::symlink("/etc", root.join("out")).unwrap();
     std::os::unix::fs::symlink("in", root.join("link")).unwrap();
-    let mount = |mount: Value| {
-        let mut mount = mount;
-        mount["name"] = json!("v");
-        mount["mountPath"] = json!("/v");
-        let pod = pod(
-            json!({"volumes": [{"name": "v", "emptyDir": {}}], "containers": [{"name": "a", "volumeMounts": [mount]}]}),
-        );
-        let containers = Containers::of(&pod);
-        let env = [("WHO".to_owned(), "me".to_owned())];
-        match container_mounts(&pod, &containers.entries[0], dir.path(), &env) {
-            Ok(mounts) => mounts[0].host_path.strip_prefix(&*root.to_string_lossy()).unwrap_or("elsewhere").to_owned(),
-            Err(error) => error.to_string(),
-        }
-    };
+    let inode = |path: &Path| fs::metadata(path).unwrap().ino();
+    let not_prepared = "failed to prepare subPath for volumeMount \"v\" of container \"a\"";
     for (input, expected) in [
-        (json!({}), ""),
-        (json!({"subPath": "new/deep"}), "/new/deep"),
-        (json!({"subPath": "link"}), "/in"),
-        (json!({"subPath": "out"}), "subPath \"out\" of volume \"v\" leaves the volume"),
-        (json!({"subPath": "out/passwd"}), "subPath \"out/passwd\" of volume \"v\" leaves the volume"),
-        (json!({"subPath": "../x"}), "subPath \"../x\" of volume \"v\" must be relative and may not contain '..'"),
-        (json!({"subPathExpr": "$(WHO)"}), "/me"),
-        (
-            json!({"subPathExpr": "$(NOBODY)"}),
-            "failed to expand subPathExpr \"$(NOBODY)\": it names a variable that is not set",
-        ),
+        (json!({}), Ok("")),
+        (json!({"subPath": "new/deep"}), Ok("new/deep")),
+        (json!({"subPath": "link"}), Ok("in")),
+        (json!({"subPath": "./in"}), Ok("in")),
+        (json!({"subPath": "out"}), Err(not_prepared)),
+        (json!({"subPath": "out/passwd"}), Err(not_prepared)),
+        (json!({"subPath": "/etc"}), Err("error SubPath `/etc` must not be an absolute path")),
+        (json!({"subPath": "in/../x"}), Err("unable to provision SubPath `in/../x`: must not contain '..'")),
+        (json!({"subPathExpr": "$(WHO)"}), Ok("me")),
+        (json!({"subPathExpr": "x$$(WHO)"}), Ok("x$(WHO)")),
+        (json!({"subPathExpr": "$(ROOT)"}), Err("error SubPath `/etc` must not be an absolute path")),
+        (json!({"subPathExpr": "$(EMPTY)"}), Err("missing value for EMPTY")),
+        (json!({"subPathExpr": "$(WHO)/$(NOBODY)/$(EMPTY)"}), Err("missing value for EMPTY, NOBODY")),
     ] {
-        assert_eq!(mount(input.clone()), expected, "{input}");
+        match (mounted(dir.path(), json!({"emptyDir": {}}), input.clone()), expected) {
+            (Ok(mount), Ok(path)) => assert_eq!(inode(mount.host_path.as_ref()), inode(&root.join(path)), "{input}"),
+            (found, expected) => assert_eq!(found.err().as_deref(), expected.err(), "{input}"),
+        }
     }
+    super::remove_pod_folder(dir.path()).unwrap();
 }

@@ -28,6 +28,6 @@ pub fn unmount_below(dir: &Path) -> io::Result<()> {
 }
 
 /// Keeps the kind, by which a missing right is told from a failure.
-fn io_error(error: knarr_os::OsError) -> io::Error {
+pub(super) fn io_error(error: knarr_os::OsError) -> io::Error {
     io::Error::new(error.source.kind(), error.line())
 }
