@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Config,
     logs::{Limits, Rotator},
-    pod::{admit::Admitted, context::Context, manager::Manager, references::References},
+    pod::{admit::Admitted, confine::Host, context::Context, manager::Manager, references::References},
     provision,
     register::{self, Machine, Registrar},
     server,
@@ -87,6 +87,7 @@ impl Agent {
             node_ips: vec![node_ip.to_string()],
             log_dir,
             pod_dir,
+            host: Host::look(&data_dir),
             cluster_dns,
             cluster_domain,
             client: client.clone(),

@@ -268,6 +268,18 @@ pub fn start_session() -> Result<()> {
     rustix::process::setsid().map(|_| ()).os("start", "a session")
 }
 
+/// Leaves the session keyring that came from the parent for a new, empty one, so that what the parent keeps there (and
+/// whoever else came from it) stays out of reach. True where this kernel has keyrings at all.
+pub fn start_session_keyring() -> Result<bool> {
+    // SAFETY: a null name asks for a keyring without one; the kernel reads no memory of ours.
+    let code = unsafe { libc::syscall(libc::SYS_keyctl, libc::KEYCTL_JOIN_SESSION_KEYRING, std::ptr::null::<u8>()) };
+    match io::Error::last_os_error() {
+        _ if code >= 0 => Ok(true),
+        error if error.raw_os_error() == Some(libc::ENOSYS) => Ok(false),
+        error => Err(error).os("start", "a session keyring"),
+    }
+}
+
 /// Kills every process of a group; one that has ended is no error.
 pub fn kill_group(leader: i32) {
     if let Some(pid) = Pid::from_raw(leader) {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use k8s_openapi::api::core::v1::Pod;
 use knarr_api::placement::node_selector_matches;
 
-use super::{qos::pod_request_milli, refuse, status::Verdict};
+use super::{confine::Host, qos::pod_request_milli, refuse, status::Verdict};
 
 /// What the pods that were taken ask for, by UID.
 #[derive(Debug, Default)]
@@ -41,6 +41,7 @@ pub struct Offer<'a> {
     pub node_name: &'a str,
     pub labels: &'a BTreeMap<String, String>,
     pub unsafe_sysctls: &'a [String],
+    pub host: &'a Host,
 }
 
 impl Admitted {
@@ -49,7 +50,7 @@ impl Admitted {
         let uid = pod.metadata.uid.clone().unwrap_or_default();
         let request = Request::of(pod);
         if !runs_already {
-            refuse::check(pod, offer.unsafe_sysctls)?;
+            refuse::check(pod, offer.unsafe_sysctls, offer.host)?;
             self.check(&uid, request, pod, offer)?;
         }
         self.pods.insert(uid, request);

@@ -36,6 +36,7 @@ impl Worker {
             node_name: &self.ctx.node_name,
             labels,
             unsafe_sysctls: &self.ctx.unsafe_sysctls,
+            host: &self.ctx.host,
         };
         let answer = self.ctx.admitted().admit(&self.pod, &offer, runs_already);
         match answer {

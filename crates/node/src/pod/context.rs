@@ -12,13 +12,14 @@ use knarr_client::{Clock, Informer, Recorder, events};
 use knarr_cri::{ImageService, RuntimeService};
 use tokio::sync::Semaphore;
 
-use super::{admit::Admitted, downward::Allocatable, references::References};
+use super::{admit::Admitted, confine::Host, downward::Allocatable, references::References};
 
 pub struct Context {
     pub node_name: String,
     pub node_ips: Vec<String>,
     pub log_dir: PathBuf,
     pub pod_dir: PathBuf,
+    pub host: Host,
     pub cluster_dns: Vec<IpAddr>,
     pub cluster_domain: String,
     pub client: kube::Client,

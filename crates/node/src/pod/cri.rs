@@ -8,7 +8,7 @@ use knarr_cri::v1::{
     LinuxPodSandboxConfig, Mount, PodSandboxConfig, PodSandboxMetadata, PortMapping, Protocol, Signal,
 };
 
-use super::{containers::Entry, expand::expand, labels, qos, security};
+use super::{confine::Host, containers::Entry, expand::expand, labels, qos, security};
 
 /// The folder below `logs/` that holds a pod's logs, named as log collectors expect.
 pub fn log_folder(namespace: &str, name: &str, uid: &str) -> String {
@@ -135,6 +135,7 @@ pub struct Ingredients<'a> {
     /// Of the whole node, in bytes; it scales the scores of the out-of-memory killer.
     pub memory_capacity: u64,
     pub grace_seconds: i64,
+    pub host: &'a Host,
 }
 
 pub fn container(
@@ -143,8 +144,17 @@ pub fn container(
     entry: &Entry,
     ingredients: Ingredients<'_>,
 ) -> Result<ContainerConfig, security::SecurityError> {
-    let Ingredients { restart_count, image_reference, image, env, mounts, target_id, memory_capacity, grace_seconds } =
-        ingredients;
+    let Ingredients {
+        restart_count,
+        image_reference,
+        image,
+        env,
+        mounts,
+        target_id,
+        memory_capacity,
+        grace_seconds,
+        host,
+    } = ingredients;
     let own = &entry.spec;
     let mut all_labels = identity(pod);
     all_labels.insert(labels::CONTAINER_NAME.to_owned(), own.name.clone());
@@ -180,7 +190,7 @@ pub fn container(
         stop_signal: stop_signal(own) as i32,
         linux: Some(LinuxContainerConfig {
             resources: Some(qos::container_resources(pod, own, memory_capacity)),
-            security_context: Some(security::container(spec, entry, image, target_id)?),
+            security_context: Some(security::container(spec, entry, image, target_id, host)?),
         }),
         ..ContainerConfig::default()
     })

@@ -5,6 +5,7 @@ pub mod admit;
 mod admitting;
 pub mod backoff;
 pub mod conditions;
+pub mod confine;
 pub mod containers;
 pub mod context;
 pub mod cri;

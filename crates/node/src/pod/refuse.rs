@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 
-use super::status::Verdict;
+use super::{confine::Host, status::Verdict};
 
 /// Kernel parameters that are of the pod's own namespaces and cannot be used against its neighbours. Any other must
 /// be allowed by whoever runs the node.
@@ -23,13 +23,16 @@ const SAFE_SYSCTLS: [&str; 12] = [
 ];
 
 /// `unsafe_sysctls` are names, or beginnings of names that end in `*`.
-pub fn check(pod: &Pod, unsafe_sysctls: &[String]) -> Result<(), Verdict> {
+pub fn check(pod: &Pod, unsafe_sysctls: &[String], host: &Host) -> Result<(), Verdict> {
     let Some(spec) = &pod.spec else { return Ok(()) };
     let refuse = |reason: &str, message: String| {
         Err(Verdict { reason: reason.to_owned(), message: format!("Pod was rejected: {message}") })
     };
     if spec.os.as_ref().is_some_and(|os| os.name != "linux") {
         return refuse("PodOSNotSupported", "Failed to admit pod as the OS field doesn't match node OS".to_owned());
+    }
+    if let Some(message) = host.refuses(spec) {
+        return refuse("AppArmor", message.to_owned());
     }
     match forbidden_sysctl(spec, unsafe_sysctls) {
         Some(message) => refuse("SysctlForbidden", format!("forbidden sysctl: {message}")),
@@ -70,6 +73,7 @@ mod tests {
     #[test]
     fn wishes_that_cannot_be_met_are_refused() {
         let sysctl = |name: &str| json!({"securityContext": {"sysctls": [{"name": name, "value": "1"}]}});
+        let host = Host::look(std::path::Path::new("/nowhere"));
         let with = |mut spec: Value, key: &str| {
             spec[key] = json!(true);
             spec
@@ -91,7 +95,7 @@ mod tests {
             whole["containers"] = json!([]);
             let pod: Pod = from_value(json!({"metadata": {}, "spec": whole})).unwrap();
             let allowed = ["net.core.som*".to_owned(), "kernel.msgmax".to_owned()];
-            let reason = check(&pod, &allowed).err().map_or(String::new(), |verdict| verdict.reason);
+            let reason = check(&pod, &allowed, &host).err().map_or(String::new(), |verdict| verdict.reason);
             assert_eq!(reason, expected, "{spec}");
         }
     }

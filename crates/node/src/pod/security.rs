@@ -1,13 +1,16 @@
 //! Security contexts: what the pod says, overridden by what the container says, in CRI terms.
 
-use k8s_openapi::api::core::v1::{Capabilities, PodSecurityContext, PodSpec, SeccompProfile, SecurityContext};
+use k8s_openapi::api::core::v1::{Capabilities, PodSecurityContext, PodSpec, SecurityContext};
 use knarr_cri::v1::{
     Capability, Image, Int64Value, LinuxContainerSecurityContext, LinuxSandboxSecurityContext, NamespaceMode,
     NamespaceOption, SeLinuxOption, SecurityProfile, SupplementalGroupsPolicy, UserNamespace,
     security_profile::ProfileType,
 };
 
-use super::containers::{Entry, Role};
+use super::{
+    confine::Host,
+    containers::{Entry, Role},
+};
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SecurityError {
@@ -17,23 +20,11 @@ pub enum SecurityError {
     ImageRunsAsRoot,
     #[error("container has runAsNonRoot and image has non-numeric user ({0}), cannot verify user is non-root")]
     ImageUserUnknown(String),
+    #[error("localhostProfile must be set if seccompProfile type is Localhost.")]
+    NoSeccompProfile,
+    #[error("localhostProfile {0:?} must be a path below the node's seccomp folder")]
+    SeccompProfile(String),
 }
-
-/// What every container may not see, or not write to, unless it asks for the unmasked `/proc`.
-const MASKED: [&str; 11] = [
-    "/proc/asound",
-    "/proc/acpi",
-    "/proc/interrupts",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/sys/firmware",
-];
-const READONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 /// For the whole pod. It is privileged as soon as one container is.
 pub fn sandbox(spec: &PodSpec) -> LinuxSandboxSecurityContext {
@@ -50,8 +41,8 @@ pub fn sandbox(spec: &PodSpec) -> LinuxSandboxSecurityContext {
         supplemental_groups: groups(&own),
         supplemental_groups_policy: groups_policy(&own),
         privileged,
-        // The sandbox runs nothing of the user's, so the profile is the runtime's own.
-        seccomp: Some(seccomp(own.seccomp_profile.as_ref(), ProfileType::RuntimeDefault)),
+        // The sandbox runs nothing of the user's, and what runs in it needs not be allowed by the user's profile.
+        seccomp: Some(profile(ProfileType::RuntimeDefault)),
         ..LinuxSandboxSecurityContext::default()
     }
 }
@@ -62,13 +53,12 @@ pub fn container(
     entry: &Entry,
     image: Option<&Image>,
     target_id: Option<&str>,
+    host: &Host,
 ) -> Result<LinuxContainerSecurityContext, SecurityError> {
     let pod = spec.security_context.clone().unwrap_or_default();
     let own = entry.spec.security_context.clone().unwrap_or_default();
     let privileged = own.privileged == Some(true);
-    let unmasked = privileged || own.proc_mount.as_deref() == Some("Unmasked");
-    let list =
-        |paths: &[&str]| if unmasked { Vec::new() } else { paths.iter().map(|path| (*path).to_owned()).collect() };
+    let (masked_paths, readonly_paths) = host.hidden(&own);
     let user = user(&pod, &own, image)?;
     let run_as_group = own.run_as_group.or(pod.run_as_group);
     Ok(LinuxContainerSecurityContext {
@@ -83,11 +73,11 @@ pub fn container(
         supplemental_groups: groups(&pod),
         supplemental_groups_policy: groups_policy(&pod),
         no_new_privs: own.allow_privilege_escalation == Some(false),
-        masked_paths: list(&MASKED),
-        readonly_paths: list(&READONLY),
+        masked_paths,
+        readonly_paths,
         seccomp: Some(match privileged {
-            true => SecurityProfile { profile_type: ProfileType::Unconfined as i32, ..SecurityProfile::default() },
-            false => seccomp(own.seccomp_profile.as_ref().or(pod.seccomp_profile.as_ref()), ProfileType::Unconfined),
+            true => profile(ProfileType::Unconfined),
+            false => host.seccomp(own.seccomp_profile.as_ref().or(pod.seccomp_profile.as_ref()))?,
         }),
         apparmor: apparmor(&pod, &own),
         ..LinuxContainerSecurityContext::default()
@@ -160,14 +150,8 @@ fn capabilities(own: Option<&Capabilities>) -> Capability {
     }
 }
 
-fn seccomp(profile: Option<&SeccompProfile>, default: ProfileType) -> SecurityProfile {
-    let (kind, localhost) = match profile.map(|profile| profile.type_.as_str()) {
-        Some("RuntimeDefault") => (ProfileType::RuntimeDefault, None),
-        Some("Localhost") => (ProfileType::Localhost, profile.and_then(|profile| profile.localhost_profile.clone())),
-        Some(_) => (ProfileType::Unconfined, None),
-        None => (default, None),
-    };
-    SecurityProfile { profile_type: kind as i32, localhost_ref: localhost.unwrap_or_default() }
+fn profile(kind: ProfileType) -> SecurityProfile {
+    SecurityProfile { profile_type: kind as i32, ..SecurityProfile::default() }
 }
 
 fn apparmor(pod: &PodSecurityContext, own: &SecurityContext) -> Option<SecurityProfile> {

@@ -185,6 +185,7 @@ impl Worker {
             target_id: target,
             memory_capacity: self.ctx.memory_capacity,
             grace_seconds: spec.termination_grace_period_seconds.unwrap_or(30),
+            host: &self.ctx.host,
         };
         let config = cri::container(&self.pod, spec, entry, ingredients);
         let config = config.map_err(|error| {

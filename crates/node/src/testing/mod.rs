@@ -13,7 +13,7 @@ use knarr_client::{Clock, Informers, Recorder, informer::Scope};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::pod::{context::Context, downward::Allocatable, references::References};
+use crate::pod::{confine::Host, context::Context, downward::Allocatable, references::References};
 
 /// A node's context on top of the two stand-ins. What it watches ends with the token.
 pub fn context(
@@ -31,6 +31,7 @@ pub fn context(
         node_ips: vec!["192.0.2.1".to_owned()],
         log_dir: dir.join("logs"),
         pod_dir: dir.join("pods"),
+        host: Host::look(dir),
         cluster_dns: vec!["10.43.0.10".parse().unwrap()],
         cluster_domain: "cluster.local".to_owned(),
         client: client.clone(),

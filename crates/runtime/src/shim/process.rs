@@ -35,6 +35,10 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 pub fn prepare(spec: &ProcessSpec) -> Result<Prepared> {
     process::set_umask(0o022);
     let mut warnings = Vec::new();
+    // A host may forbid keyrings, as other engines do inside of their containers: there is nothing to share then.
+    if let Err(e) = process::start_session_keyring() {
+        warnings.push(e.line());
+    }
     let (identity, home) = user::resolve(Path::new("/"), &spec.user)?;
     let mut env = spec.env.clone();
     let has = |env: &[String], name: &str| env.iter().any(|e| e.split('=').next() == Some(name));

@@ -2,6 +2,7 @@
 //! looking at device nodes and seccomp profiles on the host.
 
 pub mod devices;
+mod modules;
 pub mod seccomp;
 mod syscalls;
 
@@ -19,6 +20,7 @@ use knarr_os::{
     mount::Propagation,
 };
 
+use self::modules::SecurityModules;
 use crate::{
     images::RunConfig,
     shim::spec::{BindMount, ContainerSpec, PidMode, ProcessSpec, Rootfs, UserSpec},
@@ -54,6 +56,13 @@ pub enum SpecError {
     UserNamespace,
     #[error("the AppArmor profile {profile} is asked for, but this host's kernel runs without AppArmor")]
     AppArmor { profile: String },
+    #[error(
+        "the runtime's default AppArmor profile is asked for, and this runtime has none: load one and name it \
+         (type: Localhost), or ask for Unconfined"
+    )]
+    DefaultAppArmor,
+    #[error("seLinuxOptions are asked for on a host with SELinux, and this runtime cannot set labels yet")]
+    SeLinux,
     #[error("the device {path} cannot be used")]
     Device {
         path: String,
@@ -84,23 +93,6 @@ const DEFAULT_CAPABILITIES: [&str; 14] = [
     "AUDIT_WRITE",
 ];
 
-const MASKED_PATHS: [&str; 12] = [
-    "/proc/asound",
-    "/proc/acpi",
-    "/proc/interrupts",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/sys/firmware",
-    "/sys/devices/virtual/powercap",
-];
-
-const READONLY_PATHS: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
-
 /// The shim's spec of a container.
 pub fn container(inputs: Inputs<'_>) -> Result<ContainerSpec, SpecError> {
     let Inputs { id, config, sandbox, image, mut rootfs, cgroup, exit_path, sandbox_mounts, target_pid } = inputs;
@@ -123,15 +115,14 @@ pub fn container(inputs: Inputs<'_>) -> Result<ContainerSpec, SpecError> {
     }
     rootfs.readonly = security.readonly_rootfs;
     let requested = linux.resources.unwrap_or_default();
-    let process = process(config, sandbox, image, &security, requested.oom_score_adj)?;
+    let modules = SecurityModules::look();
+    modules.check_labels(&security)?;
+    let process = process(config, sandbox, image, &security, modules, requested.oom_score_adj)?;
     let mut resources = resources(&requested);
     resources.oom_group = true;
     resources.devices = (!security.privileged).then_some(rules);
-    let or_default = |given: &[String], default: &[&str]| match (security.privileged, given.is_empty()) {
-        (true, _) => Vec::new(),
-        (false, true) => default.iter().map(|p| (*p).to_owned()).collect(),
-        (false, false) => given.to_vec(),
-    };
+    // None given means none: it is how a pod gets the unmasked `/proc`.
+    let hidden = |paths: &[String]| if security.privileged { Vec::new() } else { paths.to_vec() };
     Ok(ContainerSpec {
         id: id.to_owned(),
         rootfs,
@@ -145,8 +136,8 @@ pub fn container(inputs: Inputs<'_>) -> Result<ContainerSpec, SpecError> {
         },
         cgroup,
         resources,
-        masked_paths: or_default(&security.masked_paths, &MASKED_PATHS),
-        readonly_paths: or_default(&security.readonly_paths, &READONLY_PATHS),
+        masked_paths: hidden(&security.masked_paths),
+        readonly_paths: hidden(&security.readonly_paths),
         process,
         stdin: config.stdin,
         stdin_once: config.stdin_once,
@@ -174,6 +165,7 @@ fn process(
     sandbox: &PodSandboxConfig,
     image: &RunConfig,
     security: &v1::LinuxContainerSecurityContext,
+    modules: SecurityModules,
     oom_score_adj: i64,
 ) -> Result<ProcessSpec, SpecError> {
     let capabilities = if security.privileged { Capabilities::ALL } else { capabilities(security)? };
@@ -190,7 +182,7 @@ fn process(
         capabilities,
         ambient,
         seccomp: seccomp_programs(security, capabilities)?,
-        apparmor: apparmor(security)?,
+        apparmor: modules.apparmor(security)?,
         no_new_privileges: security.no_new_privs,
         oom_score_adj: oom_score_adj.clamp(-1000, 1000) as i32,
         privileged: security.privileged,
@@ -283,16 +275,6 @@ fn seccomp_programs(
             seccomp::localhost(Path::new(path))?
         }
     })
-}
-
-/// Only a profile that is named is applied: one asked for by default would have to be loaded into the kernel first.
-fn apparmor(security: &v1::LinuxContainerSecurityContext) -> Result<Option<String>, SpecError> {
-    let named =
-        security.apparmor.as_ref().filter(|p| p.profile_type() == ProfileType::Localhost && !security.privileged);
-    let Some(profile) = named else { return Ok(None) };
-    let profile = profile.localhost_ref.strip_prefix("localhost/").unwrap_or(&profile.localhost_ref).to_owned();
-    let enabled = std::fs::read_to_string("/sys/module/apparmor/parameters/enabled").is_ok_and(|t| t.trim() == "Y");
-    if enabled { Ok(Some(profile)) } else { Err(SpecError::AppArmor { profile }) }
 }
 
 /// The pod's mounts and the sandbox's files, parents before children.

@@ -20,14 +20,14 @@ pub(super) fn validate_all(spec: &Value, volumes: &Volumes<'_>, path: &FieldPath
     for (i, container) in items(&spec["containers"]).iter().enumerate() {
         let path = list.index(i);
         unique_name(container, &mut taken, &path, errors);
-        common(container, volumes, &path, errors);
+        common(container, spec, volumes, &path, errors);
         running(container, &path, errors);
     }
     let list = path.child("initContainers");
     for (i, container) in items(&spec["initContainers"]).iter().enumerate() {
         let path = list.index(i);
         unique_name(container, &mut taken, &path, errors);
-        common(container, volumes, &path, errors);
+        common(container, spec, volumes, &path, errors);
         if container["restartPolicy"] == "Always" {
             running(container, &path, errors);
         } else {
@@ -49,7 +49,13 @@ fn unique_name<'a>(container: &'a Value, taken: &mut HashSet<&'a str>, path: &Fi
 }
 
 /// What holds for every kind of container.
-pub(super) fn common(container: &Value, volumes: &Volumes<'_>, path: &FieldPath<'_>, errors: &mut Errors) {
+pub(super) fn common(
+    container: &Value,
+    spec: &Value,
+    volumes: &Volumes<'_>,
+    path: &FieldPath<'_>,
+    errors: &mut Errors,
+) {
     check::name(&container["name"], names::label, &path.child("name"), errors);
     let image = text(&container["image"]);
     if image.is_empty() {
@@ -70,7 +76,8 @@ pub(super) fn common(container: &Value, volumes: &Volumes<'_>, path: &FieldPath<
     env::validate(container, path, errors);
     mounts(container, volumes, path, errors);
     resources::validate(&container["resources"], &path.child("resources"), errors);
-    security::container(&container["securityContext"], &path.child("securityContext"), errors);
+    let host_users = spec["hostUsers"] != false;
+    security::container(&container["securityContext"], host_users, &path.child("securityContext"), errors);
 }
 
 /// Exit codes that decide about a restart. To start a whole pod anew (`RestartAllContainers`) is not offered.

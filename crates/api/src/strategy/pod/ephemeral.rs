@@ -20,7 +20,7 @@ pub(super) fn validate(spec: &Value, volumes: &Volumes<'_>, path: &FieldPath<'_>
             errors.push(FieldError::duplicate(&path.child("name"), name));
         }
         taken.push(name);
-        container::common(container, volumes, &path, errors);
+        container::common(container, spec, volumes, &path, errors);
         let target = text(&container["targetContainerName"]);
         if !target.is_empty() && !taken[..regular].contains(&target) {
             errors.push(FieldError::not_found(&path.child("targetContainerName"), target));

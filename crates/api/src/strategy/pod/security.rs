@@ -8,14 +8,18 @@ use crate::{
 
 const LARGEST_ID: i64 = 0xffff_ffff;
 
-/// A container's `securityContext`.
-pub(super) fn container(context: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
+/// A container's `securityContext`, in a pod that has users of its own or the host's.
+pub(super) fn container(context: &Value, host_users: bool, path: &FieldPath<'_>, errors: &mut Errors) {
     if context.is_null() {
         return;
     }
     ids(context, &["runAsUser", "runAsGroup"], path, errors);
     profiles(context, path, errors);
     check::optional_one_of(&context["procMount"], &["Default", "Unmasked"], &path.child("procMount"), errors);
+    if host_users && context["procMount"] == "Unmasked" {
+        let why = "`hostUsers` must be false to use `Unmasked`";
+        errors.push(FieldError::invalid(&path.child("procMount"), "Unmasked", why));
+    }
     if context["allowPrivilegeEscalation"] == false {
         if truth(&context["privileged"]) {
             let why = "cannot set `allowPrivilegeEscalation` to false and `privileged` to true";

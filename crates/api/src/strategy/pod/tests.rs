@@ -179,6 +179,11 @@ fn faults_of_a_container() {
             "spec.containers[0].securityContext.runAsUser: Invalid value: -1: must be between 0 and 4294967295, inclusive",
         ),
         (
+            json!({"securityContext": {"procMount": "Unmasked"}}),
+            "spec.containers[0].securityContext.procMount: Invalid value: \"Unmasked\": `hostUsers` must be false to use \
+             `Unmasked`",
+        ),
+        (
             json!({"securityContext": {"seccompProfile": {"type": "Localhost"}}}),
             "spec.containers[0].securityContext.seccompProfile.localhostProfile: Required value: must be set when seccomp \
              type is Localhost",
@@ -192,6 +197,15 @@ fn faults_of_a_container() {
         });
         assert_eq!(errors(&object), [expected], "{change}");
     }
+}
+
+#[test]
+fn users_of_its_own_let_a_pod_see_all_of_proc() {
+    let object = pod(|pod| {
+        pod["spec"]["hostUsers"] = json!(false);
+        pod["spec"]["containers"][0]["securityContext"] = json!({"procMount": "Unmasked"});
+    });
+    assert_eq!(errors(&object), [""; 0]);
 }
 
 #[test]
