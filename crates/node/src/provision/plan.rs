@@ -50,6 +50,9 @@ pub fn refusal(claim: &PersistentVolumeClaim, class: &StorageClass) -> Option<St
     if spec.data_source.is_some() || spec.data_source_ref.is_some() {
         return Some("dataSource is not supported: the volume begins empty".to_owned());
     }
+    if let Some(name) = spec.volume_attributes_class_name.as_deref().filter(|name| !name.is_empty()) {
+        return Some(format!("a directory has no attributes to set, and the claim has volumeAttributesClassName {name:?}"));
+    }
     if let Some(parameter) = class.parameters.iter().flatten().map(|(name, _)| name).next() {
         return Some(format!("the class has the parameter {parameter:?}, and this provisioner knows none"));
     }

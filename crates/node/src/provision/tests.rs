@@ -51,6 +51,8 @@ fn what_a_directory_cannot_be_is_refused() {
         (json!({"volumeMode": "Block"}), json!({}), Some("volumeMode: Block")),
         (json!({"selector": {}}), json!({}), Some("Selector")),
         (json!({"dataSource": {"kind": "PersistentVolumeClaim", "name": "x"}}), json!({}), Some("dataSource")),
+        (json!({"volumeAttributesClassName": "gold"}), json!({}), Some("volumeAttributesClassName \"gold\"")),
+        (json!({"volumeAttributesClassName": ""}), json!({}), None),
         (json!({}), json!({"parameters": {"type": "ssd"}}), Some("\"type\"")),
         (json!({}), json!({"mountOptions": ["noatime"]}), Some("mountOptions")),
     ] {

@@ -1,10 +1,11 @@
 //! Replaces all files of a volume at once. They lie in a folder named by time; `..data` is a link to it, and
-//! each file is a link through `..data`, so that moving that one link changes everything a reader sees.
+//! each file is a link through `..data`, so that moving that one link changes everything a reader sees. Pods only read
+//! them: a group that they are given to gets no right to write.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
-    os::unix::fs::{PermissionsExt, chown, symlink},
+    os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink},
     path::Path,
 };
 
@@ -15,6 +16,7 @@ const NEXT: &str = "..data_tmp";
 
 /// Writes `files` into `dir`. A volume that holds them already is left alone.
 pub fn write(dir: &Path, files: &BTreeMap<String, FileContent>, group: Option<u32>) -> io::Result<()> {
+    open_root(dir, group)?;
     let old = fs::read_link(dir.join(DATA)).ok();
     if let Some(old) = &old
         && same(&dir.join(old), files)
@@ -26,9 +28,7 @@ pub fn write(dir: &Path, files: &BTreeMap<String, FileContent>, group: Option<u3
     for (path, file) in files {
         write_file(&target.join(path), file, group)?;
     }
-    if let Some(group) = group {
-        give(&target, group)?;
-    }
+    open_folders(&target, group)?;
     symlink_anew(Path::new(&folder), &dir.join(NEXT))?;
     fs::rename(dir.join(NEXT), dir.join(DATA))?;
     let tops = files.keys().map(|path| path.split('/').next().unwrap_or_default().to_owned());
@@ -39,6 +39,16 @@ pub fn write(dir: &Path, files: &BTreeMap<String, FileContent>, group: Option<u3
     Ok(())
 }
 
+/// Whoever the pod runs as comes in, whatever the umask of this process.
+fn open_root(dir: &Path, group: Option<u32>) -> io::Result<()> {
+    let metadata = fs::metadata(dir)?;
+    if let Some(group) = group.filter(|group| *group != metadata.gid()) {
+        chown(dir, None, Some(group))?;
+    }
+    let mode = if group.is_some() { 0o2777 } else { 0o777 };
+    if metadata.mode() & 0o7777 == mode { Ok(()) } else { fs::set_permissions(dir, fs::Permissions::from_mode(mode)) }
+}
+
 /// A new folder whose name sorts by when it was made.
 fn fresh_folder(dir: &Path, old: Option<&Path>) -> io::Result<String> {
     let number = old.and_then(Path::to_str).and_then(|name| name.rsplit('.').next()?.parse::<u64>().ok());
@@ -47,10 +57,7 @@ fn fresh_folder(dir: &Path, old: Option<&Path>) -> io::Result<String> {
         number += 1;
         let name = format!("..v.{number}");
         match fs::create_dir(dir.join(&name)) {
-            Ok(()) => {
-                fs::set_permissions(dir.join(&name), fs::Permissions::from_mode(0o755))?;
-                return Ok(name);
-            }
+            Ok(()) => return Ok(name),
             // Left by a write that was cut short.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => fs::remove_dir_all(dir.join(&name))?,
             Err(error) => return Err(error),
@@ -69,18 +76,18 @@ fn write_file(path: &Path, file: &FileContent, group: Option<u32>) -> io::Result
     if let Some(group) = group {
         chown(path, None, Some(group))?;
     }
-    let shared = if group.is_some() { (file.mode & 0o700) >> 3 } else { 0 };
+    let shared = if group.is_some() { 0o440 } else { 0 };
     fs::set_permissions(path, fs::Permissions::from_mode(file.mode | shared))
 }
 
-/// The folders on the way belong to the group as well.
-fn give(folder: &Path, group: u32) -> io::Result<()> {
-    chown(folder, None, Some(group))?;
-    fs::set_permissions(folder, fs::Permissions::from_mode(0o2775))?;
+/// The folders on the way to the files may be passed by everyone, and belong to the group as well.
+fn open_folders(folder: &Path, group: Option<u32>) -> io::Result<()> {
+    chown(folder, None, group)?;
+    fs::set_permissions(folder, fs::Permissions::from_mode(if group.is_some() { 0o2755 } else { 0o755 }))?;
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
-            give(&entry.path(), group)?;
+            open_folders(&entry.path(), group)?;
         }
     }
     Ok(())

@@ -11,6 +11,7 @@ use knarr_api::{placement::node_selector_matches, volume as rules};
 use knarr_client::{call, errors, meta};
 
 use super::VolumeError;
+use crate::pod::containers::Containers;
 
 /// Where a claim's volume lies.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -61,6 +62,8 @@ pub async fn follow(client: &kube::Client, pod: &Pod, here: Here<'_>, places: &m
             failed(format!("failed to fetch PV {bound} from API server: persistentvolumes {bound:?} not found"))
         })?;
         check_reference(&found, &claim).map_err(failed)?;
+        check_mode(&found, pod, &volume.name)
+            .map_err(|cause| VolumeError::Process { volume: volume.name.clone(), cause })?;
         places.insert(
             volume.name.clone(),
             place(&found, here).map_err(|why| VolumeError::SetUp { volume: bound.to_owned(), cause: why })?,
@@ -102,6 +105,19 @@ fn check_reference(volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> 
         )),
         Some(_) => Ok(()),
     }
+}
+
+/// A volume of files is mounted, a block device is given as such: containers must want it as what it is.
+fn check_mode(found: &PersistentVolume, pod: &Pod, name: &str) -> Result<(), String> {
+    let mode = found.spec.as_ref().and_then(|spec| spec.volume_mode.as_deref()).unwrap_or("Filesystem");
+    let containers = Containers::of(pod);
+    let mut specs = containers.entries.iter().map(|entry| &entry.spec);
+    let wrong = match mode {
+        "Block" => specs.any(|spec| spec.volume_mounts.iter().flatten().any(|mount| mount.name == name)),
+        _ => specs.any(|spec| spec.volume_devices.iter().flatten().any(|device| device.name == name)),
+    };
+    let field = if mode == "Block" { "volumeMounts" } else { "volumeDevices" };
+    if wrong { Err(format!("volume {name} has volumeMode {mode}, but is specified in {field}")) } else { Ok(()) }
 }
 
 /// Pure: where the volume is, or why it cannot be used here.
@@ -185,6 +201,28 @@ mod tests {
                 Err(why) => why,
             };
             assert_eq!(said, expected, "{spec}");
+        }
+    }
+
+    #[test]
+    fn a_volume_is_wanted_as_what_it_is() {
+        let mount = json!({"volumeMounts": [{"name": "v", "mountPath": "/v"}]});
+        let device = json!({"volumeDevices": [{"name": "v", "devicePath": "/dev/v"}]});
+        for (mode, wish, expected) in [
+            (json!(null), &mount, Ok(())),
+            (json!("Filesystem"), &mount, Ok(())),
+            (json!("Block"), &device, Ok(())),
+            (json!("Block"), &mount, Err("volume v has volumeMode Block, but is specified in volumeMounts")),
+            (json!(null), &device, Err("volume v has volumeMode Filesystem, but is specified in volumeDevices")),
+        ] {
+            let mut container = wish.clone();
+            container["name"] = json!("a");
+            let spec = json!({"containers": [container], "volumes": [{"name": "v"}]});
+            let pod: Pod = from_value(json!({"metadata": {}, "spec": spec})).unwrap();
+            let volume = json!({"metadata": {"name": "pv"}, "spec": {"volumeMode": mode}});
+            let volume: PersistentVolume = from_value(volume).unwrap();
+            assert_eq!(check_mode(&volume, &pod, "v"), expected.map_err(str::to_owned), "{mode} {wish}");
+            assert_eq!(check_mode(&volume, &pod, "other"), Ok(()));
         }
     }
 

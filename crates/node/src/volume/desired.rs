@@ -112,7 +112,15 @@ impl Builder<'_> {
 
     fn content(&self, volume: &Volume) -> Result<Content, Cause> {
         if let Some(source) = &volume.empty_dir {
-            let memory = source.medium.as_deref() == Some("Memory");
+            let memory = match source.medium.as_deref().unwrap_or_default() {
+                "" => false,
+                "Memory" => true,
+                medium if medium.starts_with("HugePages") => {
+                    let why = "is not supported: this node has no huge pages to give";
+                    return Err(format!("emptyDir medium {medium:?} {why}"));
+                }
+                medium => return Err(format!("unknown storage medium {medium:?}")),
+            };
             let limit = source.size_limit.clone().map(|limit| BTreeMap::from([("size".to_owned(), limit)]));
             let size = u64::try_from(qos::whole(limit.as_ref(), "size")).unwrap_or(0);
             return Ok(Content::Empty { memory: memory.then_some(size) });

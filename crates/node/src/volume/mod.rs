@@ -39,6 +39,11 @@ pub enum VolumeError {
          volumes=[{volume}]: error processing PVC {claim}: {cause}"
     )]
     Claim { volume: String, claim: String, cause: String },
+    #[error(
+        "Unable to attach or mount volumes: unmounted volumes=[{volume}], unattached volumes=[], failed to process \
+         volumes=[{volume}]: {cause}"
+    )]
+    Process { volume: String, cause: String },
 }
 
 /// Unmounts the volumes of all pods, which run no more. Their files go with the directory.
@@ -141,11 +146,17 @@ pub fn host_path(pod: &Pod, dir: &Path, name: &str) -> Option<PathBuf> {
     if is_claim(volume) { std::fs::read_link(path).ok() } else { Some(path) }
 }
 
-/// The pod says itself that it will not write to the volume.
+/// Nobody in the pod may write to the volume: the pod says so itself, or it is the node that writes it.
 pub fn is_read_only(pod: &Pod, name: &str) -> bool {
     let mut volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
-    let source = volumes.find(|volume| volume.name == name).and_then(|volume| volume.persistent_volume_claim.as_ref());
-    source.is_some_and(|source| source.read_only == Some(true))
+    volumes.find(|volume| volume.name == name).is_some_and(|volume| {
+        let claim = volume.persistent_volume_claim.as_ref();
+        claim.is_some_and(|claim| claim.read_only == Some(true))
+            || volume.config_map.is_some()
+            || volume.secret.is_some()
+            || volume.downward_api.is_some()
+            || volume.projected.is_some()
+    })
 }
 
 fn is_claim(volume: &Volume) -> bool {

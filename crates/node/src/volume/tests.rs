@@ -70,16 +70,27 @@ fn files_are_replaced_together() {
 
 #[test]
 fn modes_and_groups_are_as_asked() {
-    let dir = tempfile::tempdir().unwrap();
-    atomic::write(dir.path(), &files(&[("a", "1")]), None).unwrap();
-    assert_eq!(fs::metadata(dir.path().join("a")).unwrap().permissions().mode() & 0o777, 0o640);
     assert!(rustix::process::geteuid().is_root(), "this test gives files to a group; run it as root");
-    let dir = tempfile::tempdir().unwrap();
-    let owned =
-        BTreeMap::from([("t".to_owned(), FileContent { bytes: b"x".to_vec(), mode: 0o600, owner: Some(1234) })]);
-    atomic::write(dir.path(), &owned, Some(2345)).unwrap();
-    let found = fs::metadata(dir.path().join("t")).unwrap();
-    assert_eq!((found.uid(), found.gid(), found.mode() & 0o777), (1234, 2345, 0o660));
+    let file = |mode| FileContent { bytes: b"x".to_vec(), mode, owner: Some(1234) };
+    for (group, mode, root, folder, expected) in [
+        (None, 0o640, 0o777, 0o755, (1234, 0, 0o640)),
+        (Some(2345), 0o644, 0o2777, 0o2755, (1234, 2345, 0o644)),
+        (Some(2345), 0o600, 0o2777, 0o2755, (1234, 2345, 0o640)),
+        (Some(2345), 0o755, 0o2777, 0o2755, (1234, 2345, 0o755)),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        // As `umask 077` would have left it.
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o700)).unwrap();
+        atomic::write(dir.path(), &BTreeMap::from([("sub/t".to_owned(), file(mode))]), group).unwrap();
+        let of = |path: &str| fs::metadata(dir.path().join(path)).unwrap();
+        let found = of("sub/t");
+        assert_eq!((found.uid(), found.gid(), found.mode() & 0o7777), expected);
+        let gid = group.unwrap_or(0);
+        assert_eq!((of("").gid(), of("").mode() & 0o7777), (gid, root));
+        for path in ["..data", "..data/sub"] {
+            assert_eq!((of(path).gid(), of(path).mode() & 0o7777), (gid, folder), "{path}");
+        }
+    }
 }
 
 fn pod(spec: Value) -> Pod {
@@ -163,6 +174,12 @@ fn volumes_hold_what_their_sources_say() {
         (resource("limits.memory", "1Mi"), "f=64(644)".to_owned()),
         (resource("requests.memory", "0"), "f=67108864(644)".to_owned()),
         (json!({"emptyDir": {"medium": "Memory", "sizeLimit": "1Ki"}}), "Empty { memory: Some(1024) }".to_owned()),
+        (json!({"emptyDir": {"medium": ""}}), "Empty { memory: None }".to_owned()),
+        (
+            json!({"emptyDir": {"medium": "HugePages-2Mi"}}),
+            failed("emptyDir medium \"HugePages-2Mi\" is not supported: this node has no huge pages to give"),
+        ),
+        (json!({"emptyDir": {"medium": "Tape"}}), failed("unknown storage medium \"Tape\"")),
         (json!({"nfs": {"server": "s", "path": "/"}}), failed("nfs volumes are not supported by this node")),
     ] {
         assert_eq!(wanted(volume.clone()), expected, "{volume}");
@@ -181,6 +198,22 @@ fn mounted(dir: &Path, volume: Value, mount: Value) -> Result<Mount, String> {
     match container_mounts(&pod, &containers.entries[0], dir, &env) {
         Ok(mut mounts) => Ok(mounts.remove(0)),
         Err(error) => Err(error.to_string()),
+    }
+}
+
+#[test]
+fn what_the_node_writes_is_read_only() {
+    let dir = Path::new("/pods/u");
+    for (volume, read_only) in [
+        (json!({"emptyDir": {}}), false),
+        (json!({"hostPath": {"path": "/srv"}}), false),
+        (json!({"configMap": {"name": "m"}}), true),
+        (json!({"secret": {"secretName": "s"}}), true),
+        (json!({"downwardAPI": {}}), true),
+        (json!({"projected": {}}), true),
+    ] {
+        assert_eq!(mounted(dir, volume.clone(), json!({})).unwrap().readonly, read_only, "{volume}");
+        assert!(mounted(dir, volume, json!({"readOnly": true})).unwrap().readonly);
     }
 }
 
