@@ -77,6 +77,12 @@ pub fn overlay(lower: &[String], upper: &Path, work: &Path, target: &Path, flags
     filesystem("overlay", target, flags, &options)
 }
 
+/// Mounts directories stacked as [`overlay`] does, with nothing to write to on top. The target has to be empty: it is
+/// the lowest of the stack, since the kernel wants two at least.
+pub fn stack(lower: &[String], target: &Path, flags: Flags) -> Result<()> {
+    filesystem("overlay", target, flags, &format!("lowerdir={}:{}", lower.join(":"), target.display()))
+}
+
 /// A copy of the mount at a path, attached nowhere yet. With it a source is pinned before anything else changes.
 pub fn clone_tree(source: &Path, recursive: bool) -> Result<OwnedFd> {
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;

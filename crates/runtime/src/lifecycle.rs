@@ -1,7 +1,7 @@
 //! Sandboxes and containers from beginning to end. Every step may be the last one before a crash, so records are
 //! written before things are made, and every undoing succeeds on what is only half there.
 
-use std::{fs, path::Path, time::Duration};
+use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 
 use knarr_cri::{
     CriError, Result,
@@ -206,6 +206,7 @@ impl EmbeddedRuntime {
             cgroup: sandbox.meta.cgroup.join(&id),
             exit_path: directory.join(EXIT_FILE),
             sandbox_mounts: sandbox.mounts(&self.config),
+            mounted_images: self.mounted_images(&config)?,
             target_pid,
         };
         let spec = spec::container(inputs).map_err(convert::spec_error)?;
@@ -226,7 +227,7 @@ impl EmbeddedRuntime {
             for part in ["upper", "work", "rootfs"] {
                 fs::create_dir_all(directory.join(part))?;
             }
-            for mount in &spec.mounts {
+            for mount in spec.mounts.iter().filter(|mount| mount.layers.is_none()) {
                 // As kubelets expect: a host path that is not there becomes a directory.
                 if !mount.source.exists() {
                     fs::create_dir_all(&mount.source)?;
@@ -250,6 +251,17 @@ impl EmbeddedRuntime {
         self.state().containers.insert(id.clone(), Container::new(config, meta, None));
         self.announce(&id, ContainerEventType::ContainerCreatedEvent);
         Ok(id)
+    }
+
+    /// The layers of the images that a container mounts.
+    fn mounted_images(&self, config: &ContainerConfig) -> Result<BTreeMap<String, Vec<String>>> {
+        let names = config.mounts.iter().filter_map(|mount| Some(&mount.image.as_ref()?.image));
+        let found = names.filter(|name| !name.is_empty()).map(|name| {
+            let image = self.images.find(name).map_err(convert::image_error)?;
+            let image = image.ok_or_else(|| CriError::NotFound { what: "image", id: name.clone() })?;
+            Ok((name.clone(), self.images.layer_names(&image).map_err(convert::image_error)?))
+        });
+        found.collect()
     }
 
     async fn make_container(&self, sandbox_id: &str, directory: &Path) -> Result<Identity> {

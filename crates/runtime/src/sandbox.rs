@@ -125,6 +125,7 @@ impl Sandbox {
             readonly: false,
             recursive_readonly: false,
             propagation: Propagation::Private,
+            layers: None,
         };
         let mut mounts: Vec<BindMount> = ["hostname", "hosts", "resolv.conf"].map(mount).to_vec();
         if self.namespaces().ipc() == NamespaceMode::Node {

@@ -170,6 +170,39 @@ async fn mounts_show_the_hosts_files() {
 }
 
 #[tokio::test]
+async fn images_are_shown_as_files() {
+    let host = Host::new("imagevolume").await;
+    let sandbox = host.sandbox().await;
+    let own = host.directory.path().join("own");
+    std::fs::create_dir_all(&own).unwrap();
+    std::fs::write(own.join("f"), "from the host\n").unwrap();
+    let image = |target: &str, sub_path: &str| Mount {
+        container_path: target.into(),
+        image: Some(ImageSpec { image: support::IMAGE.into(), ..Default::default() }),
+        image_sub_path: sub_path.into(),
+        ..Default::default()
+    };
+    let script = "cat /i/added; test ! -e /i/gone && echo gone; cat /i/etc/f; head -n1 /e/passwd /p | grep -c root; \
+                  touch /i/x 2>/dev/null || echo read-only; /i/bin/busybox true 2>/dev/null || echo no programs";
+    let mut config = container("c", script);
+    let in_image =
+        Mount { host_path: own.display().to_string(), container_path: "/i/etc".into(), ..Default::default() };
+    config.mounts = vec![in_image, image("/i", ""), image("/e", "etc"), image("/p", "./etc/passwd")];
+    let (status, log) = host.script_of(&sandbox, config).await;
+    assert_eq!(log, "by the second layer\ngone\nfrom the host\n2\nread-only\nno programs\n");
+    assert_eq!(status.mounts.len(), 4);
+    for (image, sub_path, why) in [(support::IMAGE, "no/such", "no/such"), ("far.example/x:1", "", "far.example/x:1")] {
+        let mut config = container(&format!("bad{}", sub_path.len()), "true");
+        let image = Some(ImageSpec { image: image.into(), ..Default::default() });
+        let mount = Mount { image, image_sub_path: sub_path.into(), container_path: "/i".into(), ..Default::default() };
+        config.mounts = vec![mount];
+        let error = host.create(&sandbox, config).await.unwrap_err().to_string();
+        assert!(error.contains(why), "{error}");
+    }
+    host.finish().await;
+}
+
+#[tokio::test]
 async fn containers_may_share_processes() {
     let host = Host::new("sharedpid").await;
     let mut config = host.sandbox_config();

@@ -1,12 +1,18 @@
 //! What a worker is told while it waits: by the tasks that do for it what takes long, and by its pod's probes.
 
-use super::{image::Pulled, track::PostStart, worker::Worker};
+use super::{
+    image::{Pulled, Wanted},
+    track::PostStart,
+    worker::Worker,
+};
 use crate::probe;
 
 /// What a task of the worker's says when it is through.
 pub(super) enum Report {
+    /// An image for a container: its own, or that of a volume that it mounts.
     Pulled {
         name: String,
+        wanted: Wanted,
         result: Pulled,
     },
     PostStart {
@@ -28,7 +34,7 @@ impl Worker {
     pub(super) fn hear(&mut self, report: Report) {
         let now = self.ctx.now();
         match report {
-            Report::Pulled { name, result } => self.pulled(&name, result, now),
+            Report::Pulled { name, wanted, result } => self.pulled(&name, wanted, result, now),
             Report::PostStart { name, id, result } => {
                 if !self.tracks.get(&name).is_some_and(|track| track.post_start_running(&id)) {
                     return;

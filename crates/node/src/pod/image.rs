@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use base64::Engine as _;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, Secret};
+use knarr_client::events::EventType;
 use knarr_cri::{
     CriError,
     v1::{AuthConfig, Image, ImageSpec, ImageStatusRequest, PullImageRequest},
@@ -13,7 +14,7 @@ use serde_json::Value;
 
 use super::{
     containers::Entry,
-    context::Context,
+    context::{Context, field_path},
     hear::Report,
     references::Snapshot,
     track::{Failure, ImageState},
@@ -69,63 +70,119 @@ pub fn with_tag(image: &str) -> Result<String, String> {
     Ok(if tag.is_none() && digest.is_none() { format!("{image}:latest") } else { image.to_owned() })
 }
 
-/// `imagePullPolicy`, by default `Always` for `latest` and `IfNotPresent` for the rest.
-fn policy(entry: &Entry, image: &str) -> &'static str {
-    match entry.spec.image_pull_policy.as_deref() {
-        Some("Always") => "Always",
-        Some("Never") => "Never",
-        Some("IfNotPresent") => "IfNotPresent",
-        _ if image.ends_with(":latest") => "Always",
-        _ => "IfNotPresent",
+/// One image that a container needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// The volume that it is; the container's own is none.
+    volume: Option<String>,
+    reference: String,
+    pull_policy: Option<String>,
+}
+
+impl Wanted {
+    /// The images that the container mounts, then its own.
+    fn of(entry: &Entry, pod: &Pod) -> Vec<Self> {
+        let mounted = |name: &str| entry.spec.volume_mounts.iter().flatten().any(|mount| mount.name == name);
+        let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+        let images = volumes.filter(|volume| mounted(&volume.name)).filter_map(|volume| {
+            let source = volume.image.as_ref()?;
+            Some(Self {
+                volume: Some(volume.name.clone()),
+                reference: source.reference.clone().unwrap_or_default(),
+                pull_policy: source.pull_policy.clone(),
+            })
+        });
+        let (reference, pull_policy) = (entry.image().to_owned(), entry.spec.image_pull_policy.clone());
+        images.chain([Self { volume: None, reference, pull_policy }]).collect()
+    }
+
+    /// `imagePullPolicy`, by default `Always` for `latest` and `IfNotPresent` for the rest.
+    fn policy(&self, image: &str) -> &'static str {
+        match self.pull_policy.as_deref() {
+            Some("Always") => "Always",
+            Some("Never") => "Never",
+            Some("IfNotPresent") => "IfNotPresent",
+            _ if image.ends_with(":latest") => "Always",
+            _ => "IfNotPresent",
+        }
+    }
+
+    /// Tells of it: an event of the container's, or of the whole pod's where it is a volume.
+    fn tell(&self, ctx: &Context, pod: &Pod, field: &str, kind: EventType, reason: &str, message: String) {
+        match (&self.volume, kind) {
+            (None, kind) => ctx.container_event(pod, field, kind, reason, message),
+            (Some(_), EventType::Normal) => ctx.normal(pod, reason, message),
+            (Some(_), EventType::Warning) => ctx.warning(pod, reason, message),
+        }
     }
 }
 
 impl Worker {
-    /// Looks for an image; one that has to be pulled is pulled by a task of its own. The answer is in the track.
+    /// Looks for the images of a container, one after the other; one that has to be pulled is pulled by a task of its
+    /// own. The answer is in the track.
     pub(super) async fn ensure_image(&mut self, name: &str, snapshot: &Snapshot) -> Result<(), CriError> {
-        let now = self.ctx.now();
         let Some(entry) = self.entry(name).cloned() else { return Ok(()) };
-        let fail = |reason, message| ImageState::Failed { failure: Failure { reason, message, at: now } };
-        let state = match with_tag(entry.image()) {
-            Err(message) => {
-                self.event(name, true, "InspectFailed", message.clone());
-                self.event(name, true, "Failed", "Error: InvalidImageName".to_owned());
-                fail("InvalidImageName", message)
+        for wanted in Wanted::of(&entry, &self.pod) {
+            let known = |volume: &String| self.tracks.get(name).is_some_and(|t| t.image_volumes.contains_key(volume));
+            if wanted.volume.as_ref().is_some_and(known) {
+                continue;
             }
-            Ok(image) => {
-                let policy = policy(&entry, &image);
-                let present = if policy == "Always" { None } else { self.find_image(&image).await? };
-                match (present, policy) {
-                    (Some(found), _) => {
-                        let message = format!(
-                            "Container image {:?} already present on machine and can be accessed by the pod",
-                            entry.image()
-                        );
-                        self.event(name, false, "Pulled", message);
-                        ImageState::Present { reference: found.id }
+            let state = self.look_for(&entry, &wanted, snapshot).await?;
+            let now = self.ctx.now();
+            let track = self.tracks.entry(name.to_owned()).or_default();
+            match (state, wanted.volume) {
+                (ImageState::Present { reference }, Some(volume)) => {
+                    track.image_volumes.insert(volume, reference);
+                }
+                (state, _) => {
+                    if matches!(state, ImageState::Failed { .. }) {
+                        track.pull.advance(now, now);
                     }
-                    (None, "Never") => {
-                        let message =
-                            format!("Container image {:?} is not present with pull policy of Never", entry.image());
-                        self.event(name, true, "ErrImageNeverPull", message.clone());
-                        self.event(name, true, "Failed", "Error: ErrImageNeverPull".to_owned());
-                        fail("ErrImageNeverPull", message)
-                    }
-                    (None, _) => {
-                        self.event(name, false, "Pulling", format!("Pulling image {:?}", entry.image()));
-                        self.tell_missing_secrets(snapshot);
-                        self.spawn_pull(&entry, image, credentials_for(entry.image(), &self.pod, snapshot));
-                        ImageState::Pulling
-                    }
+                    track.image = state;
+                    return Ok(());
                 }
             }
-        };
-        let track = self.tracks.entry(name.to_owned()).or_default();
-        if matches!(state, ImageState::Failed { .. }) {
-            track.pull.advance(now, now);
         }
-        track.image = state;
         Ok(())
+    }
+
+    async fn look_for(&self, entry: &Entry, wanted: &Wanted, snapshot: &Snapshot) -> Result<ImageState, CriError> {
+        let now = self.ctx.now();
+        let shown = &wanted.reference;
+        let field = field_path(entry);
+        let tell = |kind, reason: &str, message: String| {
+            wanted.tell(&self.ctx, &self.pod, &field, kind, reason, message);
+        };
+        let fail = |reason, message| {
+            let failure = Failure { reason, message, at: now };
+            Ok(ImageState::Failed { image: shown.clone(), failure })
+        };
+        let image = match with_tag(shown) {
+            Ok(image) => image,
+            Err(message) => {
+                tell(EventType::Warning, "InspectFailed", message.clone());
+                tell(EventType::Warning, "Failed", "Error: InvalidImageName".to_owned());
+                return fail("InvalidImageName", message);
+            }
+        };
+        let policy = wanted.policy(&image);
+        let present = if policy == "Always" { None } else { find(&self.ctx, &image).await? };
+        if let Some(found) = present {
+            let message =
+                format!("Container image {shown:?} already present on machine and can be accessed by the pod");
+            tell(EventType::Normal, "Pulled", message);
+            return Ok(ImageState::Present { reference: found.id });
+        }
+        if policy == "Never" {
+            let message = format!("Container image {shown:?} is not present with pull policy of Never");
+            tell(EventType::Warning, "ErrImageNeverPull", message.clone());
+            tell(EventType::Warning, "Failed", "Error: ErrImageNeverPull".to_owned());
+            return fail("ErrImageNeverPull", message);
+        }
+        tell(EventType::Normal, "Pulling", format!("Pulling image {shown:?}"));
+        self.tell_missing_secrets(snapshot);
+        self.spawn_pull(entry, wanted.clone(), image, credentials_for(shown, &self.pod, snapshot));
+        Ok(ImageState::Pulling)
     }
 
     /// A pull goes on without a secret that is not there, but it will hardly work.
@@ -142,14 +199,9 @@ impl Worker {
         }
     }
 
-    async fn find_image(&self, image: &str) -> Result<Option<Image>, CriError> {
-        find(&self.ctx, image).await
-    }
-
-    fn spawn_pull(&self, entry: &Entry, image: String, credentials: Vec<AuthConfig>) {
+    fn spawn_pull(&self, entry: &Entry, wanted: Wanted, image: String, credentials: Vec<AuthConfig>) {
         let (ctx, pod, reports) = (self.ctx.clone(), self.pod.clone(), self.reports.clone());
-        let (name, shown) = (entry.name().to_owned(), entry.image().to_owned());
-        let field = super::context::field_path(entry);
+        let (name, shown, field) = (entry.name().to_owned(), wanted.reference.clone(), field_path(entry));
         tokio::spawn(async move {
             let queued = ctx.now();
             let permit = ctx.pulls.acquire().await;
@@ -165,8 +217,7 @@ impl Worker {
                         took(begun),
                         took(queued)
                     );
-                    let kind = knarr_client::events::EventType::Normal;
-                    ctx.container_event(&pod, &field, kind, "Pulled", message);
+                    wanted.tell(&ctx, &pod, &field, EventType::Normal, "Pulled", message);
                     Pulled::Ok { reference }
                 }
                 Err(error) => {
@@ -177,30 +228,30 @@ impl Worker {
                         other => other.to_string(),
                     };
                     let message = format!("failed to pull and unpack image {image:?}: {cause}");
-                    let kind = knarr_client::events::EventType::Warning;
-                    ctx.container_event(
-                        &pod,
-                        &field,
-                        kind,
-                        "Failed",
-                        format!("Failed to pull image {shown:?}: {message}"),
-                    );
-                    ctx.container_event(&pod, &field, kind, "Failed", "Error: ErrImagePull".to_owned());
+                    let tell = |what: String| wanted.tell(&ctx, &pod, &field, EventType::Warning, "Failed", what);
+                    tell(format!("Failed to pull image {shown:?}: {message}"));
+                    tell("Error: ErrImagePull".to_owned());
                     Pulled::Failed { message }
                 }
             };
             // The worker may be gone by now; nobody wants the image then.
-            let _ = reports.send(Report::Pulled { name, result }).await;
+            let _ = reports.send(Report::Pulled { name, wanted, result }).await;
         });
     }
 
-    pub(super) fn pulled(&mut self, name: &str, result: Pulled, now: Timestamp) {
+    pub(super) fn pulled(&mut self, name: &str, wanted: Wanted, result: Pulled, now: Timestamp) {
         let track = self.tracks.entry(name.to_owned()).or_default();
-        track.image = match result {
-            Pulled::Ok { reference } => ImageState::Present { reference },
-            Pulled::Failed { message } => {
+        track.image = match (result, wanted.volume) {
+            (Pulled::Ok { reference }, None) => ImageState::Present { reference },
+            (Pulled::Ok { reference }, Some(volume)) => {
+                track.image_volumes.insert(volume, reference);
+                // There are others to look for.
+                ImageState::Unknown
+            }
+            (Pulled::Failed { message }, _) => {
                 track.pull.advance(now, now);
-                ImageState::Failed { failure: Failure { reason: "ErrImagePull", message, at: now } }
+                let failure = Failure { reason: "ErrImagePull", message, at: now };
+                ImageState::Failed { image: wanted.reference, failure }
             }
         };
     }

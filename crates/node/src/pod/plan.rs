@@ -290,10 +290,10 @@ impl<'a> Planner<'a> {
         match track.map_or(&ImageState::Unknown, |track| &track.image) {
             ImageState::Unknown => self.plan.actions.push(Action::EnsureImage { name }),
             ImageState::Pulling => {}
-            ImageState::Failed { failure } => {
+            ImageState::Failed { image, failure } => {
                 let left = track.and_then(|track| track.pull.remaining(failure.at, self.input.now));
                 match left {
-                    Some((left, _)) => self.await_image(entry, failure, left),
+                    Some((left, _)) => self.await_image(entry, image, failure, left),
                     None => self.plan.actions.push(Action::EnsureImage { name }),
                 }
             }
@@ -308,10 +308,10 @@ impl<'a> Planner<'a> {
     }
 
     /// A failed pull is shown as what it was for a moment, then as the wait for the next one.
-    fn await_image(&mut self, entry: &Entry, failure: &Failure, left: SignedDuration) {
+    fn await_image(&mut self, entry: &Entry, image: &str, failure: &Failure, left: SignedDuration) {
         let shown_until = failure.at + PULL_FAILURE_SHOWN;
         if failure.reason == "ErrImagePull" && self.input.now >= shown_until {
-            let message = format!("Back-off pulling image {:?}: ErrImagePull: {}", entry.image(), failure.message);
+            let message = format!("Back-off pulling image {image:?}: ErrImagePull: {}", failure.message);
             self.wait(entry.name(), "ImagePullBackOff", &message);
         } else {
             self.wait(entry.name(), failure.reason, &failure.message);

@@ -1,6 +1,6 @@
 //! Making sandboxes and containers.
 
-use std::{io, path::Path, time::Duration};
+use std::{collections::BTreeMap, io, path::Path, time::Duration};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::PodSpec;
@@ -116,8 +116,9 @@ impl Worker {
         self.clear_runs(name).await?;
         let ended_at = self.observed.newest(name).filter(|run| run.ended()).map(|run| run.finished_at);
         let image = std::mem::take(&mut self.track(name).image);
+        let image_volumes = std::mem::take(&mut self.track(name).image_volumes);
         let ImageState::Present { reference } = image else { return Ok(()) };
-        let outcome = self.make(&entry, restart_count, &reference, snapshot).await;
+        let outcome = self.make(&entry, restart_count, &reference, image_volumes, snapshot).await;
         let track = self.track(name);
         if let Some(ended_at) = ended_at {
             track.crash.advance(ended_at, now);
@@ -160,6 +161,7 @@ impl Worker {
         entry: &Entry,
         restart_count: u32,
         reference: &str,
+        image_volumes: BTreeMap<String, String>,
         snapshot: &Snapshot,
     ) -> Result<String, NotStarted> {
         let config_error = |message: String| NotStarted { reason: "CreateContainerConfigError", message };
@@ -172,7 +174,7 @@ impl Worker {
         let services = self.ctx.services.list();
         let env = env::build(self.facts(&ips), entry, snapshot, &services);
         let env = env.map_err(|error| config_error(error.to_string()))?;
-        let mounts = self.mounts(entry, restart_count, &env, &ips).await;
+        let mounts = self.mounts(entry, restart_count, &env, image_volumes, &ips).await;
         let mounts = mounts.map_err(|error| config_error(error.to_string()))?;
         let image = image::find(&self.ctx, reference).await.ok().flatten();
         let target = entry.target.as_deref().and_then(|name| self.observed.current(name)).map(|run| run.id.as_str());
@@ -216,13 +218,15 @@ impl Worker {
         entry: &Entry,
         restart_count: u32,
         env: &[(String, String)],
+        image_volumes: BTreeMap<String, String>,
         ips: &[String],
     ) -> io::Result<Vec<Mount>> {
         let (pod, dir, env) = (self.pod.clone(), self.volumes.dir().to_owned(), env.to_vec());
         let names = hosts::names(&pod, &self.ctx.node_name, &self.ctx.cluster_domain);
         let (entry, ips) = (entry.clone(), ips.to_vec());
         let blocking = tokio::task::spawn_blocking(move || -> io::Result<Vec<Mount>> {
-            let mut mounts = volume::container_mounts(&pod, &entry, &dir, &env).map_err(io::Error::other)?;
+            let mounts = volume::container_mounts(&pod, &entry, &dir, &env, &image_volumes);
+            let mut mounts = mounts.map_err(io::Error::other)?;
             let taken = |mounts: &[Mount], path: &str| mounts.iter().any(|mount| mount.container_path == path);
             if !taken(&mounts, "/etc/hosts") {
                 let path = dir.join("etc-hosts");

@@ -1,6 +1,8 @@
 //! What a worker remembers of each container between two looks at the runtime. All of it can be lost: a
 //! restarted agent starts empty and only waits less than it might have.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use knarr_cri::v1::LinuxContainerResources;
 
@@ -10,6 +12,8 @@ use super::backoff::Backoff;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Track {
     pub image: ImageState,
+    /// What the images are that it mounts, by volume, as far as they are known for the next start.
+    pub image_volumes: BTreeMap<String, String>,
     /// Between an exit and the next start.
     pub crash: Backoff,
     /// Between two attempts to pull.
@@ -34,6 +38,8 @@ pub enum ImageState {
         reference: String,
     },
     Failed {
+        /// The container's own, or one that it mounts.
+        image: String,
         failure: Failure,
     },
 }

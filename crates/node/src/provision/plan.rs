@@ -51,7 +51,9 @@ pub fn refusal(claim: &PersistentVolumeClaim, class: &StorageClass) -> Option<St
         return Some("dataSource is not supported: the volume begins empty".to_owned());
     }
     if let Some(name) = spec.volume_attributes_class_name.as_deref().filter(|name| !name.is_empty()) {
-        return Some(format!("a directory has no attributes to set, and the claim has volumeAttributesClassName {name:?}"));
+        return Some(format!(
+            "a directory has no attributes to set, and the claim has volumeAttributesClassName {name:?}"
+        ));
     }
     if let Some(parameter) = class.parameters.iter().flatten().map(|(name, _)| name).next() {
         return Some(format!("the class has the parameter {parameter:?}, and this provisioner knows none"));

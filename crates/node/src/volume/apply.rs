@@ -33,6 +33,7 @@ pub fn apply(desired: &Desired, group: Option<Group>) -> Result<(), VolumeError>
                 None => Ok(()),
             }
         }
+        Content::Image => Ok(()),
         Content::Empty { memory } => empty(&desired.path, *memory, group).map_err(disk),
         Content::Files { files, memory } => {
             let done = prepare(&desired.path, memory.then_some(0)).and_then(|()| {

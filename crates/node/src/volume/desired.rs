@@ -35,6 +35,8 @@ pub enum Content {
     Host { kind: String },
     /// What a claim's volume is made of, somewhere else on this node; the volume's folder has a link to it.
     Claimed(Place),
+    /// An image, which the runtime keeps and mounts.
+    Image,
     /// Files that are replaced together.
     Files { files: BTreeMap<String, FileContent>, memory: bool },
 }
@@ -67,6 +69,7 @@ pub fn plugin(volume: &Volume) -> Option<&'static str> {
         () if volume.projected.is_some() => Some("projected"),
         () if volume.downward_api.is_some() => Some("downward-api"),
         () if volume.host_path.is_some() => Some("host-path"),
+        () if volume.image.is_some() => Some("image"),
         () if super::is_claim(volume) => Some("claim"),
         () => None,
     }
@@ -127,6 +130,9 @@ impl Builder<'_> {
         }
         if let Some(source) = &volume.host_path {
             return Ok(Content::Host { kind: source.type_.clone().unwrap_or_default() });
+        }
+        if volume.image.is_some() {
+            return Ok(Content::Image);
         }
         if super::is_claim(volume) {
             let place = self.places.get(&volume.name).ok_or("its claim was not looked up yet")?;

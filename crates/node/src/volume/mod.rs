@@ -135,11 +135,14 @@ fn group_of(spec: &PodSpec) -> Option<apply::Group> {
     Some(apply::Group { id, only_if_root_differs: context.fs_group_change_policy.as_deref() == Some("OnRootMismatch") })
 }
 
-/// The path on the host of a pod's volume, for mounting it into a container.
+/// The path on the host of a pod's volume, for mounting it into a container; an image has none.
 pub fn host_path(pod: &Pod, dir: &Path, name: &str) -> Option<PathBuf> {
     let volume = pod.spec.as_ref()?.volumes.as_ref()?.iter().find(|volume| volume.name == name)?;
     if let Some(source) = &volume.host_path {
         return Some(PathBuf::from(&source.path));
+    }
+    if volume.image.is_some() {
+        return None;
     }
     let path = volume_path(dir, desired::plugin(volume)?, name);
     // The folder of a claim has no more than a link to where its volume is.

@@ -2,12 +2,12 @@
 
 use std::{
     borrow::Cow,
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     path::{Component, Path, PathBuf},
 };
 
 use k8s_openapi::api::core::v1::{Pod, VolumeMount};
-use knarr_cri::v1::{Mount, MountPropagation};
+use knarr_cri::v1::{ImageSpec, Mount, MountPropagation};
 
 use super::subpath::{self, Failure};
 use crate::pod::{containers::Entry, expand::expand_with};
@@ -29,16 +29,18 @@ pub enum MountError {
     Prepare { volume: String, container: String },
 }
 
-/// The mounts of one container, in the order of its spec. Binds subPaths and makes folders that they name and that do
+/// The mounts of one container, in the order of its spec, with the images that its volumes are, as the runtime knows
+/// them. Binds subPaths and makes folders that they name and that do
 /// not exist. Blocking, but only where there are subPaths.
 pub fn container_mounts(
     pod: &Pod,
     entry: &Entry,
     dir: &Path,
     env: &[(String, String)],
+    images: &BTreeMap<String, String>,
 ) -> Result<Vec<Mount>, MountError> {
     let known = env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    let mounter = Mounter { pod, container: entry.name(), dir, known };
+    let mounter = Mounter { pod, container: entry.name(), dir, known, images };
     let mounts = entry.spec.volume_mounts.iter().flatten().enumerate();
     mounts.map(|(index, mount)| mounter.one(index, mount)).collect()
 }
@@ -48,10 +50,20 @@ struct Mounter<'a> {
     container: &'a str,
     dir: &'a Path,
     known: HashMap<&'a str, &'a str>,
+    images: &'a BTreeMap<String, String>,
 }
 
 impl Mounter<'_> {
     fn one(&self, index: usize, mount: &VolumeMount) -> Result<Mount, MountError> {
+        if let Some(image) = self.images.get(&mount.name) {
+            return Ok(Mount {
+                container_path: absolute(&mount.mount_path),
+                image: Some(ImageSpec { image: image.clone(), ..ImageSpec::default() }),
+                image_sub_path: sub_path(mount, &self.known)?.unwrap_or_default().into_owned(),
+                readonly: true,
+                ..Mount::default()
+            });
+        }
         let names = || (mount.name.clone(), self.container.to_owned());
         let volume = super::host_path(self.pod, self.dir, &mount.name).ok_or_else(|| {
             let (volume, container) = names();

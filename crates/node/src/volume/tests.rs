@@ -194,8 +194,11 @@ fn mounted(dir: &Path, volume: Value, mount: Value) -> Result<Mount, String> {
     mount["mountPath"] = json!("/v");
     let pod = pod(json!({"volumes": [volume], "containers": [{"name": "a", "volumeMounts": [mount]}]}));
     let containers = Containers::of(&pod);
+    let images = BTreeMap::from([("v".to_owned(), "sha256:1".to_owned())]);
+    let images =
+        if pod.spec.as_ref().unwrap().volumes.as_ref().unwrap()[0].image.is_some() { images } else { BTreeMap::new() };
     let env = [("WHO", "me"), ("ROOT", "/etc"), ("EMPTY", "")].map(|(name, value)| (name.to_owned(), value.to_owned()));
-    match container_mounts(&pod, &containers.entries[0], dir, &env) {
+    match container_mounts(&pod, &containers.entries[0], dir, &env, &images) {
         Ok(mut mounts) => Ok(mounts.remove(0)),
         Err(error) => Err(error.to_string()),
     }
@@ -215,6 +218,19 @@ fn what_the_node_writes_is_read_only() {
         assert_eq!(mounted(dir, volume.clone(), json!({})).unwrap().readonly, read_only, "{volume}");
         assert!(mounted(dir, volume, json!({"readOnly": true})).unwrap().readonly);
     }
+}
+
+#[test]
+fn images_are_mounted_by_the_runtime() {
+    let volume = json!({"image": {"reference": "an/image:1"}});
+    let mount = mounted(Path::new("/pods/u"), volume.clone(), json!({"subPathExpr": "a/$(WHO)"})).unwrap();
+    assert_eq!(mount.image.unwrap().image, "sha256:1");
+    assert_eq!((&*mount.image_sub_path, &*mount.host_path, mount.readonly), ("a/me", "", true));
+    assert_eq!(
+        mounted(Path::new("/pods/u"), volume.clone(), json!({"subPath": "../x"})).unwrap_err(),
+        "unable to provision SubPath `../x`: must not contain '..'"
+    );
+    assert_eq!(wanted(volume), "Image");
 }
 
 #[test]

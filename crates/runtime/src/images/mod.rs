@@ -187,13 +187,16 @@ impl ImageStore {
         names.filter(|name| name.bytes().all(|byte| byte.is_ascii_digit())).collect()
     }
 
-    /// Layer directories that containers are stacked on.
+    /// Layer directories that containers are stacked on, or show.
     fn layers_in_use(&self) -> Vec<String> {
         let Ok(entries) = fs::read_dir(&self.containers) else { return Vec::new() };
         let specs = entries.flatten().map(|e| e.path().join(crate::container::SPEC_FILE));
         specs
             .filter_map(|path| crate::shim::spec::load::<crate::shim::spec::ContainerSpec>(&path).ok())
-            .flat_map(|spec| spec.rootfs.layers)
+            .flat_map(|spec| {
+                let mounted = spec.mounts.into_iter().filter_map(|mount| mount.layers).flatten();
+                spec.rootfs.layers.into_iter().chain(mounted)
+            })
             .collect()
     }
 

@@ -157,6 +157,49 @@ fn an_oci_layout_is_imported_found_and_removed() {
     assert!(!store.remove("example.com/a:1").unwrap());
 }
 
+#[test]
+fn layers_that_a_container_shows_stay() {
+    use knarr_cri::v1::{ContainerConfig, ImageSpec, Mount, PodSandboxConfig};
+    needs_root();
+    let dir = tempfile::tempdir().unwrap();
+    let store = ImageStore::open(dir.path()).unwrap();
+    oci_layout(&dir.path().join("archives/one"), "v1");
+    store.import_directory(&dir.path().join("archives")).unwrap();
+    let image = store.find("example.com/a:1").unwrap().unwrap();
+    let layers = store.layer_names(&image).unwrap();
+    let shown = Some(ImageSpec { image: image.id.clone(), ..ImageSpec::default() });
+    let mount = Mount { container_path: "/i".into(), image: shown, ..Mount::default() };
+    let config = ContainerConfig { command: vec!["x".into()], mounts: vec![mount], ..ContainerConfig::default() };
+    let spec = crate::spec::container(crate::spec::Inputs {
+        id: "c",
+        config: &config,
+        sandbox: &PodSandboxConfig::default(),
+        image: &RunConfig::default(),
+        rootfs: crate::shim::spec::Rootfs {
+            store: store.layer_root(),
+            layers: vec![],
+            upper: "/u".into(),
+            work: "/w".into(),
+            mountpoint: "/m".into(),
+            readonly: false,
+        },
+        cgroup: "k/c".into(),
+        exit_path: "/e".into(),
+        sandbox_mounts: vec![],
+        mounted_images: [(image.id.clone(), layers.clone())].into(),
+        target_pid: None,
+    });
+    let record = dir.path().join("containers/c");
+    fs::create_dir_all(&record).unwrap();
+    crate::shim::spec::store(&record.join(crate::container::SPEC_FILE), &spec.unwrap()).unwrap();
+    assert!(store.remove("example.com/a:1").unwrap());
+    let layer = store.layer_root().join(&layers[0]);
+    assert!(layer.exists());
+    fs::remove_dir_all(record).unwrap();
+    store.collect_garbage().unwrap();
+    assert!(!layer.exists());
+}
+
 /// What the message about a damaged index advises.
 #[test]
 fn a_lost_index_makes_an_empty_store_that_works() {

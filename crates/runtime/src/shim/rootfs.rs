@@ -18,6 +18,8 @@ use knarr_os::{
     root::{Root, magic_path},
 };
 
+use rustix::fs::OFlags;
+
 use super::{
     error::SetupError,
     spec::{BindMount, ContainerSpec, Device},
@@ -43,7 +45,8 @@ pub fn enter(
     cgroups: &Cgroups,
     in_cgroup: &dyn Fn() -> Result<()>,
 ) -> Result<Option<Pty>> {
-    let sources = spec.mounts.iter().map(open_source).collect::<Result<Vec<_>>>()?;
+    let of_host = spec.mounts.iter().filter(|mount| mount.layers.is_none());
+    let mut sources = of_host.map(open_source).collect::<Result<Vec<_>>>()?;
     let shm = shm.map(|path| mount::clone_tree(path, false)).transpose()?;
     let null = mount::clone_tree(Path::new("/dev/null"), false)?;
     let privileged = spec.process.privileged;
@@ -52,6 +55,13 @@ pub fn enter(
     mount::set_propagation(Path::new("/"), Propagation::HostToContainer)?;
     let target = &spec.rootfs.mountpoint;
     std::env::set_current_dir(&spec.rootfs.store).map_err(|source| at(&spec.rootfs.store, source))?;
+    for mount in &spec.mounts {
+        if let Some(layers) = &mount.layers {
+            sources.push(open_image(mount, layers, target)?);
+        }
+    }
+    // Parents before children, whatever they are of.
+    sources.sort_by_key(|source| source.mount.target.components().count());
     let flags = if privileged { Flags::NONE } else { Flags::NODEV };
     mount::overlay(&spec.rootfs.layers, &spec.rootfs.upper, &spec.rootfs.work, target, flags)?;
     let root = Root::open(target).map_err(|source| at(target, source))?;
@@ -111,6 +121,22 @@ fn open_source(mount: &BindMount) -> Result<Source> {
     Ok(Source { mount: mount.clone(), tree, is_directory: kind.is_dir(), is_device })
 }
 
+/// An image's layers are stacked for a moment where the root will be, and what is wanted of them is taken from there.
+fn open_image(mount: &BindMount, layers: &[String], place: &Path) -> Result<Source> {
+    if !layers.is_empty() {
+        mount::stack(layers, place, Flags::NODEV)?;
+    }
+    let failed = |source| at(&mount.source, source);
+    let opened = Root::open(place).and_then(|root| root.get(&mount.source, OFlags::PATH)).map_err(failed)?;
+    let is_directory = fs::metadata(magic_path(&opened)).map_err(failed)?.is_dir();
+    let tree = mount::clone_tree(&magic_path(&opened), false)?;
+    drop(opened);
+    if !layers.is_empty() {
+        mount::unmount(place)?;
+    }
+    Ok(Source { mount: mount.clone(), tree, is_directory, is_device: false })
+}
+
 fn attach(root: &Root, source: &Source, privileged: bool) -> Result<()> {
     let BindMount { target, readonly, recursive_readonly, propagation, .. } = &source.mount;
     let on = if source.is_directory { root.directory(target, 0o755) } else { root.file(target) };
@@ -119,9 +145,11 @@ fn attach(root: &Root, source: &Source, privileged: bool) -> Result<()> {
     if *propagation != Propagation::Bidirectional {
         mount::set_propagation(&path, *propagation)?;
     }
+    // Of an image only the data is wanted: its programs run in containers of their own.
+    let noexec = source.mount.layers.is_some();
     let nodev = !privileged && !source.is_device;
     if *readonly || nodev {
-        mount::set_flags(&path, Flags { readonly: *readonly, nodev, ..Flags::NONE })?;
+        mount::set_flags(&path, Flags { readonly: *readonly, nodev, noexec, nosuid: noexec })?;
     }
     if *recursive_readonly {
         mount::set_readonly_recursive(&source.tree)?;

@@ -65,7 +65,7 @@ pub struct Rootfs {
     pub readonly: bool,
 }
 
-/// A path of the host shown in the container.
+/// A path of the host, or of an image, shown in the container.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BindMount {
     pub source: PathBuf,
@@ -73,6 +73,10 @@ pub struct BindMount {
     pub readonly: bool,
     pub recursive_readonly: bool,
     pub propagation: Propagation,
+    /// The layers of the image that `source` is a path of, the topmost first; their names are relative to the store of
+    /// the container's own.
+    #[serde(default)]
+    pub layers: Option<Vec<String>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -9,7 +9,10 @@ mod syscalls;
 #[cfg(test)]
 mod tests;
 
-use std::path::{Component, Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Component, Path, PathBuf},
+};
 
 use knarr_cri::v1::{
     self, ContainerConfig, LinuxContainerResources, NamespaceMode, PodSandboxConfig, security_profile::ProfileType,
@@ -37,6 +40,8 @@ pub struct Inputs<'a> {
     pub exit_path: PathBuf,
     /// Files of the sandbox that every container shows, unless the pod mounts something else there.
     pub sandbox_mounts: Vec<BindMount>,
+    /// The layers of the images that the container mounts, by the name it has for them.
+    pub mounted_images: BTreeMap<String, Vec<String>>,
     /// The process whose PID namespace to join, for `NamespaceMode::Target`.
     pub target_pid: Option<i32>,
 }
@@ -50,8 +55,8 @@ pub enum SpecError {
     Capability { name: String, verb: &'static str },
     #[error("the mount {target:?} has to be an absolute path of the container")]
     MountTarget { target: String },
-    #[error("the mount {target:?} names an image, which this runtime cannot mount yet: use an init container instead")]
-    ImageMount { target: String },
+    #[error("the mount {target:?} shows the image {image}, which is not here: pull it first")]
+    ImageMount { target: String, image: String },
     #[error("user namespaces are asked for, which this runtime cannot make yet: leave hostUsers unset")]
     UserNamespace,
     #[error("the AppArmor profile {profile} is asked for, but this host's kernel runs without AppArmor")]
@@ -95,7 +100,18 @@ const DEFAULT_CAPABILITIES: [&str; 14] = [
 
 /// The shim's spec of a container.
 pub fn container(inputs: Inputs<'_>) -> Result<ContainerSpec, SpecError> {
-    let Inputs { id, config, sandbox, image, mut rootfs, cgroup, exit_path, sandbox_mounts, target_pid } = inputs;
+    let Inputs {
+        id,
+        config,
+        sandbox,
+        image,
+        mut rootfs,
+        cgroup,
+        exit_path,
+        sandbox_mounts,
+        mounted_images,
+        target_pid,
+    } = inputs;
     let linux = config.linux.clone().unwrap_or_default();
     let security = linux.security_context.unwrap_or_default();
     let namespaces = namespaces(&security, sandbox);
@@ -126,7 +142,7 @@ pub fn container(inputs: Inputs<'_>) -> Result<ContainerSpec, SpecError> {
     Ok(ContainerSpec {
         id: id.to_owned(),
         rootfs,
-        mounts: mounts(config, sandbox_mounts)?,
+        mounts: mounts(config, sandbox_mounts, &mounted_images)?,
         devices,
         pid: match namespaces.pid() {
             NamespaceMode::Pod => PidMode::Sandbox,
@@ -278,18 +294,24 @@ fn seccomp_programs(
 }
 
 /// The pod's mounts and the sandbox's files, parents before children.
-fn mounts(config: &ContainerConfig, sandbox_mounts: Vec<BindMount>) -> Result<Vec<BindMount>, SpecError> {
+fn mounts(
+    config: &ContainerConfig,
+    sandbox_mounts: Vec<BindMount>,
+    images: &BTreeMap<String, Vec<String>>,
+) -> Result<Vec<BindMount>, SpecError> {
     let mut all = Vec::new();
     for mount in &config.mounts {
         let target = || mount.container_path.clone();
-        if mount.image.as_ref().is_some_and(|i| !i.image.is_empty()) {
-            return Err(SpecError::ImageMount { target: target() });
-        }
+        let image = mount.image.as_ref().map(|spec| &spec.image).filter(|image| !image.is_empty());
+        let missing = |image: &String| SpecError::ImageMount { target: target(), image: image.clone() };
+        let layers = image.map(|image| images.get(image).cloned().ok_or_else(|| missing(image))).transpose()?;
         let clean = absolute(&mount.container_path).ok_or_else(|| SpecError::MountTarget { target: target() })?;
         all.push(BindMount {
-            source: PathBuf::from(&mount.host_path),
+            source: PathBuf::from(if layers.is_some() { &mount.image_sub_path } else { &mount.host_path }),
             target: clean,
-            readonly: mount.readonly,
+            // Other containers run on the same layers.
+            readonly: mount.readonly || layers.is_some(),
+            layers,
             recursive_readonly: mount.recursive_read_only,
             propagation: match mount.propagation() {
                 v1::MountPropagation::PropagationPrivate => Propagation::Private,

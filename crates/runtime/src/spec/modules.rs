@@ -63,8 +63,7 @@ mod tests {
             (ProfileType::Localhost, false, Ok(Some("own")), Err("without AppArmor")),
         ] {
             let profile = SecurityProfile { profile_type: kind.into(), localhost_ref: "localhost/own".to_owned() };
-            let security =
-                LinuxContainerSecurityContext { apparmor: Some(profile), privileged, ..Default::default() };
+            let security = LinuxContainerSecurityContext { apparmor: Some(profile), privileged, ..Default::default() };
             for (apparmor, expected) in [(true, with), (false, without)] {
                 let said = SecurityModules { apparmor, selinux: false }.apparmor(&security);
                 match (said, expected) {

@@ -76,14 +76,30 @@ fn mounts_are_ordered_and_the_pods_win() {
         readonly: false,
         recursive_readonly: false,
         propagation: Propagation::Private,
+        layers: None,
     };
-    let all = mounts(&config, vec![of_sandbox("/etc/hosts"), of_sandbox("/etc/hostname")]).unwrap();
+    let none = BTreeMap::new();
+    let all = mounts(&config, vec![of_sandbox("/etc/hosts"), of_sandbox("/etc/hostname")], &none).unwrap();
     let got: Vec<_> = all.iter().map(|m| (m.source.to_str().unwrap(), m.target.to_str().unwrap())).collect();
     assert_eq!(got, [("/h", "/a"), ("/h", "/etc/hosts"), ("/s", "/etc/hostname"), ("/h", "/a/b/c")]);
     for target in ["relative", "/", "/a/.."] {
         let config = ContainerConfig { mounts: vec![mount(target)], ..Default::default() };
-        assert!(mounts(&config, vec![]).is_err(), "{target}");
+        assert!(mounts(&config, vec![], &none).is_err(), "{target}");
     }
+}
+
+#[test]
+fn an_image_is_mounted_by_its_layers_and_never_written_to() {
+    let image = |name: &str| {
+        let image = Some(ImageSpec { image: name.into(), ..ImageSpec::default() });
+        let mount = Mount { container_path: "/i".into(), image, image_sub_path: "a/b".into(), ..Mount::default() };
+        ContainerConfig { mounts: vec![mount], ..Default::default() }
+    };
+    let known = BTreeMap::from([("id".to_owned(), vec!["2".to_owned(), "1".to_owned()])]);
+    let mount = mounts(&image("id"), vec![], &known).unwrap().remove(0);
+    assert_eq!((mount.source.to_str(), mount.readonly, mount.layers), (Some("a/b"), true, known.get("id").cloned()));
+    let error = mounts(&image("other"), vec![], &known).unwrap_err().to_string();
+    assert!(error.contains("\"/i\"") && error.contains("other"), "{error}");
 }
 
 #[test]
@@ -118,6 +134,7 @@ fn privileged_containers_are_not_confined() {
         cgroup: "k/c".into(),
         exit_path: "/e".into(),
         sandbox_mounts: vec![],
+        mounted_images: BTreeMap::new(),
         target_pid: None,
     })
     .unwrap();

@@ -233,6 +233,29 @@ async fn images_that_cannot_be_pulled() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn images_that_are_volumes() {
+    let cluster = Cluster::new();
+    cluster.create(json!({
+        "volumes": [
+            {"name": "v", "image": {"reference": "far:1", "pullPolicy": "Always"}},
+            {"name": "unused", "image": {"reference": "nowhere:1", "pullPolicy": "Always"}},
+        ],
+        "containers": [{"name": "a", "image": "app:1", "imagePullPolicy": "IfNotPresent", "volumeMounts": [
+            {"name": "v", "mountPath": "/v", "subPath": "in"}]}],
+    }));
+    cluster.until("the failure", |status| waiting(status) == "ErrImagePull").await;
+    let status = cluster.until("the wait", |status| waiting(status) == "ImagePullBackOff").await;
+    let message = status["containerStatuses"][0]["state"]["waiting"]["message"].as_str().unwrap();
+    assert!(message.starts_with("Back-off pulling image \"far:1\": ErrImagePull: "), "{message}");
+    cluster.runtime.make_pullable("far:1");
+    cluster.until_ready().await;
+    let made = cluster.runtime.running().remove("a").unwrap();
+    let mount = &made.mounts[0];
+    assert_eq!(mount.image.as_ref().unwrap().image, "far:1");
+    assert_eq!((&*mount.image_sub_path, &*mount.container_path, mount.readonly), ("in", "/v", true));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_deadline_ends_a_pod() {
     let cluster = Cluster::new();
     cluster.create(json!({"activeDeadlineSeconds": 60, "containers": [{"name": "a", "image": "app:1"}]}));

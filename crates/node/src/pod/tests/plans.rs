@@ -155,8 +155,10 @@ fn the_next_step() {
 fn images_come_before_starts() {
     let pod = pod(json!({"containers": [{"name": "a", "image": "i"}]}));
     let observed = seen(true, "", &pod);
-    let failed =
-        |reason, ago| ImageState::Failed { failure: Failure { reason, message: "m".into(), at: at(NOW - ago) } };
+    let failed = |reason, ago| {
+        let failure = Failure { reason, message: "m".into(), at: at(NOW - ago) };
+        ImageState::Failed { image: "i".into(), failure }
+    };
     let mut pull = super::super::backoff::Backoff::default();
     pull.advance(at(NOW - 20), at(NOW - 20));
     for (image, expected) in [
