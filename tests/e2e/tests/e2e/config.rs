@@ -8,7 +8,11 @@ use knarr_e2e::{Clients, Cluster, eventually_within, image::BUSYBOX};
 use crate::{OnNodes, Shared};
 
 pub fn tests() -> Vec<(&'static str, Shared)> {
-    vec![("configuration_reaches_a_pod", reaches), ("a_pod_has_a_token", token)]
+    vec![
+        ("configuration_reaches_a_pod", reaches),
+        ("volumes_are_for_the_pods_user", volumes),
+        ("a_pod_has_a_token", token),
+    ]
 }
 
 pub fn on_nodes() -> Vec<(&'static str, OnNodes)> {
@@ -69,6 +73,30 @@ fn follows(cluster: &Clients) -> Result<()> {
     let said = knarr_e2e::command::run(&mut cluster.kubectl_command(&change))?;
     let wanted = "data: Forbidden: field is immutable when `immutable` is set";
     ensure!(said.code != 0 && said.all().contains(wanted), "{}", said.all());
+    cluster.kubectl(&format!("delete namespace {ns} --wait=false"))?;
+    Ok(())
+}
+
+/// A pod that is not root's, with a part of a volume, an image and what the node writes.
+fn volumes(cluster: &Cluster) -> Result<()> {
+    let ns = cluster.namespace("volumes")?;
+    cluster.kubectl(&format!("create configmap settings -n {ns} --from-literal=colour=blue"))?;
+    let script = "echo mine >/v/f; cat /v/f; stat -c %g /v/f; ls /i/busybox; /i/busybox true 2>/dev/null || echo no programs; \
+                  touch /m/x 2>/dev/null || echo read-only; stat -L -c %a-%g /m/colour";
+    let yaml = format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: p}}\nspec:\n  restartPolicy: Never\n  \
+         securityContext: {{runAsUser: 1000, fsGroup: 3000}}\n  volumes:\n    - {{name: v, emptyDir: {{}}}}\n    \
+         - {{name: i, image: {{reference: {BUSYBOX}, pullPolicy: IfNotPresent}}}}\n    \
+         - {{name: m, configMap: {{name: settings}}}}\n  containers:\n    - name: c\n      image: {BUSYBOX}\n      \
+         env: [{{name: NAME, valueFrom: {{fieldRef: {{fieldPath: metadata.name}}}}}}]\n      \
+         volumeMounts: [{{name: v, mountPath: /v, subPathExpr: $(NAME)/deep}}, {{name: i, mountPath: /i, subPath: bin}}, \
+         {{name: m, mountPath: /m}}]\n      command: [sh, -c, '{script}']\n"
+    );
+    cluster.apply(&ns, &yaml)?;
+    cluster.expect(&format!("pod/p -n {ns}"), "{.status.phase}", "Succeeded")?;
+    let log = cluster.kubectl(&format!("logs p -n {ns}"))?;
+    let lines: Vec<&str> = log.lines().collect();
+    ensure!(lines == ["mine", "3000", "/i/busybox", "no programs", "read-only", "644-3000"], "{log}");
     cluster.kubectl(&format!("delete namespace {ns} --wait=false"))?;
     Ok(())
 }
