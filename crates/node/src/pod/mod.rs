@@ -13,6 +13,7 @@ pub mod dns;
 pub mod downward;
 pub mod env;
 pub mod expand;
+mod forget;
 mod hear;
 mod hooks;
 pub mod hosts;

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
-use knarr_cri::{CriError, v1::RemovePodSandboxRequest};
+use knarr_cri::CriError;
 
 use super::{
     containers::Role,
@@ -148,22 +148,6 @@ impl Worker {
             };
         }
         Ok(acted)
-    }
-
-    /// Forgets earlier sandboxes, once nothing in them is the newest run of its container.
-    async fn clear_stale_sandboxes(&self) -> Result<(), CriError> {
-        for id in &self.observed.stale_sandboxes {
-            let mut newest = self.observed.containers.values().filter_map(|runs| runs.first());
-            if newest.any(|run| run.sandbox_id == *id) {
-                continue;
-            }
-            let request = RemovePodSandboxRequest { pod_sandbox_id: id.clone() };
-            match self.ctx.runtime.remove_pod_sandbox(request).await {
-                Err(error) if !error.is_not_found() => return Err(error),
-                _ => _ = self.ctx.owners().remove(id),
-            }
-        }
-        Ok(())
     }
 
     fn deadline(&self) -> Option<Timestamp> {

@@ -8,8 +8,8 @@ use knarr_client::events::EventType;
 use knarr_cri::{
     CriError,
     v1::{
-        CreateContainerRequest, Mount, PodSandboxConfig, RemoveContainerRequest, RunPodSandboxRequest,
-        StartContainerRequest, StopPodSandboxRequest,
+        CreateContainerRequest, Mount, PodSandboxConfig, RunPodSandboxRequest, StartContainerRequest,
+        StopPodSandboxRequest,
     },
 };
 
@@ -19,7 +19,6 @@ use super::{
     cri, dns, env,
     hear::Report,
     hooks, hosts, image,
-    observe::Phase,
     references::Snapshot,
     track::{Failure, ImageState, PostStart},
     worker::Worker,
@@ -134,23 +133,6 @@ impl Worker {
                 track.failure = Some(Failure { reason, message: message.clone(), at: now });
                 let text = if message.is_empty() { reason.to_owned() } else { message };
                 self.event(name, true, "Failed", format!("Error: {text}"));
-            }
-        }
-        Ok(())
-    }
-
-    /// Forgets all runs but the newest that ended, and one that was made but never started.
-    async fn clear_runs(&mut self, name: &str) -> Result<(), CriError> {
-        let runs = self.observed.containers.get(name).map_or(&[][..], Vec::as_slice);
-        let unstarted = runs.iter().filter(|run| run.phase == Phase::Created);
-        let old = runs.iter().filter(|run| run.ended()).skip(1);
-        for run in unstarted.chain(old) {
-            self.messages.remove(&run.id);
-            self.ctx.owners().remove(&run.id);
-            let request = RemoveContainerRequest { container_id: run.id.clone() };
-            match self.ctx.runtime.remove_container(request).await {
-                Err(error) if !error.is_not_found() => return Err(error),
-                _ => {}
             }
         }
         Ok(())

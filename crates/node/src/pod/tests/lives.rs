@@ -140,6 +140,9 @@ async fn a_crashing_container_backs_off() {
     let cluster = Cluster::new();
     cluster.create(app());
     cluster.until_ready().await;
+    let log = cluster.ctx.log_dir.join("d_p_u1/a/0.log");
+    std::fs::create_dir_all(log.parent().unwrap()).unwrap();
+    std::fs::write(&log, "said once").unwrap();
     cluster.runtime.exit("a", 1);
     // The first restart is immediate.
     let status = cluster.until("one restart", |status| status["containerStatuses"][0]["restartCount"] == 1).await;
@@ -155,8 +158,13 @@ async fn a_crashing_container_backs_off() {
     let before = tokio::time::Instant::now();
     cluster.until("two restarts", |status| status["containerStatuses"][0]["restartCount"] == 2).await;
     assert!(before.elapsed() > Duration::from_secs(8), "{:?}", before.elapsed());
-    // Only the last of the ended runs is kept.
+    // Only the last of the ended runs is kept, and of the others no file.
     assert_eq!(cluster.runtime.count().1, 2);
+    let words = cluster.ctx.pod_dir.join("u1/containers/a");
+    let mut left: Vec<_> = std::fs::read_dir(words).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["1", "2"]);
+    assert!(!log.exists(), "the log of a run that is gone");
 }
 
 #[tokio::test(start_paused = true)]
