@@ -36,6 +36,7 @@ mod stop;
 mod storage;
 mod tell;
 pub mod track;
+mod volumes;
 pub mod wish;
 pub mod worker;
 pub mod writer;

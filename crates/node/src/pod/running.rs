@@ -1,6 +1,6 @@
 //! A pod that is to run: look, plan, act, tell.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use knarr_cri::CriError;
@@ -14,12 +14,8 @@ use super::{
     track::Track,
     worker::{Next, State, Worker},
 };
-use crate::{
-    probe::{self, Kind, Outcome},
-    volume::Here,
-};
+use crate::probe::{self, Kind, Outcome};
 
-const VOLUME_RETRY: SignedDuration = SignedDuration::from_secs(2);
 const FAR: SignedDuration = SignedDuration::from_secs(3600);
 
 impl Worker {
@@ -65,14 +61,8 @@ impl Worker {
             }
             self.references_seen = version;
         }
-        let acted = match self.prepare_volumes(&snapshot, now).await {
-            Some(retry) => {
-                wake = Some(wake.map_or(retry, |at| at.min(retry)));
-                self.act(plan.actions, &snapshot, false, &mut wake).await?
-            }
-            None => self.act(plan.actions, &snapshot, true, &mut wake).await?,
-        };
-        if acted {
+        let complete = self.prepare_volumes(&snapshot, now).await;
+        if self.act(plan.actions, &snapshot, complete, &mut wake).await? {
             return Ok(Next::Again);
         }
         self.resize().await;
@@ -81,32 +71,6 @@ impl Worker {
         self.publish();
         let due = self.volumes_due.into_iter().chain(wake).chain(self.tend_storage(now)).min();
         Ok(Next::Wait(due.unwrap_or(now + FAR)))
-    }
-
-    /// Sets volumes up, or says when to try again.
-    async fn prepare_volumes(&mut self, snapshot: &Snapshot, now: Timestamp) -> Option<Timestamp> {
-        let ips = self.pod_ips();
-        let facts = super::downward::Facts {
-            pod: &self.pod,
-            containers: &self.containers,
-            pod_ips: &ips,
-            host_ips: &self.ctx.node_ips,
-            allocatable: self.ctx.allocatable,
-        };
-        let node = self.ctx.node.get("", &self.ctx.node_name);
-        let none = BTreeMap::new();
-        let labels = node.as_ref().and_then(|node| node.metadata.labels.as_ref()).unwrap_or(&none);
-        let here = Here { name: &self.ctx.node_name, labels };
-        match self.volumes.set_up(&self.ctx.client, facts, snapshot, here, now).await {
-            Ok(due) => {
-                self.volumes_due = due;
-                None
-            }
-            Err(error) => {
-                self.ctx.warning(&self.pod, "FailedMount", error.to_string());
-                Some(now + VOLUME_RETRY)
-            }
-        }
     }
 
     /// Does what the plan says; true where there is reason to look again at once. Containers are made only with

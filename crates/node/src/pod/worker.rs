@@ -23,6 +23,7 @@ use super::{
     references::{Held, Names},
     status::Verdict,
     track::Track,
+    volumes::Told,
     wish::Handle,
     writer::Writer,
 };
@@ -80,6 +81,7 @@ pub struct Worker {
     pub(super) first_seen: Timestamp,
     pub(super) volumes: Volumes,
     pub(super) volumes_due: Option<Timestamp>,
+    pub(super) volumes_told: Told,
     pub(super) names: Names,
     pub(super) held: Option<Held>,
     pub(super) probes: Probes,
@@ -127,6 +129,7 @@ impl Worker {
             verdict: None,
             over: false,
             volumes_due: None,
+            volumes_told: Told::default(),
             names: Names::new(),
             held: None,
             probes: Probes::default(),

@@ -75,13 +75,14 @@ pub fn plugin(volume: &Volume) -> Option<&'static str> {
     }
 }
 
+/// Each volume as it should be, or why it cannot be: what one lacks is nothing to the others.
 pub fn all(
     facts: Facts<'_>,
     snapshot: &Snapshot,
     tokens: &Tokens,
     places: &Places,
     dir: &Path,
-) -> Result<Vec<Desired>, VolumeError> {
+) -> Vec<Result<Desired, VolumeError>> {
     let volumes = facts.pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
     let build = Builder { facts, snapshot, tokens, places, dir };
     volumes.map(|volume| build.one(volume)).collect()

@@ -46,6 +46,17 @@ pub enum VolumeError {
     Process { volume: String, cause: String },
 }
 
+/// What came of setting up a pod's volumes.
+#[derive(Debug)]
+pub struct SetUp {
+    /// Every volume is there, be it with what it held before: containers may be made.
+    pub complete: bool,
+    /// Why which volumes could not be made or brought up to date.
+    pub failures: Vec<VolumeError>,
+    /// When a token has to be renewed.
+    pub renew_at: Option<Timestamp>,
+}
+
 /// Unmounts the volumes of all pods, which run no more. Their files go with the directory.
 pub fn reset(pod_dir: &Path) -> io::Result<()> {
     tmpfs::unmount_below(pod_dir)
@@ -66,7 +77,7 @@ impl Volumes {
         Self { dir, applied: HashMap::new(), tokens: Tokens::default(), places: claims::Places::default() }
     }
 
-    /// Brings every volume to its present content. Returns when a token has to be renewed.
+    /// Brings every volume to its present content, each for itself: what one lacks is nothing to the others.
     pub async fn set_up(
         &mut self,
         client: &kube::Client,
@@ -74,30 +85,52 @@ impl Volumes {
         snapshot: &Snapshot,
         here: Here<'_>,
         now: Timestamp,
-    ) -> Result<Option<Timestamp>, VolumeError> {
-        self.tokens.refresh(client, facts.pod, now).await?;
-        claims::follow(client, facts.pod, here, &mut self.places).await?;
+    ) -> SetUp {
+        let mut failures = Vec::new();
+        failures.extend(self.tokens.refresh(client, facts.pod, now).await.err());
+        failures.extend(claims::follow(client, facts.pod, here, &mut self.places).await.err());
+        let asked_in_vain = !failures.is_empty();
         let mut work = Vec::new();
-        for desired in desired::all(facts, snapshot, &self.tokens, &self.places, &self.dir)? {
-            let digest = desired.digest();
-            if self.applied.get(&desired.name) != Some(&digest) {
-                work.push((desired, digest));
+        let volumes = || facts.pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+        let all = desired::all(facts, snapshot, &self.tokens, &self.places, &self.dir);
+        for (volume, desired) in volumes().zip(all) {
+            match desired {
+                Ok(desired) => {
+                    let digest = desired.digest();
+                    if self.applied.get(&desired.name) != Some(&digest) {
+                        work.push((desired, digest));
+                    }
+                }
+                // What could not be had is missing in the volume, of course.
+                Err(_) if asked_in_vain && asks_the_api(volume) => {}
+                Err(error) => failures.push(error),
             }
         }
         if !work.is_empty() {
             let group = facts.pod.spec.as_ref().and_then(group_of);
             let done = tokio::task::spawn_blocking(move || {
-                work.into_iter()
-                    .map(|(desired, digest)| apply::apply(&desired, group).map(|()| (desired.name, digest)))
-                    .collect::<Result<Vec<_>, _>>()
+                let one = |(desired, digest): (Desired, u64)| {
+                    apply::apply(&desired, group).map(|()| (desired.name, digest))
+                };
+                work.into_iter().map(one).collect::<Vec<_>>()
             });
-            let failed = |error: tokio::task::JoinError| VolumeError::SetUp {
-                volume: "*".to_owned(),
-                cause: format!("the task that writes volumes ended early: {error}"),
-            };
-            self.applied.extend(done.await.map_err(failed)??);
+            match done.await {
+                Ok(results) => {
+                    for result in results {
+                        match result {
+                            Ok((name, digest)) => _ = self.applied.insert(name, digest),
+                            Err(error) => failures.push(error),
+                        }
+                    }
+                }
+                Err(error) => failures.push(VolumeError::SetUp {
+                    volume: "*".to_owned(),
+                    cause: format!("the task that writes volumes ended early: {error}"),
+                }),
+            }
         }
-        Ok(self.tokens.renew_at())
+        let complete = volumes().all(|volume| self.applied.contains_key(&volume.name));
+        SetUp { complete, failures, renew_at: self.tokens.renew_at() }
     }
 
     /// Takes all volumes away, mounts first. What lies under a hostPath stays, of course.
@@ -160,6 +193,12 @@ pub fn is_read_only(pod: &Pod, name: &str) -> bool {
             || volume.downward_api.is_some()
             || volume.projected.is_some()
     })
+}
+
+/// Its content is asked for when it is set up, beside what is watched.
+fn asks_the_api(volume: &Volume) -> bool {
+    let mut sources = volume.projected.iter().flat_map(|projected| projected.sources.iter().flatten());
+    is_claim(volume) || sources.any(|source| source.service_account_token.is_some())
 }
 
 fn is_claim(volume: &Volume) -> bool {

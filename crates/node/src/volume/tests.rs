@@ -123,9 +123,10 @@ fn wanted(volume: Value) -> String {
         host_ips: &ips,
         allocatable: Allocatable::default(),
     };
-    match desired::all(facts, &snapshot(), &Tokens::default(), &Default::default(), Path::new("/pods/u")) {
+    let all = desired::all(facts, &snapshot(), &Tokens::default(), &Default::default(), Path::new("/pods/u"));
+    match &all[0] {
         Err(error) => error.to_string(),
-        Ok(all) => match &all[0].content {
+        Ok(desired) => match &desired.content {
             Content::Files { files, .. } => {
                 let one = |(path, file): (&String, &FileContent)| {
                     format!("{path}={}({:o})", String::from_utf8_lossy(&file.bytes).escape_debug(), file.mode)

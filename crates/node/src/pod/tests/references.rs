@@ -40,6 +40,36 @@ async fn config_map_volumes_follow_their_object() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_one_volume_lacks_later_is_nothing_to_the_others_nor_to_restarts() {
+    let cluster = Cluster::new();
+    let map = |name: &str, value: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "d", "uid": name}, "data": {"k": value}});
+    let path = |name: &str| format!("/api/v1/namespaces/d/configmaps/{name}");
+    cluster.api.put(&path("m"), map("m", "old"));
+    cluster.api.put(&path("n"), map("n", "old"));
+    cluster.create(json!({
+        "volumes": [{"name": "v", "configMap": {"name": "m"}}, {"name": "w", "configMap": {"name": "n"}}],
+        "containers": [{"name": "a", "image": "app:1", "volumeMounts": [
+            {"name": "v", "mountPath": "/v"}, {"name": "w", "mountPath": "/w"}]}],
+    }));
+    cluster.until_ready().await;
+    let made = cluster.runtime.running().remove("a").unwrap();
+    let read = |mount: usize| {
+        std::fs::read_to_string(std::path::Path::new(&made.mounts[mount].host_path).join("k")).unwrap()
+    };
+    cluster.api.remove(&path("m"));
+    let told = eventually("the event", || cluster.api.told("FailedMount")).await;
+    assert_eq!(told, "MountVolume.SetUp failed for volume \"v\" : configmap \"m\" not found");
+    assert_eq!(read(0), "old", "what was there stays");
+    cluster.api.put(&path("n"), map("n", "new"));
+    eventually("the other volume's refresh", || (read(1) == "new").then_some(())).await;
+    cluster.runtime.exit("a", 1);
+    cluster.until("a restart", |status| status["containerStatuses"][0]["restartCount"] == 1).await;
+    cluster.until_ready().await;
+    cluster.api.put(&path("m"), map("m", "again"));
+    eventually("its own refresh", || (read(0) == "again").then_some(())).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn volumes_that_are_not_supported_are_named() {
     let cluster = Cluster::new();
     cluster.create(json!({
