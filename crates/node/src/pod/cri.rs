@@ -61,36 +61,16 @@ pub fn sandbox(pod: &Pod, spec: &PodSpec, attempt: u32, around: &Surroundings<'_
     }
 }
 
-/// The limits of the whole pod, where every container has one.
+/// What the whole pod may take: the sum of its containers' limits or what its init containers need before, whichever is
+/// more, and the overhead; only where every container has a limit, or the pod as a whole.
 pub fn sandbox_resources(pod: &Pod, spec: &PodSpec) -> LinuxContainerResources {
     const PERIOD_US: i64 = 100_000;
-    let whole = spec.resources.as_ref().and_then(|resources| resources.limits.as_ref());
-    let total = |resource: &str, amount: fn(Option<&_>, &str) -> i64| -> i64 {
-        let pod_level = amount(whole, resource);
-        if pod_level > 0 {
-            return pod_level;
-        }
-        let all: Vec<i64> = spec
-            .containers
-            .iter()
-            .map(|container| amount(container.resources.as_ref().and_then(|r| r.limits.as_ref()), resource))
-            .collect();
-        let init = spec.init_containers.iter().flatten();
-        let init: Vec<i64> =
-            init.map(|c| amount(c.resources.as_ref().and_then(|r| r.limits.as_ref()), resource)).collect();
-        // One container without a limit leaves the whole pod without one.
-        if all.iter().chain(&init).any(|limit| *limit == 0) {
-            0
-        } else {
-            all.iter().sum::<i64>() + init.iter().sum::<i64>()
-        }
-    };
-    let cpu_limit = total("cpu", qos::milli);
+    let cpu_limit = qos::pod_limit_milli(spec, "cpu");
     LinuxContainerResources {
         cpu_period: PERIOD_US,
-        cpu_quota: if cpu_limit > 0 { (cpu_limit * PERIOD_US / 1000).max(1000) } else { 0 },
+        cpu_quota: cpu_limit.map_or(0, |limit| (limit * PERIOD_US / 1000).max(1000)),
         cpu_shares: (qos::pod_request_milli(pod, "cpu") * 1024 / 1000).clamp(2, 262_144),
-        memory_limit_in_bytes: total("memory", qos::whole),
+        memory_limit_in_bytes: qos::pod_limit_milli(spec, "memory").map_or(0, |limit| limit / 1000),
         ..LinuxContainerResources::default()
     }
 }

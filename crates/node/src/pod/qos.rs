@@ -109,17 +109,36 @@ pub fn pod_request_milli(pod: &Pod, resource: &str) -> i64 {
             _ => milli(r.limits.as_ref(), resource),
         })
     };
+    most_at_once(spec, request) + overhead
+}
+
+/// What a whole pod may take of one resource, in thousandths: `None` where one of its containers has no limit, and
+/// the pod as a whole has none either.
+pub fn pod_limit_milli(spec: &PodSpec, resource: &str) -> Option<i64> {
+    let overhead = milli(spec.overhead.as_ref(), resource);
+    let whole = milli(spec.resources.as_ref().and_then(|r| r.limits.as_ref()), resource);
+    if whole > 0 {
+        return Some(whole + overhead);
+    }
+    let limit =
+        |container: &Container| milli(container.resources.as_ref().and_then(|r| r.limits.as_ref()), resource);
+    let bounded = all_containers(spec).all(|container| limit(container) > 0);
+    bounded.then(|| most_at_once(spec, limit) + overhead)
+}
+
+/// Init containers run one after the other beside the sidecars that were started before them, and the others only then.
+fn most_at_once(spec: &PodSpec, amount: impl Fn(&Container) -> i64) -> i64 {
     let (mut sidecars, mut peak) = (0, 0);
     for container in spec.init_containers.iter().flatten() {
         if container.restart_policy.as_deref() == Some("Always") {
-            sidecars += request(container);
+            sidecars += amount(container);
             peak = peak.max(sidecars);
         } else {
-            peak = peak.max(sidecars + request(container));
+            peak = peak.max(sidecars + amount(container));
         }
     }
-    let steady: i64 = spec.containers.iter().map(request).sum::<i64>() + sidecars;
-    steady.max(peak) + overhead
+    let steady: i64 = spec.containers.iter().map(&amount).sum::<i64>() + sidecars;
+    steady.max(peak)
 }
 
 /// The kernel's numbers for one container.
@@ -153,6 +172,37 @@ fn oom_score_adj(pod: &Pod, requests: Option<&Amounts>, memory_capacity: u64) ->
             let request = i128::from(whole(requests, "memory"));
             let share = 1000 * request / i128::from(memory_capacity.max(1));
             (1000 - i64::try_from(share).unwrap_or(1000)).clamp(3, 999)
+        }
+    }
+}
+
+#[cfg(test)]
+mod limits {
+    use k8s_openapi::serde_json::{Value, from_value, json};
+
+    use super::*;
+
+    #[test]
+    fn a_pods_limit_is_what_may_run_at_once() {
+        let one = |name: &str, memory: i64| json!({"name": name, "resources": {"limits": {"memory": memory.to_string()}}});
+        let sidecar = |memory: i64| {
+            let mut sidecar = one("s", memory);
+            sidecar["restartPolicy"] = json!("Always");
+            sidecar
+        };
+        let rows: [(Value, Option<i64>); 7] = [
+            (json!({"containers": [one("a", 3), one("b", 4)]}), Some(7)),
+            (json!({"containers": [one("a", 3), {"name": "b"}]}), None),
+            (json!({"initContainers": [one("i", 9), one("j", 2)], "containers": [one("a", 3), one("b", 4)]}), Some(9)),
+            (json!({"initContainers": [{"name": "i"}], "containers": [one("a", 3)]}), None),
+            (json!({"initContainers": [sidecar(5), one("i", 9)], "containers": [one("a", 3)]}), Some(14)),
+            (json!({"overhead": {"memory": "10"}, "containers": [one("a", 3)]}), Some(13)),
+            (json!({"resources": {"limits": {"memory": "20"}}, "containers": [{"name": "a"}], "overhead": {"memory": "1"}}), Some(21)),
+        ];
+        for (spec, expected) in rows {
+            let shown = spec.to_string();
+            let spec: PodSpec = from_value(spec).unwrap();
+            assert_eq!(pod_limit_milli(&spec, "memory"), expected.map(|bytes| bytes * 1000), "{shown}");
         }
     }
 }
