@@ -8,7 +8,7 @@ use knarr_cri::{
     v1::{
         Container, ContainerFilter, ContainerState, ContainerStatus, ContainerStatusRequest, LinuxContainerResources,
         ListContainersRequest, ListPodSandboxRequest, PodSandbox, PodSandboxFilter, PodSandboxState,
-        PodSandboxStatusRequest,
+        PodSandboxStatusRequest, Signal,
     },
 };
 
@@ -52,6 +52,8 @@ pub struct Instance {
     pub hash: String,
     pub log_path: String,
     pub user: Option<(i64, i64, Vec<i64>)>,
+    /// What asks it to end, in the API's terms, where that is not the runtime's choice.
+    pub stop_signal: Option<String>,
     /// What the runtime says it may use.
     pub resources: Option<LinuxContainerResources>,
 }
@@ -166,6 +168,7 @@ async fn describe_sandbox(runtime: &dyn RuntimeService, sandbox: &PodSandbox) ->
 }
 
 fn instance(container: &Container, status: ContainerStatus) -> Instance {
+    let stop_signal = stop_signal(status.stop_signal());
     let name = container.labels.get(labels::CONTAINER_NAME).cloned();
     let metadata = status.metadata.unwrap_or_default();
     let restart_count = container.annotations.get(labels::RESTART_COUNT).and_then(|count| count.parse().ok());
@@ -192,8 +195,15 @@ fn instance(container: &Container, status: ContainerStatus) -> Instance {
         hash: container.annotations.get(labels::HASH).cloned().unwrap_or_default(),
         log_path: status.log_path,
         resources: status.resources.and_then(|resources| resources.linux),
+        stop_signal,
         user: user.map(|user| (user.uid, user.gid, user.supplemental_groups)),
     }
+}
+
+/// CRI has the names without their signs.
+fn stop_signal(signal: Signal) -> Option<String> {
+    let name = signal.as_str_name().replace("PLUS", "+").replace("MINUS", "-");
+    (signal != Signal::RuntimeDefault).then_some(name)
 }
 
 fn first_of(first: String, second: String) -> String {

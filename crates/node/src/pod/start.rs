@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, io, path::Path, time::Duration};
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::PodSpec;
-use knarr_client::events::EventType;
+use k8s_openapi::api::{core::v1::PodSpec, node::v1::RuntimeClass};
+use knarr_client::{call, errors, events::EventType};
 use knarr_cri::{
     CriError,
     v1::{
@@ -80,10 +80,23 @@ impl Worker {
             return Err(NotStarted { reason: "FailedPrepareDynamicResources", message: message.to_owned() });
         }
         let config = self.sandbox_config(spec, attempt).await.map_err(|error| failed(error.to_string()))?;
-        let handler = spec.runtime_class_name.clone().unwrap_or_default();
-        let request = RunPodSandboxRequest { config: Some(config), runtime_handler: handler };
+        let runtime_handler = self.runtime_handler(spec).await.map_err(failed)?;
+        let request = RunPodSandboxRequest { config: Some(config), runtime_handler };
         let response = self.ctx.runtime.run_pod_sandbox(request).await.map_err(|error| failed(error.to_string()))?;
         Ok(response.pod_sandbox_id)
+    }
+
+    /// What the runtime calls the pod's RuntimeClass.
+    async fn runtime_handler(&self, spec: &PodSpec) -> Result<String, String> {
+        let name = spec.runtime_class_name.as_deref().unwrap_or_default();
+        if name.is_empty() {
+            return Ok(String::new());
+        }
+        match call::get::<RuntimeClass>(&self.ctx.client, "", name).await {
+            Ok(Some(class)) => Ok(class.handler),
+            Ok(None) => Err(format!("runtimeclass.node.k8s.io {name:?} not found")),
+            Err(error) => Err(format!("failed to lookup RuntimeClass {name}: {}", errors::message(&error))),
+        }
     }
 
     /// The sandbox as it is asked for; also part of each container's request.

@@ -131,6 +131,7 @@ fn container(input: &Input<'_>, entry: &Entry, before: Option<&Vec<ContainerStat
     status.user = newest.user.as_ref().map(|(uid, gid, groups)| ContainerUser {
         linux: Some(LinuxContainerUser { uid: *uid, gid: *gid, supplemental_groups: Some(groups.clone()) }),
     });
+    status.stop_signal.clone_from(&newest.stop_signal);
     status.resources = entry.spec.resources.clone();
     status.allocated_resources = entry.spec.resources.as_ref().and_then(|resources| resources.requests.clone());
     status.started = Some(entry.started(newest, track));

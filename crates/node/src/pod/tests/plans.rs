@@ -55,6 +55,7 @@ fn seen(sandbox: bool, runs: &str, pod: &Pod) -> Observed {
             log_path: String::new(),
             user: None,
             resources: None,
+            stop_signal: None,
         };
         older.insert(0, instance);
     }

@@ -89,6 +89,7 @@ async fn user_namespaces_and_stop_signals_reach_the_runtime() {
     cluster.until_ready().await;
     let made = cluster.runtime.running().remove("a").unwrap();
     assert_eq!(made.stop_signal(), Signal::Sigrtminplus3);
+    assert_eq!(cluster.status()["containerStatuses"][0]["stopSignal"], "SIGRTMIN+3");
     let security = made.linux.unwrap().security_context.unwrap();
     let users = security.namespace_options.unwrap().userns_options.unwrap();
     assert_eq!(users.mode(), NamespaceMode::Pod);
@@ -109,4 +110,18 @@ async fn what_others_say_of_a_pod_that_is_well_is_put_right() {
     assert_eq!(condition(&cluster.status(), "Ready"), "False");
     cluster.until_ready().await;
     assert_eq!(condition(&cluster.status(), "example.com/other"), "True", "what is not the node's stays");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_runtime_class_is_known_to_the_runtime_by_its_handler() {
+    let cluster = Cluster::new();
+    let mut spec = app();
+    spec["runtimeClassName"] = json!("fast");
+    cluster.create(spec);
+    let told = eventually("the event", || cluster.api.told("FailedCreatePodSandBox")).await;
+    assert_eq!(told, "Failed to create pod sandbox: runtimeclass.node.k8s.io \"fast\" not found");
+    let class = json!({"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": "fast"}, "handler": "turbo"});
+    cluster.api.put("/apis/node.k8s.io/v1/runtimeclasses/fast", class);
+    cluster.until_ready().await;
+    assert_eq!(cluster.runtime.handlers(), ["turbo"]);
 }

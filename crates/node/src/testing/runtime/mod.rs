@@ -32,6 +32,8 @@ struct State {
     commands: HashMap<String, (i32, String)>,
     stop_takes: Duration,
     stopped: Vec<(String, i64)>,
+    /// The handler that each sandbox was to be made by.
+    handlers: Vec<String>,
     /// The memory limits that sandboxes were given after they were made.
     sandbox_limits: Vec<i64>,
 }
@@ -83,6 +85,10 @@ impl FakeRuntime {
             .values()
             .find(|(status, _, _)| name_of(status) == name && status.state == ContainerState::ContainerRunning as i32);
         Some(running?.0.resources.as_ref()?.linux.as_ref()?.memory_limit_in_bytes)
+    }
+
+    pub fn handlers(&self) -> Vec<String> {
+        self.state().handlers.clone()
     }
 
     pub fn sandbox_limits(&self) -> Vec<i64> {

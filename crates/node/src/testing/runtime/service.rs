@@ -35,6 +35,7 @@ impl RuntimeService for FakeRuntime {
     async fn run_pod_sandbox(&self, request: RunPodSandboxRequest) -> Result<RunPodSandboxResponse> {
         let config = request.config.unwrap_or_default();
         let mut state = self.state();
+        state.handlers.push(request.runtime_handler);
         let (id, created_at) = (state.id("s"), state.now());
         let ip = format!("10.42.0.{}", state.next);
         let status = PodSandboxStatus {
@@ -108,6 +109,7 @@ impl RuntimeService for FakeRuntime {
                 .linux
                 .as_ref()
                 .map(|linux| ContainerResources { linux: linux.resources.clone(), windows: None }),
+            stop_signal: config.stop_signal,
             ..Default::default()
         };
         state.containers.insert(id.clone(), (status, config, request.pod_sandbox_id));
