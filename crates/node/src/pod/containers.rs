@@ -37,11 +37,13 @@ impl Entry {
 
     /// Identifies what cannot change in a running container; the image is the only part that may be updated.
     pub fn hash(&self) -> String {
-        // FNV-1a, since the value is stored with the container and must be the same in every build.
-        let bytes = self.name().bytes().chain([0]).chain(self.image().bytes());
-        let hash = bytes
-            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
-        format!("{hash:x}")
+        format!("{:x}", fnv(self.name().bytes().chain([0]).chain(self.image().bytes())))
+    }
+
+    /// What a crash is blamed on: another image or other resources are a new chance, without the wait of the old ones.
+    pub fn chance(&self) -> u64 {
+        let resources = serde_json::to_vec(&self.spec.resources).unwrap_or_default();
+        fnv(self.image().bytes().chain([0]).chain(resources))
     }
 
     /// Whether a run that ended with this code is followed by another one.
@@ -79,6 +81,11 @@ impl Entry {
         let probed = self.spec.readiness_probe.is_none() || health.is_some_and(|health| health.readiness == Some(true));
         self.started(run, track) && probed
     }
+}
+
+/// FNV-1a, since what is stored with a container must be the same in every build.
+fn fnv(bytes: impl Iterator<Item = u8>) -> u64 {
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
 }
 
 /// All containers in the order they start: init containers and sidecars as listed, then the others.

@@ -259,7 +259,7 @@ impl<'a> Planner<'a> {
     fn restart(&mut self, entry: &'a Entry, run: &Instance) {
         let since = if run.phase == Phase::Unknown { run.created_at } else { run.finished_at };
         let track = self.input.tracks.get(entry.name());
-        if let Some((left, whole)) = track.and_then(|track| track.crash.remaining(since, self.input.now)) {
+        if let Some((left, whole)) = track.and_then(|track| track.crash_wait(entry.chance(), since, self.input.now)) {
             let message = format!(
                 "back-off {} restarting failed container={} pod={}",
                 go_duration(whole),

@@ -133,7 +133,7 @@ impl Worker {
         let outcome = self.make(&entry, restart_count, &reference, image_volumes, snapshot).await;
         let track = self.track(name);
         if let Some(ended_at) = ended_at {
-            track.crash.advance(ended_at, now);
+            track.crashed(entry.chance(), ended_at, now);
         }
         match outcome {
             Ok(id) => {

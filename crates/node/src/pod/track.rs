@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use knarr_cri::v1::LinuxContainerResources;
 
 use super::backoff::Backoff;
@@ -14,8 +14,8 @@ pub struct Track {
     pub image: ImageState,
     /// What the images are that it mounts, by volume, as far as they are known for the next start.
     pub image_volumes: BTreeMap<String, String>,
-    /// Between an exit and the next start.
-    pub crash: Backoff,
+    /// Between an exit and the next start, of the image and the resources that it was counted for.
+    pub(super) crash: (u64, Backoff),
     /// Between two attempts to pull.
     pub pull: Backoff,
     /// The last attempt to create or start it, where that failed.
@@ -72,6 +72,20 @@ pub struct Health {
 }
 
 impl Track {
+    /// How long a restart still waits, and the whole wait; nothing where the container is another by now.
+    pub fn crash_wait(&self, chance: u64, since: Timestamp, now: Timestamp) -> Option<(SignedDuration, SignedDuration)> {
+        let (counted, backoff) = &self.crash;
+        backoff.remaining(since, now).filter(|_| *counted == chance)
+    }
+
+    /// Called at a restart after an exit at `since`.
+    pub fn crashed(&mut self, chance: u64, since: Timestamp, now: Timestamp) {
+        if self.crash.0 != chance {
+            self.crash = (chance, Backoff::default());
+        }
+        self.crash.1.advance(since, now);
+    }
+
     /// What probes said about this very run.
     pub fn health_of(&self, id: &str) -> Option<&Health> {
         (self.health.container_id == id).then_some(&self.health)

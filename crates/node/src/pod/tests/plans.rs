@@ -180,11 +180,19 @@ fn images_come_before_starts() {
 fn restarts_back_off() {
     let pod = pod(json!({"containers": [{"name": "a", "image": "i"}]}));
     let mut tracks = with_images(&pod);
-    tracks.get_mut("a").unwrap().crash.advance(at(NOW - 5), at(NOW - 5));
+    let chance = Containers::of(&pod).entries[0].chance();
+    tracks.get_mut("a").unwrap().crashed(chance, at(NOW - 5), at(NOW - 5));
     let plan = run(&pod, &seen(true, "a:1", &pod), &tracks);
     assert_eq!(short(&plan), "wait:a:CrashLoopBackOff");
     assert_eq!(plan.waiting["a"].message, "back-off 10s restarting failed container=a pod=p_d(u)");
     assert_eq!(plan.wake_at, Some(at(NOW + 9)));
+    // Another image, or more memory, is not blamed for it.
+    for changed in [json!({"image": "j"}), json!({"image": "i", "resources": {"limits": {"memory": "1Gi"}}})] {
+        let mut container = changed.clone();
+        container["name"] = json!("a");
+        let new = self::pod(json!({"containers": [container]}));
+        assert_eq!(short(&run(&new, &seen(true, "a:1", &pod), &tracks)), "start:a#1", "{changed}");
+    }
 }
 
 #[test]
