@@ -61,7 +61,7 @@ impl Sandbox {
         let name = self.config.metadata.as_ref().map(|m| m.name.clone()).unwrap_or_default();
         // The kernel takes 64 bytes at most.
         let chosen = if self.config.hostname.is_empty() { name } else { self.config.hostname.clone() };
-        chosen.chars().take(63).collect()
+        chosen.chars().take(64).collect()
     }
 
     /// Refuses what this runtime cannot make, before anything of it is made.
@@ -195,6 +195,14 @@ mod tests {
         };
         let s = sandbox(PodSandboxConfig { dns_config: Some(dns), ..Default::default() });
         assert_eq!(s.resolv_conf(), "nameserver 10.96.0.10\nsearch a.svc svc\noptions ndots:5\n");
+    }
+
+    #[test]
+    fn a_hostname_has_as_many_letters_as_the_kernel_takes() {
+        for (letters, kept) in [(63, 63), (64, 64), (65, 64)] {
+            let s = sandbox(PodSandboxConfig { hostname: "a".repeat(letters), ..Default::default() });
+            assert_eq!(s.hostname().len(), kept);
+        }
     }
 
     #[test]

@@ -24,6 +24,8 @@ use super::{
 /// The reason of a pod that was ended for what it took of its node.
 pub const EVICTED: &str = "Evicted";
 
+const TERMINATION_MESSAGES_BYTES: usize = 12 * 1024;
+
 /// Why the agent itself ended a pod or refused it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
@@ -92,9 +94,25 @@ pub fn build(input: &Input<'_>) -> PodStatus {
         status.init_container_statuses = None;
         status.container_statuses = None;
     }
+    shorten_messages(&mut status, input.containers.entries.len());
     let old = before.conditions.unwrap_or_default();
     status.conditions = Some(conditions::build(input, &status, &old));
     status
+}
+
+/// The last words of all containers share the room that a pod's status has for them.
+fn shorten_messages(status: &mut PodStatus, containers: usize) {
+    let each = TERMINATION_MESSAGES_BYTES / containers.max(1);
+    let lists =
+        [&mut status.init_container_statuses, &mut status.container_statuses, &mut status.ephemeral_container_statuses];
+    for container in lists.into_iter().flatten().flatten() {
+        for state in [&mut container.state, &mut container.last_state].into_iter().flatten() {
+            let message = state.terminated.as_mut().and_then(|ended| ended.message.as_mut());
+            if let Some(message) = message {
+                message.truncate(message.floor_char_boundary(each));
+            }
+        }
+    }
 }
 
 fn addresses(input: &Input<'_>, before: &PodStatus) -> (Option<String>, Option<Vec<PodIP>>) {
@@ -308,4 +326,27 @@ fn init_phase(input: &Input<'_>, init: &[ContainerStatus], policy: &str) -> Opti
 
 fn seconds(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::serde_json::{from_value, json};
+
+    use super::*;
+
+    #[test]
+    fn last_words_share_their_room() {
+        let said = "\u{e4}".repeat(2048);
+        let ended = json!({"name": "a", "state": {"terminated": {"exitCode": 1, "message": said}}, "lastState": {"terminated": {"exitCode": 1, "message": said}}});
+        for (containers, kept) in [(2, 4096), (3, 4096), (4, 3072), (7, 1754)] {
+            let mut status: PodStatus =
+                from_value(json!({"containerStatuses": [ended.clone()], "initContainerStatuses": [ended.clone()]})).unwrap();
+            shorten_messages(&mut status, containers);
+            let first = &status.init_container_statuses.unwrap()[0];
+            for state in [&first.state, &first.last_state] {
+                let message = state.as_ref().unwrap().terminated.as_ref().unwrap().message.as_ref().unwrap();
+                assert_eq!(message.len(), kept, "of {containers}");
+            }
+        }
+    }
 }
