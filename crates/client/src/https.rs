@@ -12,7 +12,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use hickory_resolver::TokioResolver;
 use http::{HeaderValue, Request, Response, Uri, header, uri};
 use http_body::Frame;
 use hyper::{body::Incoming, client::conn::http2};
@@ -27,6 +26,8 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 use tokio_rustls::TlsConnector;
+
+use crate::dial;
 
 /// What the server lets into one connection is 250; a watch holds its place for minutes.
 const MAX_STREAMS: usize = 200;
@@ -251,7 +252,8 @@ impl Shared {
 
     async fn dial(&self) -> Result<TcpStream, HttpsError> {
         let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
-        for ip in resolve(&self.host).await? {
+        let failed = |why: dial::DialError| HttpsError::Resolve { host: self.host.clone(), why: why.to_string() };
+        for ip in dial::resolve(&self.host).await.map_err(failed)? {
             match TcpStream::connect(SocketAddr::from((ip, self.port))).await.and_then(tuned) {
                 Ok(stream) => return Ok(stream),
                 Err(error) => last = error,
@@ -270,18 +272,6 @@ fn tuned(stream: TcpStream) -> io::Result<TcpStream> {
     sockopt::set_tcp_keepcnt(&stream, 3)?;
     sockopt::set_tcp_user_timeout(&stream, UNACKNOWLEDGED_MS)?;
     Ok(stream)
-}
-
-/// By the host's own configuration, read anew each time: connections are rare, and networks change. The C library's
-/// resolver would load parts of the host into a static program.
-async fn resolve(host: &str) -> Result<Vec<IpAddr>, HttpsError> {
-    if let Ok(ip) = host.parse() {
-        return Ok(vec![ip]);
-    }
-    let failed = |why: &dyn std::fmt::Display| HttpsError::Resolve { host: host.to_owned(), why: why.to_string() };
-    let resolver = TokioResolver::builder_tokio().and_then(|builder| builder.build()).map_err(|why| failed(&why))?;
-    let found = resolver.lookup_ip(host).await.map_err(|why| failed(&why))?;
-    Ok(found.iter().collect())
 }
 
 /// An answer's body, which holds its place on the connection until it is read or dropped.

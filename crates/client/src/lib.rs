@@ -7,6 +7,7 @@
 pub mod call;
 pub mod clock;
 pub mod connect;
+pub mod dial;
 pub mod errors;
 pub mod events;
 pub mod https;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{ContainerPort, LifecycleHandler};
+use knarr_client::dial;
 use knarr_cri::{RuntimeService, v1::ExecSyncRequest};
 
 use crate::probe::http::{self, Get};
@@ -32,7 +33,7 @@ pub async fn run(
     if let Some(action) = &handler.http_get {
         let get = Get::from_action(action, ports, pod_ip, "kube-lifecycle")?;
         // What the server answers is its own business; only a hook that could not be delivered fails.
-        return get.send(timeout).await.map(drop);
+        return get.send_in_any_way(timeout).await.map(drop);
     }
     if let Some(action) = &handler.sleep {
         tokio::time::sleep(Duration::from_secs(u64::try_from(action.seconds).unwrap_or(0)).min(timeout)).await;
@@ -41,8 +42,7 @@ pub async fn run(
     if let Some(action) = &handler.tcp_socket {
         let host = action.host.clone().filter(|host| !host.is_empty()).unwrap_or_else(|| pod_ip.to_owned());
         let port = http::port(&action.port, ports)?;
-        let connect = tokio::net::TcpStream::connect((host.as_str(), port));
-        return match tokio::time::timeout(timeout, connect).await {
+        return match tokio::time::timeout(timeout, dial::connect(&host, port)).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(error.to_string()),
             Err(_) => Err("i/o timeout".to_owned()),

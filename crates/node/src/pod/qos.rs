@@ -120,8 +120,7 @@ pub fn pod_limit_milli(spec: &PodSpec, resource: &str) -> Option<i64> {
     if whole > 0 {
         return Some(whole + overhead);
     }
-    let limit =
-        |container: &Container| milli(container.resources.as_ref().and_then(|r| r.limits.as_ref()), resource);
+    let limit = |container: &Container| milli(container.resources.as_ref().and_then(|r| r.limits.as_ref()), resource);
     let bounded = all_containers(spec).all(|container| limit(container) > 0);
     bounded.then(|| most_at_once(spec, limit) + overhead)
 }
@@ -184,7 +183,8 @@ mod limits {
 
     #[test]
     fn a_pods_limit_is_what_may_run_at_once() {
-        let one = |name: &str, memory: i64| json!({"name": name, "resources": {"limits": {"memory": memory.to_string()}}});
+        let one =
+            |name: &str, memory: i64| json!({"name": name, "resources": {"limits": {"memory": memory.to_string()}}});
         let sidecar = |memory: i64| {
             let mut sidecar = one("s", memory);
             sidecar["restartPolicy"] = json!("Always");
@@ -197,7 +197,10 @@ mod limits {
             (json!({"initContainers": [{"name": "i"}], "containers": [one("a", 3)]}), None),
             (json!({"initContainers": [sidecar(5), one("i", 9)], "containers": [one("a", 3)]}), Some(14)),
             (json!({"overhead": {"memory": "10"}, "containers": [one("a", 3)]}), Some(13)),
-            (json!({"resources": {"limits": {"memory": "20"}}, "containers": [{"name": "a"}], "overhead": {"memory": "1"}}), Some(21)),
+            (
+                json!({"resources": {"limits": {"memory": "20"}}, "containers": [{"name": "a"}], "overhead": {"memory": "1"}}),
+                Some(21),
+            ),
         ];
         for (spec, expected) in rows {
             let shown = spec.to_string();

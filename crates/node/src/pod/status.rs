@@ -340,7 +340,8 @@ mod tests {
         let ended = json!({"name": "a", "state": {"terminated": {"exitCode": 1, "message": said}}, "lastState": {"terminated": {"exitCode": 1, "message": said}}});
         for (containers, kept) in [(2, 4096), (3, 4096), (4, 3072), (7, 1754)] {
             let mut status: PodStatus =
-                from_value(json!({"containerStatuses": [ended.clone()], "initContainerStatuses": [ended.clone()]})).unwrap();
+                from_value(json!({"containerStatuses": [ended.clone()], "initContainerStatuses": [ended.clone()]}))
+                    .unwrap();
             shorten_messages(&mut status, containers);
             let first = &status.init_container_statuses.unwrap()[0];
             for state in [&first.state, &first.last_state] {

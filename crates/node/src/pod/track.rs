@@ -73,7 +73,12 @@ pub struct Health {
 
 impl Track {
     /// How long a restart still waits, and the whole wait; nothing where the container is another by now.
-    pub fn crash_wait(&self, chance: u64, since: Timestamp, now: Timestamp) -> Option<(SignedDuration, SignedDuration)> {
+    pub fn crash_wait(
+        &self,
+        chance: u64,
+        since: Timestamp,
+        now: Timestamp,
+    ) -> Option<(SignedDuration, SignedDuration)> {
         let (counted, backoff) = &self.crash;
         backoff.remaining(since, now).filter(|_| *counted == chance)
     }

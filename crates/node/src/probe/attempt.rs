@@ -3,12 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use k8s_openapi::api::core::v1::{ContainerPort, Probe};
+use knarr_client::dial;
 use knarr_cri::{CriError, RuntimeService, v1::ExecSyncRequest};
-use tokio::net::TcpStream;
 
 use super::{
     grpc,
-    http::{self, Get, dial_error},
+    http::{self, Get, dialled},
 };
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,9 +90,9 @@ async fn http_outcome(get: Get, timeout: Duration) -> Outcome {
 }
 
 async fn tcp(host: &str, port: u16, timeout: Duration) -> Outcome {
-    match tokio::time::timeout(timeout, TcpStream::connect((host, port))).await {
+    match tokio::time::timeout(timeout, dial::connect(host, port)).await {
         Ok(Ok(_)) => Outcome::Success,
-        Ok(Err(error)) => Outcome::Failure(format!("dial tcp {host}:{port}: {}", dial_error(&error))),
+        Ok(Err(error)) => Outcome::Failure(dialled(&format!("{host}:{port}"), &error)),
         Err(_) => Outcome::Failure(format!("dial tcp {host}:{port}: i/o timeout")),
     }
 }

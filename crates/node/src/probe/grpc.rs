@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::Request;
+use knarr_client::dial;
 use prost::Message;
-use tokio::net::TcpStream;
 
-use super::{Outcome, http::dial_error};
+use super::{Outcome, http::dialled};
 
 #[derive(Clone, PartialEq, Message)]
 struct HealthCheckRequest {
@@ -44,9 +44,10 @@ pub async fn check(host: &str, port: u16, service: &str, timeout: Duration) -> O
 
 async fn call(host: &str, port: u16, service: &str) -> Result<i32, String> {
     let failed = |error: h2::Error| format!("error: health rpc failed: {error}");
-    let stream = TcpStream::connect((host, port)).await.map_err(|error| {
-        format!("error: failed to connect service at {host}:{port}: dial tcp {host}:{port}: {}", dial_error(&error))
-    })?;
+    let address = format!("{host}:{port}");
+    let stream = dial::connect(host, port)
+        .await
+        .map_err(|error| format!("error: failed to connect service at {address}: {}", dialled(&address, &error)))?;
     let (client, connection) = h2::client::handshake(stream).await.map_err(failed)?;
     let connection = tokio::spawn(connection);
     let answer = async {

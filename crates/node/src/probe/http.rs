@@ -13,10 +13,8 @@ use k8s_openapi::{
     api::core::v1::{ContainerPort, HTTPGetAction},
     apimachinery::pkg::util::intstr::IntOrString,
 };
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
-};
+use knarr_client::dial::{self, DialError};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 /// Of a body, only the beginning is kept, for the message.
 const BODY_LIMIT: usize = 10 * 1024;
@@ -92,6 +90,23 @@ impl Get {
         format!("{}://{}{}", if self.https { "https" } else { "http" }, self.authority(), self.path)
     }
 
+    /// The same, asked once more without TLS where that is all the server speaks: a hook's scheme was not looked at for
+    /// years, and what was written then goes on working.
+    pub async fn send_in_any_way(self, timeout: Duration) -> Result<Answer, String> {
+        let plain = Self { https: false, ..self.clone() };
+        match self.send(timeout).await {
+            Err(error) if error.ends_with(PLAIN_SERVER) => {
+                plain.without_credentials().send(timeout).await.or(Err(error))
+            }
+            other => other,
+        }
+    }
+
+    fn without_credentials(mut self) -> Self {
+        self.headers.retain(|(name, _)| !name.eq_ignore_ascii_case("authorization"));
+        self
+    }
+
     /// Follows redirects as long as they stay on the same host.
     pub async fn send(mut self, timeout: Duration) -> Result<Answer, String> {
         let url = self.url();
@@ -125,15 +140,14 @@ impl Get {
     }
 
     async fn once(&self) -> Result<(Answer, Option<String>), String> {
-        let stream = TcpStream::connect((self.host.as_str(), self.port)).await;
-        let stream = stream.map_err(|error| format!("dial tcp {}: {}", self.authority(), dial_error(&error)))?;
+        let stream = dial::connect(&self.host, self.port).await.map_err(|error| dialled(&self.authority(), &error))?;
         let _ = stream.set_nodelay(true);
         if !self.https {
             return self.exchange(stream).await;
         }
         let name = rustls_pki_types::ServerName::try_from(self.host.clone()).map_err(|error| error.to_string())?;
         let connector = tokio_rustls::TlsConnector::from(any_certificate());
-        let stream = connector.connect(name, stream).await.map_err(|error| error.to_string())?;
+        let stream = connector.connect(name, stream).await.map_err(|error| tls_error(&error))?;
         self.exchange(stream).await
     }
 
@@ -180,8 +194,26 @@ impl Get {
     }
 }
 
-/// The kernel's words as Go prints them, since they end up in events that people search for.
-pub fn dial_error(error: &std::io::Error) -> String {
+/// What a server without TLS makes of a client with it. The other side's first bytes are no record of the protocol.
+const PLAIN_SERVER: &str = "http: server gave HTTP response to HTTPS client";
+
+fn tls_error(error: &std::io::Error) -> String {
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
+    match cause {
+        Some(rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType)) => PLAIN_SERVER.to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+/// Why there is no connection, as Go prints it, since it ends up in events that people search for.
+pub fn dialled(address: &str, error: &DialError) -> String {
+    match error {
+        DialError::Lookup { .. } => format!("dial tcp: {error}"),
+        DialError::Connect(error) => format!("dial tcp {address}: {}", connect_error(error)),
+    }
+}
+
+fn connect_error(error: &std::io::Error) -> String {
     match error.kind() {
         std::io::ErrorKind::ConnectionRefused => "connect: connection refused".to_owned(),
         std::io::ErrorKind::HostUnreachable => "connect: no route to host".to_owned(),

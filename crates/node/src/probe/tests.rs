@@ -98,7 +98,10 @@ async fn probes_keep_their_schedule() {
 }
 
 mod network {
-    use k8s_openapi::{api::core::v1::HTTPGetAction, apimachinery::pkg::util::intstr::IntOrString};
+    use k8s_openapi::{
+        api::core::v1::{HTTPGetAction, HTTPHeader},
+        apimachinery::pkg::util::intstr::IntOrString,
+    };
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
         net::TcpListener,
@@ -151,6 +154,41 @@ mod network {
         let get = Get::from_action(&action, None, "127.0.0.1", "kube-probe").unwrap();
         let answer = get.send(PATIENCE).await.unwrap();
         assert_eq!(answer.elsewhere.as_deref(), Some("http://example.invalid/"));
+    }
+
+    #[tokio::test]
+    async fn https_to_a_server_without_tls_fails_a_probe_and_not_a_hook() {
+        let (port, mut requests) = server("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
+        let header = |name: &str| HTTPHeader { name: name.to_owned(), value: "x".to_owned() };
+        let action = HTTPGetAction {
+            scheme: Some("HTTPS".to_owned()),
+            path: Some("/".to_owned()),
+            port: IntOrString::Int(port.into()),
+            http_headers: Some(vec![header("Authorization"), header("X-Own")]),
+            ..Default::default()
+        };
+        let get = Get::from_action(&action, None, "127.0.0.1", "kube-lifecycle").unwrap();
+        let error = get.clone().send(PATIENCE).await.unwrap_err();
+        let expected = format!("Get \"https://127.0.0.1:{port}/\": http: server gave HTTP response to HTTPS client");
+        assert_eq!(error, expected);
+        assert_eq!(get.send_in_any_way(PATIENCE).await.unwrap().body, "ok");
+        let (_, _, plain) = (requests.recv().await, requests.recv().await, requests.recv().await.unwrap());
+        assert!(plain.starts_with("GET / HTTP/1.1\r\n") && plain.contains("x-own: x\r\n"), "{plain}");
+        assert!(!plain.contains("authorization"), "credentials are not for everyone to read: {plain}");
+    }
+
+    #[tokio::test]
+    async fn names_are_looked_up() {
+        let (port, _requests) = server("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+        let to = |host: &str| HTTPGetAction {
+            host: Some(host.to_owned()),
+            port: IntOrString::Int(port.into()),
+            ..Default::default()
+        };
+        let send = |host: &str| Get::from_action(&to(host), None, "192.0.2.1", "kube-probe").unwrap().send(PATIENCE);
+        assert_eq!(send("localhost").await.unwrap().status, 200);
+        let error = send("nobody.invalid").await.unwrap_err();
+        assert!(error.contains("dial tcp: lookup nobody.invalid: "), "{error}");
     }
 
     #[tokio::test]

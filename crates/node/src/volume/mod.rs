@@ -109,9 +109,8 @@ impl Volumes {
         if !work.is_empty() {
             let group = facts.pod.spec.as_ref().and_then(group_of);
             let done = tokio::task::spawn_blocking(move || {
-                let one = |(desired, digest): (Desired, u64)| {
-                    apply::apply(&desired, group).map(|()| (desired.name, digest))
-                };
+                let one =
+                    |(desired, digest): (Desired, u64)| apply::apply(&desired, group).map(|()| (desired.name, digest));
                 work.into_iter().map(one).collect::<Vec<_>>()
             });
             match done.await {

@@ -53,9 +53,8 @@ async fn what_one_volume_lacks_later_is_nothing_to_the_others_nor_to_restarts() 
     }));
     cluster.until_ready().await;
     let made = cluster.runtime.running().remove("a").unwrap();
-    let read = |mount: usize| {
-        std::fs::read_to_string(std::path::Path::new(&made.mounts[mount].host_path).join("k")).unwrap()
-    };
+    let read =
+        |mount: usize| std::fs::read_to_string(std::path::Path::new(&made.mounts[mount].host_path).join("k")).unwrap();
     cluster.api.remove(&path("m"));
     let told = eventually("the event", || cluster.api.told("FailedMount")).await;
     assert_eq!(told, "MountVolume.SetUp failed for volume \"v\" : configmap \"m\" not found");
