@@ -23,6 +23,8 @@ pub struct Config {
     pub volume_dir: PathBuf,
     pub cluster_dns: Vec<IpAddr>,
     pub cluster_domain: String,
+    /// A `resolv.conf` for pods with `dnsPolicy: Default`; without one, the host's.
+    pub resolv_conf: Option<PathBuf>,
     pub max_pods: u32,
     /// Kernel parameters of a pod's own namespaces that pods may set although they are not known to be safe; names, or
     /// beginnings that end in `*`.

@@ -26,6 +26,8 @@ pub struct NodeConfig {
     pub port: u16,
     pub images: Option<PathBuf>,
     pub unsafe_sysctls: Vec<String>,
+    /// What pods resolve names by that are not the cluster's; the host's file where none is named.
+    pub resolv_conf: Option<PathBuf>,
     pub labels: BTreeMap<String, String>,
     /// Put on the Node when it is registered for the first time.
     pub taints: Vec<Taint>,
@@ -49,12 +51,18 @@ impl NodeConfig {
             node_taints,
             overlay,
             allowed_unsafe_sysctls,
+            resolv_conf,
             ingress,
         } = args;
         if let Some(dir) = &images
             && let Err(error) = std::fs::read_dir(dir)
         {
             bail!("--images {}: {error}; name a directory of image archives", dir.display());
+        }
+        if let Some(path) = &resolv_conf
+            && let Err(error) = std::fs::read(path)
+        {
+            bail!("--resolv-conf {}: {error}; name a file as resolv.conf(5) has it", path.display());
         }
         let record = data.record()?;
         let name = match (node_name, &record) {
@@ -70,6 +78,7 @@ impl NodeConfig {
             port: node_port,
             images,
             unsafe_sysctls: allowed_unsafe_sysctls,
+            resolv_conf,
             labels: node_labels.into_iter().collect(),
             taints: node_taints,
             ingress,

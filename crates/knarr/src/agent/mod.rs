@@ -61,6 +61,7 @@ pub async fn start(
         overlay: config.overlay,
         cluster_cidr: config.pod_cidr.unwrap_or(usual.cluster_cidr),
         is_range_known: config.pod_cidr.is_some(),
+        resolv_conf: config.resolv_conf.clone().unwrap_or_else(|| usual.resolv_conf.clone()),
         ..usual
     };
     let network = Network::start(network_config, informers.clone(), Some(own_pods)).await;
@@ -86,6 +87,7 @@ pub async fn start(
         volume_dir: volume_dir(config.data.root()),
         cluster_dns: vec![CLUSTER_DNS.into()],
         cluster_domain: CLUSTER_DOMAIN.into(),
+        resolv_conf: config.resolv_conf.clone(),
         max_pods: MAX_PODS,
         unsafe_sysctls: config.unsafe_sysctls.clone(),
         informers,

@@ -36,6 +36,10 @@ pub struct NodeArgs {
     /// Kernel parameters that pods may set beside the safe ones, such as net.core.somaxconn or net.ipv4.*
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     pub allowed_unsafe_sysctls: Vec<String>,
+    /// The name servers of pods with dnsPolicy Default, and of the cluster's DNS for all other names [default:
+    /// /etc/resolv.conf, or systemd-resolved's where that leads to it]
+    #[arg(long, value_name = "FILE")]
+    pub resolv_conf: Option<PathBuf>,
     #[command(flatten)]
     pub ingress: IngressArgs,
 }

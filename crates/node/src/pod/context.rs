@@ -22,6 +22,8 @@ pub struct Context {
     pub host: Host,
     pub cluster_dns: Vec<IpAddr>,
     pub cluster_domain: String,
+    /// Whose servers pods with `dnsPolicy: Default` ask, where it is not the host's usual file.
+    pub resolv_conf: Option<PathBuf>,
     pub client: kube::Client,
     pub runtime: Arc<dyn RuntimeService>,
     pub images: Arc<dyn ImageService>,

@@ -79,7 +79,10 @@ impl Worker {
             let message = "Failed to prepare dynamic resources: this node has no drivers for resource claims";
             return Err(NotStarted { reason: "FailedPrepareDynamicResources", message: message.to_owned() });
         }
-        let config = self.sandbox_config(spec, attempt).await.map_err(|error| failed(error.to_string()))?;
+        let (config, warnings) = self.sandbox_config(spec, attempt).await.map_err(failed)?;
+        for warning in warnings {
+            self.ctx.warning(&self.pod, "DNSConfigForming", warning);
+        }
         let runtime_handler = self.runtime_handler(spec).await.map_err(failed)?;
         let request = RunPodSandboxRequest { config: Some(config), runtime_handler };
         let response = self.ctx.runtime.run_pod_sandbox(request).await.map_err(|error| failed(error.to_string()))?;
@@ -99,21 +102,19 @@ impl Worker {
         }
     }
 
-    /// The sandbox as it is asked for; also part of each container's request.
-    async fn sandbox_config(&self, spec: &PodSpec, attempt: u32) -> Result<PodSandboxConfig, hosts::TooLong> {
+    /// The sandbox as it is asked for, which is also part of each container's request, and what had to be left out.
+    async fn sandbox_config(&self, spec: &PodSpec, attempt: u32) -> Result<(PodSandboxConfig, Vec<String>), String> {
         let names = hosts::names(&self.pod, &self.ctx.node_name, &self.ctx.cluster_domain);
-        let host = tokio::fs::read_to_string("/etc/resolv.conf").await.unwrap_or_default();
+        let host = dns::host(self.ctx.resolv_conf.as_deref()).await.map_err(|error| error.to_string())?;
         let cluster = dns::ClusterDns { servers: &self.ctx.cluster_dns, domain: &self.ctx.cluster_domain };
         let log_directory = self.ctx.log_folder(&self.pod);
         if let Err(error) = tokio::fs::create_dir_all(&log_directory).await {
             tracing::warn!(path = %log_directory.display(), %error, "no folder for this pod's logs");
         }
-        let around = cri::Surroundings {
-            hostname: names.kernel()?,
-            dns: dns::config(&self.pod, &cluster, &host),
-            log_directory: &log_directory,
-        };
-        Ok(cri::sandbox(&self.pod, spec, attempt, &around))
+        let dns::Formed { config, warnings } = dns::config(&self.pod, &cluster, &host);
+        let hostname = names.kernel().map_err(|error| error.to_string())?;
+        let around = cri::Surroundings { hostname, dns: config, log_directory: &log_directory };
+        Ok((cri::sandbox(&self.pod, spec, attempt, &around), warnings))
     }
 
     /// Makes and starts one container; a failure is kept in its track and told by an event.
@@ -191,7 +192,7 @@ impl Worker {
         let request = CreateContainerRequest {
             pod_sandbox_id: sandbox.id,
             config: Some(config),
-            sandbox_config: self.sandbox_config(spec, sandbox.attempt).await.ok(),
+            sandbox_config: self.sandbox_config(spec, sandbox.attempt).await.ok().map(|(config, _)| config),
         };
         let runtime = &self.ctx.runtime;
         let id = runtime.create_container(request).await.map_err(|error| create_error(error.to_string()))?.container_id;

@@ -34,6 +34,7 @@ pub fn context(
         host: Host::look(dir),
         cluster_dns: vec!["10.43.0.10".parse().unwrap()],
         cluster_domain: "cluster.local".to_owned(),
+        resolv_conf: None,
         client: client.clone(),
         runtime: runtime.clone(),
         images: runtime.clone(),

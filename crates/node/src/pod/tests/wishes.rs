@@ -125,3 +125,15 @@ async fn a_runtime_class_is_known_to_the_runtime_by_its_handler() {
     cluster.until_ready().await;
     assert_eq!(cluster.runtime.handlers(), ["turbo"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn name_servers_beyond_the_limit_are_told() {
+    let cluster = Cluster::new();
+    let mut spec = app();
+    spec["dnsPolicy"] = json!("None");
+    spec["dnsConfig"] = json!({"nameservers": ["1.1.1.1", "1.1.1.2", "1.1.1.3", "1.1.1.4"]});
+    cluster.create(spec);
+    cluster.until_ready().await;
+    let told = eventually("the event", || cluster.api.told("DNSConfigForming")).await;
+    assert!(told.ends_with("the applied nameserver line is: 1.1.1.1 1.1.1.2 1.1.1.3"), "{told}");
+}
