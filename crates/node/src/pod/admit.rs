@@ -3,43 +3,32 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use k8s_openapi::api::core::v1::Pod;
-use knarr_api::placement::node_selector_matches;
+use k8s_openapi::{
+    api::core::v1::{Pod, Taint},
+    apimachinery::pkg::api::resource::Quantity,
+};
+use knarr_api::placement::{tolerates, wants_node};
 
-use super::{confine::Host, qos::pod_request_milli, refuse, status::Verdict};
+use super::{confine::Host, demand::Demand, refuse, status::Verdict};
 
 /// What the pods that were taken ask for, by UID.
 #[derive(Debug, Default)]
 pub struct Admitted {
-    pods: HashMap<String, Request>,
+    pods: HashMap<String, Demand>,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Request {
-    cpu_milli: i64,
-    memory_milli: i64,
-    ephemeral_milli: i64,
-}
-
-impl Request {
-    pub fn of(pod: &Pod) -> Self {
-        Self {
-            cpu_milli: pod_request_milli(pod, "cpu"),
-            memory_milli: pod_request_milli(pod, "memory"),
-            ephemeral_milli: pod_request_milli(pod, "ephemeral-storage"),
-        }
-    }
-}
-
-/// What there is to give.
+/// What there is to give, and to whom.
 #[derive(Clone, Copy, Debug)]
 pub struct Offer<'a> {
     pub cpu_milli: i64,
     pub memory_bytes: i64,
     pub ephemeral_bytes: i64,
     pub pods: u32,
+    /// What the Node says that pods may have; huge pages and extended resources are only there.
+    pub allocatable: &'a BTreeMap<String, Quantity>,
     pub node_name: &'a str,
     pub labels: &'a BTreeMap<String, String>,
+    pub taints: &'a [Taint],
     pub unsafe_sysctls: &'a [String],
     pub host: &'a Host,
 }
@@ -48,12 +37,22 @@ impl Admitted {
     /// Takes the pod in, or says why not. A pod that runs already is taken in whatever it asks for.
     pub fn admit(&mut self, pod: &Pod, offer: &Offer<'_>, runs_already: bool) -> Result<(), Verdict> {
         let uid = pod.metadata.uid.clone().unwrap_or_default();
-        let request = Request::of(pod);
+        let demand = Demand::of(pod);
         if !runs_already {
             refuse::check(pod, offer.unsafe_sysctls, offer.host)?;
-            self.check(&uid, request, pod, offer)?;
+            self.has_room(&uid, &demand, offer)?;
+            self.suits(&uid, &demand, pod, offer)?;
         }
-        self.pods.insert(uid, request);
+        self.pods.insert(uid, demand);
+        Ok(())
+    }
+
+    /// Lets a pod have other amounts than it was taken with, or says what there is too little of.
+    pub fn resize(&mut self, pod: &Pod, offer: &Offer<'_>) -> Result<(), Verdict> {
+        let uid = pod.metadata.uid.clone().unwrap_or_default();
+        let demand = Demand::of(pod);
+        self.has_room(&uid, &demand, offer)?;
+        self.pods.insert(uid, demand);
         Ok(())
     }
 
@@ -61,39 +60,64 @@ impl Admitted {
         self.pods.remove(uid);
     }
 
-    fn check(&self, uid: &str, request: Request, pod: &Pod, offer: &Offer<'_>) -> Result<(), Verdict> {
-        let others = || self.pods.iter().filter(|(other, _)| *other != uid).map(|(_, request)| request);
-        let used_pods = others().count();
+    fn others(&self, uid: &str) -> impl Iterator<Item = &Demand> {
+        self.pods.iter().filter(move |(other, _)| *other != uid).map(|(_, demand)| demand)
+    }
+
+    fn has_room(&self, uid: &str, demand: &Demand, offer: &Offer<'_>) -> Result<(), Verdict> {
+        let used_pods = self.others(uid).count();
         if used_pods + 1 > offer.pods as usize {
             return Err(out_of("pods", 1, used_pods as i64, i64::from(offer.pods)));
         }
-        let sum = |part: fn(&Request) -> i64| others().map(part).sum::<i64>();
-        // In the units that the message has: thousandths for cpu, whole bytes for the rest.
-        let checks = [
-            ("cpu", request.cpu_milli, sum(|r| r.cpu_milli), offer.cpu_milli),
-            ("memory", request.memory_milli / 1000, sum(|r| r.memory_milli) / 1000, offer.memory_bytes),
-            (
-                "ephemeral-storage",
-                request.ephemeral_milli / 1000,
-                sum(|r| r.ephemeral_milli) / 1000,
-                offer.ephemeral_bytes,
-            ),
-        ];
-        for (resource, requested, used, capacity) in checks {
-            if requested > 0 && used + requested > capacity {
-                return Err(out_of(resource, requested, used, capacity));
+        for (resource, requested) in &demand.amounts {
+            let Some(capacity) = capacity(resource, offer) else { continue };
+            let used = self.others(uid).map(|other| other.amount(resource)).sum::<i64>();
+            if *requested > 0 && used + requested > capacity {
+                return Err(out_of(resource, *requested, used, capacity));
             }
-        }
-        if !matches_node(pod, offer) {
-            return Err(Verdict {
-                reason: "NodeAffinity".to_owned(),
-                message:
-                    "Pod was rejected: Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"
-                        .to_owned(),
-            });
         }
         Ok(())
     }
+
+    /// Everything but amounts, in upstream's order.
+    fn suits(&self, uid: &str, demand: &Demand, pod: &Pod, offer: &Offer<'_>) -> Result<(), Verdict> {
+        let Some(spec) = &pod.spec else { return Ok(()) };
+        // Once a pod has begun, what its node is called or shuns is for others to act on.
+        let begun = pod.status.as_ref().is_some_and(|status| status.start_time.is_some());
+        if !begun && !wants_node(spec, offer.node_name, offer.labels) {
+            return Err(failed("NodeAffinity", "node(s) didn't match Pod's node affinity/selector"));
+        }
+        let taken = |port| self.others(uid).flat_map(|other| &other.host_ports).any(|other| other.conflicts_with(port));
+        if demand.host_ports.iter().any(taken) {
+            return Err(failed("NodePorts", "node(s) didn't have free ports for the requested pod ports"));
+        }
+        let tolerations = spec.tolerations.as_deref().unwrap_or_default();
+        let mut ending = offer.taints.iter().filter(|taint| taint.effect == "NoExecute");
+        if !begun && !super::is_static(pod) && ending.any(|taint| !tolerates(tolerations, taint)) {
+            return Err(failed("TaintToleration", "node(s) had taints that the pod didn't tolerate"));
+        }
+        Ok(())
+    }
+}
+
+/// How much there is of a resource, in the units of a [`Demand`]. `None` for one that this node does not know, which may
+/// be the cluster's as a whole.
+pub fn capacity(resource: &str, offer: &Offer<'_>) -> Option<i64> {
+    match resource {
+        "cpu" => Some(offer.cpu_milli),
+        "memory" => Some(offer.memory_bytes),
+        "ephemeral-storage" => Some(offer.ephemeral_bytes),
+        _ => {
+            let known =
+                offer.allocatable.contains_key(resource).then(|| super::qos::whole(Some(offer.allocatable), resource));
+            known.or_else(|| resource.starts_with("hugepages-").then_some(0))
+        }
+    }
+}
+
+fn failed(predicate: &str, why: &str) -> Verdict {
+    let message = format!("Pod was rejected: Predicate {predicate} failed: {why}");
+    Verdict { reason: predicate.to_owned(), message }
 }
 
 fn out_of(resource: &str, requested: i64, used: i64, capacity: i64) -> Verdict {
@@ -105,14 +129,111 @@ fn out_of(resource: &str, requested: i64, used: i64, capacity: i64) -> Verdict {
     }
 }
 
-/// `nodeSelector` and the required node affinity.
-fn matches_node(pod: &Pod, offer: &Offer<'_>) -> bool {
-    let Some(spec) = &pod.spec else { return true };
-    let selector = spec.node_selector.iter().flatten();
-    if !selector.into_iter().all(|(key, value)| offer.labels.get(key) == Some(value)) {
-        return false;
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::serde_json::{Value, from_value, json};
+
+    use super::*;
+
+    fn pod(uid: &str, spec: &Value, status: Value) -> Pod {
+        let mut spec = spec.clone();
+        if spec["containers"].is_null() {
+            spec["containers"] = json!([{"name": "a"}]);
+        }
+        from_value(json!({"metadata": {"uid": uid, "name": uid}, "spec": spec, "status": status})).unwrap()
     }
-    let affinity = spec.affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref());
-    let required = affinity.and_then(|node| node.required_during_scheduling_ignored_during_execution.as_ref());
-    required.is_none_or(|required| node_selector_matches(required, offer.node_name, offer.labels))
+
+    fn asking(resource: &str, amount: &str) -> Value {
+        json!({"containers": [{"name": "a", "resources": {"requests": {resource: amount}}}]})
+    }
+
+    fn on_port(port: i32, ip: &str, protocol: &str) -> Value {
+        json!({"containers": [{"name": "a", "ports": [
+            {"containerPort": 80, "hostPort": port, "hostIP": ip, "protocol": protocol}]}]})
+    }
+
+    #[test]
+    fn pods_bound_past_the_scheduler_are_refused_in_upstreams_words() {
+        let allocatable: BTreeMap<String, Quantity> =
+            from_value(json!({"example.com/berth": "2", "cpu": "9", "hugepages-2Mi": "4Mi"})).unwrap();
+        let taints: Vec<Taint> =
+            from_value(json!([{"key": "a", "effect": "NoSchedule"}, {"key": "b", "effect": "NoExecute"}])).unwrap();
+        let labels = BTreeMap::new();
+        let offer = |taints| Offer {
+            cpu_milli: 4000,
+            memory_bytes: 1 << 30,
+            ephemeral_bytes: 1 << 30,
+            pods: 3,
+            allocatable: &allocatable,
+            node_name: "n",
+            labels: &labels,
+            taints,
+            unsafe_sysctls: &[],
+        };
+        let tolerant = json!({"tolerations": [{"key": "b", "operator": "Exists"}]});
+        let out = |resource: &str, numbers: (i64, i64, i64)| {
+            let (requested, used, capacity) = numbers;
+            format!(
+                "OutOf{resource}: Node didn't have enough resource: {resource}, requested: {requested}, used: {used}, capacity: {capacity}"
+            )
+        };
+        let ports = "NodePorts: Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"
+            .to_owned();
+        let taint =
+            "TaintToleration: Predicate TaintToleration failed: node(s) had taints that the pod didn't tolerate"
+                .to_owned();
+        let affinity =
+            "NodeAffinity: Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector".to_owned();
+        let rows: [(Value, Value, bool, String); 16] = [
+            (json!({}), json!({}), false, String::new()),
+            (json!({}), json!({}), true, taint),
+            (json!({}), tolerant, true, String::new()),
+            (asking("cpu", "3"), asking("cpu", "2"), false, out("cpu", (2000, 3000, 4000))),
+            (asking("example.com/berth", "1"), asking("example.com/berth", "1"), false, String::new()),
+            (
+                asking("example.com/berth", "1"),
+                asking("example.com/berth", "2"),
+                false,
+                out("example.com/berth", (2, 1, 2)),
+            ),
+            (json!({}), asking("example.com/elsewhere", "1"), false, String::new()),
+            (json!({}), asking("hugepages-1Gi", "1Gi"), false, out("hugepages-1Gi", (1 << 30, 0, 0))),
+            (json!({}), asking("hugepages-2Mi", "4Mi"), false, String::new()),
+            (on_port(80, "", "TCP"), on_port(80, "", "TCP"), false, ports.clone()),
+            (on_port(80, "", "TCP"), on_port(80, "192.0.2.1", "TCP"), false, ports.clone()),
+            (on_port(80, "192.0.2.2", "TCP"), on_port(80, "192.0.2.1", "TCP"), false, String::new()),
+            (on_port(80, "", "TCP"), on_port(80, "", "UDP"), false, String::new()),
+            (on_port(80, "", "TCP"), on_port(81, "", "TCP"), false, String::new()),
+            (on_port(80, "192.0.2.2", "TCP"), on_port(80, "0.0.0.0", "TCP"), false, ports),
+            (json!({}), json!({"nodeSelector": {"zone": "b"}}), false, affinity),
+        ];
+        for (there, new, tainted, expected) in rows {
+            let mut admitted = Admitted::default();
+            let offer = offer(if tainted { &taints } else { &[] });
+            admitted.admit(&pod("old", &there, json!({})), &offer, true).unwrap();
+            let answer = admitted.admit(&pod("new", &new, json!({})), &offer, false);
+            let told = answer.err().map(|verdict| {
+                format!("{}: {}", verdict.reason, verdict.message.strip_prefix("Pod was rejected: ").unwrap())
+            });
+            assert_eq!(told.unwrap_or_default(), expected, "{new} beside {there}");
+        }
+    }
+
+    #[test]
+    fn a_pod_that_has_begun_stays_on_a_node_that_shuns_it_by_now() {
+        let taints: Vec<Taint> = from_value(json!([{"key": "b", "effect": "NoExecute"}])).unwrap();
+        let offer = Offer {
+            cpu_milli: 0,
+            memory_bytes: 0,
+            ephemeral_bytes: 0,
+            pods: 3,
+            allocatable: &BTreeMap::new(),
+            node_name: "n",
+            labels: &BTreeMap::new(),
+            taints: &taints,
+            unsafe_sysctls: &[],
+        };
+        let begun = pod("p", &json!({"nodeSelector": {"zone": "b"}}), json!({"startTime": "2026-01-01T00:00:00Z"}));
+        Admitted::default().admit(&begun, &offer, false).unwrap();
+    }
 }

@@ -1,13 +1,8 @@
 //! A pod that is new to this agent: to be taken in, to be refused, or at its end already.
 
-use std::collections::BTreeMap;
-
 use knarr_cri::CriError;
 
-use super::{
-    admit::Offer,
-    worker::{Next, State, Worker},
-};
+use super::worker::{Next, State, Worker};
 
 impl Worker {
     /// Takes the pod in, unless its time is over already or the node has no room for it.
@@ -25,20 +20,7 @@ impl Worker {
             return Ok(Next::Again);
         }
         let runs_already = !self.observed.is_empty();
-        let node = self.ctx.node.get("", &self.ctx.node_name);
-        let none = BTreeMap::new();
-        let labels = node.as_ref().and_then(|node| node.metadata.labels.as_ref()).unwrap_or(&none);
-        let offer = Offer {
-            cpu_milli: self.ctx.allocatable.cpu_milli,
-            memory_bytes: self.ctx.allocatable.memory_bytes,
-            ephemeral_bytes: self.ctx.allocatable.ephemeral_bytes,
-            pods: self.ctx.max_pods,
-            node_name: &self.ctx.node_name,
-            labels,
-            unsafe_sysctls: &self.ctx.unsafe_sysctls,
-            host: &self.ctx.host,
-        };
-        let answer = self.ctx.admitted().admit(&self.pod, &offer, runs_already);
+        let answer = self.ctx.with_offer(|offer| self.ctx.admitted().admit(&self.pod, offer, runs_already));
         match answer {
             Ok(()) => self.state = State::Running,
             Err(verdict) => {

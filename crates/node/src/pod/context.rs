@@ -1,7 +1,7 @@
 //! What all pod workers of a node share.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     net::IpAddr,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -12,7 +12,12 @@ use knarr_client::{Clock, Informer, Recorder, events};
 use knarr_cri::{ImageService, RuntimeService};
 use tokio::sync::Semaphore;
 
-use super::{admit::Admitted, confine::Host, downward::Allocatable, references::References};
+use super::{
+    admit::{Admitted, Offer},
+    confine::Host,
+    downward::Allocatable,
+    references::References,
+};
 
 pub struct Context {
     pub node_name: String,
@@ -61,6 +66,26 @@ impl Context {
 
     pub fn admitted(&self) -> MutexGuard<'_, Admitted> {
         self.admitted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What this node has to give, as it is now.
+    pub fn with_offer<T>(&self, look: impl FnOnce(&Offer<'_>) -> T) -> T {
+        let node = self.node.get("", &self.node_name);
+        let none = (BTreeMap::new(), BTreeMap::new());
+        let node = node.as_deref();
+        let status = node.and_then(|node| node.status.as_ref());
+        look(&Offer {
+            cpu_milli: self.allocatable.cpu_milli,
+            memory_bytes: self.allocatable.memory_bytes,
+            ephemeral_bytes: self.allocatable.ephemeral_bytes,
+            pods: self.max_pods,
+            allocatable: status.and_then(|status| status.allocatable.as_ref()).unwrap_or(&none.0),
+            node_name: &self.node_name,
+            labels: node.and_then(|node| node.metadata.labels.as_ref()).unwrap_or(&none.1),
+            taints: node.and_then(|node| node.spec.as_ref()?.taints.as_deref()).unwrap_or_default(),
+            unsafe_sysctls: &self.unsafe_sysctls,
+            host: &self.host,
+        })
     }
 
     pub fn set_mirrors(&self, mirrors: HashMap<String, Arc<Pod>>) {

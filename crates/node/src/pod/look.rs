@@ -6,7 +6,7 @@ use knarr_cri::CriError;
 use super::{
     containers::Entry,
     downward::Facts,
-    labels, observe,
+    observe,
     references::{self, Snapshot},
     track::ImageState,
     worker::Worker,
@@ -33,10 +33,8 @@ impl Worker {
         self.gone || self.pod.metadata.deletion_timestamp.is_some()
     }
 
-    /// Static pods are told of by their mirror, and the API never deletes them.
     pub(super) fn is_static(&self) -> bool {
-        let annotations = self.pod.metadata.annotations.as_ref();
-        annotations.is_some_and(|map| map.get(labels::CONFIG_SOURCE).is_some_and(|source| source == "file"))
+        super::is_static(&self.pod)
     }
 
     pub(super) fn spec(&self) -> Option<&PodSpec> {

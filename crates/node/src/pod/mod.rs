@@ -9,6 +9,7 @@ pub mod confine;
 pub mod containers;
 pub mod context;
 pub mod cri;
+mod demand;
 pub mod dns;
 pub mod downward;
 pub mod env;
@@ -40,6 +41,12 @@ mod volumes;
 pub mod wish;
 pub mod worker;
 pub mod writer;
+
+/// Static pods are told of by their mirror, and the API never deletes them.
+fn is_static(pod: &k8s_openapi::api::core::v1::Pod) -> bool {
+    let annotations = pod.metadata.annotations.as_ref();
+    annotations.is_some_and(|map| map.get(labels::CONFIG_SOURCE).is_some_and(|source| source == "file"))
+}
 
 #[cfg(test)]
 mod tests;
