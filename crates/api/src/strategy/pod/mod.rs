@@ -9,6 +9,7 @@ mod ephemeral;
 mod prepare;
 mod probe;
 mod qos;
+mod resize;
 mod resources;
 mod security;
 mod spec;

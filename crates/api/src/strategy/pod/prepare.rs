@@ -1,6 +1,6 @@
 use serde_json::{Value, json};
 
-use super::qos;
+use super::{qos, resize};
 use crate::{
     strategy::Part,
     value::{get, is_empty, items, items_mut, keep, object_mut, set_default, text},
@@ -126,22 +126,9 @@ fn keep_spec_but(new: &mut Value, old: &Value, key: &str) {
 }
 
 fn keep_all_but_resources(new: &mut Value, old: &Value) {
-    let wished = new["spec"].clone();
-    keep(new, old, "spec");
+    let wished = resize::wished(&new["spec"], &old["spec"]);
     keep_metadata(new, old);
-    let Some(spec) = object_mut(new, "spec") else { return };
-    for list in ["containers", "initContainers"] {
-        for container in items_mut(spec, list) {
-            let Some(other) = items(&wished[list]).iter().find(|other| other["name"] == container["name"]) else {
-                continue;
-            };
-            keep(container, other, "resources");
-            keep(container, other, "resizePolicy");
-        }
-    }
-    if let Some(resources) = wished.get("resources")
-        && !get(spec, "resources").is_null()
-    {
-        spec.insert("resources".into(), resources.clone());
+    if let Some(new) = new.as_object_mut() {
+        new.insert("spec".into(), wished);
     }
 }

@@ -1,6 +1,6 @@
 use serde_json::Value;
 
-use super::{SPEC, ephemeral, qos, resources, tolerations};
+use super::{SPEC, ephemeral, resize, tolerations};
 use crate::{
     field::{FieldError, FieldPath},
     strategy::{Part, rules::Errors},
@@ -15,7 +15,7 @@ pub(super) fn validate(new: &Value, old: &Value, part: Part, errors: &mut Errors
             super::validate_spec(&new["spec"], &SPEC, super::Context::Pod, errors);
             ephemeral::validate_update(new, old, errors);
         }
-        Part::Subresource("resize") => resize(&new["spec"], &old["spec"], errors),
+        Part::Subresource("resize") => resize::validate(new, old, errors),
         Part::Subresource("status") => status(&new["status"], &old["status"], errors),
         Part::Subresource(_) => {}
     }
@@ -110,20 +110,6 @@ fn removed_gates_only(new: &Value, old: &Value, errors: &mut Errors) {
     }
 }
 
-fn resize(new: &Value, old: &Value, errors: &mut Errors) {
-    for list in ["containers", "initContainers"] {
-        let list_path = SPEC.child(list);
-        for (i, container) in items(&new[list]).iter().enumerate() {
-            let path = list_path.index(i);
-            resources::validate(&container["resources"], &path.child("resources"), errors);
-        }
-    }
-    if qos::class(new) != qos::class(old) {
-        let why = "Pod QOS Class may not change as a result of resizing";
-        errors.push(FieldError::invalid(&SPEC, qos::class(new), why));
-    }
-}
-
 fn status(new: &Value, old: &Value, errors: &mut Errors) {
     if !same(&new["qosClass"], &old["qosClass"]) {
         let path = FieldPath::new("status");
@@ -132,7 +118,7 @@ fn status(new: &Value, old: &Value, errors: &mut Errors) {
 }
 
 /// Lists what differs, one line a field: upstream shows a diff here and people read it to find their mistake.
-fn differences(at: &str, new: &Value, old: &Value, out: &mut String) {
+pub(super) fn differences(at: &str, new: &Value, old: &Value, out: &mut String) {
     match (new, old) {
         (Value::Object(new_map), Value::Object(old_map)) => {
             let mut keys: Vec<&String> = new_map.keys().chain(old_map.keys()).collect();
