@@ -26,6 +26,8 @@ pub struct Config {
     /// A `resolv.conf` for pods with `dnsPolicy: Default`; without one, the host's.
     pub resolv_conf: Option<PathBuf>,
     pub max_pods: u32,
+    /// How many processes each pod may have; without one, as many as the node.
+    pub pod_pids: Option<i64>,
     /// Kernel parameters of a pod's own namespaces that pods may set although they are not known to be safe; names, or
     /// beginnings that end in `*`.
     pub unsafe_sysctls: Vec<String>,

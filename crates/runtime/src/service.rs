@@ -154,21 +154,19 @@ impl RuntimeService for EmbeddedRuntime {
     ) -> Result<UpdateContainerResourcesResponse> {
         let (_, _) = self.running(&request.container_id)?;
         let linux = required(request.linux, "linux")?;
-        let cgroup = {
-            let mut state = self.state();
-            let Some(container) = state.containers.get_mut(&request.container_id) else {
-                return Err(CriError::NotFound { what: "container", id: request.container_id });
-            };
-            let config = container.config.linux.get_or_insert_default();
-            merge_resources(config.resources.get_or_insert_default(), &linux);
-            let directory = self.config.container_dir(&request.container_id);
-            let _ = crate::records::save(&directory, &container.config, &container.meta);
-            container.meta.cgroup.clone()
-        };
-        match self.cgroups.update(&cgroup, &spec::resources(&linux)).into_iter().next() {
-            Some(refused) => Err(convert::os_error(refused)),
-            None => Ok(UpdateContainerResourcesResponse {}),
+        let missing = || CriError::NotFound { what: "container", id: request.container_id.clone() };
+        let cgroup = self.state().containers.get(&request.container_id).ok_or_else(missing)?.meta.cgroup.clone();
+        // The kernel first: what it refuses is not what the container has.
+        if let Some(refused) = self.cgroups.update(&cgroup, &spec::resources(&linux)).into_iter().next() {
+            return Err(convert::os_error(refused));
         }
+        let mut state = self.state();
+        let container = state.containers.get_mut(&request.container_id).ok_or_else(missing)?;
+        let config = container.config.linux.get_or_insert_default();
+        merge_resources(config.resources.get_or_insert_default(), &linux);
+        let directory = self.config.container_dir(&request.container_id);
+        let _ = crate::records::save(&directory, &container.config, &container.meta);
+        Ok(UpdateContainerResourcesResponse {})
     }
 
     async fn update_pod_sandbox_resources(

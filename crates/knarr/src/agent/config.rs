@@ -26,6 +26,9 @@ pub struct NodeConfig {
     pub port: u16,
     pub images: Option<PathBuf>,
     pub unsafe_sysctls: Vec<String>,
+    pub max_pods: u32,
+    /// How many processes each pod may have, where there is a limit.
+    pub pod_pids: Option<i64>,
     /// What pods resolve names by that are not the cluster's; the host's file where none is named.
     pub resolv_conf: Option<PathBuf>,
     pub labels: BTreeMap<String, String>,
@@ -51,6 +54,8 @@ impl NodeConfig {
             node_taints,
             overlay,
             allowed_unsafe_sysctls,
+            max_pods,
+            pod_pids_limit,
             resolv_conf,
             ingress,
         } = args;
@@ -78,6 +83,8 @@ impl NodeConfig {
             port: node_port,
             images,
             unsafe_sysctls: allowed_unsafe_sysctls,
+            max_pods,
+            pod_pids: (pod_pids_limit > 0).then_some(pod_pids_limit),
             resolv_conf,
             labels: node_labels.into_iter().collect(),
             taints: node_taints,

@@ -30,8 +30,6 @@ use crate::{
 pub use command::run;
 pub use config::{NodeConfig, parse_label, parse_taint};
 
-const MAX_PODS: u32 = 110;
-
 /// What a node half is given to be part of a cluster.
 pub struct Access {
     /// Acts as `system:node:NAME`.
@@ -88,7 +86,8 @@ pub async fn start(
         cluster_dns: vec![CLUSTER_DNS.into()],
         cluster_domain: CLUSTER_DOMAIN.into(),
         resolv_conf: config.resolv_conf.clone(),
-        max_pods: MAX_PODS,
+        max_pods: config.max_pods,
+        pod_pids: config.pod_pids,
         unsafe_sysctls: config.unsafe_sysctls.clone(),
         informers,
         runtime: runtime.clone(),

@@ -36,6 +36,12 @@ pub struct NodeArgs {
     /// Kernel parameters that pods may set beside the safe ones, such as net.core.somaxconn or net.ipv4.*
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     pub allowed_unsafe_sysctls: Vec<String>,
+    /// How many pods the node takes
+    #[arg(long, value_name = "N", default_value_t = 110)]
+    pub max_pods: u32,
+    /// How many processes each pod may have; -1 for as many as the node has
+    #[arg(long, value_name = "N", default_value_t = -1, allow_negative_numbers = true)]
+    pub pod_pids_limit: i64,
     /// The name servers of pods with dnsPolicy Default, and of the cluster's DNS for all other names [default:
     /// /etc/resolv.conf, or systemd-resolved's where that leads to it]
     #[arg(long, value_name = "FILE")]

@@ -11,6 +11,9 @@ use knarr_api::placement::{tolerates, wants_node};
 
 use super::{confine::Host, demand::Demand, refuse, status::Verdict};
 
+/// What a verdict's message begins with in a pod's status, and not in its event.
+pub const REJECTED: &str = "Pod was rejected: ";
+
 /// What the pods that were taken ask for, by UID.
 #[derive(Debug, Default)]
 pub struct Admitted {

@@ -2,7 +2,11 @@
 
 use knarr_cri::CriError;
 
-use super::worker::{Next, State, Worker};
+use super::{
+    admit::REJECTED,
+    resize::Allocation,
+    worker::{Next, State, Worker},
+};
 
 impl Worker {
     /// Takes the pod in, unless its time is over already or the node has no room for it.
@@ -19,12 +23,16 @@ impl Worker {
             self.state = State::Stopping;
             return Ok(Next::Again);
         }
+        self.recall_allocation().await;
         let runs_already = !self.observed.is_empty();
         let answer = self.ctx.with_offer(|offer| self.ctx.admitted().admit(&self.pod, offer, runs_already));
         match answer {
-            Ok(()) => self.state = State::Running,
+            Ok(()) => {
+                self.keep_allocation().await;
+                self.state = State::Running;
+            }
             Err(verdict) => {
-                let message = verdict.message.trim_start_matches("Pod was rejected: ").to_owned();
+                let message = verdict.message.trim_start_matches(REJECTED).to_owned();
                 self.ctx.warning(&self.pod, &verdict.reason, message);
                 self.verdict = Some(verdict);
                 self.over = true;
@@ -33,6 +41,27 @@ impl Worker {
             }
         }
         Ok(Next::Again)
+    }
+
+    /// What an earlier agent promised the pod counts, whatever its spec wishes for by now.
+    async fn recall_allocation(&mut self) {
+        match Allocation::load(self.volumes.dir()).await {
+            Ok(known) => self.allocated = known,
+            Err(error) => tracing::warn!(pod = self.uid, %error, "what the pod was promised cannot be read"),
+        }
+        self.adopt_allocation();
+    }
+
+    /// A pod gets what it was taken in with.
+    async fn keep_allocation(&mut self) {
+        if self.allocated.is_some() {
+            return;
+        }
+        let promised = Allocation::of(&self.pod);
+        if let Err(error) = promised.save(self.volumes.dir()).await {
+            tracing::warn!(pod = self.uid, %error, "what the pod was promised cannot be written down");
+        }
+        self.allocated = Some(promised);
     }
 
     /// A restarted agent believes what the API says of a run's probes until they answer anew: a ready pod must

@@ -10,6 +10,9 @@ use super::{
     status::{EVICTED, Input},
 };
 
+/// Conditions that are there only while they hold.
+pub const RESIZE: [&str; 2] = ["PodResizePending", "PodResizeInProgress"];
+
 struct Finding {
     kind: &'static str,
     holds: bool,
@@ -43,7 +46,24 @@ pub fn build(input: &Input<'_>, status: &PodStatus, old: &[PodCondition]) -> Vec
         message: Some(verdict.message.clone()),
         ..Finding::holds("DisruptionTarget")
     });
-    findings.into_iter().chain(evicted).map(|finding| condition(input, finding, old)).collect()
+    let all = findings.into_iter().chain(evicted).map(|finding| condition(input, finding, old));
+    all.chain(resize(input, old)).collect()
+}
+
+/// A resize that was not agreed to, or is not yet in force, by the generation of the spec that asked for it.
+fn resize(input: &Input<'_>, old: &[PodCondition]) -> Vec<PodCondition> {
+    let pending = input.resize.pending.as_ref().map(|pending| {
+        let (reason, message) = (Some(pending.reason.to_owned()), Some(pending.message.clone()));
+        (Finding { reason, message, ..Finding::holds(RESIZE[0]) }, pending.generation)
+    });
+    let in_progress = input.resize.in_progress.as_ref().map(|progress| {
+        let reason = progress.error.as_ref().map(|_| "Error".to_owned());
+        (Finding { reason, message: progress.error.clone(), ..Finding::holds(RESIZE[1]) }, progress.generation)
+    });
+    let told = pending.into_iter().chain(in_progress);
+    let one =
+        |(finding, generation)| PodCondition { observed_generation: generation, ..condition(input, finding, old) };
+    told.map(one).collect()
 }
 
 fn condition(input: &Input<'_>, finding: Finding, old: &[PodCondition]) -> PodCondition {

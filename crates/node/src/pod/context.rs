@@ -41,6 +41,8 @@ pub struct Context {
     pub allocatable: Allocatable,
     pub memory_capacity: u64,
     pub max_pods: u32,
+    /// How many processes each pod may have, where there is a limit.
+    pub pod_pids: Option<i64>,
     /// Kernel parameters that pods may set beside the safe ones.
     pub unsafe_sysctls: Vec<String>,
     pub clock: Clock,

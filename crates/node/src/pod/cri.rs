@@ -30,6 +30,8 @@ pub struct Surroundings<'a> {
     pub hostname: &'a str,
     pub dns: DnsConfig,
     pub log_directory: &'a Path,
+    /// How many processes the pod may have.
+    pub pids: Option<i64>,
 }
 
 pub fn sandbox(pod: &Pod, spec: &PodSpec, attempt: u32, around: &Surroundings<'_>) -> PodSandboxConfig {
@@ -55,7 +57,7 @@ pub fn sandbox(pod: &Pod, spec: &PodSpec, attempt: u32, around: &Surroundings<'_
             security_context: Some(security::sandbox(spec)),
             sysctls: sysctls.map(|sysctl| (sysctl.name.clone(), sysctl.value.clone())).collect(),
             overhead: None,
-            resources: Some(sandbox_resources(pod, spec)),
+            resources: Some(sandbox_resources(pod, spec, around.pids)),
         }),
         windows: None,
     }
@@ -63,7 +65,7 @@ pub fn sandbox(pod: &Pod, spec: &PodSpec, attempt: u32, around: &Surroundings<'_
 
 /// What the whole pod may take: the sum of its containers' limits or what its init containers need before, whichever is
 /// more, and the overhead; only where every container has a limit, or the pod as a whole.
-pub fn sandbox_resources(pod: &Pod, spec: &PodSpec) -> LinuxContainerResources {
+pub fn sandbox_resources(pod: &Pod, spec: &PodSpec, pids: Option<i64>) -> LinuxContainerResources {
     const PERIOD_US: i64 = 100_000;
     let cpu_limit = qos::pod_limit_milli(spec, "cpu");
     LinuxContainerResources {
@@ -71,6 +73,7 @@ pub fn sandbox_resources(pod: &Pod, spec: &PodSpec) -> LinuxContainerResources {
         cpu_quota: cpu_limit.map_or(0, |limit| (limit * PERIOD_US / 1000).max(1000)),
         cpu_shares: (qos::pod_request_milli(pod, "cpu") * 1024 / 1000).clamp(2, 262_144),
         memory_limit_in_bytes: qos::pod_limit_milli(spec, "memory").map_or(0, |limit| limit / 1000),
+        unified: pids.map(|most| ("pids.max".to_owned(), most.to_string())).into_iter().collect(),
         ..LinuxContainerResources::default()
     }
 }

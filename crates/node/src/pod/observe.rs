@@ -23,8 +23,9 @@ pub struct Sandbox {
     pub ips: Vec<String>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Phase {
+    #[default]
     Created,
     Running,
     Exited,
@@ -33,7 +34,7 @@ pub enum Phase {
 }
 
 /// One run of one container.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Instance {
     pub id: String,
     pub name: String,

@@ -34,6 +34,7 @@ impl Worker {
             return Ok(Next::Again);
         }
         self.look().await?;
+        let room = self.consider_resize(now).await;
         let plan = {
             let full = full_name(&self.pod);
             plan::plan(&plan::Input {
@@ -65,11 +66,11 @@ impl Worker {
         if self.act(plan.actions, &snapshot, complete, &mut wake).await? {
             return Ok(Next::Again);
         }
-        self.resize().await;
+        let again = self.bring_resize_about(now).await;
         self.clear_stale_sandboxes().await?;
         self.tend_probes();
         self.publish();
-        let due = self.volumes_due.into_iter().chain(wake).chain(self.tend_storage(now)).min();
+        let due = self.volumes_due.into_iter().chain(wake).chain(room).chain(again).chain(self.tend_storage(now)).min();
         Ok(Next::Wait(due.unwrap_or(now + FAR)))
     }
 

@@ -53,7 +53,8 @@ impl Worker {
         }
         match self.try_sandbox(attempt).await {
             Ok(id) => {
-                self.sandbox_given = self.spec().map(|spec| (id.clone(), cri::sandbox_resources(&self.pod, spec)));
+                self.sandbox_given =
+                    self.spec().map(|spec| (id.clone(), cri::sandbox_resources(&self.pod, spec, self.ctx.pod_pids)));
                 self.ctx.owners().insert(id, self.uid.clone());
                 self.sandbox_failed = None;
             }
@@ -113,7 +114,8 @@ impl Worker {
         }
         let dns::Formed { config, warnings } = dns::config(&self.pod, &cluster, &host);
         let hostname = names.kernel().map_err(|error| error.to_string())?;
-        let around = cri::Surroundings { hostname, dns: config, log_directory: &log_directory };
+        let around =
+            cri::Surroundings { hostname, dns: config, log_directory: &log_directory, pids: self.ctx.pod_pids };
         Ok((cri::sandbox(&self.pod, spec, attempt, &around), warnings))
     }
 

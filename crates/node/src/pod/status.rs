@@ -18,6 +18,7 @@ use super::{
     observe::{Instance, Observed, Phase},
     plan::Waiting,
     qos,
+    resize::{self, Resize},
     track::Track,
 };
 
@@ -43,6 +44,8 @@ pub struct Input<'a> {
     pub waiting: &'a BTreeMap<String, Waiting>,
     /// Set where the pod fails whatever its containers did: its deadline passed, or the node refused it.
     pub verdict: Option<&'a Verdict>,
+    /// Where a resize in place stands.
+    pub resize: &'a Resize,
     /// Nothing runs any more and nothing will be started.
     pub over: bool,
     /// `knarr`, `containerd`: the scheme of container IDs.
@@ -150,7 +153,7 @@ fn container(input: &Input<'_>, entry: &Entry, before: Option<&Vec<ContainerStat
         linux: Some(LinuxContainerUser { uid: *uid, gid: *gid, supplemental_groups: Some(groups.clone()) }),
     });
     status.stop_signal.clone_from(&newest.stop_signal);
-    status.resources = entry.spec.resources.clone();
+    status.resources = resize::actual_resources(input.pod, &entry.spec, newest);
     status.allocated_resources = entry.spec.resources.as_ref().and_then(|resources| resources.requests.clone());
     status.started = Some(entry.started(newest, track));
     let previous = runs.iter().skip(1).find(|run| run.ended());

@@ -25,6 +25,7 @@ impl Worker {
             tracks: &self.tracks,
             waiting: &self.waiting,
             verdict: self.verdict.as_ref(),
+            resize: &self.resize,
             over: self.over,
             runtime_name: &self.ctx.runtime_name,
             host_ips: &self.ctx.node_ips,

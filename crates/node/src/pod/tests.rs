@@ -3,4 +3,5 @@
 mod lives;
 mod plans;
 mod references;
+mod resizes;
 mod wishes;

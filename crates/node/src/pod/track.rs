@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
-use knarr_cri::v1::LinuxContainerResources;
 
 use super::backoff::Backoff;
 
@@ -23,8 +22,6 @@ pub struct Track {
     /// The run that is being stopped.
     pub killing: Option<String>,
     pub post_start: PostStart,
-    /// The run whose resources were changed last, and to what.
-    pub resized: Option<(String, LinuxContainerResources)>,
     pub health: Health,
 }
 

@@ -21,6 +21,7 @@ use super::{
     observe::Observed,
     plan::Waiting,
     references::{Held, Names},
+    resize::{Allocation, Resize},
     status::Verdict,
     track::Track,
     volumes::Told,
@@ -68,7 +69,14 @@ pub(super) enum Next {
 pub struct Worker {
     pub(super) ctx: Arc<Context>,
     pub(super) handle: Handle,
+    /// As the API has it, but with the amounts that it was promised.
     pub(super) pod: Arc<Pod>,
+    /// As the API has it.
+    pub(super) wished: Arc<Pod>,
+    pub(super) allocated: Option<Allocation>,
+    pub(super) resize: Resize,
+    /// After a resize that could not be brought about.
+    pub(super) resize_retry: Option<Timestamp>,
     pub(super) gone: bool,
     pub(super) uid: String,
     pub(super) containers: Containers,
@@ -122,6 +130,10 @@ impl Worker {
         let volumes = Volumes::new(ctx.pod_dir.join(&uid));
         Self {
             containers: Containers::of(&pod),
+            wished: pod.clone(),
+            allocated: None,
+            resize: Resize::default(),
+            resize_retry: None,
             state: State::Admitting,
             observed: Observed::default(),
             tracks: BTreeMap::new(),
@@ -216,9 +228,15 @@ impl Worker {
             (wish.pod.clone(), wish.gone)
         };
         self.gone = gone;
-        if !Arc::ptr_eq(&pod, &self.pod) {
-            self.containers = Containers::of(&pod);
-            self.pod = pod;
+        if !Arc::ptr_eq(&pod, &self.wished) {
+            self.wished = pod;
+            self.adopt_allocation();
         }
+    }
+
+    /// Takes the pod as it is wished for, with the amounts that it was promised.
+    pub(super) fn adopt_allocation(&mut self) {
+        self.pod = self.allocated.as_ref().map_or(self.wished.clone(), |allocated| allocated.apply(&self.wished));
+        self.containers = Containers::of(&self.pod);
     }
 }

@@ -8,7 +8,7 @@ use kube::api::{Api, Patch, PatchParams};
 use serde_json::{Value, json};
 use tokio::{sync::watch, task::AbortHandle};
 
-use super::context::Context;
+use super::{conditions::RESIZE, context::Context};
 use knarr_client::{errors, meta};
 
 const RETRY_FIRST: Duration = Duration::from_millis(100);
@@ -171,11 +171,14 @@ fn difference(uid: &str, known: &PodStatus, wanted: &PodStatus) -> Option<Value>
         match (field.as_str(), value.as_array_mut()) {
             ("conditions", Some(list)) => {
                 let old = known.get("conditions").and_then(Value::as_array);
+                let gone = RESIZE.iter().filter(|kind| has(old, kind) && !has(Some(list), kind));
+                let gone: Vec<Value> = gone.map(|kind| json!({"$patch": "delete", "type": kind})).collect();
                 list.retain(|condition| !old.is_some_and(|old| old.contains(condition)));
+                list.iter_mut().for_each(|condition| take_back(condition, old));
+                list.extend(gone);
                 if list.is_empty() {
                     continue;
                 }
-                list.iter_mut().for_each(|condition| take_back(condition, old));
             }
             // These merge by address, and an address that went away has to go.
             ("podIPs" | "hostIPs", Some(list)) if known.contains_key(field) => list.push(json!({"$patch": "replace"})),
@@ -190,6 +193,10 @@ fn difference(uid: &str, known: &PodStatus, wanted: &PodStatus) -> Option<Value>
         }
     }
     (!patch.is_empty()).then(|| json!({"metadata": {"uid": uid}, "status": patch}))
+}
+
+fn has(conditions: Option<&Vec<Value>>, kind: &str) -> bool {
+    conditions.into_iter().flatten().any(|condition| condition["type"] == kind)
 }
 
 /// What a condition said before and says no more, such as why it did not hold, has to be taken back by name: a merge
@@ -233,6 +240,11 @@ mod tests {
                 json!({"conditions": [{"type": "Ready", "status": "False", "reason": "R", "message": "why not"}]}),
                 json!({"conditions": [{"type": "Ready", "status": "True"}]}),
                 json!({"conditions": [{"type": "Ready", "status": "True", "reason": null, "message": null}]}),
+            ),
+            (
+                json!({"conditions": [{"type": "mine", "status": "True"}, {"type": "PodResizePending", "status": "True"}]}),
+                json!({"conditions": [{"type": "PodResizeInProgress", "status": "True"}]}),
+                json!({"conditions": [{"type": "PodResizeInProgress", "status": "True"}, {"$patch": "delete", "type": "PodResizePending"}]}),
             ),
             (json!({"reason": "Evicted"}), json!({}), json!({"reason": null})),
             (

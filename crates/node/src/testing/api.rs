@@ -225,7 +225,9 @@ fn merge(target: &mut Value, patch: &Value) {
                 let mut all = target[key].as_array().cloned().unwrap_or_default();
                 for condition in list {
                     all.retain(|old| old["type"] != condition["type"]);
-                    all.push(condition.clone());
+                    if condition["$patch"] != "delete" {
+                        all.push(condition.clone());
+                    }
                 }
                 target[key] = json!(all);
             }

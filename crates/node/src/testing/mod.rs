@@ -46,6 +46,7 @@ pub fn context(
         allocatable: Allocatable { cpu_milli: 4000, memory_bytes: 8 << 30, ephemeral_bytes: 100 << 30 },
         memory_capacity: 8 << 30,
         max_pods: 110,
+        pod_pids: Some(1000),
         unsafe_sysctls: Vec::new(),
         clock,
         admitted: std::sync::Mutex::default(),

@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 use super::{qos, resize};
 use crate::{
     strategy::Part,
-    value::{get, is_empty, items, items_mut, keep, object_mut, set_default, text},
+    value::{is_empty, items, items_mut, keep, object_mut, set_default, text},
 };
 
 /// The status that a new pod begins with, and the selectors that depend on its own labels.

@@ -98,8 +98,11 @@ fn nothing_else(new: &Value, old: &Value, errors: &mut Errors) {
                 put_back(container, old);
             }
             if !same(container, old) {
-                let why =
-                    if resizable { ONLY_CPU_AND_MEMORY } else { "resources for non-sidecar init containers are immutable" };
+                let why = if resizable {
+                    ONLY_CPU_AND_MEMORY
+                } else {
+                    "resources for non-sidecar init containers are immutable"
+                };
                 errors.push(FieldError::forbidden(&SPEC, why));
             }
         }
@@ -134,7 +137,8 @@ fn put_back(container: &mut Value, old: &Value) {
         }
     }
     let nothing = container["resources"].as_object().is_some_and(Map::is_empty);
-    if nothing && old["resources"].is_null()
+    if nothing
+        && old["resources"].is_null()
         && let Some(container) = container.as_object_mut()
     {
         container.remove("resources");

@@ -388,9 +388,7 @@ fn a_resize_changes_cpu_and_memory_and_nothing_else() {
         init["restartPolicy"] = policy;
         json!({"initContainers": [init], "containers": [of("a", amounts("requests", "1"))]})
     };
-    let two = |first: &str, second: &str| {
-        json!({"containers": [of(first, amounts("requests", "1")), of(second, amounts("requests", "1"))]})
-    };
+    let two = |first: &str, second: &str| json!({"containers": [of(first, amounts("requests", "1")), of(second, amounts("requests", "1"))]});
     let mut storage = amounts("requests", "1");
     storage["requests"]["ephemeral-storage"] = json!("1Gi");
     let renamed = |i: usize| {
@@ -398,7 +396,11 @@ fn a_resize_changes_cpu_and_memory_and_nothing_else() {
     };
     let rows: [(Value, Value, Vec<String>); 12] = [
         (one(amounts("requests", "1")), one(amounts("requests", "2")), vec![]),
-        (one(amounts("requests", "1")), one(json!({"requests": {"cpu": "1", "memory": "64Mi"}, "limits": {"cpu": "3"}})), vec![]),
+        (
+            one(amounts("requests", "1")),
+            one(json!({"requests": {"cpu": "1", "memory": "64Mi"}, "limits": {"cpu": "3"}})),
+            vec![],
+        ),
         (
             one(amounts("requests", "1")),
             one(json!({"requests": {"cpu": "1"}})),
@@ -433,7 +435,11 @@ fn a_resize_changes_cpu_and_memory_and_nothing_else() {
             vec!["spec.containers: Forbidden: containers may not be added or removed on resize".into()],
         ),
         // What else is sent along is passed over, as upstream does.
-        (one(amounts("requests", "1")), json!({"hostNetwork": true, "containers": [{"name": "a", "image": "other", "resources": amounts("requests", "2")}]}), vec![]),
+        (
+            one(amounts("requests", "1")),
+            json!({"hostNetwork": true, "containers": [{"name": "a", "image": "other", "resources": amounts("requests", "2")}]}),
+            vec![],
+        ),
     ];
     for (old, new, expected) in rows {
         assert_eq!(resize(old.clone(), new.clone()), expected, "{old} to {new}");
@@ -444,5 +450,8 @@ fn a_resize_changes_cpu_and_memory_and_nothing_else() {
 fn mirrors_of_static_pods_are_not_resized() {
     let old = pod(|pod| pod["metadata"]["annotations"] = json!({"kubernetes.io/config.mirror": "x"}));
     let told = POD.validate_update(&old, &old, Part::Subresource("resize"));
-    assert_eq!(told.iter().map(ToString::to_string).collect::<Vec<_>>(), [": Forbidden: static pods cannot be resized"]);
+    assert_eq!(
+        told.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        [": Forbidden: static pods cannot be resized"]
+    );
 }

@@ -46,7 +46,7 @@ impl Cluster {
     }
 
     /// The same machine after the agent was started again.
-    fn restarted(self) -> Self {
+    pub fn restarted(self) -> Self {
         self.stop.cancel();
         self.manager.stop();
         Self::on(self.api, self.runtime, self.dir)
@@ -384,6 +384,7 @@ async fn limits_change_in_place_or_by_a_new_start() {
         eventually("the new limit", || (cluster.runtime.memory_limit("a") == Some(128 << 20)).then_some(())).await;
         let status = cluster.until_ready().await;
         assert_eq!(status["containerStatuses"][0]["restartCount"], restarts, "{policy}");
+        assert_eq!(cluster.runtime.stopped().len(), restarts, "stopped once, however often it is looked at");
         // The sandbox bounds its containers, so it has to give way as well.
         eventually("the sandbox's new limit", || {
             let given = cluster.runtime.sandbox_limits();

@@ -137,3 +137,12 @@ async fn name_servers_beyond_the_limit_are_told() {
     let told = eventually("the event", || cluster.api.told("DNSConfigForming")).await;
     assert!(told.ends_with("the applied nameserver line is: 1.1.1.1 1.1.1.2 1.1.1.3"), "{told}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_has_no_more_processes_than_the_node_lets_it() {
+    let cluster = Cluster::new();
+    cluster.create(app());
+    cluster.until_ready().await;
+    let made = cluster.runtime.sandbox_resources();
+    assert_eq!(made[0].unified.get("pids.max").map(String::as_str), Some("1000"));
+}

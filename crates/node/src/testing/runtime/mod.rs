@@ -30,10 +30,14 @@ struct State {
     pullable: HashSet<String>,
     /// Answers to commands by their first word: exit code and output.
     commands: HashMap<String, (i32, String)>,
+    /// What a test says that each container and each sandbox holds of memory.
+    memory_used: u64,
     stop_takes: Duration,
     stopped: Vec<(String, i64)>,
     /// The handler that each sandbox was to be made by.
     handlers: Vec<String>,
+    /// What each sandbox was made with.
+    sandbox_resources: Vec<LinuxContainerResources>,
     /// The memory limits that sandboxes were given after they were made.
     sandbox_limits: Vec<i64>,
 }
@@ -85,6 +89,14 @@ impl FakeRuntime {
             .values()
             .find(|(status, _, _)| name_of(status) == name && status.state == ContainerState::ContainerRunning as i32);
         Some(running?.0.resources.as_ref()?.linux.as_ref()?.memory_limit_in_bytes)
+    }
+
+    pub fn sandbox_resources(&self) -> Vec<LinuxContainerResources> {
+        self.state().sandbox_resources.clone()
+    }
+
+    pub fn hold_memory(&self, bytes: u64) {
+        self.state().memory_used = bytes;
     }
 
     pub fn handlers(&self) -> Vec<String> {

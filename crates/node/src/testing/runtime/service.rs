@@ -36,6 +36,7 @@ impl RuntimeService for FakeRuntime {
         let config = request.config.unwrap_or_default();
         let mut state = self.state();
         state.handlers.push(request.runtime_handler);
+        state.sandbox_resources.extend(config.linux.as_ref().and_then(|linux| linux.resources.clone()));
         let (id, created_at) = (state.id("s"), state.now());
         let ip = format!("10.42.0.{}", state.next);
         let status = PodSandboxStatus {
@@ -210,7 +211,8 @@ impl RuntimeService for FakeRuntime {
     }
 
     async fn container_stats(&self, _: ContainerStatsRequest) -> Result<ContainerStatsResponse> {
-        Ok(ContainerStatsResponse::default())
+        let stats = ContainerStats { memory: Some(self.state().memory()), ..ContainerStats::default() };
+        Ok(ContainerStatsResponse { stats: Some(stats) })
     }
 
     async fn list_container_stats(&self, _: ListContainerStatsRequest) -> Result<ListContainerStatsResponse> {
@@ -218,7 +220,10 @@ impl RuntimeService for FakeRuntime {
     }
 
     async fn pod_sandbox_stats(&self, _: PodSandboxStatsRequest) -> Result<PodSandboxStatsResponse> {
-        Ok(PodSandboxStatsResponse::default())
+        let linux = LinuxPodSandboxStats { memory: Some(self.state().memory()), ..LinuxPodSandboxStats::default() };
+        Ok(PodSandboxStatsResponse {
+            stats: Some(PodSandboxStats { linux: Some(linux), ..PodSandboxStats::default() }),
+        })
     }
 
     async fn list_pod_sandbox_stats(&self, _: ListPodSandboxStatsRequest) -> Result<ListPodSandboxStatsResponse> {

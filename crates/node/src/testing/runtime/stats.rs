@@ -5,6 +5,11 @@ use knarr_cri::v1::*;
 use super::State;
 
 impl State {
+    pub(super) fn memory(&self) -> MemoryUsage {
+        let used = UInt64Value { value: self.memory_used };
+        MemoryUsage { usage_bytes: Some(used), ..MemoryUsage::default() }
+    }
+
     /// Every running container has used a second and a half, and holds four megabytes.
     pub(super) fn stats(&self) -> Vec<PodSandboxStats> {
         let cpu = |ns| CpuUsage { timestamp: 7_000_000_000, usage_core_nano_seconds: ns, usage_nano_cores: None };
