@@ -1,10 +1,10 @@
 //! The streams of an exec or attach, over whichever protocol the client speaks: in come stdin and terminal
 //! sizes, out go stdout, stderr and, at the end, a Status.
 
-use std::{collections::HashMap, time::Duration};
+use std::collections::HashMap;
 
 use bytes::Bytes;
-use futures::{SinkExt, StreamExt};
+use futures::StreamExt;
 use knarr_cri::TerminalSize;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -12,14 +12,14 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::mpsc,
 };
-use tokio_tungstenite::{
-    WebSocketStream,
-    tungstenite::{
-        Message,
-        protocol::{CloseFrame, frame::coding::CloseCode},
-    },
-};
+use tokio_tungstenite::{WebSocketStream, tungstenite::Message};
+use tokio_util::sync::CancellationToken;
 
+use super::{
+    dialect::{Dialect, Said},
+    exec::Streams,
+    socket,
+};
 use crate::spdy;
 
 /// Channels as both protocols number them.
@@ -32,13 +32,7 @@ pub enum Channel {
     Resize = 4,
 }
 
-/// Closes another channel, from `v5` on.
-const CLOSE: u8 = 255;
 const DEPTH: usize = 8;
-/// After the last word, a client gets this long to hang up.
-const FAREWELL: Duration = Duration::from_secs(5);
-/// A connection without a word this long is kept alive by a ping.
-const PING: Duration = Duration::from_secs(30);
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -57,22 +51,23 @@ pub struct Remote {
 
 /// Sends to the client. Cheap to clone.
 #[derive(Clone)]
-pub enum Out {
+pub struct Out {
+    dialect: Dialect,
+    way: Way,
+}
+
+#[derive(Clone)]
+enum Way {
     Socket(mpsc::Sender<Message>),
-    Spdy(HashMap<&'static str, spdy::Sender>),
+    Spdy { streams: HashMap<&'static str, spdy::Sender>, gone: CancellationToken },
 }
 
 impl Out {
     /// False once the client is gone.
     pub async fn send(&self, channel: Channel, bytes: &[u8]) -> bool {
-        match self {
-            Self::Socket(messages) => {
-                let mut message = Vec::with_capacity(bytes.len() + 1);
-                message.push(channel as u8);
-                message.extend_from_slice(bytes);
-                messages.send(Message::binary(message)).await.is_ok()
-            }
-            Self::Spdy(streams) => match streams.get(channel.stream_type()) {
+        match &self.way {
+            Way::Socket(messages) => messages.send(self.dialect.write(channel as u8, bytes)).await.is_ok(),
+            Way::Spdy { streams, .. } => match streams.get(channel.stream_type()) {
                 Some(stream) => stream.send(Bytes::copy_from_slice(bytes)).await,
                 // Not asked for.
                 None => true,
@@ -82,23 +77,24 @@ impl Out {
 
     /// Resolves once the client is gone.
     pub async fn closed(&self) {
-        match self {
-            Self::Socket(messages) => messages.closed().await,
-            // Its loss shows at the next write, and when stdin ends.
-            Self::Spdy(_) => std::future::pending().await,
+        match &self.way {
+            Way::Socket(messages) => messages.closed().await,
+            Way::Spdy { gone, .. } => gone.cancelled().await,
         }
     }
 
-    /// Says how it ended, and hangs up.
+    /// Says how it ended, as far as the dialect has words for it, and hangs up.
     pub async fn finish(self, status: &Value) {
-        self.send(Channel::Error, status.to_string().as_bytes()).await;
-        match self {
-            Self::Socket(messages) => {
-                let frame = CloseFrame { code: CloseCode::Normal, reason: "".into() };
-                // The client may have hung up first.
-                let _ = messages.send(Message::Close(Some(frame))).await;
-            }
-            Self::Spdy(streams) => {
+        if self.dialect.has_status() {
+            self.send(Channel::Error, status.to_string().as_bytes()).await;
+        } else if status["status"] != "Success" {
+            let message = status["message"].as_str().unwrap_or_default();
+            self.send(Channel::Error, message.as_bytes()).await;
+        }
+        match self.way {
+            // The client may have hung up first.
+            Way::Socket(messages) => _ = messages.send(socket::goodbye()).await,
+            Way::Spdy { streams, .. } => {
                 for stream in streams.values() {
                     stream.finish().await;
                 }
@@ -119,80 +115,64 @@ impl Channel {
     }
 }
 
-/// A session over a WebSocket that speaks `v4.channel.k8s.io` or `v5.channel.k8s.io`. The future carries the
-/// messages and has to be polled; it ends when the connection does.
-pub fn over_socket<S>(socket: WebSocketStream<S>) -> (Remote, impl Future<Output = ()> + Send)
+/// A session over a WebSocket. The future carries the messages and has to be polled; it ends when the connection does.
+pub fn over_socket<S>(
+    socket: WebSocketStream<S>,
+    dialect: Dialect,
+    wanted: Streams,
+) -> (Remote, impl Future<Output = ()> + Send)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     let (stdin_in, stdin) = mpsc::channel(DEPTH);
     let (resize_in, resize) = mpsc::channel(DEPTH);
-    let (messages, mut outgoing) = mpsc::channel::<Message>(DEPTH);
-    let (mut sink, mut stream) = socket.split();
-    let writing = async move {
-        loop {
-            let message = match tokio::time::timeout(PING, outgoing.recv()).await {
-                Ok(Some(message)) => message,
-                Ok(None) => break,
-                Err(_) => Message::Ping(Bytes::new()),
-            };
-            let last = matches!(message, Message::Close(_));
-            if sink.send(message).await.is_err() || last {
-                break;
-            }
-        }
-        // Both sides have said all they had to say, so a failure to say goodbye matters to nobody.
-        let _ = sink.close().await;
+    let (messages, outgoing) = mpsc::channel::<Message>(DEPTH);
+    // An empty message on the first channel there is says that the session has begun.
+    let first = match wanted {
+        Streams { stdout: true, .. } => Channel::Stdout,
+        Streams { stderr: true, .. } => Channel::Stderr,
+        _ => Channel::Error,
     };
+    messages.try_send(dialect.write(first as u8, &[])).expect("a channel that was just made has room");
+    let (sink, mut stream) = socket.split();
     let reading = async move {
-        let mut stdin_in = Some(stdin_in);
+        let mut stdin_in = wanted.stdin.then_some(stdin_in);
         while let Some(Ok(message)) = stream.next().await {
-            let bytes = match message {
-                Message::Binary(bytes) => bytes,
-                Message::Text(text) => Bytes::from(text),
-                Message::Close(_) => return,
-                _ => continue,
-            };
-            let Some((channel, data)) = bytes.split_first() else { continue };
-            match *channel {
-                0 if !data.is_empty() => {
+            if message.is_close() {
+                return;
+            }
+            match dialect.read(message) {
+                Some(Said::Bytes(0, data)) if !data.is_empty() => {
                     if let Some(stdin) = &stdin_in {
                         // The process may have closed its end.
-                        let _ = stdin.send(bytes.slice(1..)).await;
+                        let _ = stdin.send(data).await;
                     }
                 }
-                4 => {
-                    if let Ok(Size { width, height }) = serde_json::from_slice(data) {
+                Some(Said::Bytes(4, data)) => {
+                    if let Ok(Size { width, height }) = serde_json::from_slice(&data) {
                         let _ = resize_in.send(TerminalSize { width, height }).await;
                     }
                 }
-                CLOSE if data == [Channel::Stdin as u8] => stdin_in = None,
+                Some(Said::Closed(0)) => stdin_in = None,
                 _ => {}
             }
         }
     };
-    let carry = async move {
-        tokio::pin!(writing, reading);
-        tokio::select! {
-            () = &mut writing => {
-                // What the client still sends is taken and dropped: closing on unread bytes would reset the
-                // connection, and the client would lose the status with it.
-                let _ = tokio::time::timeout(FAREWELL, reading).await;
-            }
-            // The client hung up; dropping the writer tells the session.
-            () = &mut reading => {}
-        }
-    };
-    (Remote { stdin, resize, out: Out::Socket(messages) }, carry)
+    let out = Out { dialect, way: Way::Socket(messages) };
+    (Remote { stdin, resize, out }, socket::carry(sink, outgoing, reading))
 }
 
 /// A session over SPDY, once the client has opened as many streams as it asked for.
-pub async fn over_spdy(mut streams: mpsc::Receiver<spdy::Incoming>, expected: usize) -> Option<Remote> {
+pub async fn over_spdy(
+    mut streams: mpsc::Receiver<spdy::Incoming>,
+    dialect: Dialect,
+    wanted: Streams,
+) -> Option<Remote> {
     let (stdin_in, mut stdin) = mpsc::channel(1);
     let (resize_in, resize) = mpsc::channel(DEPTH);
     drop(stdin_in);
     let mut senders = HashMap::new();
-    for _ in 0..expected {
+    for _ in 0..wanted.count(dialect) {
         let incoming = streams.recv().await?;
         let kinds = [Channel::Stdin, Channel::Stdout, Channel::Stderr, Channel::Error, Channel::Resize];
         let kind = kinds.into_iter().find(|kind| incoming.header("streamtype") == Some(kind.stream_type()))?;
@@ -203,9 +183,14 @@ pub async fn over_spdy(mut streams: mpsc::Receiver<spdy::Incoming>, expected: us
             _ => {}
         }
     }
-    // Later streams are none of ours, but taking them keeps the connection going.
-    tokio::spawn(async move { while streams.recv().await.is_some() {} });
-    Some(Remote { stdin, resize, out: Out::Spdy(senders) })
+    let gone = CancellationToken::new();
+    let out = Out { dialect, way: Way::Spdy { streams: senders, gone: gone.clone() } };
+    tokio::spawn(async move {
+        // Later streams are none of ours, but taking them keeps the connection going, and they end with it.
+        while streams.recv().await.is_some() {}
+        gone.cancel();
+    });
+    Some(Remote { stdin, resize, out })
 }
 
 /// What is longer than this is no terminal's size.
@@ -248,6 +233,14 @@ pub fn exit_status(code: i32) -> Value {
     })
 }
 
-pub fn failure(message: &str) -> Value {
-    json!({"metadata": {}, "status": "Failure", "message": message, "reason": "InternalError", "code": 500})
+/// That something else went wrong than the process itself.
+pub fn failure(cause: &str) -> Value {
+    json!({
+        "metadata": {},
+        "status": "Failure",
+        "message": format!("Internal error occurred: {cause}"),
+        "reason": "InternalError",
+        "details": {"causes": [{"message": cause}]},
+        "code": 500,
+    })
 }

@@ -16,13 +16,12 @@ use tokio::{
 use super::{
     Body, Inner, Refusal,
     channels::{self, Channel, Out, Remote},
+    dialect::{self, Dialect},
     route::{Place, flag, query},
     upgrade,
 };
 use crate::{pod::observe::Instance, spdy};
 
-const SOCKET_PROTOCOLS: [&str; 2] = ["v5.channel.k8s.io", "v4.channel.k8s.io"];
-const SPDY_PROTOCOLS: [&str; 2] = ["v5.channel.k8s.io", "v4.channel.k8s.io"];
 /// A process may leave others behind that hold its output open; after its own end they get this long to write.
 const LINGER: Duration = Duration::from_millis(500);
 const STREAMS_LIMIT: Duration = Duration::from_secs(30);
@@ -55,8 +54,9 @@ impl Streams {
     }
 
     /// How many SPDY streams the client opens: one for each, one for the error, one for sizes with a terminal.
-    fn count(self) -> usize {
-        1 + usize::from(self.stdin) + usize::from(self.stdout) + usize::from(self.stderr) + usize::from(self.tty)
+    pub fn count(self, dialect: Dialect) -> usize {
+        let sizes = self.tty && dialect.has_resize();
+        1 + [self.stdin, self.stdout, self.stderr, sizes].into_iter().filter(|is_asked| *is_asked).count()
     }
 }
 
@@ -71,7 +71,8 @@ pub async fn exec(server: &Arc<Inner>, place: &Place, request: Request<Incoming>
     let Streams { stdin, stdout, stderr, tty } = streams;
     let exec = ExecRequest { container_id: run.id, cmd, tty, stdin, stdout, stderr };
     let server = server.clone();
-    connect(request, streams, move || async move { server.streams.exec(exec).await }).await
+    let begin = move || async move { server.streams.exec(exec).await };
+    connect(request, streams, "error executing command in container", begin)
 }
 
 pub async fn attach(server: &Arc<Inner>, place: &Place, request: Request<Incoming>) -> Result<Response<Body>, Refusal> {
@@ -81,7 +82,8 @@ pub async fn attach(server: &Arc<Inner>, place: &Place, request: Request<Incomin
     let Streams { stdin, stdout, stderr, tty } = streams;
     let attach = AttachRequest { container_id: run.id, stdin, tty, stdout, stderr };
     let server = server.clone();
-    connect(request, streams, move || async move { Ok(without_code(server.streams.attach(attach).await?)) }).await
+    let begin = move || async move { Ok(without_code(server.streams.attach(attach).await?)) };
+    connect(request, streams, "error attaching to container", begin)
 }
 
 /// Whoever attaches sees a container come to its end, whatever its exit code: that is in the pod's status. To kubectl
@@ -99,7 +101,12 @@ async fn running(server: &Inner, place: &Place) -> Result<Instance, Refusal> {
 }
 
 /// Upgrades the connection, then begins the session: a client that cannot speak our protocols runs nothing.
-async fn connect<F, Fut>(request: Request<Incoming>, streams: Streams, begin: F) -> Result<Response<Body>, Refusal>
+fn connect<F, Fut>(
+    request: Request<Incoming>,
+    streams: Streams,
+    trouble: &'static str,
+    begin: F,
+) -> Result<Response<Body>, Refusal>
 where
     F: FnOnce() -> Fut + Send + 'static,
     Fut: Future<Output = knarr_cri::Result<ExecSession>> + Send,
@@ -107,16 +114,13 @@ where
     let headers = request.headers();
     match upgrade::kind(headers)? {
         upgrade::Kind::WebSocket => {
-            let protocol = upgrade::negotiate(headers, "sec-websocket-protocol", &SOCKET_PROTOCOLS);
-            let protocol = protocol.ok_or_else(|| {
-                Refusal::bad_request(format!("unable to upgrade: the client must speak one of {SOCKET_PROTOCOLS:?}"))
-            })?;
+            let (protocol, dialect) = upgrade::socket_protocol(headers, &dialect::SOCKET)?;
             let (response, socket) = upgrade::websocket(request, protocol)?;
             tokio::spawn(async move {
                 match socket.await {
                     Ok(socket) => {
-                        let (remote, carry) = channels::over_socket(socket);
-                        tokio::join!(carry, session(begin().await, remote));
+                        let (remote, carry) = channels::over_socket(socket, dialect, streams);
+                        tokio::join!(carry, session(begin().await, remote, trouble));
                     }
                     Err(error) => tracing::debug!(%error, "a client went away while its connection was upgraded"),
                 }
@@ -124,13 +128,7 @@ where
             Ok(response)
         }
         upgrade::Kind::Spdy => {
-            let protocol = upgrade::negotiate(headers, "x-stream-protocol-version", &SPDY_PROTOCOLS);
-            let protocol = protocol.ok_or_else(|| {
-                Refusal::new(
-                    StatusCode::FORBIDDEN,
-                    format!("unable to upgrade: the client must speak one of {SPDY_PROTOCOLS:?}"),
-                )
-            })?;
+            let (protocol, dialect) = upgrade::spdy_protocol(headers, &dialect::SPDY)?;
             let (response, io) = upgrade::spdy(request, protocol);
             tokio::spawn(async move {
                 let io = match io.await {
@@ -141,10 +139,10 @@ where
                 };
                 let (opened, incoming) = mpsc::channel(8);
                 let talk = async {
-                    let remote = channels::over_spdy(incoming, streams.count());
+                    let remote = channels::over_spdy(incoming, dialect, streams);
                     // Without all its streams there is nothing to begin with.
                     if let Ok(Some(remote)) = tokio::time::timeout(STREAMS_LIMIT, remote).await {
-                        session(begin().await, remote).await;
+                        session(begin().await, remote, trouble).await;
                     }
                 };
                 let (served, ()) = tokio::join!(spdy::serve(io, opened), talk);
@@ -158,11 +156,11 @@ where
 }
 
 /// Carries bytes between the client and the process until the process ends or the client hangs up.
-async fn session(begun: knarr_cri::Result<ExecSession>, remote: Remote) {
+async fn session(begun: knarr_cri::Result<ExecSession>, remote: Remote, trouble: &str) {
     let Remote { mut stdin, mut resize, out } = remote;
     let ExecSession { stdin: to_process, stdout, stderr, resize: to_terminal, exit } = match begun {
         Ok(session) => session,
-        Err(error) => return out.finish(&channels::failure(&format!("error executing command: {error}"))).await,
+        Err(error) => return out.finish(&channels::failure(&format!("{trouble}: {error}"))).await,
     };
     let input = tokio::spawn(async move {
         let Some(mut to_process) = to_process else { return };
@@ -202,7 +200,7 @@ async fn session(begun: knarr_cri::Result<ExecSession>, remote: Remote) {
     sizes.abort();
     match code {
         Some(Ok(code)) => out.finish(&channels::exit_status(code)).await,
-        Some(Err(error)) => out.finish(&channels::failure(&format!("error executing command: {error}"))).await,
+        Some(Err(error)) => out.finish(&channels::failure(&format!("{trouble}: {error}"))).await,
         None => {}
     }
 }

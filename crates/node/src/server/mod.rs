@@ -3,11 +3,13 @@
 
 mod auth;
 mod channels;
+mod dialect;
 mod exec;
 mod logs;
 mod pages;
 mod portforward;
 pub(crate) mod route;
+mod socket;
 mod stats;
 mod upgrade;
 
@@ -19,7 +21,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -44,11 +46,12 @@ pub(crate) type Body = UnsyncBoxBody<Bytes, io::Error>;
 pub(crate) struct Refusal {
     pub code: StatusCode,
     pub message: String,
+    pub headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Refusal {
     pub fn new(code: StatusCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        Self { code, message: message.into(), headers: Vec::new() }
     }
 
     pub fn not_found(message: impl Into<String>) -> Self {
@@ -159,7 +162,13 @@ impl Inner {
             Ok(()) => route::route(self, request).await,
             Err(refusal) => Err(refusal),
         };
-        answer.unwrap_or_else(|refusal| text(refusal.code, refusal.message))
+        answer.unwrap_or_else(|Refusal { code, message, headers }| {
+            let mut response = text(code, message);
+            for (name, value) in headers {
+                response.headers_mut().append(name, value);
+            }
+            response
+        })
     }
 
     /// The UID of a pod that this node runs.
@@ -185,7 +194,7 @@ impl Inner {
 pub(crate) fn text(code: StatusCode, message: impl Into<Bytes>) -> Response<Body> {
     let mut response = Response::new(Full::new(message.into()).map_err(|never| match never {}).boxed_unsync());
     *response.status_mut() = code;
-    let plain = http::HeaderValue::from_static("text/plain; charset=utf-8");
+    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
     response.headers_mut().insert(http::header::CONTENT_TYPE, plain);
     response
 }

@@ -13,15 +13,21 @@ use tokio::{
 };
 use tokio_tungstenite::tungstenite::Message;
 
-use super::{Body, Inner, Refusal, route, upgrade};
+use super::{
+    Body, Inner, Refusal,
+    dialect::{self, Dialect, Said},
+    route, socket, upgrade,
+};
 use crate::spdy;
 
+/// SPDY inside of WebSocket messages.
 const TUNNEL: &str = "SPDY/3.1+portforward.k8s.io";
-const PLAIN: [&str; 2] = ["v4.channel.k8s.io", "portforward.k8s.io"];
-const SPDY: &str = "portforward.k8s.io";
+const SPDY: [upgrade::Protocol<()>; 1] = [("portforward.k8s.io", ())];
 /// The second stream of a pair has to come within this time.
 const PAIR_LIMIT: Duration = Duration::from_secs(30);
 const MAX_PENDING: usize = 1024;
+/// As many as have two channels each.
+const MAX_PORTS: usize = 127;
 const BUFFER: usize = 64 * 1024;
 
 pub async fn serve(
@@ -42,7 +48,8 @@ pub async fn serve(
     let headers = request.headers();
     let forwarder = Forwarder { server: server.clone(), sandbox: sandbox.id };
     if upgrade::kind(headers)? == upgrade::Kind::Spdy {
-        let (response, io) = upgrade::spdy(request, SPDY);
+        let (protocol, ()) = upgrade::spdy_protocol(headers, &SPDY)?;
+        let (response, io) = upgrade::spdy(request, protocol);
         tokio::spawn(async move {
             match io.await {
                 Ok(io) => forwarder.over_spdy(io).await,
@@ -51,31 +58,54 @@ pub async fn serve(
         });
         return Ok(response);
     }
-    let known = [TUNNEL, PLAIN[0], PLAIN[1]];
-    let protocol = upgrade::negotiate(headers, "sec-websocket-protocol", &known)
-        .ok_or_else(|| Refusal::bad_request(format!("unable to upgrade: the client must speak one of {known:?}")))?;
-    let ports = ports(request.uri().query().unwrap_or_default());
-    if protocol != TUNNEL && ports.is_empty() {
-        return Err(Refusal::bad_request("query parameter \"port\" is required"));
-    }
+    let channels = dialect::PORTS.map(|(name, dialect)| (name, Some(dialect)));
+    let known = [&channels[..], &[(TUNNEL, None)]].concat();
+    let (protocol, dialect) = upgrade::socket_protocol(headers, &known)?;
+    let ports = match dialect {
+        Some(_) => ports(request.uri().query().unwrap_or_default())?,
+        None => Vec::new(),
+    };
     let (response, socket) = upgrade::websocket(request, protocol)?;
     tokio::spawn(async move {
-        match socket.await {
-            Ok(socket) if protocol == TUNNEL => {
+        let socket = match socket.await {
+            Ok(socket) => socket,
+            Err(error) => return tracing::debug!(%error, "a client went away while its connection was upgraded"),
+        };
+        match dialect {
+            Some(dialect) => forwarder.over_channels(socket, dialect, &ports).await,
+            None => {
                 let (near, far) = tokio::io::duplex(BUFFER);
                 tokio::join!(tunnel(socket, far), forwarder.over_spdy(near));
             }
-            Ok(socket) => forwarder.over_channels(socket, &ports).await,
-            Err(error) => tracing::debug!(%error, "a client went away while its connection was upgraded"),
         }
     });
     Ok(response)
 }
 
-fn ports(query: &str) -> Vec<u16> {
+/// The ports that a query names; each takes two of the 256 channels there are.
+fn ports(query: &str) -> Result<Vec<u16>, Refusal> {
     let query = route::query(query);
     let values = query.iter().filter(|(key, _)| matches!(key.as_str(), "port" | "ports"));
-    values.flat_map(|(_, value)| value.split(',')).filter_map(|port| port.parse().ok()).collect()
+    let mut found = Vec::new();
+    for (_, value) in values {
+        if value.is_empty() {
+            return Err(Refusal::bad_request("query parameter \"port\" cannot be empty"));
+        }
+        for port in value.split(',') {
+            let port: u16 = port
+                .parse()
+                .map_err(|error| Refusal::bad_request(format!("unable to parse {value:?} as a port: {error}")))?;
+            if port == 0 {
+                return Err(Refusal::bad_request(format!("port {value:?} must be > 0")));
+            }
+            found.push(port);
+        }
+    }
+    match found.len() {
+        0 => Err(Refusal::bad_request("query parameter \"port\" is required")),
+        1..=MAX_PORTS => Ok(found),
+        _ => Err(Refusal::bad_request(format!("no more than {MAX_PORTS} ports are forwarded over one connection"))),
+    }
 }
 
 /// Carries a byte stream in WebSocket messages.
@@ -217,58 +247,52 @@ impl Forwarder {
     }
 
     /// Two channels for each port, data and error; the first message on each says which port it is for.
-    async fn over_channels(&self, socket: upgrade::Socket, ports: &[u16]) {
-        let (mut sink, mut stream) = socket.split();
-        let (messages, mut outgoing) = mpsc::channel::<Message>(8);
+    async fn over_channels(&self, socket: upgrade::Socket, dialect: Dialect, ports: &[u16]) {
+        let (sink, mut stream) = socket.split();
+        let (messages, outgoing) = mpsc::channel::<Message>(8);
         let mut inputs = Vec::new();
-        for (index, port) in ports.iter().enumerate() {
-            let Ok(channel) = u8::try_from(index * 2) else { break };
+        for (channel, port) in (0..).step_by(2).zip(ports) {
             let (input, received) = mpsc::channel::<Bytes>(8);
             inputs.push(input);
-            tokio::spawn(self.clone().channel(channel, *port, received, messages.clone()));
+            tokio::spawn(self.clone().channel(dialect, channel, *port, received, messages.clone()));
         }
         drop(messages);
         let reading = async {
             while let Some(Ok(message)) = stream.next().await {
-                let Message::Binary(bytes) = message else {
-                    if message.is_close() {
-                        return;
-                    }
-                    continue;
-                };
-                let Some(channel) = bytes.first().copied().filter(|channel| channel % 2 == 0) else { continue };
-                if let Some(input) = inputs.get(usize::from(channel / 2)) {
-                    // The pod may have closed its end.
-                    let _ = input.send(bytes.slice(1..)).await;
-                }
-            }
-        };
-        let writing = async {
-            while let Some(message) = outgoing.recv().await {
-                if sink.send(message).await.is_err() {
+                if message.is_close() {
                     return;
                 }
+                let Some(Said::Bytes(channel, bytes)) = dialect.read(message) else { continue };
+                if channel % 2 == 0
+                    && let Some(input) = inputs.get(usize::from(channel / 2))
+                {
+                    // The pod may have closed its end.
+                    let _ = input.send(bytes).await;
+                }
             }
-            let _ = sink.close().await;
         };
-        tokio::select! {
-            () = reading => {}
-            () = writing => {}
-        }
+        socket::carry(sink, outgoing, reading).await;
     }
 
-    async fn channel(self, channel: u8, port: u16, mut input: mpsc::Receiver<Bytes>, out: mpsc::Sender<Message>) {
-        let message = |channel: u8, bytes: &[u8]| Message::binary([&[channel], bytes].concat());
+    async fn channel(
+        self,
+        dialect: Dialect,
+        channel: u8,
+        port: u16,
+        mut input: mpsc::Receiver<Bytes>,
+        out: mpsc::Sender<Message>,
+    ) {
         for which in [channel, channel + 1] {
-            if out.send(message(which, &port.to_le_bytes())).await.is_err() {
+            if out.send(dialect.write(which, &port.to_le_bytes())).await.is_err() {
                 return;
             }
         }
         let tunnel = match self.server.streams.port_forward(&self.sandbox, port).await {
             Ok(tunnel) => tunnel,
             Err(error) => {
+                let why = format!("error forwarding port {port} to pod {}: {error}", self.sandbox);
                 // The client may have hung up already.
-                let _ = out.send(message(channel + 1, error.to_string().as_bytes())).await;
+                let _ = out.send(dialect.write(channel + 1, why.as_bytes())).await;
                 return;
             }
         };
@@ -284,7 +308,7 @@ impl Forwarder {
         let outward = async {
             let mut buffer = vec![0; 32 * 1024];
             while let Ok(count @ 1..) = reader.read(&mut buffer).await {
-                if out.send(message(channel, &buffer[..count])).await.is_err() {
+                if out.send(dialect.write(channel, &buffer[..count])).await.is_err() {
                     return;
                 }
             }

@@ -12,8 +12,13 @@ mod headers;
 mod session;
 
 pub use session::{Incoming, Sender, serve};
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 pub(crate) use {frame::decode, headers::Inflater};
+#[cfg(test)]
+pub(crate) use {
+    frame::{Frame, encode},
+    headers::Deflater,
+};
 
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,10 @@ mod streams;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    sync::{Mutex, MutexGuard},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -40,6 +43,8 @@ struct State {
     sandbox_resources: Vec<LinuxContainerResources>,
     /// The memory limits that sandboxes were given after they were made.
     sandbox_limits: Vec<i64>,
+    /// Sessions of `sleep` that somebody listens to.
+    sleepers: Arc<AtomicUsize>,
 }
 
 impl FakeRuntime {
@@ -62,6 +67,10 @@ impl FakeRuntime {
 
     pub fn answer_command(&self, command: &str, code: i32, output: &str) {
         self.state().commands.insert(command.to_owned(), (code, output.to_owned()));
+    }
+
+    pub fn sleepers(&self) -> usize {
+        self.state().sleepers.load(Ordering::Relaxed)
     }
 
     pub fn stop_takes(&self, time: Duration) {

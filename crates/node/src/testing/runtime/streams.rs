@@ -1,5 +1,7 @@
 //! Commands, and connections to ports.
 
+use std::sync::atomic::Ordering;
+
 use async_trait::async_trait;
 use knarr_cri::{CriError, ExecSession, Result, StreamService, Tunnel, v1::*};
 use tokio::{
@@ -25,7 +27,8 @@ fn says(exit: i32, output: String) -> ExecSession {
 
 #[async_trait]
 impl StreamService for FakeRuntime {
-    /// `cat` gives back what it is sent and ends with its input; everything else is as `answer_command` says.
+    /// `cat` gives back what it is sent and ends with its input, `sleep` never ends; everything else is as
+    /// `answer_command` says.
     async fn exec(&self, request: ExecRequest) -> Result<ExecSession> {
         let (exit, output) = self.state().commands.get(&request.cmd[0]).cloned().unwrap_or_default();
         if request.cmd[0] == "cat" {
@@ -46,6 +49,18 @@ impl StreamService for FakeRuntime {
                     Ok(0)
                 }),
             });
+        }
+        if request.cmd[0] == "sleep" {
+            let (near, mut far) = tokio::io::duplex(1);
+            let sleepers = self.state().sleepers.clone();
+            sleepers.fetch_add(1, Ordering::Relaxed);
+            tokio::spawn(async move {
+                // Ends when the session is dropped.
+                let _ = far.read(&mut [0]).await;
+                sleepers.fetch_sub(1, Ordering::Relaxed);
+            });
+            let exit = Box::pin(std::future::pending());
+            return Ok(ExecSession { stdin: None, stdout: Some(Box::new(near)), stderr: None, resize: None, exit });
         }
         Ok(says(exit, output))
     }
