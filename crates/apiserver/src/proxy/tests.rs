@@ -67,19 +67,23 @@ async fn answer(mut request: Request<hyper::body::Incoming>) -> Result<Answer, s
         return Ok(text(500, "the client's credentials came through".into()));
     }
     if request.headers().contains_key(header::UPGRADE) {
-        let protocol = request.headers()[header::SEC_WEBSOCKET_PROTOCOL].clone();
+        let protocol = request.headers().get(header::SEC_WEBSOCKET_PROTOCOL).cloned();
+        let path = request.uri().path().to_owned();
         let upgraded = hyper::upgrade::on(&mut request);
         tokio::spawn(async move {
             let mut stream = TokioIo::new(upgraded.await.unwrap());
             let mut word = [0; 5];
             stream.read_exact(&mut word).await.unwrap();
-            stream.write_all(format!("echo {}", std::str::from_utf8(&word).unwrap()).as_bytes()).await.unwrap();
+            let heard = std::str::from_utf8(&word).unwrap();
+            stream.write_all(format!("{path} heard {heard}").as_bytes()).await.unwrap();
             stream.shutdown().await.unwrap();
         });
         let mut answer = text(101, String::new());
         answer.headers_mut().insert(header::CONNECTION, "Upgrade".parse().unwrap());
         answer.headers_mut().insert(header::UPGRADE, "websocket".parse().unwrap());
-        answer.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, protocol);
+        if let Some(protocol) = protocol {
+            answer.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, protocol);
+        }
         return Ok(answer);
     }
     Ok(match target.split('?').next().unwrap() {
@@ -175,28 +179,37 @@ async fn upgraded_connections_are_joined() {
 
     let authority = cluster.pki.authority.certificate();
     let dial = async |leaf| Dialer::new(client_config(authority, leaf).unwrap()).node("127.0.0.1", port).await.unwrap();
-    let request = || {
-        Request::get("/api/v1/namespaces/team/pods/p/exec?container=main&command=cat&stdin=true")
-            .header("host", "localhost")
-            .header("connection", "Upgrade")
-            .header("upgrade", "websocket")
-            .header("sec-websocket-version", "13")
-            .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
-            .header("sec-websocket-protocol", "v5.channel.k8s.io")
-            .body(empty())
-            .unwrap()
+    let request = |subresource: &str, protocol: &str| {
+        let mut request =
+            Request::get(format!("/api/v1/namespaces/team/pods/p/{subresource}&container=main")).header("host", "a");
+        request = request.header("connection", "Upgrade").header("upgrade", "websocket");
+        request = request.header("sec-websocket-version", "13").header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
+        if !protocol.is_empty() {
+            request = request.header("sec-websocket-protocol", protocol);
+        }
+        request.body(empty()).unwrap()
     };
-    let refused = dial(None).await.send_request(request()).await.unwrap();
+    let exec = "exec?command=cat&stdin=true";
+    let refused = dial(None).await.send_request(request(exec, "v5.channel.k8s.io")).await.unwrap();
     assert_eq!(refused.status(), 401, "nobody in particular may not exec");
 
-    let mut answer = dial(Some(&cluster.pki.admin)).await.send_request(request()).await.unwrap();
-    assert_eq!(answer.status(), 101);
-    assert_eq!(answer.headers()[header::SEC_WEBSOCKET_PROTOCOL], "v5.channel.k8s.io");
-    let mut stream = TokioIo::new(hyper::upgrade::on(&mut answer).await.unwrap());
-    stream.write_all(b"hello").await.unwrap();
-    let mut heard = String::new();
-    stream.read_to_string(&mut heard).await.unwrap();
-    assert_eq!(heard, "echo hello");
+    for (subresource, protocol, path) in [
+        (exec, "v5.channel.k8s.io", "/exec/team/p/main"),
+        (exec, "base64.channel.k8s.io", "/exec/team/p/main"),
+        ("log?follow=true", "binary.k8s.io", "/containerLogs/team/p/main"),
+        ("log?follow=true", "", "/containerLogs/team/p/main"),
+    ] {
+        let asked = request(subresource, protocol);
+        let mut answer = dial(Some(&cluster.pki.admin)).await.send_request(asked).await.unwrap();
+        assert_eq!(answer.status(), 101, "{subresource}");
+        let agreed = answer.headers().get(header::SEC_WEBSOCKET_PROTOCOL).map_or("", |value| value.to_str().unwrap());
+        assert_eq!(agreed, protocol);
+        let mut stream = TokioIo::new(hyper::upgrade::on(&mut answer).await.unwrap());
+        stream.write_all(b"hello").await.unwrap();
+        let mut heard = String::new();
+        stream.read_to_string(&mut heard).await.unwrap();
+        assert_eq!(heard, format!("{path} heard hello"));
+    }
     shutdown.cancel();
 }
 

@@ -2,19 +2,22 @@
 
 use std::{io, path::PathBuf, sync::Arc};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use futures::stream;
-use http::{Response, StatusCode};
+use futures::{StreamExt, stream};
+use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, StreamBody};
-use hyper::body::Frame;
+use hyper::body::{Frame, Incoming};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use knarr_cri::v1::{ContainerState, ContainerStatusRequest};
 use tokio::sync::mpsc;
+use tokio_tungstenite::tungstenite::Message;
 
 use super::{
     Body, Inner, Refusal,
     route::{Place, flag, query},
+    socket, upgrade,
 };
 use crate::{
     logs::{self, Options, StreamKind},
@@ -22,6 +25,18 @@ use crate::{
 };
 
 const DEPTH: usize = 8;
+
+/// How a piece of a log becomes a message.
+type Encode = fn(Bytes) -> Message;
+
+/// A log's protocols over WebSocket: bytes as they are, or in base64.
+/// (upstream: `httpstream/wsstream/stream.go`)
+const SOCKET: [upgrade::Protocol<Encode>; 3] =
+    [("", Message::Binary), ("binary.k8s.io", Message::Binary), ("base64.binary.k8s.io", base64)];
+
+fn base64(bytes: Bytes) -> Message {
+    Message::text(STANDARD.encode(bytes))
+}
 
 /// What is asked, and whether of the run before.
 #[derive(Debug)]
@@ -65,10 +80,18 @@ pub fn wanted(text: &str, now: Timestamp) -> Result<Wanted, Refusal> {
     })
 }
 
-pub async fn serve(server: &Arc<Inner>, place: &Place, text: &str) -> Result<Response<Body>, Refusal> {
-    let Wanted { options, previous } = wanted(text, server.ctx.now())?;
+pub async fn serve(server: &Arc<Inner>, place: &Place, request: Request<Incoming>) -> Result<Response<Body>, Refusal> {
+    let Wanted { options, previous } = wanted(request.uri().query().unwrap_or_default(), server.ctx.now())?;
     let pod = server.find_pod(&place.namespace, &place.pod)?;
     let run = choose(server, &pod, place, previous).await?;
+    let socket = match upgrade::is_websocket(request.headers()) {
+        true => {
+            let (protocol, encode) = upgrade::socket_protocol(request.headers(), &SOCKET)?;
+            let (response, socket) = upgrade::websocket(request, protocol)?;
+            Some((response, socket, encode))
+        }
+        false => None,
+    };
     let path = if run.log_path.is_empty() {
         let file = format!("{}.log", run.restart_count);
         server.ctx.log_folder(&pod).join(&run.name).join(file)
@@ -92,6 +115,15 @@ pub async fn serve(server: &Arc<Inner>, place: &Place, text: &str) -> Result<Res
             let _ = out.send(Bytes::from(message)).await;
         }
     });
+    if let Some((response, socket, encode)) = socket {
+        tokio::spawn(async move {
+            match socket.await {
+                Ok(socket) => over_socket(socket, lines, encode).await,
+                Err(error) => tracing::debug!(%error, "a client went away while its connection was upgraded"),
+            }
+        });
+        return Ok(response);
+    }
     let frames = stream::unfold(lines, |mut lines| async move {
         let bytes = lines.recv().await?;
         Some((Ok::<_, io::Error>(Frame::data(bytes)), lines))
@@ -101,6 +133,27 @@ pub async fn serve(server: &Arc<Inner>, place: &Place, text: &str) -> Result<Res
     let plain = http::HeaderValue::from_static("text/plain");
     response.headers_mut().insert(http::header::CONTENT_TYPE, plain);
     Ok(response)
+}
+
+/// The lines as messages, behind an empty one which says that it is they that come.
+async fn over_socket(socket: upgrade::Socket, mut lines: mpsc::Receiver<Bytes>, encode: Encode) {
+    let (sink, stream) = socket.split();
+    let (messages, outgoing) = mpsc::channel(DEPTH);
+    let encoding = async move {
+        let mut next = Some(Bytes::new());
+        while let Some(bytes) = next {
+            if messages.send(encode(bytes)).await.is_err() {
+                return;
+            }
+            // A log that nobody writes to is not to be followed for a client that is gone.
+            next = tokio::select! {
+                bytes = lines.recv() => bytes,
+                () = messages.closed() => return,
+            };
+        }
+        let _ = messages.send(socket::goodbye()).await;
+    };
+    tokio::join!(encoding, socket::carry(sink, outgoing, socket::ignore(stream)));
 }
 
 /// The run whose log is meant, or why there is none.

@@ -62,7 +62,7 @@ pub async fn route(server: &Arc<Inner>, request: Request<Incoming>) -> Result<Re
         Path::Metrics if get => pages::metrics(server).await,
         Path::ResourceMetrics if get => Ok(stats::resource_metrics(server).await),
         Path::Stats if get => stats::summary(server, request.uri().query().unwrap_or_default()).await,
-        Path::Logs(place) if get => logs::serve(server, &place, request.uri().query().unwrap_or_default()).await,
+        Path::Logs(place) if get => logs::serve(server, &place, request).await,
         Path::Exec(place) if stream => exec::exec(server, &place, request).await,
         Path::Attach(place) if stream => exec::attach(server, &place, request).await,
         Path::PortForward { namespace, pod } if stream => portforward::serve(server, &namespace, &pod, request).await,
