@@ -1,5 +1,5 @@
-//! What the API server asks the node for: logs, exec, attach, port-forward, and a few pages about itself. The
-//! API server has authorised its user already; the node only makes sure that it is the API server who asks.
+//! What the API server asks the node for: logs, exec, attach, port-forward; and pages about the node itself, which
+//! scrapers ask for too. The API server has authorised its user already; of everybody else the node asks it.
 
 mod auth;
 mod channels;
@@ -85,13 +85,15 @@ pub(crate) struct Inner {
     pub ctx: Arc<Context>,
     pub manager: Manager,
     pub streams: Arc<dyn StreamService>,
+    pub reviewer: auth::Reviewer,
     /// How busy the machine is, from one reading to the next.
     pub cpu_rate: Mutex<CpuRate>,
 }
 
 impl Server {
     pub fn new(ctx: Arc<Context>, manager: Manager, streams: Arc<dyn StreamService>) -> Self {
-        Self { inner: Arc::new(Inner { ctx, manager, streams, cpu_rate: Mutex::default() }) }
+        let reviewer = auth::Reviewer::new(ctx.client.clone(), ctx.node_name.clone());
+        Self { inner: Arc::new(Inner { ctx, manager, streams, reviewer, cpu_rate: Mutex::default() }) }
     }
 
     /// Serves until `stop`; streams that are open then are cut.
@@ -158,7 +160,8 @@ impl Inner {
         certificates: &[CertificateDer<'_>],
         request: Request<Incoming>,
     ) -> Response<Body> {
-        let answer = match auth::check(certificates, request.uri().path()) {
+        let (method, path, headers) = (request.method(), request.uri().path(), request.headers());
+        let answer = match auth::check(&self.reviewer, certificates, method, path, headers).await {
             Ok(()) => route::route(self, request).await,
             Err(refusal) => Err(refusal),
         };

@@ -31,6 +31,10 @@ struct State {
     /// Reasons and messages of Events, in order.
     told: Vec<(String, String)>,
     status_patches: usize,
+    /// Whose tokens are, and what users may do with subresources of nodes (`get metrics`).
+    tokens: BTreeMap<String, String>,
+    grants: Vec<(String, String)>,
+    reviews: usize,
 }
 
 impl FakeApi {
@@ -88,6 +92,41 @@ impl FakeApi {
         self.state().status_patches
     }
 
+    /// From now on a token is a user's, who may do these things with a node.
+    pub fn know(&self, token: &str, user: &str, grants: &[&str]) {
+        let mut state = self.state();
+        state.tokens.insert(token.to_owned(), user.to_owned());
+        state.grants.extend(grants.iter().map(|grant| (user.to_owned(), (*grant).to_owned())));
+    }
+
+    /// How often was asked who somebody is, or what they may do.
+    pub fn reviews(&self) -> usize {
+        self.state().reviews
+    }
+
+    fn review_token(&self, mut review: Value) -> Value {
+        let mut state = self.state();
+        state.reviews += 1;
+        let user = state.tokens.get(review["spec"]["token"].as_str().unwrap_or_default());
+        review["status"] = match user {
+            Some(user) => json!({"authenticated": true, "user": {"username": user, "groups": ["g"]}}),
+            None => json!({"authenticated": false, "error": "invalid bearer token"}),
+        };
+        review
+    }
+
+    fn review_access(&self, mut review: Value) -> Value {
+        let mut state = self.state();
+        state.reviews += 1;
+        let asked = &review["spec"]["resourceAttributes"];
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let grant = format!("{} {}", text(&asked["verb"]), text(&asked["subresource"]));
+        let is_about_node = (&asked["resource"], &asked["name"]) == (&json!("nodes"), &json!("n1"));
+        let wanted = (text(&review["spec"]["user"]), grant);
+        review["status"] = json!({"allowed": is_about_node && state.grants.contains(&wanted)});
+        review
+    }
+
     async fn answer(&self, request: Request<Body>) -> Response<Answer> {
         let (parts, body) = request.into_parts();
         let path = parts.uri.path().to_owned();
@@ -105,6 +144,8 @@ impl FakeApi {
                 201,
                 &json!({"metadata": {}, "spec": {"audiences": []}, "status": {"token": "token", "expirationTimestamp": "2026-01-01T01:00:00Z"}}),
             ),
+            Method::POST if path.ends_with("/tokenreviews") => page(201, &self.review_token(sent)),
+            Method::POST if path.ends_with("/subjectaccessreviews") => page(201, &self.review_access(sent)),
             Method::POST if path.ends_with("/events") => {
                 let text = |key: &str| sent[key].as_str().unwrap_or_default().to_owned();
                 self.state().told.push((text("reason"), text("message")));
