@@ -42,6 +42,16 @@ pub trait RuntimeService: Send + Sync + 'static {
     /// Of sandboxes that are ready, each with its running containers.
     async fn list_pod_sandbox_stats(&self, request: ListPodSandboxStatsRequest) -> Result<ListPodSandboxStatsResponse>;
 
+    /// The metrics that [`Self::list_pod_sandbox_metrics`] may have, beside what the statistics say.
+    async fn list_metric_descriptors(
+        &self,
+        request: ListMetricDescriptorsRequest,
+    ) -> Result<ListMetricDescriptorsResponse>;
+    async fn list_pod_sandbox_metrics(
+        &self,
+        request: ListPodSandboxMetricsRequest,
+    ) -> Result<ListPodSandboxMetricsResponse>;
+
     /// Every change of a container's state from now on. A receiver that lags is told so and lists again.
     fn container_events(&self) -> broadcast::Receiver<ContainerEventResponse>;
 }

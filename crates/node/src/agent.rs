@@ -110,6 +110,7 @@ impl Agent {
             admitted: std::sync::Mutex::new(Admitted::default()),
             pulls: Semaphore::new(MAX_PULLS),
             writes: Semaphore::new(MAX_STATUS_WRITES),
+            probes: Arc::default(),
             owners: std::sync::Mutex::default(),
             mirrors: std::sync::Mutex::default(),
         });

@@ -13,6 +13,7 @@ pub mod fuzzing;
 pub mod images;
 mod launch;
 mod lifecycle;
+mod metrics;
 mod records;
 mod reset;
 mod runtime;

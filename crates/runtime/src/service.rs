@@ -9,6 +9,7 @@ use tokio::sync::broadcast;
 use crate::{
     client, convert,
     images::Credentials,
+    metrics,
     runtime::{EmbeddedRuntime, now_ns},
     shim::protocol::Request,
     spec,
@@ -230,6 +231,14 @@ impl RuntimeService for EmbeddedRuntime {
             wanted.map(|s| s.meta.id.clone()).collect()
         };
         Ok(ListPodSandboxStatsResponse { stats: self.sandbox_stats_of(ids).await })
+    }
+
+    async fn list_metric_descriptors(&self, _: ListMetricDescriptorsRequest) -> Result<ListMetricDescriptorsResponse> {
+        Ok(ListMetricDescriptorsResponse { descriptors: metrics::descriptors() })
+    }
+
+    async fn list_pod_sandbox_metrics(&self, _: ListPodSandboxMetricsRequest) -> Result<ListPodSandboxMetricsResponse> {
+        Ok(ListPodSandboxMetricsResponse { pod_metrics: self.metrics().await })
     }
 
     fn container_events(&self) -> broadcast::Receiver<ContainerEventResponse> {

@@ -18,6 +18,7 @@ use super::{
     downward::Allocatable,
     references::References,
 };
+use crate::probe::Tally;
 
 pub struct Context {
     pub node_name: String,
@@ -51,6 +52,8 @@ pub struct Context {
     pub pulls: Semaphore,
     /// How many status updates are under way at once.
     pub writes: Semaphore,
+    /// How probes went.
+    pub probes: Arc<Tally>,
     /// Which pod a sandbox or container belongs to, for the runtime's events.
     pub owners: Mutex<HashMap<String, String>>,
     /// The API's objects for static pods, by the static pod's UID.

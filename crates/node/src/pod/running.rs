@@ -167,10 +167,18 @@ impl Worker {
                     },
                     running_for: Duration::try_from(now.duration_since(run.started_at)).unwrap_or_default(),
                     tell: self.teller(entry.name()),
+                    row: self.ctx.probes.begin(self.probe_subject(entry.name(), kind)),
                 });
             }
         }
         wanted
+    }
+
+    fn probe_subject(&self, container: &str, kind: Kind) -> probe::Subject {
+        let text = |value: &Option<String>| value.clone().unwrap_or_default();
+        let meta = &self.pod.metadata;
+        let (namespace, pod, uid) = (text(&meta.namespace), text(&meta.name), text(&meta.uid));
+        probe::Subject { namespace, pod, uid, container: container.to_owned(), kind }
     }
 
     /// Events of failed probes.

@@ -5,10 +5,12 @@ mod attempt;
 mod grpc;
 pub mod http;
 mod judge;
+mod tally;
 pub(crate) mod task;
 
 pub use attempt::{Outcome, Target};
 pub use judge::{Judge, Schedule, Verdict};
+pub use tally::{Row, Subject, Tally};
 pub use task::{Probes, Report, Tell, Wanted};
 
 /// The three probes a container may have.

@@ -5,7 +5,7 @@ use std::{collections::HashMap, future::Future, time::Duration};
 use k8s_openapi::api::core::v1::Probe;
 use tokio::{sync::mpsc, task::AbortHandle, time::Instant};
 
-use super::{Judge, Kind, Outcome, Schedule, Target, Verdict};
+use super::{Judge, Kind, Outcome, Row, Schedule, Target, Verdict};
 
 /// A changed verdict about one run of a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +45,7 @@ pub struct Wanted {
     /// How long the container has run already, which counts towards the initial delay.
     pub running_for: Duration,
     pub tell: Tell,
+    pub row: Row,
 }
 
 impl Probes {
@@ -56,7 +57,7 @@ impl Probes {
 
     /// Asks a probe from now on; the same probe of an earlier run ends.
     pub fn begin(&mut self, wanted: Wanted, report: &mpsc::Sender<Report>) {
-        let Wanted { container, kind, probe, target, running_for, tell } = wanted;
+        let Wanted { container, kind, probe, target, running_for, tell, row } = wanted;
         let container_id = target.container_id.clone();
         let base =
             Report { container: container.clone(), container_id: container_id.clone(), kind, verdict: Verdict::Good };
@@ -64,7 +65,12 @@ impl Probes {
         let schedule = Schedule::of(&probe);
         let timeout = schedule.timeout;
         let task = tokio::spawn(async move {
-            let ask = || target.attempt(&probe, timeout);
+            let ask = async || {
+                let asked = Instant::now();
+                let outcome = target.attempt(&probe, timeout).await;
+                row.count(&outcome, asked.elapsed());
+                outcome
+            };
             run(base, schedule, running_for, ask, report, tell).await;
         });
         self.running.insert((container, kind), Running { container_id, task: task.abort_handle() });

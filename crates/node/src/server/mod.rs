@@ -2,9 +2,11 @@
 //! scrapers ask for too. The API server has authorised its user already; of everybody else the node asks it.
 
 mod auth;
+mod cadvisor;
 mod channels;
 mod dialect;
 mod exec;
+pub(crate) mod exposition;
 mod logs;
 mod pages;
 mod portforward;

@@ -1,12 +1,19 @@
 //! Pages about the node itself.
 
-use std::{fmt::Write as _, sync::Arc};
+use std::{sync::Arc, time::Duration};
 
 use http::{HeaderValue, Response, StatusCode, header};
-use knarr_cri::v1::{ContainerState, ListContainersRequest, ListPodSandboxRequest};
+use knarr_cri::v1::{
+    ContainerState, ImageSpec, ListContainersRequest, ListPodSandboxRequest, PodSandbox, PodSandboxState,
+};
 use serde_json::{Value, json};
 
-use super::{Body, Inner, Refusal, text};
+use super::{
+    Body, Inner, Refusal, auth,
+    exposition::{self, Families},
+    text,
+};
+use crate::{logs::Limits, pod::labels};
 
 pub(super) fn json_page(value: &Value) -> Response<Body> {
     let mut response = text(StatusCode::OK, value.to_string());
@@ -20,25 +27,82 @@ pub fn pods(server: &Arc<Inner>) -> Response<Body> {
     json_page(&json!({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items}))
 }
 
+/// The pods that have something running, as far as the runtime knows them (upstream: `/runningpods/`, for tests).
+pub async fn running_pods(server: &Arc<Inner>) -> Result<Response<Body>, Refusal> {
+    let runtime = &server.ctx.runtime;
+    let sandboxes = runtime.list_pod_sandbox(ListPodSandboxRequest::default()).await?.items;
+    let containers = runtime.list_containers(ListContainersRequest::default()).await?.containers;
+    let running: Vec<_> =
+        containers.iter().filter(|container| container.state == ContainerState::ContainerRunning as i32).collect();
+    let items = sandboxes.iter().filter(|sandbox| is_ready(sandbox)).map(|sandbox| {
+        let text = |key: &str| sandbox.labels.get(key).cloned().unwrap_or_default();
+        let inside = running.iter().filter(|container| container.pod_sandbox_id == sandbox.id);
+        let containers: Vec<Value> = inside
+            .map(|container| {
+                let image = container.image.as_ref().map(image_name);
+                json!({"name": container.labels.get(labels::CONTAINER_NAME), "image": image, "resources": {}})
+            })
+            .collect();
+        json!({
+            "metadata": {
+                "name": text(labels::POD_NAME), "namespace": text(labels::POD_NAMESPACE), "uid": text(labels::POD_UID),
+            },
+            "spec": {"containers": containers},
+            "status": {},
+        })
+    });
+    let items: Vec<Value> = items.collect();
+    Ok(json_page(&json!({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items})))
+}
+
+/// The image as the pod names it.
+pub(super) fn image_name(image: &ImageSpec) -> &str {
+    let named = [&image.user_specified_image, &image.image].into_iter().find(|name| !name.is_empty());
+    named.map_or("", String::as_str)
+}
+
+fn is_ready(sandbox: &PodSandbox) -> bool {
+    sandbox.state == PodSandboxState::SandboxReady as i32
+}
+
+/// What the node goes by, in the terms of a KubeletConfiguration.
+pub fn configz(server: &Arc<Inner>) -> Response<Body> {
+    let ctx = &server.ctx;
+    let Limits { max_bytes, max_files } = Limits::default();
+    let seconds = |time: Duration| format!("{}s", time.as_secs());
+    json_page(&json!({"kubeletconfig": {
+        "kind": "KubeletConfiguration",
+        "apiVersion": "kubelet.config.k8s.io/v1beta1",
+        "enableServer": true,
+        "authentication": {
+            "x509": {},
+            "webhook": {"enabled": true, "cacheTTL": seconds(auth::TOKEN_BELIEVED)},
+            "anonymous": {"enabled": false},
+        },
+        "authorization": {"mode": "Webhook", "webhook": {
+            "cacheAuthorizedTTL": seconds(auth::ALLOWED_BELIEVED),
+            "cacheUnauthorizedTTL": seconds(auth::DENIED_BELIEVED),
+        }},
+        "clusterDomain": ctx.cluster_domain,
+        "clusterDNS": ctx.cluster_dns,
+        "maxPods": ctx.max_pods,
+        "allowedUnsafeSysctls": ctx.unsafe_sysctls,
+        "containerLogMaxSize": format!("{}Mi", max_bytes >> 20),
+        "containerLogMaxFiles": max_files,
+        "podLogsDir": ctx.log_dir,
+        "cgroupDriver": "cgroupfs",
+    }}))
+}
+
 pub async fn metrics(server: &Arc<Inner>) -> Result<Response<Body>, Refusal> {
     let containers = server.ctx.runtime.list_containers(ListContainersRequest::default()).await?.containers;
     let sandboxes = server.ctx.runtime.list_pod_sandbox(ListPodSandboxRequest::default()).await?.items;
-    let mut out = String::new();
-    _ = writeln!(
-        out,
-        "# HELP kubelet_node_name [ALPHA] The node's name. The count is always 1.\n# TYPE kubelet_node_name gauge"
-    );
-    _ = writeln!(out, "kubelet_node_name{{node=\"{}\"}} 1", server.ctx.node_name);
-    _ = writeln!(
-        out,
-        "# HELP kubelet_running_pods [ALPHA] Number of pods that have a running pod sandbox\n# TYPE kubelet_running_pods gauge"
-    );
-    let ready = sandboxes.iter().filter(|sandbox| sandbox.state == 0).count();
-    _ = writeln!(out, "kubelet_running_pods {ready}");
-    _ = writeln!(
-        out,
-        "# HELP kubelet_running_containers [ALPHA] Number of containers currently running\n# TYPE kubelet_running_containers gauge"
-    );
+    let mut families = Families::default();
+    let name = exposition::labels(&[("node", &server.ctx.node_name)]);
+    families.gauge("kubelet_node_name", "[ALPHA] The node's name. The count is always 1.").now(&name, 1);
+    let ready = sandboxes.iter().filter(|sandbox| is_ready(sandbox)).count();
+    let help = "[ALPHA] Number of pods that have a running pod sandbox";
+    families.gauge("kubelet_running_pods", help).now("", ready);
     for (state, name) in [
         (ContainerState::ContainerCreated, "created"),
         (ContainerState::ContainerRunning, "running"),
@@ -46,7 +110,10 @@ pub async fn metrics(server: &Arc<Inner>) -> Result<Response<Body>, Refusal> {
         (ContainerState::ContainerUnknown, "unknown"),
     ] {
         let count = containers.iter().filter(|container| container.state == state as i32).count();
-        _ = writeln!(out, "kubelet_running_containers{{container_state=\"{name}\"}} {count}");
+        let labels = exposition::labels(&[("container_state", name)]);
+        families
+            .gauge("kubelet_running_containers", "[ALPHA] Number of containers currently running")
+            .now(&labels, count);
     }
-    Ok(text(StatusCode::OK, out))
+    Ok(text(StatusCode::OK, families.page()))
 }

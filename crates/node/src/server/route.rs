@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
-use super::{Body, Inner, Refusal, exec, logs, pages, portforward, stats, text};
+use super::{Body, Inner, Refusal, cadvisor, exec, logs, pages, portforward, stats, text};
 
 /// Where a container is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +19,11 @@ pub struct Place {
 pub enum Path {
     Health,
     Pods,
+    RunningPods,
+    Config,
     Metrics,
+    ContainerMetrics,
+    ProbeMetrics,
     ResourceMetrics,
     Stats,
     Logs(Place),
@@ -39,7 +43,11 @@ pub fn parse(path: &str) -> Option<Path> {
     Some(match parts[..] {
         ["healthz"] => Path::Health,
         ["pods"] => Path::Pods,
+        ["runningpods"] => Path::RunningPods,
+        ["configz"] => Path::Config,
         ["metrics"] => Path::Metrics,
+        ["metrics", "cadvisor"] => Path::ContainerMetrics,
+        ["metrics", "probes"] => Path::ProbeMetrics,
         ["metrics", "resource"] => Path::ResourceMetrics,
         ["stats", "summary"] => Path::Stats,
         ["containerLogs", ns, pod, container] => Path::Logs(place(ns, pod, container)),
@@ -59,7 +67,11 @@ pub async fn route(server: &Arc<Inner>, request: Request<Incoming>) -> Result<Re
     match path {
         Path::Health if get => Ok(text(StatusCode::OK, "ok")),
         Path::Pods if get => Ok(pages::pods(server)),
+        Path::RunningPods if get => pages::running_pods(server).await,
+        Path::Config if get => Ok(pages::configz(server)),
         Path::Metrics if get => pages::metrics(server).await,
+        Path::ContainerMetrics if get => Ok(cadvisor::metrics(server).await),
+        Path::ProbeMetrics if get => Ok(text(StatusCode::OK, server.ctx.probes.page())),
         Path::ResourceMetrics if get => Ok(stats::resource_metrics(server).await),
         Path::Stats if get => stats::summary(server, request.uri().query().unwrap_or_default()).await,
         Path::Logs(place) if get => logs::serve(server, &place, request).await,

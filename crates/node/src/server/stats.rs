@@ -16,22 +16,27 @@ use knarr_cri::v1::{
 };
 use serde_json::{Value, json};
 
-use super::{Body, Inner, Refusal, pages::json_page, route, text};
+use super::{
+    Body, Inner, Refusal,
+    exposition::{self, Family},
+    pages::json_page,
+    route, text,
+};
 use crate::{
     pod::labels,
     register::{Available, Load},
 };
 
 /// All readings of one moment.
-struct Readings {
-    node: Load,
-    now: Timestamp,
-    pods: Vec<PodSandboxStats>,
+pub(super) struct Readings {
+    pub node: Load,
+    pub now: Timestamp,
+    pub pods: Vec<PodSandboxStats>,
     /// When each container was made, in nanoseconds since 1970.
     made: BTreeMap<String, i64>,
 }
 
-async fn read(server: &Inner) -> Result<Readings, Refusal> {
+pub(super) async fn read(server: &Inner) -> Result<Readings, Refusal> {
     let runtime = &server.ctx.runtime;
     let pods = runtime.list_pod_sandbox_stats(ListPodSandboxStatsRequest::default()).await?.stats;
     let containers = runtime.list_containers(ListContainersRequest::default()).await?.containers;
@@ -44,37 +49,15 @@ async fn read(server: &Inner) -> Result<Readings, Refusal> {
     })
 }
 
-fn label<'a>(all: &'a BTreeMap<String, String>, key: &str) -> &'a str {
+pub(super) fn label<'a>(all: &'a BTreeMap<String, String>, key: &str) -> &'a str {
     all.get(key).map_or("", String::as_str)
 }
 
-/// One metric in Prometheus' text format.
-struct Family {
-    name: &'static str,
-    kind: &'static str,
-    help: &'static str,
-    rows: String,
-}
-
-impl Family {
-    fn new(name: &'static str, kind: &'static str, help: &'static str) -> Self {
-        Self { name, kind, help, rows: String::new() }
-    }
-
-    /// A value with the time it was read, in milliseconds; none where there was nothing to read.
-    fn row(&mut self, labels: &str, value: Option<impl std::fmt::Display>, at_ns: i64) {
-        if let Some(value) = value {
-            let name = self.name;
-            _ = writeln!(self.rows, "{name}{labels} {value} {}", at_ns / 1_000_000);
-        }
-    }
-}
-
-fn seconds(nanoseconds: Option<&UInt64Value>) -> Option<f64> {
+pub(super) fn seconds(nanoseconds: Option<&UInt64Value>) -> Option<f64> {
     nanoseconds.map(|value| value.value as f64 / 1e9)
 }
 
-fn number(value: Option<&UInt64Value>) -> Option<u64> {
+pub(super) fn number(value: Option<&UInt64Value>) -> Option<u64> {
     value.map(|value| value.value)
 }
 
@@ -163,11 +146,7 @@ fn families(readings: &Readings) -> String {
             }
         }
     }
-    let mut page = String::new();
-    for Family { name, kind, help, rows } in all.iter().filter(|family| !family.rows.is_empty()) {
-        _ = write!(page, "# HELP {name} {help}\n# TYPE {name} {kind}\n{rows}");
-    }
-    page
+    exposition::page(&all)
 }
 
 fn time(nanoseconds: i64) -> Value {

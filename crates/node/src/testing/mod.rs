@@ -52,6 +52,7 @@ pub fn context(
         admitted: std::sync::Mutex::default(),
         pulls: Semaphore::new(5),
         writes: Semaphore::new(32),
+        probes: Arc::default(),
         owners: std::sync::Mutex::default(),
         mirrors: std::sync::Mutex::default(),
     };

@@ -123,13 +123,17 @@ pub(super) fn usage(layout: &V1Layout, path: &Path) -> Usage {
     let stats = file("memory", "memory.stat").and_then(|f| fs::read_to_string(f).ok()).unwrap_or_default();
     let stat = |key: &str| value_of(&stats, key);
     let inactive = stat("total_inactive_file").unwrap_or(0);
+    let cpu = file("cpu", "cpu.stat").and_then(|f| fs::read_to_string(f).ok()).unwrap_or_default();
     Usage {
         cpu_ns: file("cpuacct", "cpuacct.usage").and_then(|f| number(&f)),
+        cpu_periods: value_of(&cpu, "nr_periods"),
+        cpu_throttled_periods: value_of(&cpu, "nr_throttled"),
         memory_bytes: memory,
         // The kernel shows "no limit" as the largest page-aligned number.
         memory_limit_bytes: file("memory", "memory.limit_in_bytes").and_then(|f| number(&f)).filter(|l| *l < 1 << 62),
         working_set_bytes: memory.map(|m| m.saturating_sub(inactive)),
         rss_bytes: stat("total_rss"),
+        cache_bytes: stat("total_cache"),
         page_faults: stat("total_pgfault"),
         major_page_faults: stat("total_pgmajfault"),
         swap_bytes: stat("total_swap"),

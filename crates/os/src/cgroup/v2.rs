@@ -94,12 +94,16 @@ pub(super) fn usage(root: &Path, path: &Path) -> Usage {
     // Read once: the kernel adds up its counters of every processor for each reading.
     let stats = fs::read_to_string(group.join("memory.stat")).unwrap_or_default();
     let stat = |key: &str| value_of(&stats, key);
+    let cpu = fs::read_to_string(group.join("cpu.stat")).unwrap_or_default();
     Usage {
-        cpu_ns: keyed(&group.join("cpu.stat"), "usage_usec").map(|us| us * 1000),
+        cpu_ns: value_of(&cpu, "usage_usec").map(|us| us * 1000),
+        cpu_periods: value_of(&cpu, "nr_periods"),
+        cpu_throttled_periods: value_of(&cpu, "nr_throttled"),
         memory_bytes: memory,
         memory_limit_bytes: number(&group.join("memory.max")),
         working_set_bytes: memory.map(|m| m.saturating_sub(stat("inactive_file").unwrap_or(0))),
         rss_bytes: stat("anon"),
+        cache_bytes: stat("file"),
         page_faults: stat("pgfault"),
         major_page_faults: stat("pgmajfault"),
         swap_bytes: number(&group.join("memory.swap.current")),

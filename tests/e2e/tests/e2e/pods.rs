@@ -21,6 +21,8 @@ pub fn tests() -> Vec<(&'static str, Shared)> {
         ("logs_follow", logs_follow),
         ("exec_with_a_terminal", exec_terminal),
         ("exec_passes_streams_and_exit_codes", exec_streams),
+        ("exec_and_logs_over_plain_web_sockets", plain_sockets),
+        ("what_pods_use_is_scraped_with_a_token", scraped),
         ("cp_to_and_from", copy),
         ("port_forward", port_forward),
         ("attach", attach),
@@ -179,6 +181,80 @@ fn exec_streams(cluster: &Cluster) -> Result<()> {
     let said = command::run_with(&mut exec, &input, command::PATIENCE)?;
     ensure!(said.stdout == input, "{} bytes came back of {}", said.stdout.len(), input.len());
     ensure!(said.stderr.contains("problem\n") && said.code == 7, "{} {}", said.code, said.stderr);
+    cluster.kubectl(&format!("delete namespace {ns} --wait=false"))?;
+    Ok(())
+}
+
+/// As upstream's conformance tests ask: with the protocols of clients that are older than kubectl's.
+fn plain_sockets(cluster: &Cluster) -> Result<()> {
+    let ns = cluster.namespace("sockets")?;
+    let script = "echo container is alive; sleep 1000";
+    cluster.kubectl_args(&["run", "box", "-n", &ns, "--image", BUSYBOX, "--", "sh", "-c", script])?;
+    cluster.kubectl(&format!("wait pod/box -n {ns} --for=condition=Ready --timeout=60s"))?;
+    cluster.kubectl(&format!("create rolebinding edit -n {ns} --clusterrole=edit --serviceaccount={ns}:default"))?;
+    let token = cluster.kubectl(&format!("create token default -n {ns}"))?;
+    let server = cluster.get_raw_config()?.server;
+    for (path, protocol, expected) in [
+        ("exec?stdout=1&stderr=1&command=echo&command=remote", "channel.k8s.io", &b"\x01remote\n"[..]),
+        ("exec?stdout=1&stderr=1&command=echo&command=remote", "base64.channel.k8s.io", b"1cmVtb3RlCg=="),
+        ("log?container=box", "binary.k8s.io", b"container is alive\n"),
+        ("log?container=box", "base64.binary.k8s.io", b"Y29udGFpbmVyIGlzIGFsaXZlCg=="),
+    ] {
+        let url = format!("{server}/api/v1/namespaces/{ns}/pods/box/{path}");
+        let mut curl = Command::new("curl");
+        curl.args(["-sS", "-k", "-i", "-N", "--http1.1", "--max-time", "20"]);
+        for header in [
+            &*format!("Authorization: Bearer {token}"),
+            "Connection: Upgrade",
+            "Upgrade: websocket",
+            "Sec-WebSocket-Version: 13",
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+            &*format!("Sec-WebSocket-Protocol: {protocol}"),
+        ] {
+            curl.args(["-H", header]);
+        }
+        let said = curl.arg(&url).output()?.stdout;
+        let text = String::from_utf8_lossy(&said);
+        ensure!(text.starts_with("HTTP/1.1 101 "), "{path} {protocol}: {text}");
+        ensure!(said.windows(expected.len()).any(|found| found == expected), "{path} {protocol}: {text}");
+    }
+    cluster.kubectl(&format!("delete namespace {ns} --wait=false"))?;
+    Ok(())
+}
+
+/// A service account that may read metrics of nodes reads them at the node's own port, and nothing else.
+fn scraped(cluster: &Cluster) -> Result<()> {
+    let ns = sleeper(cluster, "scrape")?;
+    let name = format!("scrape-{ns}");
+    cluster.kubectl(&format!("create clusterrole {name} --verb=get --resource=nodes/metrics"))?;
+    cluster.kubectl(&format!("create clusterrolebinding {name} --clusterrole={name} --serviceaccount={ns}:default"))?;
+    let header = format!("Authorization: Bearer {}", cluster.kubectl(&format!("create token default -n {ns}"))?);
+    let get = |path: &str| {
+        let url = format!("https://{}:10250{path}", cluster.address());
+        let mut curl = Command::new("curl");
+        command::run(curl.args(["-sS", "-k", "-w", " %{http_code}", "-H", &header, &url]))
+    };
+    eventually("the pod's memory is told", || {
+        let said = get("/metrics/cadvisor")?;
+        for family in
+            ["container_memory_working_set_bytes", "container_memory_cache", "container_cpu_usage_seconds_total"]
+        {
+            let row = said.stdout.lines().find(|line| {
+                line.starts_with(&format!("{family}{{container=\"box\""))
+                    && line.contains(&format!("namespace=\"{ns}\""))
+            });
+            let value = row.and_then(|row| row.rsplit(' ').nth(1)?.parse::<f64>().ok());
+            ensure!(value.is_some_and(|value| value >= 0.0), "{family} in {}", said.all());
+        }
+        ensure!(said.stdout.contains("container_scrape_error 0\n"), "{}", said.all());
+        Ok(())
+    })?;
+    let said = get("/pods")?;
+    let why = format!(
+        "Forbidden (user=system:serviceaccount:{ns}:default, verb=get, resource=nodes, subresource(s)=[pods proxy])"
+    );
+    ensure!(said.stdout.contains(&why) && said.stdout.ends_with(" 403"), "{}", said.all());
+    cluster.kubectl(&format!("delete clusterrole,clusterrolebinding {name}"))?;
     cluster.kubectl(&format!("delete namespace {ns} --wait=false"))?;
     Ok(())
 }

@@ -90,6 +90,16 @@ impl FakeRuntime {
         running.map(|(status, config, _)| (name_of(status), config.clone())).collect()
     }
 
+    /// The IDs of the running container of this name, and of its sandbox.
+    pub fn ids(&self, name: &str) -> Option<(String, String)> {
+        let state = self.state();
+        let running = state
+            .containers
+            .values()
+            .find(|(status, _, _)| name_of(status) == name && status.state == ContainerState::ContainerRunning as i32);
+        running.map(|(status, _, sandbox)| (status.id.clone(), sandbox.clone()))
+    }
+
     /// The memory limit of the running container of this name.
     pub fn memory_limit(&self, name: &str) -> Option<i64> {
         let state = self.state();

@@ -165,6 +165,8 @@ impl RuntimeService for FakeRuntime {
             state: status.state,
             labels: status.labels.clone(),
             annotations: status.annotations.clone(),
+            image: status.image.clone(),
+            created_at: status.created_at,
             ..Default::default()
         });
         Ok(ListContainersResponse { containers: containers.collect() })
@@ -228,6 +230,20 @@ impl RuntimeService for FakeRuntime {
 
     async fn list_pod_sandbox_stats(&self, _: ListPodSandboxStatsRequest) -> Result<ListPodSandboxStatsResponse> {
         Ok(ListPodSandboxStatsResponse { stats: self.state().stats() })
+    }
+
+    async fn list_metric_descriptors(&self, _: ListMetricDescriptorsRequest) -> Result<ListMetricDescriptorsResponse> {
+        let descriptor = |name: &str| MetricDescriptor {
+            name: name.to_owned(),
+            help: "Number of bytes of page cache memory.".to_owned(),
+            label_keys: vec!["kind".to_owned()],
+        };
+        let descriptors = ["container_memory_cache", "container_memory_rss"].map(descriptor).to_vec();
+        Ok(ListMetricDescriptorsResponse { descriptors })
+    }
+
+    async fn list_pod_sandbox_metrics(&self, _: ListPodSandboxMetricsRequest) -> Result<ListPodSandboxMetricsResponse> {
+        Ok(ListPodSandboxMetricsResponse { pod_metrics: self.state().metrics() })
     }
 
     fn container_events(&self) -> broadcast::Receiver<ContainerEventResponse> {

@@ -10,7 +10,8 @@ impl State {
         MemoryUsage { usage_bytes: Some(used), ..MemoryUsage::default() }
     }
 
-    /// Every running container has used a second and a half, and holds four megabytes.
+    /// Every running container has used a second and a half, and holds four megabytes; its pod heard a hundred bytes
+    /// and said two hundred.
     pub(super) fn stats(&self) -> Vec<PodSandboxStats> {
         let cpu = |ns| CpuUsage { timestamp: 7_000_000_000, usage_core_nano_seconds: ns, usage_nano_cores: None };
         let used = || Some(cpu(Some(UInt64Value { value: 1_500_000_000 })));
@@ -39,6 +40,16 @@ impl State {
                 linux: Some(LinuxPodSandboxStats {
                     cpu: used(),
                     memory: Some(memory),
+                    network: Some(NetworkUsage {
+                        timestamp: 7_000_000_000,
+                        default_interface: None,
+                        interfaces: vec![NetworkInterfaceUsage {
+                            name: "eth0".to_owned(),
+                            rx_bytes: Some(UInt64Value { value: 100 }),
+                            tx_bytes: Some(UInt64Value { value: 200 }),
+                            ..NetworkInterfaceUsage::default()
+                        }],
+                    }),
                     containers: containers.collect(),
                     ..LinuxPodSandboxStats::default()
                 }),
@@ -46,5 +57,24 @@ impl State {
             }
         };
         self.sandboxes.values().map(stats_of).collect()
+    }
+
+    /// Every container has eleven bytes of cache, and says once more what it holds.
+    pub(super) fn metrics(&self) -> Vec<PodSandboxMetrics> {
+        let metric = |(name, value): (&str, u64)| Metric {
+            name: name.to_owned(),
+            timestamp: 7_000_000_000,
+            metric_type: MetricType::Gauge as i32,
+            label_values: vec!["file".to_owned()],
+            value: Some(UInt64Value { value }),
+        };
+        let metrics = || [("container_memory_cache", 11), ("container_memory_rss", 12)].map(metric).to_vec();
+        let of_sandbox = |id: &String| {
+            let inside = self.containers.iter().filter(|(_, (_, _, owner))| owner == id);
+            let one = |(id, _): (&String, _)| ContainerMetrics { container_id: id.clone(), metrics: metrics() };
+            let container_metrics = inside.map(one).collect();
+            PodSandboxMetrics { pod_sandbox_id: id.clone(), metrics: Vec::new(), container_metrics }
+        };
+        self.sandboxes.keys().map(of_sandbox).collect()
     }
 }
