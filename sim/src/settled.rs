@@ -33,7 +33,8 @@ pub fn complaints(truth: &Truth) -> Vec<String> {
             "statefulsets.apps" => stateful_set(truth, object),
             "jobs.batch" => job(truth, object),
             "pods" => pod(object),
-            "services" => service(truth, key, object),
+            "services" => address(truth, key, object).or_else(|| service(truth, key, object)),
+            "ipaddresses.networking.k8s.io" => holder(truth, object),
             _ => None,
         };
         complaints.extend(complaint.map(|what| format!("{key} {what}")));
@@ -163,6 +164,29 @@ fn service(truth: &Truth, key: &str, object: &Value) -> Option<String> {
         })
         .collect();
     (named != wanted).then(|| format!("sends to {named:?} where {wanted:?} are ready"))
+}
+
+/// A cluster address has an IPAddress that names the Service.
+fn address(truth: &Truth, key: &str, object: &Value) -> Option<String> {
+    let ip = object["spec"]["clusterIP"].as_str().filter(|ip| !matches!(*ip, "" | "None"))?;
+    let addresses = truth.list(&format!("ipaddresses.networking.k8s.io/{ip}"));
+    let parents: Vec<String> = addresses
+        .iter()
+        .filter(|(_, address)| address["metadata"]["name"] == ip)
+        .map(|(_, address)| &address["spec"]["parentRef"])
+        .map(|parent| format!("services/{}/{}", text(&parent["namespace"]), text(&parent["name"])))
+        .collect();
+    (parents != [key]).then(|| format!("has the address {ip}, and that is of {parents:?}"))
+}
+
+/// An IPAddress is of a Service that has the address.
+fn holder(truth: &Truth, object: &Value) -> Option<String> {
+    let parent = &object["spec"]["parentRef"];
+    let key = format!("services/{}/{}", text(&parent["namespace"]), text(&parent["name"]));
+    let services = truth.list(&key);
+    let service = services.iter().find(|(found, _)| **found == *key);
+    let has_it = service.is_some_and(|(_, service)| service["spec"]["clusterIP"] == object["metadata"]["name"]);
+    (!has_it).then(|| format!("is left over from {key}"))
 }
 
 fn namespaces(truth: &Truth) -> Vec<String> {

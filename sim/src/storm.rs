@@ -101,6 +101,7 @@ impl Parts {
             control_plane_node: None,
             autoscaler_period: Duration::from_secs(15),
             ingress: true,
+            service_cidr: "10.96.0.0/16".into(),
             pod_cidr: "10.244.0.0/16".parse().expect("a constant"),
             load_balancer_pool: None,
         }

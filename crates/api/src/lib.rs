@@ -1,5 +1,6 @@
 //! The Kubernetes API as data and pure functions: no async, no I/O, no clock, no randomness of its own.
 
+pub mod address_range;
 pub mod apply;
 pub mod bootstrap_token;
 pub mod cidr;

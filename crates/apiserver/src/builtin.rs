@@ -55,6 +55,7 @@ builtins! {
     validating_admission_policies: "admissionregistration.k8s.io", "v1", "validatingadmissionpolicies";
     validating_admission_policy_bindings: "admissionregistration.k8s.io", "v1", "validatingadmissionpolicybindings";
     ingress_classes: "networking.k8s.io", "v1", "ingressclasses";
+    ip_addresses: "networking.k8s.io", "v1", "ipaddresses";
     ingresses: "networking.k8s.io", "v1", "ingresses";
     pod_disruption_budgets: "policy", "v1", "poddisruptionbudgets";
     priority_classes: "scheduling.k8s.io", "v1", "priorityclasses";

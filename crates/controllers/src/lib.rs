@@ -4,6 +4,7 @@
 //! observed objects), `tests.rs` shows. A controller knows the API and nothing else: neither the others, nor the
 //! store, nor the API server. [`spawn_all`] starts them under supervision.
 
+mod address_repair;
 mod certificates;
 mod common;
 mod control_plane;
@@ -27,6 +28,7 @@ mod replicaset;
 mod resource_quota;
 mod role_aggregation;
 mod root_ca;
+mod service_cidr;
 mod service_lb;
 mod serviceaccount;
 mod statefulset;
@@ -67,6 +69,8 @@ pub struct Config {
     pub autoscaler_period: Duration,
     /// Whether the nodes have the built-in Ingress.
     pub ingress: bool,
+    /// What Services' addresses are taken from: the range of the default ServiceCIDR.
+    pub service_cidr: String,
     /// What the nodes' pod ranges are cut out of.
     pub pod_cidr: Ipv4Cidr,
     /// The addresses for Services of type LoadBalancer; `None`: those of the nodes.
@@ -96,6 +100,7 @@ pub fn spawn(config: Config, wanted: impl FnMut(&'static str) -> bool) -> JoinSe
     let control_plane = config.control_plane_node.clone();
     let nodes = node_lifecycle::Settings { grace: config.node_monitor_grace, local: control_plane.clone() };
     let autoscaler_period = config.autoscaler_period;
+    let service_cidr = config.service_cidr.clone();
     let (pod_cidr, pool) = (config.pod_cidr, config.load_balancer_pool.clone());
     let mut tasks = JoinSet::new();
     let mut start = Starter { config: &config, wanted, tasks: &mut tasks };
@@ -134,6 +139,9 @@ pub fn spawn(config: Config, wanted: impl FnMut(&'static str) -> bool) -> JoinSe
     start.controller(volume_protection::CLAIMS, volume_protection::run_claims);
     start.controller(volume_protection::VOLUMES, volume_protection::run_volumes);
     start.controller(ephemeral_volume::NAME, ephemeral_volume::run);
+    start.controller(service_cidr::NAME, service_cidr::run);
+    start.controller(service_cidr::DEFAULT, move |context| service_cidr::run_default(context, service_cidr.clone()));
+    start.controller(address_repair::NAME, address_repair::run);
     start.controller(service_lb::NAME, move |context| service_lb::run(context, pool.clone()));
     tasks
 }

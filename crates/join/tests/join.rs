@@ -108,6 +108,7 @@ impl Cluster {
             control_plane_node: None,
             autoscaler_period: Duration::from_secs(15),
             ingress: false,
+            service_cidr: "10.96.0.0/16".into(),
             pod_cidr: "10.244.0.0/16".parse().unwrap(),
             load_balancer_pool: None,
         };

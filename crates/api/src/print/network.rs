@@ -172,11 +172,12 @@ pub(super) static IP_ADDRESS: Printer = Printer {
     columns: &[NAME, Column::text("ParentRef", "The object that holds the address.")],
     cells: |object, _| {
         let parent = &object["spec"]["parentRef"];
-        let parts: Vec<&str> = ["group", "resource", "namespace", "name"]
-            .iter()
-            .map(|key| text(&parent[*key]))
-            .filter(|part| !part.is_empty())
-            .collect();
+        if !is_set(parent) {
+            return vec![format::name(object), NONE.into()];
+        }
+        let resource = [text(&parent["resource"]), text(&parent["group"])].join(".").to_lowercase();
+        let parts = [resource.trim_end_matches('.'), text(&parent["namespace"]), text(&parent["name"])];
+        let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
         vec![format::name(object), parts.join("/").into()]
     },
 };

@@ -163,9 +163,6 @@ pub fn unfollowed(resource: &Resource) -> Option<&'static str> {
         ("networking.k8s.io", "NetworkPolicy") => {
             Some("this cluster does not enforce network policies: whoever could reach a pod still can")
         }
-        ("networking.k8s.io", "IPAddress" | "ServiceCIDR") => Some(
-            "this cluster gives Services addresses of the range that its server was started with: this changes nothing",
-        ),
         ("resource.k8s.io", _) => Some("this cluster allocates no devices: its nodes refuse pods that claim them"),
         (
             "storage.k8s.io",

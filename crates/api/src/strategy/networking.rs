@@ -245,11 +245,15 @@ fn policy_rule(rule: &Value, peers: &str, path: &FieldPath<'_>, errors: &mut Err
 pub(super) static IP_ADDRESS: Rules = Rules {
     name_rule: NameRule::Ip,
     validate: |object, errors| {
-        let parent = SPEC.child("parentRef");
-        if check::required(&object["spec"]["parentRef"], &parent, errors) {
-            check::required(&object["spec"]["parentRef"]["resource"], &parent.child("resource"), errors);
-            check::required(&object["spec"]["parentRef"]["name"], &parent.child("name"), errors);
+        let (parent, path) = (&object["spec"]["parentRef"], SPEC.child("parentRef"));
+        if !is_set(parent) {
+            return errors.push(FieldError::required(&path, ""));
         }
+        // The core group has no name.
+        check::optional_name(&parent["group"], names::subdomain, &path.child("group"), errors);
+        check::name(&parent["resource"], names::path_segment, &path.child("resource"), errors);
+        check::name(&parent["name"], names::path_segment, &path.child("name"), errors);
+        check::optional_name(&parent["namespace"], names::path_segment, &path.child("namespace"), errors);
     },
     validate_update: |new, old, _, errors| {
         check::immutable(&new["spec"]["parentRef"], &old["spec"]["parentRef"], &SPEC.child("parentRef"), errors);
@@ -259,13 +263,25 @@ pub(super) static IP_ADDRESS: Rules = Rules {
 
 pub(super) static SERVICE_CIDR: Rules = Rules {
     generation: Generation::Never,
+    status_on_create: true,
     validate: |object, errors| {
-        let path = SPEC.child("cidrs");
-        if items(&object["spec"]["cidrs"]).is_empty() {
-            errors.push(FieldError::required(&path, "at least one CIDR required"));
-        }
-        for (i, cidr) in items(&object["spec"]["cidrs"]).iter().map(text).enumerate() {
-            check::faults(names::cidr(cidr), cidr, &path.index(i), errors);
+        let (spec, path) = (&object["spec"], SPEC.child("cidrs"));
+        let cidrs = items(&spec["cidrs"]);
+        let is_v4 = |cidr: &Value| text(cidr).contains('.');
+        match cidrs {
+            [] => errors.push(FieldError::required(&path, "at least one CIDR required")),
+            [_, _, _, ..] => errors.push(FieldError::invalid(&path, spec.clone(), "may only hold up to 2 values")),
+            [one, other]
+                if is_v4(one) == is_v4(other) || cidrs.iter().any(|cidr| !names::cidr(text(cidr)).is_empty()) =>
+            {
+                let why = "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64";
+                errors.push(FieldError::invalid(&path, spec.clone(), why));
+            }
+            cidrs => {
+                for (i, cidr) in cidrs.iter().map(text).enumerate() {
+                    check::faults(names::cidr(cidr), cidr, &path.index(i), errors);
+                }
+            }
         }
     },
     validate_update: |new, old, part, errors| {

@@ -337,8 +337,6 @@ fn what_nobody_follows_says_so() {
     let said = |group: &str, plural: &str| unfollowed(crate::registry::by_plural(group, "v1", plural).unwrap());
     for (group, plural, word) in [
         ("networking.k8s.io", "networkpolicies", "network policies"),
-        ("networking.k8s.io", "servicecidrs", "addresses"),
-        ("networking.k8s.io", "ipaddresses", "addresses"),
         ("resource.k8s.io", "resourceclaims", "devices"),
         ("resource.k8s.io", "deviceclasses", "devices"),
         ("storage.k8s.io", "csidrivers", "CSI"),
@@ -346,7 +344,13 @@ fn what_nobody_follows_says_so() {
     ] {
         assert!(said(group, plural).is_some_and(|text| text.contains(word)), "{plural}");
     }
-    for (group, plural) in [("", "pods"), ("networking.k8s.io", "ingresses"), ("storage.k8s.io", "storageclasses")] {
+    for (group, plural) in [
+        ("", "pods"),
+        ("networking.k8s.io", "ingresses"),
+        ("networking.k8s.io", "servicecidrs"),
+        ("networking.k8s.io", "ipaddresses"),
+        ("storage.k8s.io", "storageclasses"),
+    ] {
         assert_eq!(said(group, plural), None);
     }
 }
@@ -364,4 +368,42 @@ fn custom_resources_have_a_generation_over_all_their_content() {
     let mut new = json!({"metadata": {}, "data": 2, "status": {"a": 2}});
     custom(true).prepare_update(&mut new, &old, Part::Main);
     assert_eq!(new, json!({"metadata": {"generation": 2}, "data": 2, "status": {"a": 1}}));
+}
+
+#[test]
+fn ranges_and_addresses_are_checked_in_upstreams_words() {
+    let rows = [
+        ("ServiceCIDR", json!({}), "spec.cidrs: Required value: at least one CIDR required"),
+        (
+            "ServiceCIDR",
+            json!({"cidrs": ["10.0.0.0/24", "fd00::/64", "10.1.0.0/24"]}),
+            "spec.cidrs: Invalid value: {\"cidrs\":[\"10.0.0.0/24\",\"fd00::/64\",\"10.1.0.0/24\"]}: may only hold up to \
+             2 values",
+        ),
+        (
+            "ServiceCIDR",
+            json!({"cidrs": ["10.0.0.0/24", "10.1.0.0/24"]}),
+            "spec.cidrs: Invalid value: {\"cidrs\":[\"10.0.0.0/24\",\"10.1.0.0/24\"]}: may specify no more than one IP for \
+             each IP family, i.e 192.168.0.0/24 and 2001:db8::/64",
+        ),
+        (
+            "ServiceCIDR",
+            json!({"cidrs": ["ten"]}),
+            "spec.cidrs[0]: Invalid value: \"ten\": must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)",
+        ),
+        ("ServiceCIDR", json!({"cidrs": ["10.0.0.0/24", "fd00::/64"]}), ""),
+        ("IPAddress", json!({}), "spec.parentRef: Required value"),
+        ("IPAddress", json!({"parentRef": {"resource": "services"}}), "spec.parentRef.name: Required value"),
+        (
+            "IPAddress",
+            json!({"parentRef": {"resource": "services", "name": "a/b"}}),
+            "spec.parentRef.name: Invalid value: \"a/b\": may not contain '/'",
+        ),
+        ("IPAddress", json!({"parentRef": {"resource": "services", "namespace": "d", "name": "a"}}), ""),
+    ];
+    for (kind, spec, expected) in rows {
+        let found = of_kind("networking.k8s.io", kind).validate_create(&json!({"spec": spec}));
+        let found: Vec<String> = found.iter().map(ToString::to_string).collect();
+        assert_eq!(found.join("; "), expected);
+    }
 }

@@ -2,9 +2,11 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use knarr_api::address_range::AddressRange;
 use serde_json::Value;
 use tokio::time::Instant;
 
+use super::ranges::Ranges;
 use crate::builtin;
 use crate::contract::Lookup;
 use crate::derived::Derived;
@@ -28,8 +30,9 @@ pub(super) struct Holding {
     claims: Vec<Claim>,
 }
 
-/// Who has what.
+/// Who has what, and what it is taken from.
 pub(super) struct Ledger {
+    pub ranges: Ranges,
     services: Derived<Holding>,
     holders: HashMap<Claim, String>,
     reserved: HashMap<Claim, (String, Instant)>,
@@ -41,16 +44,18 @@ pub(super) fn owner_of(namespace: &str, name: &str) -> String {
 }
 
 impl Ledger {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(own: AddressRange) -> Self {
         Self {
+            ranges: Ranges::new(own),
             services: Derived::new(builtin::services(), "", holding),
             holders: HashMap::new(),
             reserved: HashMap::new(),
         }
     }
 
-    /// Catches up with the stored Services.
+    /// Catches up with the stored Services and ServiceCIDRs.
     pub(super) fn refresh(&mut self, lookup: &dyn Lookup) {
+        self.ranges.refresh(lookup);
         if self.services.refresh(lookup) {
             self.holders.clear();
             for holding in self.services.iter() {

@@ -30,8 +30,15 @@ pub struct ServiceAllocation {
 
 /// A claim of the user's own that somebody else has, and where in the object it stands.
 struct Taken {
-    holder: String,
+    holder: Holder,
     error: FieldError,
+}
+
+enum Holder {
+    /// `namespace/name` of a Service.
+    Service(String),
+    /// An IPAddress of this name, whoever it is for.
+    Address(String),
 }
 
 enum Refusal {
@@ -42,7 +49,8 @@ enum Refusal {
 
 impl ServiceAllocation {
     pub fn new(lookup: Arc<dyn Lookup>, ranges: ServiceRanges, env: Env) -> Self {
-        Self { lookup, ranges, env, ledger: Mutex::new(Ledger::new()) }
+        let ledger = Mutex::new(Ledger::new(ranges.addresses));
+        Self { lookup, ranges, env, ledger }
     }
 
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
@@ -66,17 +74,29 @@ impl ServiceAllocation {
         Ok(())
     }
 
-    /// The cache may still show a Service whose deletion was acknowledged already.
-    async fn is_gone(&self, holder: &str, claim_of: &Value) -> bool {
+    /// The cache may still show what has been deleted, and that acknowledged.
+    async fn is_gone(&self, holder: &Holder, claim_of: &Value) -> bool {
+        let holder = match holder {
+            Holder::Service(holder) => holder,
+            Holder::Address(name) => {
+                return matches!(self.lookup.get_fresh(builtin::ip_addresses(), "", name).await, Ok(None));
+            }
+        };
         let Some((namespace, name)) = holder.split_once('/') else { return false };
-        match self.lookup.get_fresh(builtin::services(), namespace, name).await {
-            Ok(None) => self.lookup.get(builtin::services(), namespace, name).is_some(),
+        // One that was never shown is on its way to the store.
+        let was_shown = self.lookup.get(builtin::services(), namespace, name).is_some();
+        let is_gone = match self.lookup.get_fresh(builtin::services(), namespace, name).await {
+            Ok(None) => was_shown,
             Ok(Some(found)) => {
                 let found = claims(&found.value());
                 !claims(claim_of).iter().any(|claim| found.contains(claim))
             }
             Err(_) => false,
+        };
+        if is_gone {
+            self.ledger().drop_holder(holder);
         }
+        is_gone
     }
 }
 
@@ -89,7 +109,6 @@ struct Allocation<'a> {
 
 impl Allocation<'_> {
     fn cluster_address(&mut self, service: &mut Value, old: Option<&Value>) -> Result<(), Refusal> {
-        let range = self.plugin.ranges.addresses;
         let spec = &mut service["spec"];
         if spec["type"] == "ExternalName" {
             return Ok(());
@@ -104,33 +123,44 @@ impl Allocation<'_> {
             spec["clusterIPs"] = json!(["None"]);
             return Ok(());
         }
-        let path = FieldPath::new("spec");
-        let path = path.child("clusterIPs");
-        let invalid = |why: String| FieldError::invalid(&path, json!([given]), why);
         let address = if given.is_empty() {
-            let is_taken = |address| self.ledger.is_taken(Claim::Address(address));
-            let picked = range.pick(self.plugin.env.random(), is_taken);
+            let is_taken = |address| self.ledger.is_taken(Claim::Address(address)) || self.has_object(address);
+            let picked = self.ledger.ranges.pick(self.plugin.env.random(), is_taken);
             picked.ok_or(Refusal::Full("failed to allocate a serviceIP: range is full"))?
         } else {
             // What is no address at all, validation says in its own words.
             let Ok(address) = given.parse::<IpAddr>() else { return Ok(()) };
             let is_own = old.is_some_and(|old| old["spec"]["clusterIP"] == given.as_str());
-            if !is_own && !range.contains(address) {
-                return Err(Refusal::Invalid(invalid(format!(
-                    "failed to allocate IP {given}: the provided IP ({given}) is not in the valid range. The range of \
-                     valid IPs is {range}"
-                ))));
-            }
-            if let Some(holder) = self.ledger.taken_from(Claim::Address(address), self.owner) {
-                let error = invalid(format!("failed to allocate IP {given}: provided IP is already allocated"));
-                return Err(Refusal::Taken(Taken { holder: holder.to_owned(), error }));
-            }
+            self.claim_address(address, &given, is_own)?;
             address
         };
         self.fresh.push(Claim::Address(address));
         spec["clusterIP"] = address.to_string().into();
         spec["clusterIPs"] = json!([address]);
         Ok(())
+    }
+
+    /// An address that the client names.
+    fn claim_address(&self, address: IpAddr, given: &str, is_own: bool) -> Result<(), Refusal> {
+        let path = FieldPath::new("spec");
+        let path = path.child("clusterIPs");
+        let invalid = |why| FieldError::invalid(&path, json!([given]), format!("failed to allocate IP {given}: {why}"));
+        if !is_own && !self.ledger.ranges.contain(address) {
+            let error = invalid("the provided network does not match the current range");
+            return Err(Refusal::Invalid(error));
+        }
+        let service = self.ledger.taken_from(Claim::Address(address), self.owner);
+        let holder = match service {
+            Some(holder) => Holder::Service(holder.to_owned()),
+            None if !is_own && self.has_object(address) => Holder::Address(address.to_string()),
+            None => return Ok(()),
+        };
+        Err(Refusal::Taken(Taken { holder, error: invalid("provided IP is already allocated") }))
+    }
+
+    /// Others than Services may have addresses too: theirs are known by their IPAddresses alone.
+    fn has_object(&self, address: IpAddr) -> bool {
+        self.plugin.lookup.get(builtin::ip_addresses(), "", &address.to_string()).is_some()
     }
 
     /// This cluster has one family of addresses.
@@ -202,7 +232,7 @@ impl Allocation<'_> {
         let range = self.plugin.ranges.node_ports;
         if let Some(holder) = self.ledger.taken_from(Claim::NodePort(number), self.owner) {
             let error = FieldError::invalid(path, number, "provided port is already allocated");
-            return Err(Refusal::Taken(Taken { holder: holder.to_owned(), error }));
+            return Err(Refusal::Taken(Taken { holder: Holder::Service(holder.to_owned()), error }));
         }
         if !range.contains(number) && !self.ledger.is_taken(Claim::NodePort(number)) {
             let why = format!("provided port is not in the valid range. The range of valid ports is {range}");
@@ -296,10 +326,7 @@ impl Admission for ServiceAllocation {
             match self.allocate(&mut request.object, request.old, &owner, !request.dry_run) {
                 Ok(()) => return Ok(()),
                 Err(Refusal::Taken(Taken { holder, .. }))
-                    if tries <= 2 && self.is_gone(&holder, &request.object).await =>
-                {
-                    self.ledger().drop_holder(&holder);
-                }
+                    if tries <= 2 && self.is_gone(&holder, &request.object).await => {}
                 Err(Refusal::Taken(Taken { error, .. }) | Refusal::Invalid(error)) => {
                     return Err(ApiError::invalid("Service", &name, vec![error]));
                 }

@@ -1,61 +1,4 @@
-use std::collections::HashSet;
-use std::net::IpAddr;
-
-use super::{AddressRange, PortRange};
-
-fn range(text: &str) -> AddressRange {
-    text.parse().unwrap()
-}
-
-fn ip(text: &str) -> IpAddr {
-    text.parse().unwrap()
-}
-
-#[test]
-fn ranges_know_their_addresses() {
-    for (text, first, size, fixed) in [
-        ("10.96.0.0/16", "10.96.0.1", 65534, 256),
-        ("10.96.0.7/16", "10.96.0.1", 65534, 256),
-        ("10.0.0.0/24", "10.0.0.1", 254, 16),
-        ("10.0.0.0/28", "10.0.0.1", 14, 0),
-        ("10.0.0.0/30", "10.0.0.1", 2, 0),
-        ("10.0.0.0/8", "10.0.0.1", 1 << 20, 256),
-        ("fd00::/108", "fd00::1", (1 << 20) - 1, 256),
-    ] {
-        let range = range(text);
-        assert_eq!((range.first(), range.size(), range.static_size()), (ip(first), size, fixed), "{text}");
-        assert!(range.contains(range.first()));
-        assert_eq!(range.nth(range.size()), None);
-        assert!(range.contains(range.nth(range.size() - 1).unwrap()));
-    }
-    for wrong in ["10.0.0.0", "10.0.0.0/31", "10.0.0.0/33", "x/8", "fd00::/127", ""] {
-        assert!(wrong.parse::<AddressRange>().is_err(), "{wrong}");
-    }
-    let range = range("10.96.0.0/16");
-    for (address, expected) in [
-        ("10.96.0.0", false),
-        ("10.96.0.1", true),
-        ("10.96.255.254", true),
-        ("10.96.255.255", false),
-        ("10.97.0.1", false),
-        ("::1", false),
-    ] {
-        assert_eq!(range.contains(ip(address)), expected, "{address}");
-    }
-}
-
-#[test]
-fn picking_prefers_the_upper_part_and_finds_the_last_free_address() {
-    let range = range("10.0.0.0/24");
-    let mut taken = HashSet::new();
-    for random in 0..254 {
-        let picked = range.pick(random * 7919, |address| taken.contains(&address)).unwrap();
-        let in_static_part = (0..range.static_size()).any(|offset| range.nth(offset) == Some(picked));
-        assert_eq!(in_static_part, random >= 254 - 16, "the lower 16 come last");
-        assert!(taken.insert(picked), "{picked} was handed out twice");
-    }
-    assert_eq!(range.pick(1, |address| taken.contains(&address)), None);
-}
+use super::PortRange;
 
 #[test]
 fn ports_run_out_cleanly() {
@@ -115,7 +58,7 @@ mod with_a_server {
             (
                 "an address outside",
                 json!({ "clusterIP": "10.97.0.1" }),
-                r#"Service "b" is invalid: spec.clusterIPs: Invalid value: ["10.97.0.1"]: failed to allocate IP 10.97.0.1: the provided IP (10.97.0.1) is not in the valid range. The range of valid IPs is 10.96.0.0/24"#.to_owned(),
+                r#"Service "b" is invalid: spec.clusterIPs: Invalid value: ["10.97.0.1"]: failed to allocate IP 10.97.0.1: the provided network does not match the current range"#.to_owned(),
             ),
             (
                 "a taken port",
@@ -144,6 +87,160 @@ mod with_a_server {
             json!({ "metadata": { "name": "e" }, "spec": { "type": "ExternalName", "externalName": "example.org" } });
         let external = cluster.make(SERVICES, external).await;
         assert!(external["spec"]["clusterIP"].as_str().is_none_or(str::is_empty), "{external}");
+    }
+
+    const ADDRESSES: &str = "/apis/networking.k8s.io/v1/ipaddresses";
+    const RANGES: &str = "/apis/networking.k8s.io/v1/servicecidrs";
+
+    async fn address_names(cluster: &Cluster) -> Vec<String> {
+        let (_, list) = cluster.get(&admin(), ADDRESSES).await;
+        list["items"].as_array().unwrap().iter().map(|one| crate::json::name(one).to_owned()).collect()
+    }
+
+    /// A range that the tests' own is not part of.
+    async fn add_range(cluster: &Cluster, name: &str, cidr: &str) {
+        cluster.make(RANGES, json!({ "metadata": { "name": name }, "spec": { "cidrs": [cidr] } })).await;
+    }
+
+    #[tokio::test]
+    async fn each_address_has_an_object_for_as_long_as_it_is_used() {
+        let cluster = cluster().await;
+        let made = cluster.make(SERVICES, service("a", json!({ "clusterIP": "10.96.0.9" }))).await;
+        let (code, object) = cluster.get(&admin(), &format!("{ADDRESSES}/10.96.0.9")).await;
+        assert_eq!(code, 200, "{object}");
+        let metadata = &object["metadata"];
+        assert_eq!(
+            metadata["labels"],
+            json!({
+                "ipaddress.kubernetes.io/ip-family": "IPv4",
+                "ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io",
+            })
+        );
+        assert_eq!(
+            object["spec"],
+            json!({ "parentRef": { "name": "a", "namespace": "team", "resource": "services" } })
+        );
+        assert_eq!(metadata["resourceVersion"], made["metadata"]["resourceVersion"], "one transaction wrote both");
+        let fields = &metadata["managedFields"][0]["fieldsV1"];
+        assert!(fields["f:spec"]["f:parentRef"].is_object(), "{object}");
+
+        let external = json!({ "spec": { "type": "ExternalName", "externalName": "x.example", "clusterIP": null,
+            "clusterIPs": null } });
+        let path = format!("{SERVICES}/a");
+        assert_eq!(cluster.send(&admin(), "PATCH", &path, external).await.0, 200);
+        assert_eq!(address_names(&cluster).await, ["10.96.0.1"]);
+        let back = json!({ "spec": { "type": "ClusterIP", "externalName": null, "clusterIP": "10.96.0.10" } });
+        assert_eq!(cluster.send(&admin(), "PATCH", &path, back).await.0, 200);
+        assert_eq!(address_names(&cluster).await, ["10.96.0.1", "10.96.0.10"]);
+
+        // A finalizer holds the Service and its address, and both go with it.
+        let held = json!({ "metadata": { "finalizers": ["example.org/wait"] } });
+        assert_eq!(cluster.send(&admin(), "PATCH", &path, held).await.0, 200);
+        cluster.send(&admin(), "DELETE", &path, Value::Null).await;
+        assert_eq!(address_names(&cluster).await, ["10.96.0.1", "10.96.0.10"]);
+        let freed = json!({ "metadata": { "finalizers": null } });
+        assert_eq!(cluster.send(&admin(), "PATCH", &path, freed).await.0, 200);
+        assert_eq!(address_names(&cluster).await, ["10.96.0.1"]);
+
+        cluster.make(SERVICES, service("b", json!({ "clusterIP": "10.96.0.11" }))).await;
+        cluster.send(&admin(), "DELETE", &format!("{SERVICES}/b"), Value::Null).await;
+        let dry = format!("{SERVICES}?dryRun=All");
+        assert_eq!(cluster.post(&admin(), &dry, service("d", json!({}))).await.0, 201);
+        cluster.make(SERVICES, service("h", json!({ "clusterIP": "None" }))).await;
+        assert_eq!(address_names(&cluster).await, ["10.96.0.1"]);
+    }
+
+    #[tokio::test]
+    async fn what_others_have_an_address_for_is_taken() {
+        let cluster = cluster().await;
+        let gateway = json!({ "group": "gateway.networking.k8s.io", "resource": "gateways", "namespace": "team",
+            "name": "g" });
+        let object = json!({ "metadata": { "name": "10.96.0.9" }, "spec": { "parentRef": gateway } });
+        cluster.make(ADDRESSES, object).await;
+        let (code, answer) = cluster.post(&admin(), SERVICES, service("a", json!({ "clusterIP": "10.96.0.9" }))).await;
+        let expected = r#"Service "a" is invalid: spec.clusterIPs: Invalid value: ["10.96.0.9"]: failed to allocate IP 10.96.0.9: provided IP is already allocated"#;
+        assert_eq!((code, message(&answer)), (422, expected));
+        // The whole range but one is taken by others: that one is found, and then no other.
+        for last in (2..254).filter(|last| *last != 9 && *last != 77) {
+            let mut object = json!({ "metadata": {}, "spec": { "parentRef": gateway } });
+            object["metadata"]["name"] = format!("10.96.0.{last}").into();
+            cluster.make(ADDRESSES, object).await;
+        }
+        let made = cluster.make(SERVICES, service("a", json!({}))).await;
+        assert!(matches!(made["spec"]["clusterIP"].as_str(), Some("10.96.0.77" | "10.96.0.254")), "{made}");
+        cluster.make(SERVICES, service("b", json!({}))).await;
+        let (code, answer) = cluster.post(&admin(), SERVICES, service("c", json!({}))).await;
+        assert_eq!(code, 500, "{answer}");
+        // What is given back is found again.
+        cluster.send(&admin(), "DELETE", &format!("{ADDRESSES}/10.96.0.9"), Value::Null).await;
+        cluster.make(SERVICES, service("c", json!({ "clusterIP": "10.96.0.9" }))).await;
+    }
+
+    /// Services and IPAddresses are made for the same few addresses at once, of ranges that lie in each other.
+    #[tokio::test]
+    async fn an_address_has_one_holder_however_many_want_it() {
+        let cluster = Arc::new(cluster().await);
+        add_range(&cluster, "narrow", "10.96.0.0/28").await;
+        add_range(&cluster, "other", "10.97.0.0/28").await;
+        let mut tasks = tokio::task::JoinSet::new();
+        for i in 1..=14 {
+            for range in ["10.96.0", "10.97.0"] {
+                let cluster = cluster.clone();
+                let object = json!({ "metadata": { "name": format!("{range}.{i}") }, "spec": { "parentRef": {
+                    "group": "gateway.networking.k8s.io", "resource": "gateways", "name": "g" } } });
+                tasks.spawn(async move { cluster.post(&admin(), ADDRESSES, object).await });
+            }
+        }
+        for _ in 0..60 {
+            let cluster = cluster.clone();
+            let body = json!({ "metadata": { "generateName": "s-" }, "spec": { "ports": [{ "port": 80 }] } });
+            tasks.spawn(async move { cluster.post(&admin(), SERVICES, body).await });
+        }
+        let answers = tasks.join_all().await;
+        cluster.settle().await;
+        let mut held = HashSet::new();
+        for (code, answer) in answers.iter().filter(|(_, answer)| answer["kind"] == "Service") {
+            assert_eq!(*code, 201);
+            let address = answer["spec"]["clusterIP"].as_str().unwrap();
+            assert!(held.insert(address), "shared: {answer}");
+            let (_, object) = cluster.get(&admin(), &format!("{ADDRESSES}/{address}")).await;
+            let owner = (&object["spec"]["parentRef"]["resource"], &object["spec"]["parentRef"]["name"]);
+            assert_eq!(owner, (&json!("services"), &answer["metadata"]["name"]), "{address}");
+        }
+        assert_eq!(held.len(), 60, "there was room for all");
+    }
+
+    #[tokio::test]
+    async fn ranges_that_are_ready_are_handed_out_of() {
+        let cluster = cluster().await;
+        let mut made = 0;
+        while let (201, _) = cluster.post(&admin(), SERVICES, service(&format!("s{made}"), json!({}))).await {
+            made += 1;
+        }
+        assert_eq!(made, 253);
+        add_range(&cluster, "more", "10.200.0.0/29").await;
+        let path = format!("{RANGES}/more");
+        let condition = |status: &str| {
+            json!({ "status": { "conditions": [{ "type": "Ready", "status": status,
+            "reason": "", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z" }] } })
+        };
+        let status = format!("{path}/status");
+        assert_eq!(cluster.send(&admin(), "PATCH", &status, condition("False")).await.0, 200);
+        cluster.settle().await;
+        assert_eq!(cluster.post(&admin(), SERVICES, service("n", json!({}))).await.0, 500, "not ready");
+        assert_eq!(cluster.send(&admin(), "PATCH", &status, condition("True")).await.0, 200);
+        cluster.settle().await;
+        let further = cluster.make(SERVICES, service("n", json!({}))).await;
+        assert!(further["spec"]["clusterIP"].as_str().unwrap().starts_with("10.200.0."), "{further}");
+        // Once it is being deleted nothing more is taken from it, whether asked for or not.
+        let held = json!({ "metadata": { "finalizers": ["example.org/wait"] } });
+        cluster.send(&admin(), "PATCH", &path, held).await;
+        cluster.send(&admin(), "DELETE", &path, Value::Null).await;
+        cluster.settle().await;
+        assert_eq!(cluster.post(&admin(), SERVICES, service("o", json!({}))).await.0, 500);
+        let (code, answer) = cluster.post(&admin(), SERVICES, service("o", json!({ "clusterIP": "10.200.0.5" }))).await;
+        assert_eq!(code, 422, "{answer}");
+        assert!(message(&answer).ends_with("the provided network does not match the current range"), "{answer}");
     }
 
     #[tokio::test]

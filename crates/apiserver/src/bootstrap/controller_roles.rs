@@ -263,6 +263,25 @@ pub(super) const CONTROLLER_ROLES: &[RoleRow] = &[
         ],
     ),
     (
+        // Upstream's API server does this itself.
+        "system:controller:kubernetes-service-cidr-controller",
+        &[
+            rule("create get list watch", "networking.k8s.io", "servicecidrs"),
+            rule("patch update", "networking.k8s.io", "servicecidrs/status"),
+            EVENTS,
+        ],
+    ),
+    (
+        // This, too.
+        "system:controller:ipallocator-repair-controller",
+        &[
+            rule(READ, "core", "services"),
+            rule(READ, "networking.k8s.io", "servicecidrs"),
+            rule("create delete get list watch", "networking.k8s.io", "ipaddresses"),
+            EVENTS,
+        ],
+    ),
+    (
         "system:controller:statefulset-controller",
         &[
             rule("list watch", "core", "pods"),

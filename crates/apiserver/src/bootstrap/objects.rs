@@ -4,6 +4,7 @@ use knarr_api::volume::LOCAL_PROVISIONER;
 use serde_json::{Value, json};
 
 use super::BootstrapConfig;
+use crate::alloc::DEFAULT_CIDR as SERVICE_CIDR;
 
 pub(super) const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 
@@ -59,7 +60,7 @@ pub(super) fn service_cidr(config: &BootstrapConfig) -> Value {
     json!({
         "apiVersion": "networking.k8s.io/v1",
         "kind": "ServiceCIDR",
-        "metadata": { "name": "kubernetes" },
+        "metadata": { "name": SERVICE_CIDR },
         "spec": { "cidrs": [config.service_cidr] },
     })
 }

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::{BootstrapConfig, bindings, flow_control, objects, policy};
 use crate::aggregation::local_services;
+use crate::alloc::DEFAULT_CIDR;
 use crate::authn::server_itself;
 use crate::authz::{Rule, uncovered};
 use crate::builtin;
@@ -55,28 +56,42 @@ pub async fn bootstrap(lookup: &dyn Lookup, config: &BootstrapConfig) -> Result<
     run(lookup, &user, rest(config), &mut report).await?;
     let services = local_services();
     let names = services.iter().map(|service| crate::json::name(service).to_owned());
-    let marks = stream::iter(names).map(|name| mark_available(lookup, &user, name));
+    let marks = names.map(|name| (builtin::api_services(), name, AVAILABLE));
+    let marks = marks.chain([(builtin::service_cidrs(), DEFAULT_CIDR.to_owned(), READY)]);
+    let marks = stream::iter(marks).map(|(resource, name, condition)| mark(lookup, &user, resource, name, condition));
     marks.buffer_unordered(CONCURRENT_WRITES).try_collect::<()>().await?;
     Ok(report)
 }
 
-/// Says of a group version that this server answers it; one that somebody has given to a server of theirs is theirs.
-async fn mark_available(lookup: &dyn Lookup, user: &UserInfo, name: String) -> Result<(), ApiError> {
-    let is_done = |service: &Value| {
-        let conditions = service["status"]["conditions"].as_array();
-        service["spec"]["service"].is_object() || conditions.is_some_and(|conditions| !conditions.is_empty())
+/// What the server says of an object that it makes: the condition's type, reason and message.
+type Condition = [&'static str; 3];
+
+/// Of a group version that this server answers; one that somebody has given to a server of theirs is theirs.
+const AVAILABLE: Condition = ["Available", "Local", "Local APIServices are always available"];
+/// Of the range that the server was started with.
+const READY: Condition = ["Ready", "", "Kubernetes default Service CIDR is ready"];
+
+/// Says a first word about an object; whatever somebody has said of it stays.
+async fn mark(
+    lookup: &dyn Lookup,
+    user: &UserInfo,
+    resource: &'static Resource,
+    name: String,
+    [kind, reason, message]: Condition,
+) -> Result<(), ApiError> {
+    let is_done = |found: &Value| {
+        let conditions = found["status"]["conditions"].as_array();
+        found["spec"]["service"].is_object() || conditions.is_some_and(|conditions| !conditions.is_empty())
     };
-    let resource = builtin::api_services();
     if lookup.get_fresh(resource, "", &name).await?.is_none_or(|found| is_done(&found.value())) {
         return Ok(());
     }
-    let mut mark = |service: &mut Value| {
+    let mut mark = |object: &mut Value| {
         let condition = serde_json::json!({
-            "type": "Available", "status": "True", "reason": "Local",
-            "message": "Local APIServices are always available",
-            "lastTransitionTime": service["metadata"]["creationTimestamp"],
+            "type": kind, "status": "True", "reason": reason, "message": message,
+            "lastTransitionTime": object["metadata"]["creationTimestamp"],
         });
-        service["status"] = serde_json::json!({ "conditions": [condition] });
+        object["status"] = serde_json::json!({ "conditions": [condition] });
         Ok(())
     };
     lookup.modify(user, resource, "status", "", &name, &mut mark).await.map(drop)

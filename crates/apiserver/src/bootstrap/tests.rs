@@ -95,6 +95,8 @@ async fn the_cluster_starts_with_what_pods_need() {
         ("/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas/catch-all", "/spec/matchingPrecedence", json!(10000)),
         ("/apis/flowcontrol.apiserver.k8s.io/v1/prioritylevelconfigurations/exempt", "/spec/type", json!("Exempt")),
         ("/apis/networking.k8s.io/v1/servicecidrs/kubernetes", "/spec/cidrs/0", json!("10.96.0.0/24")),
+        ("/apis/networking.k8s.io/v1/servicecidrs/kubernetes", "/status/conditions/0/status", json!("True")),
+        ("/apis/networking.k8s.io/v1/ipaddresses/10.96.0.1", "/spec/parentRef/name", json!("kubernetes")),
     ] {
         let (code, object) = cluster.get(&root, path).await;
         assert_eq!(code, 200, "{path}: {object}");

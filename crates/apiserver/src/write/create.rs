@@ -1,6 +1,6 @@
 //! Creation: identity is given, the rules are asked, and the key must be free.
 
-use std::{borrow::Cow, sync::Arc};
+use std::sync::Arc;
 
 use http::StatusCode;
 use knarr_api::{meta, status::ApiError, time};
@@ -8,7 +8,7 @@ use knarr_store::Compare;
 use serde_json::Value;
 
 use super::{
-    Call, Commit, Encoded, Written,
+    Call, Commit, Written, addresses,
     admit::{Admitted, Way},
     fields, metadata_mut, qualified_kind, text,
 };
@@ -21,6 +21,16 @@ use crate::{
 
 /// How often a generated name that is taken is replaced, as upstream does.
 const NAME_ATTEMPTS: usize = 8;
+/// How often a Service whose address was taken by somebody else in the last moment is given another.
+const ADDRESS_ATTEMPTS: usize = 8;
+
+/// What came of trying to write a new object.
+enum Insertion {
+    Done(Arc<Stored>),
+    /// With the object, for another name.
+    NameTaken(Value),
+    AddressTaken,
+}
 
 impl Inner {
     /// Creates an object that was decoded and has its type set.
@@ -34,20 +44,32 @@ impl Inner {
         object: Value,
         tracking: fields::Tracking,
     ) -> Result<Written, ApiError> {
+        let sent = addresses::belong_to(call.resource).then(|| object.clone());
         let mut warnings = Vec::new();
-        match self.make(call, object, tracking, &mut warnings).await {
-            Ok(stored) => Ok(Written { object: stored, status: StatusCode::CREATED, warnings, exists: true }),
+        let mut made = self.make(call, object, tracking, &mut warnings).await;
+        for _ in 1..ADDRESS_ATTEMPTS {
+            let (Ok(None), Some(sent)) = (&made, &sent) else { break };
+            warnings.clear();
+            made = self.make(call, sent.clone(), tracking, &mut warnings).await;
+        }
+        match made {
+            Ok(Some(stored)) => Ok(Written { object: stored, status: StatusCode::CREATED, warnings, exists: true }),
+            Ok(None) => {
+                let why = "failed to allocate a serviceIP: provided IP is already allocated";
+                Err(ApiError::internal(why).warned(warnings))
+            }
             Err(error) => Err(error.warned(warnings)),
         }
     }
 
+    /// `None` where all has to be decided again, since somebody else has taken an address that was picked.
     async fn make(
         &self,
         call: Call<'_>,
         mut object: Value,
         tracking: fields::Tracking,
         warnings: &mut Vec<String>,
-    ) -> Result<Arc<Stored>, ApiError> {
+    ) -> Result<Option<Arc<Stored>>, ApiError> {
         let resource = call.stored_resource();
         let strategy = call.rules();
         check_target(&call, &mut object)?;
@@ -92,29 +114,30 @@ impl Inner {
             let call = Call { name: &name, ..call };
             object = self.admit_validating(&call, way, Operation::Create, object, None, warnings).await?;
             object = match self.insert(&call, object).await? {
-                Ok(stored) => return Ok(stored),
-                Err(_) if !generated => return Err(ApiError::already_exists(&call.resource.qualified_name(), &name)),
-                Err(_) if attempt == NAME_ATTEMPTS => {
+                Insertion::Done(stored) => return Ok(Some(stored)),
+                Insertion::AddressTaken => return Ok(None),
+                Insertion::NameTaken(_) if !generated => {
+                    return Err(ApiError::already_exists(&call.resource.qualified_name(), &name));
+                }
+                Insertion::NameTaken(_) if attempt == NAME_ATTEMPTS => {
                     return Err(ApiError::generate_name_conflict(&call.resource.qualified_name(), &name));
                 }
-                Err(object) => object,
+                Insertion::NameTaken(object) => object,
             };
         }
         unreachable!("the attempts above end in an answer")
     }
 
-    /// The inner error is the object again, where the name is taken.
-    async fn insert(&self, call: &Call<'_>, object: Value) -> Result<Result<Arc<Stored>, Value>, ApiError> {
+    async fn insert(&self, call: &Call<'_>, object: Value) -> Result<Insertion, ApiError> {
         let resource = call.stored_resource();
         if call.options.dry_run {
             let taken = self.current(resource, call.namespace, call.name).await?.is_some();
-            return Ok(if taken { Err(object) } else { Ok(Self::unstored(call, &object, None)) });
+            let made = || Self::unstored(call, &object, None);
+            return Ok(if taken { Insertion::NameTaken(object) } else { Insertion::Done(made()) });
         }
         // A webhook may take its time: it is asked before anybody has to wait for this creation.
-        let (encoded, converted) = {
-            let stored = self.stored_form(call, &object).await?;
-            (Encoded::of(call, &stored), matches!(stored, Cow::Owned(_)))
-        };
+        let encoded = self.encode(call, None, &object).await?;
+        let converted = call.custom.is_some_and(|custom| custom.is_to_be_converted(&object));
         let object = converted.then_some(object);
         // Held until the object is in the store, so that a definition's cleanup misses no instance.
         let _leave = match call.custom {
@@ -123,8 +146,9 @@ impl Inner {
         };
         let key = store_key(resource, call.namespace, call.name);
         match self.put(call, &key, Compare::Absent(key.clone()), &encoded).await? {
-            Commit::Done(stored) => Ok(Ok(stored)),
-            Commit::Lost(_) => Ok(Err(object.unwrap_or_else(|| encoded.decode()))),
+            Commit::Done(stored) => Ok(Insertion::Done(stored)),
+            Commit::Lost(_) => Ok(Insertion::NameTaken(object.unwrap_or_else(|| encoded.decode()))),
+            Commit::Outrun(_) => Ok(Insertion::AddressTaken),
         }
     }
 

@@ -11,17 +11,16 @@ use knarr_api::{
     strategy::Dependents,
     time,
 };
-use knarr_store::{Compare, KeyValue, Op, Revision, Txn, TxnReply};
+use knarr_store::{Compare, KeyValue, Revision, TxnReply};
 use serde_json::{Value, json};
 
 use super::{
-    Call, Commit, Encoded, Written,
+    Call, Commit, Written,
     admit::Way,
     metadata_mut, qualified_kind, text,
     update::{decoded, ends_with, is_namespace, last_state},
 };
 use crate::{
-    cache::store_error,
     contract::{Operation, Stored},
     custom::cleanup,
     server::Inner,
@@ -134,20 +133,17 @@ impl Inner {
             }
             Plan::Erase if call.options.dry_run => Ok(Ok(done(stored.clone(), false))),
             Plan::Write(object) => {
-                let encoded = Encoded::of(call, &*self.stored_form(call, &object).await?);
+                let encoded = self.encode(call, Some(&old), &object).await?;
                 drop((object, old));
                 Ok(match self.put(call, &key, compare, &encoded).await? {
                     Commit::Done(stored) => Ok(done(stored, true)),
-                    Commit::Lost(newer) => Err(newer),
+                    Commit::Lost(current) | Commit::Outrun(current) => Err(current),
                 })
             }
-            Plan::Erase => {
-                let txn = Txn { compares: vec![compare], ops: vec![Op::Delete { key }] };
-                Ok(match self.store.txn(txn).await.map_err(|error| store_error(&error))? {
-                    TxnReply::Committed { revision } => Ok(done(last_state(stored, revision.0), false)),
-                    TxnReply::Conflict { current, .. } => Err(current.into_iter().next().flatten()),
-                })
-            }
+            Plan::Erase => Ok(match self.take(call, &key, compare, &old).await? {
+                TxnReply::Committed { revision } => Ok(done(last_state(stored, revision.0), false)),
+                TxnReply::Conflict { current, .. } => Err(current.into_iter().next().flatten()),
+            }),
         }
     }
 }

@@ -3,6 +3,7 @@
 //! All CPU work happens outside any lock; two writers of one object meet only in the store, where the loser's
 //! transaction fails with the object as it is now and the work is done again on that.
 
+mod addresses;
 mod admit;
 mod create;
 mod delete;
@@ -10,7 +11,7 @@ mod event_lease;
 mod fields;
 mod update;
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, iter, sync::Arc};
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -150,6 +151,20 @@ enum Commit {
     Done(Arc<Stored>),
     /// Somebody else was first: the object as it is now.
     Lost(Option<KeyValue>),
+    /// The object, which is as it was expected, was to get an address that somebody else has taken.
+    Outrun(Option<KeyValue>),
+}
+
+impl Commit {
+    /// The outcome where a compare failed, the first of which was about the object.
+    fn refused(object: &Compare, current: Vec<Option<KeyValue>>) -> Self {
+        let current = current.into_iter().next().flatten();
+        let is_expected = match object {
+            Compare::Absent(_) => current.is_none(),
+            Compare::ModRevision(_, revision) => current.as_ref().is_some_and(|kv| kv.mod_revision == *revision),
+        };
+        if is_expected { Self::Outrun(current) } else { Self::Lost(current) }
+    }
 }
 
 /// An object as the store takes it. The object itself is let go of before anybody waits for the disk: with hundreds of
@@ -159,17 +174,11 @@ struct Encoded {
     extract: Extract,
     /// The cache's key.
     name: String,
+    /// What else happens in its transaction.
+    beside: Txn,
 }
 
 impl Encoded {
-    fn of(call: &Call<'_>, object: &Value) -> Self {
-        Self {
-            value: Bytes::from(splice::encode(object)),
-            extract: call.extract(object),
-            name: object_key(text(object, "namespace"), text(object, "name")),
-        }
-    }
-
     /// The object, for whoever needs it after all.
     fn decode(&self) -> Value {
         serde_json::from_slice(&self.value).unwrap_or_default()
@@ -177,22 +186,53 @@ impl Encoded {
 }
 
 impl Inner {
+    /// Writes an object down that is to come in the place of `old`.
+    async fn encode(&self, call: &Call<'_>, old: Option<&Value>, object: &Value) -> Result<Encoded, ApiError> {
+        let object = &*self.stored_form(call, object).await?;
+        let mut beside = Txn::default();
+        self.add_addresses(call, old, Some(object), &mut beside);
+        Ok(Encoded {
+            value: Bytes::from(splice::encode(object)),
+            extract: call.extract(object),
+            name: object_key(text(object, "namespace"), text(object, "name")),
+            beside,
+        })
+    }
+
     /// Puts one object if `compare` holds. The answer is the object under its revision.
     async fn put(&self, call: &Call<'_>, key: &Bytes, compare: Compare, object: &Encoded) -> Result<Commit, ApiError> {
-        let Encoded { value, extract, name } = object;
+        let Encoded { value, extract, name, beside } = object;
         let lease = self.event_leases.for_resource(call.stored_resource(), &*self.store).await?;
         // The cache of a custom resource may be gone when the event comes, and reads every object itself.
         let announced = call.custom.is_none().then(|| self.caches.announce(key, value, extract.clone()));
-        let ops = vec![Op::Put { key: key.clone(), value: value.clone(), lease }];
-        match self.store.txn(Txn { compares: vec![compare], ops }).await.map_err(|error| store_error(&error))? {
+        let put = Op::Put { key: key.clone(), value: value.clone(), lease };
+        let txn = Txn {
+            compares: iter::once(&compare).chain(&beside.compares).cloned().collect(),
+            ops: iter::once(put).chain(beside.ops.iter().cloned()).collect(),
+        };
+        match self.store.txn(txn).await.map_err(|error| store_error(&error))? {
             TxnReply::Committed { revision } => {
                 if let Some(announced) = announced {
                     announced.keep();
                 }
                 Ok(Commit::Done(Arc::new(extract.clone().stored(name, value, revision.0))))
             }
-            TxnReply::Conflict { current, .. } => Ok(Commit::Lost(current.into_iter().next().flatten())),
+            TxnReply::Conflict { current, .. } => {
+                let refused = Commit::refused(&compare, current);
+                if let Commit::Outrun(_) = refused {
+                    // Whoever tries again is to see who was faster.
+                    self.caches.fresh().await?;
+                }
+                Ok(refused)
+            }
         }
+    }
+
+    /// Deletes a key whose object has nothing left to wait for.
+    async fn take(&self, call: &Call<'_>, key: &Bytes, compare: Compare, old: &Value) -> Result<TxnReply, ApiError> {
+        let mut txn = Txn { compares: vec![compare], ops: vec![Op::Delete { key: key.clone() }] };
+        self.add_addresses(call, Some(old), None, &mut txn);
+        self.store.txn(txn).await.map_err(|error| store_error(&error))
     }
 
     /// An object that is not stored (a dry run, or one that is gone), as it would be served.

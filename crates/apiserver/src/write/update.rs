@@ -10,16 +10,16 @@ use knarr_api::{
     status::ApiError,
     strategy::Part,
 };
-use knarr_store::{Compare, KeyValue, Op, Revision, Txn, TxnReply};
+use knarr_store::{Compare, KeyValue, Revision, TxnReply};
 use serde_json::Value;
 
 use super::{
-    Call, Commit, Encoded, Written,
+    Call, Commit, Written,
     admit::{Admitted, Way},
     fields, metadata_mut, qualified_kind, text,
 };
 use crate::{
-    cache::{Extract, at_revision, store_error},
+    cache::{Extract, at_revision},
     contract::{Operation, Stored},
     convert,
     matching::Form,
@@ -130,16 +130,16 @@ impl Inner {
         }
         let compare = Compare::ModRevision(key.clone(), Revision(stored.resource_version));
         let outcome = if ends {
-            self.erase(call, key, compare, &object).await?
+            self.erase(call, key, compare, &kept, &object).await?
         } else {
-            let encoded = Encoded::of(call, &*self.stored_form(call, &object).await?);
+            let encoded = self.encode(call, Some(&kept), &object).await?;
             drop((object, decoded_old, served, kept));
             self.put(call, key, compare, &encoded).await?
         };
         match outcome {
             Commit::Done(stored) => Ok(Ok(Written { object: stored, status: StatusCode::OK, warnings, exists: !ends })),
             Commit::Lost(_) if pinned => Err(ApiError::stale(&call.resource.qualified_name(), call.name)),
-            Commit::Lost(newer) => Ok(Err(newer)),
+            Commit::Lost(current) | Commit::Outrun(current) => Ok(Err(current)),
         }
     }
 
@@ -185,16 +185,16 @@ impl Inner {
         self.admit_validating(call, way, Operation::Update, object, Some(old), warnings).await
     }
 
-    /// Deletes a key whose object has nothing left to wait for.
-    pub(super) async fn erase(
+    /// A change that takes the last thing away that a deletion waited for.
+    async fn erase(
         &self,
         call: &Call<'_>,
         key: &Bytes,
         compare: Compare,
+        old: &Value,
         object: &Value,
     ) -> Result<Commit, ApiError> {
-        let txn = Txn { compares: vec![compare], ops: vec![Op::Delete { key: key.clone() }] };
-        match self.store.txn(txn).await.map_err(|error| store_error(&error))? {
+        match self.take(call, key, compare, old).await? {
             TxnReply::Committed { revision } => Ok(Commit::Done(Self::unstored(call, object, Some(revision.0)))),
             TxnReply::Conflict { current, .. } => Ok(Commit::Lost(current.into_iter().next().flatten())),
         }

@@ -137,6 +137,7 @@ pub async fn start_with(nodes: usize, pool: Option<knarr_controllers::AddressPoo
         control_plane_node: None,
         autoscaler_period: Duration::from_millis(200),
         ingress: true,
+        service_cidr: "10.96.0.0/16".into(),
         pod_cidr: "10.244.0.0/16".parse().unwrap(),
         load_balancer_pool: pool,
     });

@@ -1,5 +1,6 @@
 //! Whole clusters in one process: what a user does, and what becomes of it.
 
+mod addresses;
 mod custom;
 mod garbage;
 mod harness;

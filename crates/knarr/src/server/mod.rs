@@ -201,6 +201,7 @@ impl Server {
             autoscaler_period: config.autoscaler_period,
             ingress: config.ingress,
             control_plane_node: Some(config.node_name.clone()),
+            service_cidr: SERVICE_CIDR.into(),
             pod_cidr: config.pod_cidr,
             load_balancer_pool: config.load_balancer_pool.clone(),
         });
