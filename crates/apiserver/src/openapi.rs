@@ -26,8 +26,10 @@ const KEPT: Duration = Duration::from_secs(60);
 const JSON: &str = "application/json";
 /// What the protobuf form is answered as. Clients ask for it with an `@` before the version, too, which cannot stand in
 /// a media type that is parsed.
-const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
-const PROTOBUF_ASKED: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+const V2_PROTOBUF_ASKED: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+const V3_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v3.v1.0+protobuf";
+const V3_PROTOBUF_ASKED: &str = "application/com.github.proto-openapi.spec.v3@v1.0+protobuf";
 
 /// A document that can be asked for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,6 +38,7 @@ enum Document {
     V2Protobuf,
     /// Of one group version, by its path: `apis/apps/v1`.
     V3(String),
+    V3Protobuf(String),
 }
 
 impl Document {
@@ -55,12 +58,17 @@ impl Document {
                 let own: Vec<_> = customs.into_iter().filter(|custom| document_name(custom) == *name).collect();
                 (!own.is_empty()).then(|| openapi::v3_custom_document(&own))
             }),
+            Self::V3Protobuf(name) => {
+                let json = Self::V3(name.clone()).write(view)?;
+                Some(openapi::v3_protobuf_of(&serde_json::from_slice(&json).ok()?))
+            }
         }
     }
 
     fn media_type(&self) -> &'static str {
         match self {
-            Self::V2Protobuf => PROTOBUF,
+            Self::V2Protobuf => V2_PROTOBUF,
+            Self::V3Protobuf(_) => V3_PROTOBUF,
             Self::V2 | Self::V3(_) => JSON,
         }
     }
@@ -163,28 +171,29 @@ impl OpenApi {
         let hashes = self.hashes(view);
         let name = match path.strip_prefix("/openapi/") {
             Some("v2") => {
-                let document = v2_form(headers)?;
-                // Two forms are two entities, and must not pass for each other in a cache.
-                let form = if document == Document::V2Protobuf { "-PROTOBUF" } else { "" };
-                let hash = format!("{}{form}", hashes.v2);
+                let is_protobuf = wants_protobuf(headers, [V2_PROTOBUF, V2_PROTOBUF_ASKED])?;
+                let document = if is_protobuf { Document::V2Protobuf } else { Document::V2 };
+                let hash = entity(&hashes.v2, is_protobuf);
                 return Ok(self.document(view, document, &hash, headers).await);
             }
             Some(name) => name,
             None => return Ok(None),
         };
-        if !accepted(headers).any(is_json) {
-            return Err(ApiError::not_acceptable(&[JSON]));
-        }
         if name == "v3" {
+            if !accepted(headers).any(is_json) {
+                return Err(ApiError::not_acceptable(&[JSON]));
+            }
             return Ok(Some(respond::json(StatusCode::OK, openapi::v3_index_of(&hashes.v3, &hashes.undocumented))));
         }
         let name = name.strip_prefix("v3/").unwrap_or_default();
         let Some(hash) = hashes.v3(name) else { return Ok(None) };
-        let document = Document::V3(name.to_owned());
+        let is_protobuf = wants_protobuf(headers, [V3_PROTOBUF, V3_PROTOBUF_ASKED])?;
+        let form = if is_protobuf { Document::V3Protobuf } else { Document::V3 };
+        let (document, tag) = (form(name.to_owned()), entity(&hash, is_protobuf));
         match query.find("hash") {
             // What the index named is forever; an old name leads to the new one.
             Some(asked) if asked == hash => {
-                let Some(mut response) = self.document(view, document, &hash, headers).await else {
+                let Some(mut response) = self.document(view, document, &tag, headers).await else {
                     return Ok(None);
                 };
                 let forever = HeaderValue::from_static("public, max-age=31536000, immutable");
@@ -198,7 +207,7 @@ impl OpenApi {
                 }
                 Ok(Some(response))
             }
-            None => Ok(self.document(view, document, &hash, headers).await),
+            None => Ok(self.document(view, document, &tag, headers).await),
         }
     }
 
@@ -245,13 +254,18 @@ impl OpenApi {
     }
 }
 
-/// The first form of `/openapi/v2` that the client lists and that there is.
-fn v2_form(headers: &HeaderMap) -> Result<Document, ApiError> {
-    let form = |media_type: &str| match media_type {
-        PROTOBUF | PROTOBUF_ASKED => Some(Document::V2Protobuf),
-        other => is_json(other).then_some(Document::V2),
+/// Whether the first form that the client lists, and that there is, is the one in protobuf.
+fn wants_protobuf(headers: &HeaderMap, protobuf: [&'static str; 2]) -> Result<bool, ApiError> {
+    let form = |media_type: &str| {
+        let is_protobuf = protobuf.contains(&media_type);
+        (is_protobuf || is_json(media_type)).then_some(is_protobuf)
     };
-    accepted(headers).find_map(form).ok_or_else(|| ApiError::not_acceptable(&[JSON, PROTOBUF]))
+    accepted(headers).find_map(form).ok_or_else(|| ApiError::not_acceptable(&[JSON, protobuf[0]]))
+}
+
+/// Two forms are two entities, and must not pass for each other in a cache.
+fn entity(hash: &str, is_protobuf: bool) -> String {
+    format!("{hash}{}", if is_protobuf { "-PROTOBUF" } else { "" })
 }
 
 fn is_json(media_type: &str) -> bool {

@@ -171,7 +171,13 @@ pub fn v2_protobuf_with(customs: &[Custom<'_>]) -> Vec<u8> {
 
 /// A Swagger document in protobuf.
 pub fn v2_protobuf_of(swagger: &Value) -> Vec<u8> {
-    protobuf::document(swagger)
+    protobuf::v2::document(swagger)
+}
+
+/// An OpenAPI v3 document in protobuf. Go clients ask for it as
+/// `application/com.github.proto-openapi.spec.v3@v1.0+protobuf`.
+pub fn v3_protobuf_of(document: &Value) -> Vec<u8> {
+    protobuf::v3::document(document)
 }
 
 /// How the index names the document of a group-version: `apis/example.com/v1`.

@@ -100,54 +100,6 @@ fn swagger_covers_every_resource() {
     assert_eq!(swagger["definitions"]["io.k8s.apimachinery.pkg.util.intstr.IntOrString"]["format"], "int-or-string");
 }
 
-/// The fields of a protobuf message that hold bytes, by number.
-fn fields(mut bytes: &[u8]) -> Vec<(u64, &[u8])> {
-    fn varint(bytes: &mut &[u8]) -> u64 {
-        let mut value = 0;
-        for shift in (0..).step_by(7) {
-            let (byte, rest) = bytes.split_first().unwrap();
-            *bytes = rest;
-            value |= u64::from(byte & 0x7f) << shift;
-            if byte & 0x80 == 0 {
-                break;
-            }
-        }
-        value
-    }
-    let mut found = Vec::new();
-    while !bytes.is_empty() {
-        let tag = varint(&mut bytes);
-        let value = varint(&mut bytes);
-        if tag & 7 == 2 {
-            let (content, rest) = bytes.split_at(value as usize);
-            found.push((tag >> 3, content));
-            bytes = rest;
-        }
-    }
-    found
-}
-
-#[test]
-fn swagger_in_protobuf_says_the_same() {
-    let swagger: Value = serde_json::from_slice(&v2()).unwrap();
-    let bytes = v2_protobuf();
-    let document = fields(&bytes);
-    let part = |number| fields(document.iter().find(|(n, _)| *n == number).unwrap().1);
-    assert_eq!(document[0], (1, &b"2.0"[..]));
-    assert_eq!(part(8).len(), swagger["paths"].as_object().unwrap().len());
-    let definitions = part(9);
-    assert_eq!(definitions.len(), swagger["definitions"].as_object().unwrap().len());
-    for (_, entry) in definitions {
-        let entry = fields(entry);
-        let definition = &swagger["definitions"][std::str::from_utf8(entry[0].1).unwrap()];
-        let schema = fields(entry[1].1);
-        let description = schema.iter().find(|(number, _)| *number == 4).map(|(_, text)| *text).unwrap_or_default();
-        assert_eq!(description, definition["description"].as_str().unwrap_or_default().as_bytes());
-        let properties = schema.iter().find(|(number, _)| *number == 25).map_or(0, |(_, map)| fields(map).len());
-        assert_eq!(properties, definition["properties"].as_object().map_or(0, |map| map.len()));
-    }
-}
-
 static WIDGETS: Resource = Resource {
     group: "example.com",
     version: "v1",
