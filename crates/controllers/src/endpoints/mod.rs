@@ -1,5 +1,6 @@
 //! Writes the older form of a Service's endpoints, one Endpoints object of its name, for clients that still read it.
-//! Pods that terminate are not in it, and no more than 1000 addresses are.
+//! Pods that terminate are not in it, and no more than 1000 addresses are. Endpoints go with their Service whoever made
+//! them; those that were there before any Service of their name wait for one.
 
 mod plan;
 #[cfg(test)]
@@ -15,6 +16,8 @@ use crate::{Context, Error, common::service};
 
 pub const NAME: &str = "endpoint-controller";
 const WORKERS: usize = 5;
+/// Old clients elect their leaders by Endpoints that have no Service.
+const LEADER: &str = "control-plane.alpha.kubernetes.io/leader";
 
 struct Controller {
     context: Context,
@@ -38,19 +41,46 @@ pub async fn run(context: Context) {
     services.feed_keys(&queue);
     service::feed_by_pods(&queue, services, pods);
     endpoints.feed_keys(&queue);
-    worker::run(NAME, queue, WORKERS, move |key| {
+    let left_over = WorkQueue::new(queue.cancellation().clone());
+    services.feed(&left_over, |change| change.is_deletion().then(|| ObjectKey::of(&**change.latest())));
+    // Nobody was here to see their Services go.
+    for one in endpoints.list() {
+        let key = ObjectKey::of(&*one);
+        if services.get(&key.namespace, &key.name).is_none() && meta::annotation(&one.metadata, LEADER).is_none() {
+            left_over.add(key);
+        }
+    }
+    let cleaner = controller.clone();
+    let clean = worker::run(NAME, left_over, 1, move |key| {
+        let cleaner = cleaner.clone();
+        async move { cleaner.clean(key).await }
+    });
+    let write = worker::run(NAME, queue, WORKERS, move |key| {
         let controller = controller.clone();
         async move { controller.reconcile(key).await }
-    })
-    .await;
+    });
+    tokio::join!(clean, write);
 }
 
 impl Controller {
+    /// Deletes Endpoints whose Service is gone.
+    async fn clean(&self, key: ObjectKey) -> Result<Outcome, Error> {
+        let Some(there) = self.endpoints.get(&key.namespace, &key.name) else { return Ok(Outcome::Done) };
+        let client = &self.context.client;
+        let service: Option<Service> =
+            call::get(client, &key.namespace, &key.name).await.map_err(Error::api("reading the Service"))?;
+        if service.is_none() {
+            let deleted = call::delete(client, &*there, DeleteParams::default()).await;
+            deleted.map_err(Error::api("deleting Endpoints"))?;
+        }
+        Ok(Outcome::Done)
+    }
+
     async fn reconcile(&self, key: ObjectKey) -> Result<Outcome, Error> {
         let there = self.endpoints.get(&key.namespace, &key.name);
         let client = &self.context.client;
         let Some(service) = self.services.get(&key.namespace, &key.name) else {
-            // What this controller made goes with the Service; what somebody else made is theirs.
+            // What this controller made is of no use without the Service; what somebody else made may await one.
             if let Some(orphan) = there.filter(|there| plan::is_ours(there)) {
                 let deleted = call::delete(client, &*orphan, DeleteParams::default()).await;
                 deleted.map_err(Error::api("deleting Endpoints"))?;

@@ -84,7 +84,10 @@ mod tests {
     fn an_ingress_shows_the_nodes_that_are_ready() {
         let class = missing_class(&[]).unwrap();
         assert_eq!(meta::annotation(&class.metadata, IS_DEFAULT), Some("true"));
-        let classes = [Arc::new(class)];
+        let mut theirs = class.clone();
+        theirs.metadata.name = Some("theirs".to_owned());
+        theirs.spec = Some(IngressClassSpec { controller: Some("example.org/theirs".to_owned()), parameters: None });
+        let classes = [Arc::new(class), Arc::new(theirs)];
         assert_eq!(missing_class(&classes), None);
         let nodes = [node("b", "10.0.0.2", "True"), node("a", "10.0.0.1", "True"), node("c", "10.0.0.3", "Unknown")];
         for (class, shown, expected) in [
@@ -92,6 +95,8 @@ mod tests {
             ("knarr", &["10.0.0.1", "10.0.0.2"], None),
             ("knarr", &["10.0.0.3"], Some(&["10.0.0.1", "10.0.0.2"])),
             ("other", &[], None),
+            ("other", &["192.0.2.1"], None),
+            ("theirs", &["192.0.2.1"], None),
         ] {
             let shown: Vec<_> = shown.iter().map(|ip| json!({"ip": ip})).collect();
             let ingress = json!({

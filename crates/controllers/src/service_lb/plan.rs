@@ -99,15 +99,18 @@ pub struct Site<'a> {
 }
 
 pub fn decide(service: &Service, site: &Site<'_>) -> Outcome {
-    let is_ours = is_ours(service);
-    if !is_ours && service.spec.as_ref().and_then(|spec| spec.type_.as_deref()) == Some("LoadBalancer") {
-        return Outcome::default();
+    let announced = service.metadata.annotations.as_ref().and_then(|all| all.get(ANNOUNCED_BY));
+    if !is_ours(service) {
+        // Its status is others': with the type, the API server itself takes our address away. Only our own note goes,
+        // where the Service wants no load balancer any more.
+        let is_balanced = service.spec.as_ref().and_then(|spec| spec.type_.as_deref()) == Some("LoadBalancer");
+        let announcer = announced.filter(|_| !is_balanced).map(|_| None);
+        return Outcome { announcer, ..Outcome::default() };
     }
     let balancer = service.status.as_ref().and_then(|status| status.load_balancer.as_ref());
     let there = balancer.and_then(|balancer| balancer.ingress.clone()).unwrap_or_default();
     let current = there.first().and_then(|ingress| ingress.ip.as_deref());
     let chosen = match site.pool {
-        _ if !is_ours => Ok(None),
         Some(pool) => from_pool(service, current, pool, site.services).map(|ip| Some(ip.to_string())),
         None => match of_a_node(service, current, site) {
             // No node is Ready just now; taking the address away would help nobody.
@@ -119,7 +122,6 @@ pub fn decide(service: &Service, site: &Site<'_>) -> Outcome {
         Ok(chosen) => (chosen, None),
         Err(refusal) => (None, Some(refusal)),
     };
-    let announced = service.metadata.annotations.as_ref().and_then(|all| all.get(ANNOUNCED_BY));
     // A node's own address needs nobody to answer for it.
     let announcer = if chosen.is_some() && site.pool.is_some() {
         announcer(service, announced.map(String::as_str), site)

@@ -175,3 +175,25 @@ async fn endpoints_kept_by_hand_are_mirrored_while_they_are_there() {
     call::delete(client, &there, DeleteParams::default()).await.unwrap();
     becomes("no slice", json!([])).await;
 }
+
+#[tokio::test]
+async fn endpoints_kept_by_hand_go_with_their_service_and_not_before_it_comes() {
+    let cluster = start(0).await;
+    let client = &cluster.client;
+    let endpoints = json!({"apiVersion": "v1", "kind": "Endpoints", "metadata": {"name": "db", "namespace": "default"},
+        "subsets": [{"addresses": [{"ip": "10.1.2.3"}], "ports": [{"port": 80}]}]});
+    cluster.create(endpoints).await;
+    cluster.known::<Endpoints>("the Endpoints", "default", "db", |_| true).await;
+    let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "db", "namespace": "default"},
+        "spec": {"ports": [{"port": 80}]}});
+    cluster.create(service).await;
+    cluster.known::<Service>("the Service", "default", "db", |_| true).await;
+    let there = call::get::<Endpoints>(client, "default", "db").await.unwrap();
+    assert!(there.is_some(), "they were there before the Service");
+    Api::<Service>::namespaced(client.clone(), "default").delete("db", &DeleteParams::default()).await.unwrap();
+    cluster
+        .eventually("the Endpoints go", || async {
+            call::get::<Endpoints>(client, "default", "db").await.unwrap().is_none()
+        })
+        .await;
+}

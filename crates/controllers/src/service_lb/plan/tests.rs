@@ -24,7 +24,7 @@ fn table() {
         ("LoadBalancer", Some("other/class"), None, vec![&a], None),
         ("LoadBalancer", Some("other/class"), Some("192.0.2.1"), vec![&a], None),
         ("ClusterIP", None, None, vec![&a], None),
-        ("ClusterIP", None, Some("10.0.0.1"), vec![&a], Some(vec![])),
+        ("ClusterIP", None, Some("10.0.0.1"), vec![&a], None),
     ] {
         let ingress: Vec<_> = current.iter().map(|ip| json!({"ip": ip, "ipMode": "VIP"})).collect();
         let service: Service = serde_json::from_value(json!({"metadata": {"name": "s"},
@@ -35,6 +35,32 @@ fn table() {
         let found = found.map(|list| list.into_iter().map(|ingress| ingress.ip.unwrap()).collect::<Vec<_>>());
         let expected = expected.map(|list| list.into_iter().map(str::to_owned).collect::<Vec<_>>());
         assert_eq!(found, expected, "{kind} {class:?} {current:?}");
+    }
+}
+
+/// Whatever somebody else has written on what is not ours stays, a note of ours goes with what it was about.
+#[test]
+fn what_is_not_ours_is_left_alone() {
+    let a = node("a", "True", "10.0.0.1");
+    let pool: AddressPool = "192.0.2.0/24".parse().unwrap();
+    for (kind, class, note, expected) in [
+        ("LoadBalancer", Some("other/class"), None, None),
+        ("LoadBalancer", Some("other/class"), Some("a"), None),
+        ("NodePort", None, None, None),
+        ("NodePort", None, Some("a"), Some(None)),
+    ] {
+        let mut service = json!({"metadata": {"name": "s", "annotations": {}},
+            "spec": {"type": kind, "loadBalancerClass": class},
+            "status": {"loadBalancer": {"ingress": [{"hostname": "theirs.example"}]}}});
+        if let Some(note) = note {
+            service["metadata"]["annotations"][ANNOUNCED_BY] = note.into();
+        }
+        let service: Service = serde_json::from_value(service).unwrap();
+        for pool in [None, Some(&pool)] {
+            let found = decide_in(&service, std::slice::from_ref(&a), &[], pool);
+            let expected = Outcome { announcer: expected.clone(), ..Outcome::default() };
+            assert_eq!(found, expected, "{kind} {class:?} {note:?}");
+        }
     }
 }
 
