@@ -46,6 +46,8 @@ enum Content {
 /// The aggregated documents, written when somebody asks and kept until something else is served.
 #[derive(Default)]
 pub struct Discovery {
+    /// `host:port` of this server as clients elsewhere reach it, where that is known.
+    address: Option<String>,
     kept: Mutex<Arc<Documents>>,
 }
 
@@ -109,6 +111,10 @@ fn group_version(group: &str, version: &str) -> String {
 }
 
 impl Discovery {
+    pub fn at(address: Option<String>) -> Self {
+        Self { address, ..Self::default() }
+    }
+
     /// Answers below `/api` and `/apis`; `None` where there is no such path. The aggregated form is one that only
     /// these paths know, so whoever accepts nothing else is still served.
     pub fn answer(
@@ -122,12 +128,20 @@ impl Discovery {
         let value = match segments.as_slice() {
             ["api"] if wants_aggregated(headers) => return Ok(Some(self.aggregated(view, headers, true))),
             ["apis"] if wants_aggregated(headers) => return Ok(Some(self.aggregated(view, headers, false))),
+            ["api"] => self.legacy(),
             _ => match plain(view, &segments) {
                 Some(value) => value,
                 None => return Ok(None),
             },
         };
         Ok(Some(respond::render(StatusCode::OK, value.to_string().into(), accept?)))
+    }
+
+    /// `/api`: the versions of the core group, and where to find them.
+    fn legacy(&self) -> Value {
+        let everybody = |address: &String| json!({"clientCIDR": "0.0.0.0/0", "serverAddress": address});
+        let addresses: Vec<Value> = self.address.iter().map(everybody).collect();
+        json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": addresses})
     }
 
     /// `/`: the paths that there are.
@@ -162,7 +176,6 @@ impl Discovery {
 /// The documents of the time before the aggregated form.
 fn plain(view: &View, path: &[&str]) -> Option<Value> {
     match path {
-        ["api"] => Some(json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []})),
         ["apis"] => {
             let groups = groups(view);
             let groups: Vec<Value> = groups.iter().filter(|group| !group.name.is_empty()).map(api_group).collect();

@@ -1,9 +1,13 @@
 //! What the server counts, as Prometheus reads it, under upstream's names so that dashboards work.
 
-use std::{sync::atomic::AtomicI64, time::Duration};
+use std::{
+    sync::{Arc, atomic::AtomicI64},
+    time::Duration,
+};
 
 use http::StatusCode;
 use knarr_api::registry::Resource;
+use knarr_store::{Room, Store};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, text::encode},
@@ -48,10 +52,11 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// `fairness` reads what is counted where requests wait.
-    pub fn new(readings: Vec<Reading>, fairness: Box<dyn Collector>) -> Self {
+    /// `fairness` reads what is counted where requests wait, `store` what its disk has left.
+    pub fn new(readings: Vec<Reading>, fairness: Box<dyn Collector>, store: Arc<dyn Store>) -> Self {
         let mut registry = Registry::default();
         registry.register_collector(fairness);
+        registry.register_collector(Box::new(Disk(store)));
         registry.register_collector(Box::new(Readings(readings)));
         let requests = Family::default();
         registry.register("apiserver_request", "Requests by verb, resource and answer", requests.clone());
@@ -112,10 +117,68 @@ impl Collector for Readings {
     }
 }
 
+/// The disk that the store is on, where this server knows it.
+struct Disk(Arc<dyn Store>);
+
+impl std::fmt::Debug for Disk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Disk").field(&self.0.room()).finish()
+    }
+}
+
+impl Collector for Disk {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let Some(Room { free_bytes, needed_bytes }) = self.0.room() else { return Ok(()) };
+        let is_full = u64::from(free_bytes < needed_bytes);
+        for (name, help, value) in [
+            ("knarr_store_disk_free_bytes", "What is left on the store's disk", free_bytes),
+            ("knarr_store_disk_needed_bytes", "Writes are refused while less than this is left", needed_bytes),
+            ("knarr_store_disk_full", "1 while writes are refused because the disk is full", is_full),
+        ] {
+            let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
+            gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
+        }
+        Ok(())
+    }
+}
+
 pub struct WatchGuard(WatcherGauge);
 
 impl Drop for WatchGuard {
     fn drop(&mut self) {
         self.0.dec();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use knarr_store::{EmbeddedStore, MemoryStore, engine::disk::DiskEngine};
+
+    use super::*;
+
+    fn page(store: Arc<dyn Store>) -> String {
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(Disk(store)));
+        let mut text = String::new();
+        encode(&mut text, &registry).unwrap();
+        text
+    }
+
+    #[test]
+    fn a_full_disk_is_told() {
+        for (free_mib, is_full) in [(1, 1), (300, 0)] {
+            let dir = tempfile::tempdir().unwrap();
+            let engine = DiskEngine::open(dir.path(), move |_| Some(free_mib << 20)).unwrap();
+            let page = page(Arc::new(EmbeddedStore::open(engine).unwrap()));
+            let expected = [
+                format!("knarr_store_disk_free_bytes {}", free_mib << 20),
+                format!("knarr_store_disk_needed_bytes {}", 16 << 20),
+                format!("knarr_store_disk_full {is_full}"),
+            ];
+            for line in expected {
+                assert!(page.lines().any(|found| found == line), "{line}: {page}");
+            }
+        }
+        assert!(!page(Arc::new(MemoryStore::default())).contains("knarr_store_disk"));
     }
 }

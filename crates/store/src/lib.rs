@@ -17,8 +17,8 @@ use async_trait::async_trait;
 pub use embedded::{EmbeddedStore, MemoryStore, Restore};
 pub use etcd::EtcdStore;
 pub use model::{
-    Compare, Event, EventKind, KeyValue, LeaseId, Op, RangeReply, RangeRequest, Revision, StoreError, Txn, TxnReply,
-    WatchBatch, WatchRequest, WatchStream,
+    Compare, Event, EventKind, KeyValue, LeaseId, Op, RangeReply, RangeRequest, Revision, Room, StoreError, Txn,
+    TxnReply, WatchBatch, WatchRequest, WatchStream,
 };
 
 /// A durable, ordered map with history.
@@ -48,4 +48,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// How many bytes the store takes on disk.
     async fn size_bytes(&self) -> Result<u64, StoreError>;
+
+    /// Whether there is room for more; `None` where the disk is somebody else's affair.
+    fn room(&self) -> Option<Room> {
+        None
+    }
 }

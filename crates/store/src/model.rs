@@ -44,6 +44,8 @@ pub struct RangeReply {
     pub kvs: Vec<KeyValue>,
     /// True where the limit cut the answer short.
     pub more: bool,
+    /// How many keys it cut off; they were counted and not read.
+    pub remaining: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,6 +109,13 @@ pub struct WatchBatch {
 }
 
 pub type WatchStream = Pin<Box<dyn Stream<Item = Result<WatchBatch, StoreError>> + Send>>;
+
+/// How much of the disk is left, and how much there must be: with less, writes are refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    pub free_bytes: u64,
+    pub needed_bytes: u64,
+}
 
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {

@@ -15,8 +15,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt;
 use knarr_store::{
-    Compare, KeyValue, LeaseId, Op, RangeReply, RangeRequest, Revision, Store, StoreError, Txn, TxnReply, WatchBatch,
-    WatchRequest, WatchStream,
+    Compare, KeyValue, LeaseId, Op, RangeReply, RangeRequest, Revision, Room, Store, StoreError, Txn, TxnReply,
+    WatchBatch, WatchRequest, WatchStream,
 };
 
 pub use keys::{KeyError, Keys};
@@ -168,5 +168,9 @@ impl Store for SealedStore {
 
     async fn size_bytes(&self) -> Result<u64, StoreError> {
         self.inner.size_bytes().await
+    }
+
+    fn room(&self) -> Option<Room> {
+        self.inner.room()
     }
 }

@@ -136,6 +136,7 @@ pub struct ApiServerBuilder {
     plugins: Option<MakePlugins>,
     checks: Vec<(&'static str, Check)>,
     readings: Vec<Reading>,
+    address: Option<String>,
     shutdown: CancellationToken,
     front_proxy: Option<Arc<ProxyIdentity>>,
     audit: Option<Arc<Auditor>>,
@@ -167,6 +168,12 @@ impl ApiServerBuilder {
         self
     }
 
+    /// Where clients reach the server, as `host:port`: discovery tells it.
+    pub fn address(mut self, address: impl ToString) -> Self {
+        self.address = Some(address.to_string());
+        self
+    }
+
     /// Aggregates other API servers: this one shows them `identity`. Without it nobody keeps APIServices.
     pub fn aggregate(mut self, identity: ProxyIdentity) -> Self {
         self.front_proxy = Some(Arc::new(identity));
@@ -187,7 +194,7 @@ impl ApiServerBuilder {
 
     /// Loads the store. After this the server answers, through [`ApiServer::local`] and [`ApiServer::serve`].
     pub async fn start(self) -> Result<ApiServer, StartError> {
-        let Self { store, env, plugins, mut checks, readings, shutdown, front_proxy, audit } = self;
+        let Self { store, env, plugins, mut checks, readings, address, shutdown, front_proxy, audit } = self;
         let caches = Caches::start(store.clone()).await.map_err(StartError::Store)?;
         let fed = caches.clone();
         let store_check: Check = Box::new(move || if fed.is_fed() { Ok(()) } else { Err("it has stopped".into()) });
@@ -202,6 +209,7 @@ impl ApiServerBuilder {
         let aggregation = Aggregation::new(&caches, front_proxy);
         let webhooks = Webhooks::new(lookup.clone(), env.clone());
         let fairness = Fairness::default();
+        let metrics = Metrics::new(readings, fairness.readings(), store.clone());
         let inner = Arc::new(Inner {
             store,
             caches,
@@ -209,9 +217,9 @@ impl ApiServerBuilder {
             plugins,
             lookup: lookup.clone(),
             env,
-            metrics: Metrics::new(readings, fairness.readings()),
+            metrics,
             health: Health::new(checks),
-            discovery: Discovery::default(),
+            discovery: Discovery::at(address),
             openapi: OpenApi::default(),
             aggregation,
             event_leases: Default::default(),
@@ -246,6 +254,7 @@ impl ApiServer {
             plugins: None,
             checks: Vec::new(),
             readings: Vec::new(),
+            address: None,
             shutdown: CancellationToken::new(),
             front_proxy: None,
             audit: None,

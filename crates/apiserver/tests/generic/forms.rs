@@ -29,7 +29,10 @@ async fn discovery_health_and_version() {
         assert!(server.get(path).await.text().contains("ok"), "{path}");
     }
     assert_eq!(server.get("/version").await.expect(200)["minor"], "36");
-    assert_eq!(server.get("/api").await.expect(200)["versions"], json!(["v1"]));
+    let core = server.get("/api").await.expect(200);
+    assert_eq!(core["versions"], json!(["v1"]));
+    let everybody = json!([{"clientCIDR": "0.0.0.0/0", "serverAddress": "192.0.2.1:6443"}]);
+    assert_eq!(core["serverAddressByClientCIDRs"], everybody);
     let apps = server.get("/apis/apps/v1").await.expect(200);
     let names: Vec<_> = apps["resources"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
     assert!(names.contains(&"deployments") && names.contains(&"deployments/scale"), "{names:?}");
@@ -49,22 +52,28 @@ async fn discovery_health_and_version() {
     assert_eq!((again.code(), again.header("content-type")), (304, first.header("content-type")));
     assert!(server.get("/metrics").await.text().contains("apiserver_request_total"));
     assert!(server.get("/openapi/v3").await.expect(200)["paths"]["apis/apps/v1"].is_object());
-    for (accept, expected) in [
-        (
-            "application/com.github.proto-openapi.spec.v2@v1.0+protobuf",
-            "application/com.github.proto-openapi.spec.v2.v1.0+protobuf",
-        ),
-        (
-            "application/com.github.proto-openapi.spec.v2.v1.0+protobuf",
-            "application/com.github.proto-openapi.spec.v2.v1.0+protobuf",
-        ),
-        ("application/json", "application/json"),
-        ("*/*", "application/json"),
-    ] {
-        let document = server.send("GET", "/openapi/v2", &[("accept", accept)], Vec::new()).await;
-        assert_eq!((document.code(), document.header("content-type")), (200, expected), "{accept}");
+    for (path, edition) in [("/openapi/v2", "v2"), ("/openapi/v3/apis/apps/v1", "v3")] {
+        let protobuf = |mark: &str| format!("application/com.github.proto-openapi.spec.{edition}{mark}v1.0+protobuf");
+        let mut tags = Vec::new();
+        for (accept, expected) in [
+            (protobuf("@"), protobuf(".")),
+            (protobuf("."), protobuf(".")),
+            ("application/json".to_owned(), "application/json".to_owned()),
+            ("*/*".to_owned(), "application/json".to_owned()),
+        ] {
+            let document = server.send("GET", path, &[("accept", &accept)], Vec::new()).await;
+            assert_eq!((document.code(), document.header("content-type")), (200, &*expected), "{accept}");
+            tags.push(document.header("etag").to_owned());
+        }
+        assert!(tags[0] == tags[1] && tags[1] != tags[2] && tags[2] == tags[3], "{tags:?}");
+        server.send("GET", path, &[("accept", "text/html")], Vec::new()).await.status(406, "NotAcceptable");
     }
-    server.send("GET", "/openapi/v2", &[("accept", "text/html")], Vec::new()).await.status(406, "NotAcceptable");
+    let index = server.get("/openapi/v3").await.expect(200);
+    let immutable = index["paths"]["apis/apps/v1"]["serverRelativeURL"].as_str().unwrap().to_owned();
+    let accept = [("accept", "application/com.github.proto-openapi.spec.v3@v1.0+protobuf")];
+    let document = server.send("GET", &immutable, &accept, Vec::new()).await;
+    assert_eq!((document.code(), document.header("cache-control")), (200, "public, max-age=31536000, immutable"));
+    assert!(server.send("GET", "/openapi/v3/apis/nobody/v1", &accept, Vec::new()).await.code() == 404);
 }
 
 #[tokio::test]

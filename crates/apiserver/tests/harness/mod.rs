@@ -38,7 +38,7 @@ impl Server {
     }
 
     pub async fn over(store: Arc<MemoryStore>) -> Self {
-        let server = ApiServer::builder(store).start().await.unwrap();
+        let server = ApiServer::builder(store).address("192.0.2.1:6443").start().await.unwrap();
         let user = UserInfo { name: "tester".into(), groups: vec!["system:masters".into()], ..UserInfo::default() };
         Self::of(server, user)
     }

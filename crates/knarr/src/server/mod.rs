@@ -9,7 +9,7 @@ mod metrics;
 mod scheduler;
 mod turn;
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
 use knarr_apiserver::{
@@ -118,6 +118,7 @@ pub async fn start(config: &ServerConfig, listener: TcpListener, stop: &Cancella
     let api = builder
         .env(env)
         .shutdown(stop.clone())
+        .address(SocketAddr::new(config.address, config.port))
         .reading(HEAP)
         .reading(RESIDENT)
         .aggregate(certificates.front_proxy())

@@ -67,22 +67,30 @@ impl Index {
         self.revision = self.revision.max(since);
     }
 
-    /// The keys in `[start, end)` that exist as of `revision`, at most `limit` of them (0: all), and whether
-    /// there are more.
-    pub fn range(&self, start: &Bytes, end: &Bytes, revision: Revision, limit: usize) -> (Vec<(Bytes, Version)>, bool) {
+    /// The keys in `[start, end)` that exist as of `revision`, at most `limit` of them (0: all), and how many more there
+    /// are.
+    pub fn range(
+        &self,
+        start: &Bytes,
+        end: &Bytes,
+        revision: Revision,
+        limit: usize,
+    ) -> (Vec<(Bytes, Version)>, usize) {
         let mut found = Vec::new();
+        let mut remaining = 0;
         if start >= end {
-            return (found, false);
+            return (found, remaining);
         }
         for (key, versions) in self.keys.range::<Bytes, _>((Bound::Included(start), Bound::Excluded(end))) {
             let version = versions.iter().rev().find(|version| version.revision() <= revision);
             let Some(version) = version.filter(|version| version.live) else { continue };
             if limit != 0 && found.len() == limit {
-                return (found, true);
+                remaining += 1;
+            } else {
+                found.push((key.clone(), *version));
             }
-            found.push((key.clone(), *version));
         }
-        (found, false)
+        (found, remaining)
     }
 
     /// Takes out up to `limit` rows that a compaction to `self.compacted` made useless.

@@ -38,8 +38,8 @@ use self::{
     writer::Writer,
 };
 use crate::{
-    EventKind, KeyValue, LeaseId, RangeReply, RangeRequest, Revision, Store, StoreError, Txn, TxnReply, WatchRequest,
-    WatchStream,
+    EventKind, KeyValue, LeaseId, RangeReply, RangeRequest, Revision, Room, Store, StoreError, Txn, TxnReply,
+    WatchRequest, WatchStream,
     engine::{Engine, Fact, RowId, memory::MemoryEngine},
 };
 
@@ -161,7 +161,7 @@ impl<E: Engine> Store for EmbeddedStore<E> {
     async fn range(&self, request: RangeRequest) -> Result<RangeReply, StoreError> {
         let RangeRequest { start, end, revision, limit } = request;
         loop {
-            let (newest, compacted, (found, more)) = {
+            let (newest, compacted, (found, remaining)) = {
                 let index = self.shared.index();
                 let at = revision.unwrap_or(index.revision);
                 (index.revision, index.compacted, index.range(&start, &end, at, limit))
@@ -178,7 +178,7 @@ impl<E: Engine> Store for EmbeddedStore<E> {
                 found.into_iter().map(|(_, version)| self.shared.read(version)).collect::<Result<_, _>>()?;
             // A row is missing only where it was overwritten and compacted since the index was read: look again.
             if let Some(kvs) = kvs {
-                return Ok(RangeReply { revision: newest, kvs, more });
+                return Ok(RangeReply { revision: newest, kvs, more: remaining > 0, remaining });
             }
         }
     }
@@ -205,5 +205,9 @@ impl<E: Engine> Store for EmbeddedStore<E> {
 
     async fn size_bytes(&self) -> Result<u64, StoreError> {
         self.shared.engine.size_bytes()
+    }
+
+    fn room(&self) -> Option<Room> {
+        self.shared.engine.room()
     }
 }

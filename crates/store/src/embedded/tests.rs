@@ -7,7 +7,7 @@ use futures::StreamExt;
 use proptest::prelude::*;
 
 use crate::{
-    EmbeddedStore, Op, RangeRequest, Revision, Store, StoreError, Txn, TxnReply, WatchRequest, WatchStream,
+    EmbeddedStore, Op, RangeRequest, Revision, Room, Store, StoreError, Txn, TxnReply, WatchRequest, WatchStream,
     engine::{
         Batch, Engine, Fact, RowId,
         disk::DiskEngine,
@@ -244,6 +244,8 @@ async fn a_disk_that_is_nearly_full_is_told_so() {
     assert!(matches!(refused, Err(StoreError::DiskFull { .. })), "{refused:?}");
     let said = refused.unwrap_err().to_string();
     assert!(said.contains("is full (1 MiB are free, and writing needs 17 MiB): nothing was written"), "{said}");
+    assert_eq!(store.room(), Some(Room { free_bytes: 1 << 20, needed_bytes: 16 << 20 }));
+    assert_eq!(EmbeddedStore::open(MemoryEngine::default()).unwrap().room(), None);
 }
 
 /// One step of a history: what is written, or that the power is cut.

@@ -15,7 +15,7 @@ use std::{
 };
 
 use super::{Batch, Engine, Fact, RowId, acknowledged::Acknowledged, explain::explain, inspect, opened::Opened, room};
-use crate::StoreError;
+use crate::{Room, StoreError};
 
 /// An engine that stopped by itself is opened anew at most this often: where its work in the background finds no room,
 /// it stops again as soon as it runs.
@@ -89,6 +89,10 @@ impl DiskEngine {
         }
     }
 
+    fn reserve_bytes(&self) -> u64 {
+        room::reserve_bytes(self.with(|opened| Ok(opened.table_bytes())).unwrap_or(0))
+    }
+
     fn write(&self, batch: &Batch) -> fjall::Result<()> {
         if self.unsettled.load(Ordering::Acquire) {
             return Err(fjall::Error::Poisoned);
@@ -149,8 +153,12 @@ impl Engine for DiskEngine {
         if self.check_free(bytes, room::PLENTY_BYTES).is_ok() {
             return Ok(());
         }
-        let table_bytes = self.with(|opened| Ok(opened.table_bytes())).unwrap_or(0);
-        self.check_free(bytes, room::reserve_bytes(table_bytes))
+        self.check_free(bytes, self.reserve_bytes())
+    }
+
+    fn room(&self) -> Option<Room> {
+        let free_bytes = (self.free_bytes)(&self.path)?;
+        Some(Room { free_bytes, needed_bytes: self.reserve_bytes() })
     }
 
     fn commit(&self, batch: Batch) -> Result<(), StoreError> {

@@ -8,7 +8,7 @@ pub mod memory;
 mod opened;
 mod room;
 
-use crate::StoreError;
+use crate::{Room, StoreError};
 
 /// A row's place in the log: the revision that wrote it, and which operation of that transaction it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -72,6 +72,10 @@ pub trait Engine: Send + Sync + 'static {
     /// [`StoreError::Damaged`], because what is missing would otherwise be lost in silence.
     fn check_reaches(&self, newest: u64) -> Result<(), StoreError>;
     fn size_bytes(&self) -> Result<u64, StoreError>;
+    /// What [`Engine::check_room`] compares; `None` where there is no disk, or nothing is known of it.
+    fn room(&self) -> Option<Room> {
+        None
+    }
     /// True where `commit` waits for hardware, so that it is kept off the async threads.
     fn blocks(&self) -> bool;
 }

@@ -168,6 +168,7 @@ impl Store for EtcdStore {
         loop {
             let mut answer = self.0.range(&request).await?;
             let last = answer.kvs.last().map(|kv| kv.key.clone());
+            let remaining = usize::try_from(answer.count).unwrap_or(0).saturating_sub(answer.kvs.len());
             answer.kvs.retain(|kv| !keys::is_fence(&kv.key));
             // A page of nothing but a fence would pass for the end.
             if let (true, true, Some(last)) = (answer.kvs.is_empty(), answer.more, last) {
@@ -175,7 +176,7 @@ impl Store for EtcdStore {
                 continue;
             }
             let kvs = answer.kvs.into_iter().map(|kv| self.0.key_value(kv)).collect();
-            return Ok(RangeReply { revision: revision_of(answer.header), kvs, more: answer.more });
+            return Ok(RangeReply { revision: revision_of(answer.header), kvs, more: answer.more, remaining });
         }
     }
 

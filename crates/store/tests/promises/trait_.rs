@@ -49,7 +49,7 @@ pub async fn ranges_are_bounded_ordered_and_historical(store: AnyStore) {
     let page = RangeRequest { start: "p/".into(), end: "p0".into(), revision: Some(before), limit: 2 };
     let reply = store.range(page.clone()).await.unwrap();
     let keys: Vec<_> = reply.kvs.iter().map(|kv| kv.key.clone()).collect();
-    assert_eq!((keys, reply.more), (vec![Bytes::from("p/a"), Bytes::from("p/b")], true));
+    assert_eq!((keys, reply.more, reply.remaining), (vec![Bytes::from("p/a"), Bytes::from("p/b")], true, 1));
     assert_eq!(reply.kvs[0].value, "1");
     let rest = RangeRequest { start: "p/b\0".into(), ..page };
     let reply = store.range(rest).await.unwrap();
