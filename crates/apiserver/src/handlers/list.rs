@@ -18,6 +18,9 @@ use crate::{
     contract::{Response, Stored},
 };
 
+/// So many objects of the past are read together where a page is to be picked out of them.
+const READ_AT_ONCE: usize = 500;
+
 /// Where the next page begins, and of which revision it is. Opaque to clients.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Token {
@@ -155,7 +158,8 @@ async fn still_there(context: &Context, after: Option<&str>, revision: u64) -> R
     context.server.store.range(request).await.map(drop).map_err(|error| expired_page(&error, after))
 }
 
-/// A page of the past: read from the store's history.
+/// A page of the past: read from the store's history, as much as the page takes. Where only some objects are wanted it
+/// is not known beforehand how much that is, and of those that follow only whether there are any, as from the cache.
 async fn from_store(
     context: &Context,
     selection: &Selection,
@@ -170,31 +174,40 @@ async fn from_store(
         prefix.push_str(&selection.namespace);
         prefix.push('/');
     }
-    let start = match after {
-        Some(key) => format!("{}{key}\0", &prefix[..root]),
-        None => prefix.clone(),
+    let mut start = match after {
+        Some(key) => Bytes::from(format!("{}{key}\0", &prefix[..root])),
+        None => Bytes::from(prefix.clone()),
     };
     // `0` is the byte after `/`.
-    let end = format!("{}0", &prefix[..prefix.len() - 1]);
-    let request =
-        RangeRequest { start: Bytes::from(start), end: Bytes::from(end), revision: Some(Revision(revision)), limit: 0 };
-    let reply = context.server.store.range(request).await.map_err(|error| expired_page(&error, after))?;
+    let end = Bytes::from(format!("{}0", &prefix[..prefix.len() - 1]));
+    let takes_all = selection.is_everything();
+    let at_once = match limit {
+        0 => 0,
+        limit if takes_all => limit,
+        limit => limit.max(READ_AT_ONCE),
+    };
     let mut items: Vec<Arc<Stored>> = Vec::new();
-    let mut remaining = 0;
-    for kv in &reply.kvs {
-        let key = String::from_utf8_lossy(&kv.key[root.min(kv.key.len())..]).into_owned();
-        let definition = context.custom.as_ref().map(|custom| &*custom.definition);
-        let stored = Extract::parse(resource, definition, &kv.value).stored(&key, &kv.value, kv.mod_revision.0);
-        if !selection.matches(&stored) {
-            continue;
-        }
-        if limit > 0 && items.len() == limit {
-            remaining += 1;
-        } else {
+    loop {
+        let range = RangeRequest { start, end: end.clone(), revision: Some(Revision(revision)), limit: at_once };
+        let reply = context.server.store.range(range).await.map_err(|error| expired_page(&error, after))?;
+        for kv in &reply.kvs {
+            let key = String::from_utf8_lossy(&kv.key[root.min(kv.key.len())..]).into_owned();
+            let definition = context.custom.as_ref().map(|custom| &*custom.definition);
+            let stored = Extract::parse(resource, definition, &kv.value).stored(&key, &kv.value, kv.mod_revision.0);
+            if !selection.matches(&stored) {
+                continue;
+            }
+            if limit > 0 && items.len() == limit {
+                return Ok(Listing { items, remaining: 1 });
+            }
             items.push(Arc::new(stored));
         }
+        start = match reply.kvs.last() {
+            Some(_) if takes_all => return Ok(Listing { items, remaining: reply.remaining }),
+            Some(last) if reply.more => Bytes::from([&last.key[..], b"\0"].concat()),
+            _ => return Ok(Listing { items, remaining: 0 }),
+        };
     }
-    Ok(Listing { items, remaining })
 }
 
 fn expired_page(error: &StoreError, after: Option<&str>) -> ApiError {

@@ -40,11 +40,14 @@ async fn lists_select_and_page_over_one_state() {
     // Pages show the state of the first page, whatever happens in between.
     let first = server.get(&format!("{MAPS}?limit=3")).await.expect(200);
     assert_eq!(first["metadata"]["remainingItemCount"], 4);
+    let evens = server.get(&format!("{MAPS}?limit=1&labelSelector=parity%3Deven")).await.expect(200);
     server.post(MAPS, &config_map("m55")).await.expect(201);
     server.delete(&format!("{MAPS}/m6")).await.expect(200);
     let mut names: Vec<String> = Vec::new();
     let mut page = first.clone();
+    let mut remaining = Vec::new();
     loop {
+        remaining.push(page["metadata"]["remainingItemCount"].as_u64());
         names.extend(
             page["items"].as_array().unwrap().iter().map(|item| item["metadata"]["name"].as_str().unwrap().into()),
         );
@@ -53,6 +56,16 @@ async fn lists_select_and_page_over_one_state() {
         page = server.get(&format!("{MAPS}?limit=3&continue={token}")).await.expect(200);
     }
     assert_eq!(names, ["m0", "m1", "m2", "m3", "m4", "m5", "m6"]);
+    assert_eq!(remaining, [Some(4), Some(1), None]);
+    let mut page = evens;
+    for (name, goes_on) in [("m0", true), ("m2", true), ("m4", true), ("m6", false)] {
+        assert_eq!((page["items"].as_array().unwrap().len(), &page["items"][0]["metadata"]["name"]), (1, &json!(name)));
+        assert!(page["metadata"]["remainingItemCount"].is_null(), "{page}");
+        let token = page["metadata"]["continue"].as_str().unwrap_or_default().to_owned();
+        assert_eq!(!token.is_empty(), goes_on, "{name}");
+        let next = format!("{MAPS}?limit=1&labelSelector=parity%3Deven&continue={token}");
+        page = if goes_on { server.get(&next).await.expect(200) } else { page };
+    }
     let exact = first["metadata"]["resourceVersion"].as_str().unwrap();
     let past = server.get(&format!("{MAPS}?resourceVersionMatch=Exact&resourceVersion={exact}")).await.expect(200);
     assert_eq!(past["items"].as_array().unwrap().len(), 7);
