@@ -83,7 +83,7 @@ impl Worker {
     /// Once for each failure, however often it is tried again.
     fn tell_failure(&mut self, error: String) {
         let generation = self.pod.metadata.generation;
-        let progress = self.resize.in_progress.get_or_insert_with(|| InProgress { error: None, generation });
+        let progress = self.resize.in_progress.get_or_insert(InProgress { error: None, generation });
         if progress.error.as_ref() != Some(&error) {
             self.ctx.warning(&self.pod, "ResizeError", told("Pod resize error", &self.pod, Some(&error)));
             progress.error = Some(error);
