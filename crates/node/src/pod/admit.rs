@@ -146,6 +146,11 @@ mod tests {
         from_value(json!({"metadata": {"uid": uid, "name": uid}, "spec": spec, "status": status})).unwrap()
     }
 
+    /// A machine without anything of its own.
+    fn host() -> Host {
+        Host::look(std::path::Path::new("/nonexistent"))
+    }
+
     fn asking(resource: &str, amount: &str) -> Value {
         json!({"containers": [{"name": "a", "resources": {"requests": {resource: amount}}}]})
     }
@@ -161,7 +166,7 @@ mod tests {
             from_value(json!({"example.com/berth": "2", "cpu": "9", "hugepages-2Mi": "4Mi"})).unwrap();
         let taints: Vec<Taint> =
             from_value(json!([{"key": "a", "effect": "NoSchedule"}, {"key": "b", "effect": "NoExecute"}])).unwrap();
-        let labels = BTreeMap::new();
+        let (labels, host) = (BTreeMap::new(), host());
         let offer = |taints| Offer {
             cpu_milli: 4000,
             memory_bytes: 1 << 30,
@@ -172,6 +177,7 @@ mod tests {
             labels: &labels,
             taints,
             unsafe_sysctls: &[],
+            host: &host,
         };
         let tolerant = json!({"tolerations": [{"key": "b", "operator": "Exists"}]});
         let out = |resource: &str, numbers: (i64, i64, i64)| {
@@ -225,6 +231,7 @@ mod tests {
     #[test]
     fn a_pod_that_has_begun_stays_on_a_node_that_shuns_it_by_now() {
         let taints: Vec<Taint> = from_value(json!([{"key": "b", "effect": "NoExecute"}])).unwrap();
+        let host = host();
         let offer = Offer {
             cpu_milli: 0,
             memory_bytes: 0,
@@ -235,6 +242,7 @@ mod tests {
             labels: &BTreeMap::new(),
             taints: &taints,
             unsafe_sysctls: &[],
+            host: &host,
         };
         let begun = pod("p", &json!({"nodeSelector": {"zone": "b"}}), json!({"startTime": "2026-01-01T00:00:00Z"}));
         Admitted::default().admit(&begun, &offer, false).unwrap();
