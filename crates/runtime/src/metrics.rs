@@ -46,23 +46,26 @@ pub(crate) fn descriptors() -> Vec<MetricDescriptor> {
     KINDS.iter().map(descriptor).collect()
 }
 
+/// An id, and the group whose use is told.
+type Subject = (String, PathBuf);
+
 impl EmbeddedRuntime {
     /// Of all sandboxes, with what runs in them.
     pub(crate) async fn metrics(&self) -> Vec<PodSandboxMetrics> {
-        let subjects: Vec<(String, PathBuf, Vec<(String, PathBuf)>)> = {
+        let subjects: Vec<(Subject, Vec<Subject>)> = {
             let state = self.state();
             let inside = |id: &str| {
                 let running = state.containers.values().filter(|c| c.state() == ContainerState::ContainerRunning);
                 let inside = running.filter(|c| c.meta.sandbox_id == id);
                 inside.map(|c| (c.meta.id.clone(), c.meta.cgroup.clone())).collect()
             };
-            let one = |meta: &crate::records::SandboxMeta| (meta.id.clone(), meta.cgroup.clone(), inside(&meta.id));
+            let one = |meta: &crate::records::SandboxMeta| ((meta.id.clone(), meta.cgroup.clone()), inside(&meta.id));
             state.sandboxes.values().map(|sandbox| one(&sandbox.meta)).collect()
         };
         let cgroups = self.cgroups.clone();
         let read = move || {
-            let one = |(pod_sandbox_id, cgroup, containers): (String, PathBuf, Vec<(String, PathBuf)>)| {
-                let container = |(container_id, cgroup): (String, PathBuf)| ContainerMetrics {
+            let one = |((pod_sandbox_id, cgroup), containers): (Subject, Vec<Subject>)| {
+                let container = |(container_id, cgroup): Subject| ContainerMetrics {
                     container_id,
                     metrics: metrics(&cgroups.usage(&cgroup)),
                 };
