@@ -164,8 +164,8 @@ mod tests {
         text
     }
 
-    #[test]
-    fn a_full_disk_is_told() {
+    #[tokio::test]
+    async fn a_full_disk_is_told() {
         for (free_mib, is_full) in [(1, 1), (300, 0)] {
             let dir = tempfile::tempdir().unwrap();
             let engine = DiskEngine::open(dir.path(), move |_| Some(free_mib << 20)).unwrap();
