@@ -48,8 +48,8 @@ const EXAMPLES: [&str; 16] = [
 const ETCD: &str = "etcd-server";
 
 /// What all builds and the tests' clusters take, and what has to be free where they have been there before.
-const BUILD_MEGABYTES: u64 = 12_000;
-const REBUILD_MEGABYTES: u64 = 5_000;
+const BUILD_MEGABYTES: u64 = 8_000;
+const REBUILD_MEGABYTES: u64 = 3_000;
 
 /// Where kubectl and helm are.
 #[derive(Clone, Debug)]
