@@ -6,6 +6,7 @@ pub mod bootstrap_token;
 pub mod cidr;
 pub mod custom;
 pub mod field;
+pub mod host_port;
 pub mod jsonpath;
 pub mod meta;
 pub mod openapi;

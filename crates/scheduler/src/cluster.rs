@@ -6,12 +6,12 @@ use std::{
 };
 
 use k8s_openapi::api::core::v1::{Node, Taint};
-use knarr_api::quantity::Quantity;
+use knarr_api::{host_port::HostPort, quantity::Quantity};
 use knarr_client::meta;
 
 use crate::{
     around::Around,
-    pod::{HostPort, PodInfo, Uid},
+    pod::{PodInfo, Uid},
     resources::Resources,
     tally::{self, Gone, Groups, PerNode, Question, Tallies},
     terms::{Labels, PodTerm},

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{NodeSelector, PodAffinityTerm, PreferredSchedulingTerm, Toleration};
-use knarr_api::placement;
+use knarr_api::{host_port::HostPort, placement};
 use knarr_client::{
     lean::{Pod, PodSpec},
     meta,
@@ -15,23 +15,6 @@ use crate::{
 };
 
 pub type Uid = Arc<str>;
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HostPort {
-    pub ip: String,
-    pub protocol: String,
-    pub port: i32,
-}
-
-impl HostPort {
-    /// The wildcard address takes the port on all addresses.
-    pub fn conflicts_with(&self, other: &Self) -> bool {
-        let any = |ip: &str| ip.is_empty() || ip == "0.0.0.0" || ip == "::";
-        self.port == other.port
-            && self.protocol == other.protocol
-            && (self.ip == other.ip || any(&self.ip) || any(&other.ip))
-    }
-}
 
 #[derive(Debug)]
 pub struct PodInfo {
@@ -138,13 +121,7 @@ fn key<'a>(terms: impl Iterator<Item = (i64, &'a PodTerm)>) -> Option<Arc<str>> 
 fn host_ports(spec: &PodSpec) -> Vec<HostPort> {
     let sidecars = spec.init_containers.iter().flatten().filter(|c| c.restart_policy.as_deref() == Some("Always"));
     let ports = spec.containers.iter().chain(sidecars).flat_map(|container| container.ports.iter().flatten());
-    let taken = ports.filter_map(|port| {
-        let number = port.host_port.filter(|number| *number > 0)?;
-        Some(HostPort {
-            ip: port.host_ip.clone().unwrap_or_default(),
-            protocol: port.protocol.clone().unwrap_or_else(|| "TCP".to_owned()),
-            port: number,
-        })
-    });
-    taken.collect()
+    ports
+        .filter_map(|port| HostPort::asked(port.host_port, port.host_ip.as_deref(), port.protocol.as_deref()))
+        .collect()
 }

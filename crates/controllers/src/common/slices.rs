@@ -99,3 +99,28 @@ pub async fn carry_out(client: &kube::Client, actions: Vec<Action>) -> Result<Ou
     }
     Ok(Outcome::Done)
 }
+
+/// Does to a list what is done to the API; answers how many were created, updated and deleted.
+#[cfg(test)]
+pub fn apply(actions: Vec<Action>, slices: &mut Vec<Arc<EndpointSlice>>) -> [usize; 3] {
+    let mut counts = [0; 3];
+    for action in actions {
+        match action {
+            Action::Create(slice) => {
+                assert!(slices.iter().all(|other| other.metadata.name != slice.metadata.name), "names differ");
+                slices.push(Arc::new(slice));
+                counts[0] += 1;
+            }
+            Action::Update(slice) => {
+                let position = slices.iter().position(|other| other.metadata.name == slice.metadata.name).unwrap();
+                slices[position] = Arc::new(slice);
+                counts[1] += 1;
+            }
+            Action::Delete(slice) => {
+                slices.retain(|other| other.metadata.name != slice.metadata.name);
+                counts[2] += 1;
+            }
+        }
+    }
+    counts
+}

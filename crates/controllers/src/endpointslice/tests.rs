@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::{plan::*, *};
-use crate::common::slices::{Action, MANAGED_BY_LABEL, SERVICE_NAME};
+use crate::common::slices::{self, Action, MANAGED_BY_LABEL, SERVICE_NAME};
 
 fn service(change: Value) -> Service {
     let mut value = json!({
@@ -25,26 +25,8 @@ fn pod(index: usize, change: Value) -> Arc<Pod> {
 
 /// Applies the plan to the slices; answers how many were created, updated and deleted.
 fn apply(service: &Service, pods: &[Arc<Pod>], slices: &mut Vec<Arc<EndpointSlice>>) -> [usize; 3] {
-    let mut counts = [0; 3];
     let zone = |node: &str| (node == "n1").then(|| "z".to_owned());
-    for action in plan(service, pods, slices, &zone) {
-        match action {
-            Action::Create(slice) => {
-                assert!(slices.iter().all(|other| other.metadata.name != slice.metadata.name), "names differ");
-                slices.push(Arc::new(slice));
-                counts[0] += 1;
-            }
-            Action::Update(slice) => {
-                let position = slices.iter().position(|other| other.metadata.name == slice.metadata.name).unwrap();
-                slices[position] = Arc::new(slice);
-                counts[1] += 1;
-            }
-            Action::Delete(slice) => {
-                slices.retain(|other| other.metadata.name != slice.metadata.name);
-                counts[2] += 1;
-            }
-        }
-    }
+    let counts = slices::apply(plan(service, pods, slices, &zone), slices);
     assert!(plan(service, pods, slices, &zone).is_empty(), "a second plan has nothing left to do");
     assert!(slices.iter().all(|slice| slice.endpoints.iter().flatten().count() <= 100));
     counts

@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 
 use super::plan::*;
 use super::*;
-use crate::common::slices::{MANAGED_BY_LABEL, SERVICE_NAME};
+use crate::common::slices::{self, MANAGED_BY_LABEL, SERVICE_NAME};
 
 fn endpoints(subsets: Value) -> Endpoints {
     serde_json::from_value(json!({
@@ -15,25 +15,7 @@ fn endpoints(subsets: Value) -> Endpoints {
 
 /// Applies the plan to the slices; answers how many were created, updated and deleted.
 fn apply(endpoints: &Endpoints, slices: &mut Vec<Arc<EndpointSlice>>) -> [usize; 3] {
-    let mut counts = [0; 3];
-    for action in plan(endpoints, slices).actions {
-        match action {
-            Action::Create(slice) => {
-                assert!(slices.iter().all(|other| other.metadata.name != slice.metadata.name), "names differ");
-                slices.push(Arc::new(slice));
-                counts[0] += 1;
-            }
-            Action::Update(slice) => {
-                let position = slices.iter().position(|other| other.metadata.name == slice.metadata.name).unwrap();
-                slices[position] = Arc::new(slice);
-                counts[1] += 1;
-            }
-            Action::Delete(slice) => {
-                slices.retain(|other| other.metadata.name != slice.metadata.name);
-                counts[2] += 1;
-            }
-        }
-    }
+    let counts = slices::apply(plan(endpoints, slices).actions, slices);
     assert!(plan(endpoints, slices).actions.is_empty(), "a second plan has nothing left to do");
     counts
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
+use knarr_api::host_port::HostPort;
 
 use super::qos::pod_request_milli;
 
@@ -12,22 +13,6 @@ pub struct Demand {
     /// that every node has come first, as upstream looks at them.
     pub amounts: Vec<(String, i64)>,
     pub host_ports: Vec<HostPort>,
-}
-
-/// A port of the host's; without an address, of all its addresses.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HostPort {
-    pub ip: String,
-    pub protocol: String,
-    pub port: i32,
-}
-
-impl HostPort {
-    pub fn conflicts_with(&self, other: &Self) -> bool {
-        let everywhere = |ip: &str| matches!(ip, "" | "0.0.0.0" | "::");
-        let same_place = self.ip == other.ip || everywhere(&self.ip) || everywhere(&other.ip);
-        same_place && self.port == other.port && self.protocol == other.protocol
-    }
 }
 
 const USUAL: [&str; 3] = ["cpu", "memory", "ephemeral-storage"];
@@ -60,13 +45,7 @@ fn host_ports(spec: &PodSpec) -> Vec<HostPort> {
     let stays = |container: &&Container| container.restart_policy.as_deref() == Some("Always");
     let sidecars = spec.init_containers.iter().flatten().filter(stays);
     let ports = spec.containers.iter().chain(sidecars).flat_map(|container| container.ports.iter().flatten());
-    let taken = ports.filter_map(|port| {
-        let number = port.host_port.filter(|number| *number > 0)?;
-        Some(HostPort {
-            ip: port.host_ip.clone().unwrap_or_default(),
-            protocol: port.protocol.clone().unwrap_or_else(|| "TCP".to_owned()),
-            port: number,
-        })
-    });
-    taken.collect()
+    ports
+        .filter_map(|port| HostPort::asked(port.host_port, port.host_ip.as_deref(), port.protocol.as_deref()))
+        .collect()
 }

@@ -1,3 +1,6 @@
+mod changes;
+mod resizes;
+
 use serde_json::{Value, json};
 
 use super::{super::Strategy, *};
@@ -272,63 +275,6 @@ fn faults_of_a_spec() {
     }
 }
 
-fn update(change: impl FnOnce(&mut Value)) -> Vec<String> {
-    let old = pod(|pod| {
-        pod["spec"]["tolerations"] = json!([{"key": "a", "operator": "Exists"}]);
-        pod["spec"]["activeDeadlineSeconds"] = json!(100);
-    });
-    let mut new = old.clone();
-    change(&mut new["spec"]);
-    POD.default(&mut new);
-    POD.prepare_update(&mut new, &old, Part::Main);
-    POD.validate_update(&new, &old, Part::Main).iter().map(ToString::to_string).collect()
-}
-
-#[test]
-fn a_running_pod_changes_in_few_ways() {
-    assert_eq!(update(|spec| spec["containers"][0]["image"] = json!("web:2")), [""; 0]);
-    assert_eq!(update(|spec| spec["activeDeadlineSeconds"] = json!(50)), [""; 0]);
-    let added = json!([{"key": "a", "operator": "Exists", "tolerationSeconds": 3, "effect": ""}, {"key": "b", "operator": "Exists"}]);
-    assert_eq!(
-        update(|spec| spec["tolerations"] = added)[..1],
-        ["spec.tolerations[0].effect: Invalid value: \"\": effect must be 'NoExecute' when `tolerationSeconds` is set"]
-    );
-    assert_eq!(
-        update(|spec| spec["tolerations"] = json!([])),
-        ["spec.tolerations: Forbidden: existing toleration can not be modified except its tolerationSeconds"]
-    );
-    assert_eq!(
-        update(|spec| spec["containers"] = json!([])),
-        ["spec.containers: Required value", "spec.containers: Forbidden: pod updates may not add or remove containers"]
-    );
-    let found = update(|spec| spec["hostname"] = json!("other"));
-    assert_eq!(
-        found,
-        ["spec: Forbidden: pod updates may not change fields other than `spec.containers[*].image`,\
-          `spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing \
-          tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)\n\
-          - Spec.hostname: null\n+ Spec.hostname: \"other\"\n"]
-    );
-}
-
-#[test]
-fn ephemeral_containers_are_only_added() {
-    let old = pod(|_| {});
-    let mut new = old.clone();
-    new["spec"]["ephemeralContainers"] = json!([{"name": "debug", "image": "sh"}]);
-    new["spec"]["hostname"] = json!("ignored");
-    let part = Part::Subresource("ephemeralcontainers");
-    POD.default(&mut new);
-    POD.prepare_update(&mut new, &old, part);
-    assert_eq!(POD.validate_update(&new, &old, part), []);
-    assert_eq!((new["spec"].get("hostname"), &new["metadata"]["generation"]), (None, &json!(2)));
-    let gone = POD.validate_update(&old, &new, part);
-    assert_eq!(
-        gone[0].to_string(),
-        "spec.ephemeralContainers: Forbidden: existing ephemeral containers \"debug\" may not be removed\n"
-    );
-}
-
 #[test]
 fn deletion_waits_for_what_runs() {
     let rows = [
@@ -367,91 +313,4 @@ fn selectable_fields() {
     for (field, expected) in rows {
         assert_eq!(POD.field(&pod, field), expected);
     }
-}
-
-/// What a resize of a pod with these containers to those is told.
-fn resize(old: Value, new: Value) -> Vec<String> {
-    let old = pod(|pod| pod["spec"] = old);
-    let mut new = pod(|pod| pod["spec"] = new);
-    let part = Part::Subresource("resize");
-    POD.prepare_update(&mut new, &old, part);
-    POD.validate_update(&new, &old, part).iter().map(ToString::to_string).collect()
-}
-
-#[test]
-fn a_resize_changes_cpu_and_memory_and_nothing_else() {
-    let amounts = |list: &str, cpu: &str| json!({list: {"cpu": cpu, "memory": "64Mi"}});
-    let of = |name: &str, resources: Value| json!({"name": name, "image": "i", "resources": resources});
-    let one = |resources: Value| json!({"containers": [of("a", resources)]});
-    let init = |policy: Value, resources: Value| {
-        let mut init = of("i", resources);
-        init["restartPolicy"] = policy;
-        json!({"initContainers": [init], "containers": [of("a", amounts("requests", "1"))]})
-    };
-    let two = |first: &str, second: &str| json!({"containers": [of(first, amounts("requests", "1")), of(second, amounts("requests", "1"))]});
-    let mut storage = amounts("requests", "1");
-    storage["requests"]["ephemeral-storage"] = json!("1Gi");
-    let renamed = |i: usize| {
-        format!("spec.containers[{i}].name: Forbidden: containers may not be renamed or reordered on resize")
-    };
-    let rows: [(Value, Value, Vec<String>); 12] = [
-        (one(amounts("requests", "1")), one(amounts("requests", "2")), vec![]),
-        (
-            one(amounts("requests", "1")),
-            one(json!({"requests": {"cpu": "1", "memory": "64Mi"}, "limits": {"cpu": "3"}})),
-            vec![],
-        ),
-        (
-            one(amounts("requests", "1")),
-            one(json!({"requests": {"cpu": "1"}})),
-            vec!["spec.containers[0].resources.requests: Forbidden: resource requests cannot be removed".into()],
-        ),
-        (
-            one(json!({"requests": {"cpu": "1"}, "limits": {"cpu": "2"}})),
-            one(json!({"requests": {"cpu": "1"}})),
-            vec!["spec.containers[0].resources.limits: Forbidden: resource limits cannot be removed".into()],
-        ),
-        (
-            one(amounts("limits", "1")),
-            one(json!({"limits": {"cpu": "1", "memory": "64Mi"}, "requests": {"cpu": "500m"}})),
-            vec!["spec: Invalid value: \"Burstable\": Pod QOS Class may not change as a result of resizing".into()],
-        ),
-        (
-            one(amounts("requests", "1")),
-            one(storage),
-            vec!["spec: Forbidden: only cpu and memory resources are mutable".into()],
-        ),
-        (
-            init(Value::Null, amounts("requests", "1")),
-            init(Value::Null, amounts("requests", "2")),
-            vec!["spec: Forbidden: resources for non-sidecar init containers are immutable".into()],
-        ),
-        (init(json!("Always"), amounts("requests", "1")), init(json!("Always"), amounts("requests", "2")), vec![]),
-        (two("a", "b"), two("b", "a"), vec![renamed(0), renamed(1)]),
-        (two("a", "b"), two("a", "c"), vec![renamed(1)]),
-        (
-            two("a", "b"),
-            one(amounts("requests", "1")),
-            vec!["spec.containers: Forbidden: containers may not be added or removed on resize".into()],
-        ),
-        // What else is sent along is passed over, as upstream does.
-        (
-            one(amounts("requests", "1")),
-            json!({"hostNetwork": true, "containers": [{"name": "a", "image": "other", "resources": amounts("requests", "2")}]}),
-            vec![],
-        ),
-    ];
-    for (old, new, expected) in rows {
-        assert_eq!(resize(old.clone(), new.clone()), expected, "{old} to {new}");
-    }
-}
-
-#[test]
-fn mirrors_of_static_pods_are_not_resized() {
-    let old = pod(|pod| pod["metadata"]["annotations"] = json!({"kubernetes.io/config.mirror": "x"}));
-    let told = POD.validate_update(&old, &old, Part::Subresource("resize"));
-    assert_eq!(
-        told.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        [": Forbidden: static pods cannot be resized"]
-    );
 }
