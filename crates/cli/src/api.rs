@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -69,6 +69,8 @@ pub struct Api {
     client: kube::Client,
     pub server: String,
     timeout: Option<Duration>,
+    /// The warnings that were shown.
+    warned: Arc<Mutex<BTreeSet<String>>>,
 }
 
 impl Api {
@@ -98,7 +100,7 @@ impl Api {
         }
         let timeout = flags.seconds("request-timeout")?.filter(|seconds| *seconds > 0.0).map(Duration::from_secs_f64);
         let client = kube::Client::try_from(config).map_err(|error| bad(&error))?;
-        Ok(Self { client, server, timeout })
+        Ok(Self { client, server, timeout, warned: Arc::default() })
     }
 
     /// One request; the answer's head is here when this returns, its body may still come.
@@ -110,11 +112,24 @@ impl Api {
                 .await
                 .map_err(|_| Error::Raw("Unable to connect to the server: context deadline exceeded".into()))??,
         };
-        warn(&response);
+        self.warn(&response);
         if response.status().as_u16() < 400 {
             return Ok(response);
         }
         Err(refusal(response).await)
+    }
+
+    /// Warnings that the server sends along, with a refusal too, go to standard error, as kubectl shows them: each once.
+    fn warn(&self, response: &Response<Body>) {
+        for warning in response.headers().get_all(header::WARNING) {
+            let text = warning.to_str().unwrap_or_default();
+            if let Some((_, quoted)) = text.split_once(" \"") {
+                let message = quoted.rsplit_once('"').map_or(quoted, |(message, _)| message).replace("\\\"", "\"");
+                if self.warned.lock().unwrap_or_else(PoisonError::into_inner).insert(message.clone()) {
+                    eprintln!("Warning: {message}");
+                }
+            }
+        }
     }
 
     fn unreachable(&self, error: &kube::Error) -> Error {
@@ -235,20 +250,6 @@ impl Api {
             }
         }
         Err(bad(&"it redirects more than ten times"))
-    }
-}
-
-/// Warnings that the server sends along, with a refusal too, go to standard error, as kubectl shows them: each once.
-fn warn(response: &Response<Body>) {
-    static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
-    for warning in response.headers().get_all(header::WARNING) {
-        let text = warning.to_str().unwrap_or_default();
-        if let Some((_, quoted)) = text.split_once(" \"") {
-            let message = quoted.rsplit_once('"').map_or(quoted, |(message, _)| message).replace("\\\"", "\"");
-            if SAID.lock().unwrap_or_else(PoisonError::into_inner).insert(message.clone()) {
-                eprintln!("Warning: {message}");
-            }
-        }
     }
 }
 

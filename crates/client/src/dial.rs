@@ -20,7 +20,7 @@ pub enum DialError {
 }
 
 /// Every address of a host; an address is its own.
-pub async fn resolve(host: &str) -> Result<Vec<IpAddr>, DialError> {
+async fn resolve(host: &str) -> Result<Vec<IpAddr>, DialError> {
     if let Ok(ip) = host.parse() {
         return Ok(vec![ip]);
     }

@@ -4,7 +4,7 @@
 
 use std::{
     io,
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -27,7 +27,7 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use crate::dial;
+use crate::dial::{self, DialError};
 
 /// What the server lets into one connection is 250; a watch holds its place for minutes.
 const MAX_STREAMS: usize = 200;
@@ -251,15 +251,12 @@ impl Shared {
     }
 
     async fn dial(&self) -> Result<TcpStream, HttpsError> {
-        let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
-        let failed = |why: dial::DialError| HttpsError::Resolve { host: self.host.clone(), why: why.to_string() };
-        for ip in dial::resolve(&self.host).await.map_err(failed)? {
-            match TcpStream::connect(SocketAddr::from((ip, self.port))).await.and_then(tuned) {
-                Ok(stream) => return Ok(stream),
-                Err(error) => last = error,
-            }
-        }
-        Err(HttpsError::Connect { address: self.address(), source: last })
+        let unreachable = |source| HttpsError::Connect { address: self.address(), source };
+        let stream = dial::connect(&self.host, self.port).await.map_err(|error| match error {
+            DialError::Lookup { host, why } => HttpsError::Resolve { host, why },
+            DialError::Connect(source) => unreachable(source),
+        })?;
+        tuned(stream).map_err(unreachable)
     }
 }
 

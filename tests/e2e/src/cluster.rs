@@ -159,6 +159,9 @@ impl Cluster {
                 eprintln!("--- knarr up said:\n{}---", ended.all());
             }
         }
+        if said.code != 0 {
+            bail!("knarr reset failed: {}", said.all());
+        }
         Ok(said)
     }
 

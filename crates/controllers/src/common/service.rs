@@ -14,6 +14,9 @@ use knarr_client::{
 
 use super::{pods, selector};
 
+/// On Endpoints: old clients elect their leaders by them, without a Service, and change them with every renewal.
+pub const LEADER: &str = "control-plane.alpha.kubernetes.io/leader";
+
 /// A port as it is on one pod: a Service may name a port that is another number on each.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ResolvedPort {

@@ -43,11 +43,11 @@ struct Kept {
     deletion_timestamp: Option<Time>,
 }
 
-/// Only the metadata is asked for; what kind it is, each watch knows by its path.
 impl knarr_client::informer::Object for Trace {
     const LEAN: bool = true;
 }
 
+/// Only the metadata is asked for; what kind it is, each watch knows by its path.
 impl kube::Resource for Trace {
     type DynamicType = ();
     type Scope = kube::core::DynamicResourceScope;

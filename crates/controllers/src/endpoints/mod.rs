@@ -16,8 +16,6 @@ use crate::{Context, Error, common::service};
 
 pub const NAME: &str = "endpoint-controller";
 const WORKERS: usize = 5;
-/// Old clients elect their leaders by Endpoints that have no Service.
-const LEADER: &str = "control-plane.alpha.kubernetes.io/leader";
 
 struct Controller {
     context: Context,
@@ -46,7 +44,9 @@ pub async fn run(context: Context) {
     // Nobody was here to see their Services go.
     for one in endpoints.list() {
         let key = ObjectKey::of(&*one);
-        if services.get(&key.namespace, &key.name).is_none() && meta::annotation(&one.metadata, LEADER).is_none() {
+        if services.get(&key.namespace, &key.name).is_none()
+            && meta::annotation(&one.metadata, service::LEADER).is_none()
+        {
             left_over.add(key);
         }
     }
@@ -63,9 +63,10 @@ pub async fn run(context: Context) {
 }
 
 impl Controller {
-    /// Deletes Endpoints whose Service is gone.
+    /// Deletes Endpoints that somebody else made and whose Service is gone; `reconcile` deletes what is ours.
     async fn clean(&self, key: ObjectKey) -> Result<Outcome, Error> {
-        let Some(there) = self.endpoints.get(&key.namespace, &key.name) else { return Ok(Outcome::Done) };
+        let there = self.endpoints.get(&key.namespace, &key.name);
+        let Some(there) = there.filter(|there| !plan::is_ours(there)) else { return Ok(Outcome::Done) };
         let client = &self.context.client;
         let service: Option<Service> =
             call::get(client, &key.namespace, &key.name).await.map_err(Error::api("reading the Service"))?;

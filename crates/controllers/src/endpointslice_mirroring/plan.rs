@@ -16,7 +16,7 @@ use k8s_openapi::{
 use knarr_client::meta;
 
 use crate::common::{
-    service::ResolvedPort,
+    service::{LEADER, ResolvedPort},
     slices::{self, Action, Group, IPV4, IPV6, MANAGED_BY_LABEL, SERVICE_NAME},
 };
 
@@ -24,8 +24,6 @@ pub const MANAGED_BY: &str = "endpointslicemirroring-controller.k8s.io";
 /// What a slice holds at most.
 pub const MAX_PER_SUBSET: usize = 1000;
 const SKIP_MIRROR: &str = "endpointslice.kubernetes.io/skip-mirror";
-/// Endpoints were the place of leader elections once, and change with every renewal.
-const LEADER: &str = "control-plane.alpha.kubernetes.io/leader";
 /// Annotations about the Endpoints object alone.
 const NOT_COPIED: [&str; 2] =
     ["endpoints.kubernetes.io/last-change-trigger-time", "kubectl.kubernetes.io/last-applied-configuration"];
@@ -67,6 +65,8 @@ pub fn plan(endpoints: &Endpoints, there: &[Arc<EndpointSlice>]) -> Plan {
     }
     let mut taken: BTreeSet<String> = there.iter().map(|slice| meta::name(&slice.metadata).to_owned()).collect();
     for (group, wanted) in groups {
+        // Subsets of the same ports may together have more than a slice holds.
+        plan.skipped += wanted.len().saturating_sub(MAX_PER_SUBSET);
         let wanted: Vec<Endpoint> = wanted.into_values().take(MAX_PER_SUBSET).collect();
         // A slice whose ports nobody names any more is used again rather than deleted, unless the family differs.
         let again = kept.remove(&group).or_else(|| {

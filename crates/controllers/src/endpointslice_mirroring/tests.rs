@@ -69,6 +69,12 @@ fn subsets_of_the_same_ports_share_a_slice_and_too_many_addresses_are_left_out()
     assert_eq!((crowded.invalid, crowded.skipped), (0, 3), "behind the last that fits nothing is looked at");
     apply(&many, &mut slices);
     assert_eq!(slices[0].endpoints.iter().flatten().count(), MAX_PER_SUBSET);
+    let halves = [10, 20].map(|net| {
+        let addresses: Vec<_> =
+            (0..600).map(|index| json!({"ip": format!("10.{net}.{}.{}", index / 250, index % 250)})).collect();
+        json!({"addresses": addresses, "ports": ports})
+    });
+    assert_eq!(plan(&endpoints(json!(halves)), &[]).skipped, 200, "together they are too many");
     let odd = plan(&endpoints(json!([{"addresses": [{"ip": "here"}, {"ip": "10.0.0.1"}], "ports": ports}])), &[]);
     assert_eq!((odd.actions.len(), odd.invalid, odd.skipped), (1, 1, 1));
 }

@@ -131,8 +131,9 @@ async fn what_does_not_fit_together_is_mended_and_told() {
         .eventually("that is told, too", || async { events(&cluster, "IPAddressWrongReference").await == [expected] })
         .await;
     // What is not the allocator's stays.
-    let mut theirs = stray;
+    let (mut theirs, mut last) = (stray.clone(), stray);
     theirs.metadata.labels = None;
+    last.metadata.name = Some("10.96.77.78".to_owned());
     call::create(&cluster.client, &theirs).await.unwrap();
 
     // Nothing is told of what comes and goes as it should.
@@ -144,7 +145,12 @@ async fn what_does_not_fit_together_is_mended_and_told() {
         services.delete(&name, &DeleteParams::default()).await.unwrap();
         assert!(address(&cluster, &ip).await.is_none());
     }
+    // What would have been told of these is told before this.
+    call::create(&cluster.client, &last).await.unwrap();
+    cluster
+        .eventually("the last one is told", || async { events(&cluster, "IPAddressWrongReference").await.len() > 1 })
+        .await;
     assert_eq!(events(&cluster, "ClusterIPNotAllocated").await.len(), 1);
-    assert_eq!(events(&cluster, "IPAddressWrongReference").await.len(), 1);
+    assert_eq!(events(&cluster, "IPAddressWrongReference").await.len(), 2);
     assert!(address(&cluster, "10.96.77.77").await.is_some());
 }

@@ -9,7 +9,7 @@ mod tail;
 pub use follow::{Options, stream};
 pub use line::StreamKind;
 pub use rotate::{Limits, Rotator};
-pub use tail::tail_lines;
+pub use tail::{files, tail_lines};
 
 #[cfg(test)]
 mod tests;

@@ -119,7 +119,7 @@ pub fn capacity(resource: &str, offer: &Offer<'_>) -> Option<i64> {
 }
 
 fn failed(predicate: &str, why: &str) -> Verdict {
-    let message = format!("Pod was rejected: Predicate {predicate} failed: {why}");
+    let message = format!("{REJECTED}Predicate {predicate} failed: {why}");
     Verdict { reason: predicate.to_owned(), message }
 }
 
@@ -127,7 +127,7 @@ fn out_of(resource: &str, requested: i64, used: i64, capacity: i64) -> Verdict {
     Verdict {
         reason: format!("OutOf{resource}"),
         message: format!(
-            "Pod was rejected: Node didn't have enough resource: {resource}, requested: {requested}, used: {used}, capacity: {capacity}"
+            "{REJECTED}Node didn't have enough resource: {resource}, requested: {requested}, used: {used}, capacity: {capacity}"
         ),
     }
 }

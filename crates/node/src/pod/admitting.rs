@@ -3,7 +3,6 @@
 use knarr_cri::CriError;
 
 use super::{
-    admit::REJECTED,
     resize::Allocation,
     worker::{Next, State, Worker},
 };
@@ -32,7 +31,7 @@ impl Worker {
                 self.state = State::Running;
             }
             Err(verdict) => {
-                let message = verdict.message.trim_start_matches(REJECTED).to_owned();
+                let message = verdict.cause().to_owned();
                 self.ctx.warning(&self.pod, &verdict.reason, message);
                 self.verdict = Some(verdict);
                 self.over = true;

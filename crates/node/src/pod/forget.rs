@@ -17,6 +17,7 @@ use super::{
     start::termination_file,
     worker::Worker,
 };
+use crate::logs;
 
 impl Worker {
     /// Forgets all runs but the newest that ended, and one that was made but never started.
@@ -65,30 +66,12 @@ impl Worker {
             path => PathBuf::from(path),
         };
         let message = termination_file(self.volumes.dir(), &run.name, run.restart_count);
-        let done = tokio::task::spawn_blocking(move || remove_all(&log).and_then(|()| remove(&message))).await;
+        let remove_all = move || logs::files(&log)?.iter().chain([&message]).try_for_each(|path| remove(path));
+        let done = tokio::task::spawn_blocking(remove_all).await;
         if let Err(error) = done.map_err(io::Error::other).and_then(|done| done) {
             tracing::warn!(container = run.name, id = run.id, %error, "the files of an earlier run cannot be removed");
         }
     }
-}
-
-/// Removes a log and the parts of it that were moved aside, whose names go on where its own ends.
-fn remove_all(log: &Path) -> io::Result<()> {
-    let (Some(folder), Some(name)) = (log.parent(), log.file_name()) else { return Ok(()) };
-    let mut begins = name.as_encoded_bytes().to_vec();
-    begins.push(b'.');
-    let entries = match std::fs::read_dir(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        other => other?,
-    };
-    for entry in entries {
-        let entry = entry?;
-        let found = entry.file_name();
-        if found == name || found.as_encoded_bytes().starts_with(&begins) {
-            remove(&entry.path())?;
-        }
-    }
-    Ok(())
 }
 
 fn remove(path: &Path) -> io::Result<()> {
@@ -108,8 +91,10 @@ mod tests {
         for name in ["1.log", "1.log.20260101-000000", "1.log.20260101-000000.gz", "11.log", "1.logs", "2.log"] {
             std::fs::write(dir.path().join(name), "x").unwrap();
         }
-        remove_all(&dir.path().join("1.log")).unwrap();
-        remove_all(&dir.path().join("none/1.log")).unwrap();
+        for log in ["1.log", "none/1.log"] {
+            let files = logs::files(&dir.path().join(log)).unwrap();
+            files.iter().try_for_each(|path| remove(path)).unwrap();
+        }
         let mut left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         left.sort();
         assert_eq!(left, ["1.logs", "11.log", "2.log"]);

@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 
-use super::{confine::Host, status::Verdict};
+use super::{admit::REJECTED, confine::Host, status::Verdict};
 
 /// Kernel parameters that are of the pod's own namespaces and cannot be used against its neighbours. Any other must
 /// be allowed by whoever runs the node.
@@ -26,7 +26,7 @@ const SAFE_SYSCTLS: [&str; 12] = [
 pub fn check(pod: &Pod, unsafe_sysctls: &[String], host: &Host) -> Result<(), Verdict> {
     let Some(spec) = &pod.spec else { return Ok(()) };
     let refuse = |reason: &str, message: String| {
-        Err(Verdict { reason: reason.to_owned(), message: format!("Pod was rejected: {message}") })
+        Err(Verdict { reason: reason.to_owned(), message: format!("{REJECTED}{message}") })
     };
     if spec.os.as_ref().is_some_and(|os| os.name != "linux") {
         return refuse("PodOSNotSupported", "Failed to admit pod as the OS field doesn't match node OS".to_owned());

@@ -13,6 +13,7 @@ use k8s_openapi::{
 };
 
 use super::{
+    admit::REJECTED,
     conditions,
     containers::{Containers, Entry, Role},
     observe::{Instance, Observed, Phase},
@@ -32,6 +33,13 @@ const TERMINATION_MESSAGES_BYTES: usize = 12 * 1024;
 pub struct Verdict {
     pub reason: String,
     pub message: String,
+}
+
+impl Verdict {
+    /// The message without what only a pod's status begins with.
+    pub fn cause(&self) -> &str {
+        self.message.strip_prefix(REJECTED).unwrap_or(&self.message)
+    }
 }
 
 pub struct Input<'a> {

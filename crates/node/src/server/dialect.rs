@@ -67,6 +67,11 @@ impl Dialect {
         self.version >= 3
     }
 
+    /// How many channels there are. In base64 each is one letter of ASCII, from the digit zero on.
+    pub fn channels(self) -> usize {
+        if self.base64 { usize::from(0x7f - b'0') } else { 256 }
+    }
+
     pub fn write(self, channel: u8, bytes: &[u8]) -> Message {
         if self.base64 {
             return Message::text(format!("{}{}", char::from(b'0' + channel), STANDARD.encode(bytes)));

@@ -1,6 +1,6 @@
 //! Pages about the node itself.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use http::{HeaderValue, Response, StatusCode, header};
 use knarr_cri::v1::{
@@ -86,6 +86,8 @@ pub fn configz(server: &Arc<Inner>) -> Response<Body> {
         "clusterDomain": ctx.cluster_domain,
         "clusterDNS": ctx.cluster_dns,
         "maxPods": ctx.max_pods,
+        "podPidsLimit": ctx.pod_pids.unwrap_or(-1),
+        "resolvConf": ctx.resolv_conf.as_deref().unwrap_or(Path::new("/etc/resolv.conf")),
         "allowedUnsafeSysctls": ctx.unsafe_sysctls,
         "containerLogMaxSize": format!("{}Mi", max_bytes >> 20),
         "containerLogMaxFiles": max_files,

@@ -26,8 +26,6 @@ const SPDY: [upgrade::Protocol<()>; 1] = [("portforward.k8s.io", ())];
 /// The second stream of a pair has to come within this time.
 const PAIR_LIMIT: Duration = Duration::from_secs(30);
 const MAX_PENDING: usize = 1024;
-/// As many as have two channels each.
-const MAX_PORTS: usize = 127;
 const BUFFER: usize = 64 * 1024;
 
 pub async fn serve(
@@ -62,7 +60,7 @@ pub async fn serve(
     let known = [&channels[..], &[(TUNNEL, None)]].concat();
     let (protocol, dialect) = upgrade::socket_protocol(headers, &known)?;
     let ports = match dialect {
-        Some(_) => ports(request.uri().query().unwrap_or_default())?,
+        Some(dialect) => ports(request.uri().query().unwrap_or_default(), dialect)?,
         None => Vec::new(),
     };
     let (response, socket) = upgrade::websocket(request, protocol)?;
@@ -83,7 +81,8 @@ pub async fn serve(
 }
 
 /// The ports that a query names; each takes two of the 256 channels there are.
-fn ports(query: &str) -> Result<Vec<u16>, Refusal> {
+fn ports(query: &str, dialect: Dialect) -> Result<Vec<u16>, Refusal> {
+    let most = (dialect.channels() - 1) / 2;
     let query = route::query(query);
     let values = query.iter().filter(|(key, _)| matches!(key.as_str(), "port" | "ports"));
     let mut found = Vec::new();
@@ -103,8 +102,8 @@ fn ports(query: &str) -> Result<Vec<u16>, Refusal> {
     }
     match found.len() {
         0 => Err(Refusal::bad_request("query parameter \"port\" is required")),
-        1..=MAX_PORTS => Ok(found),
-        _ => Err(Refusal::bad_request(format!("no more than {MAX_PORTS} ports are forwarded over one connection"))),
+        count if count <= most => Ok(found),
+        _ => Err(Refusal::bad_request(format!("no more than {most} ports are forwarded over one connection"))),
     }
 }
 

@@ -13,7 +13,6 @@ pub fn tests() -> Vec<(&'static str, Shared)> {
         ("server_side_apply_and_its_conflicts", server_side_apply),
         ("diff_shows_what_would_change", diff),
         ("describe_and_events", describe),
-        ("watch_prints_changes", watch),
         ("delete_namespace_takes_all", delete_namespace),
         ("helm_installs_upgrades_and_rolls_back", helm),
         ("bad_input_is_explained", bad_input),
@@ -95,38 +94,6 @@ fn describe(cluster: &Cluster) -> Result<()> {
     for reason in ["Scheduled", "Pulled", "Created", "Started", "SuccessfulCreate", "ScalingReplicaSet"] {
         ensure!(events.contains(reason), "no {reason} in:\n{events}");
     }
-    cluster.kubectl(&format!("delete namespace {ns} --wait=false"))?;
-    Ok(())
-}
-
-fn watch(cluster: &Cluster) -> Result<()> {
-    let ns = cluster.namespace("watch")?;
-    let watching = command::start(
-        &mut cluster.kubectl_command(&[
-            "get",
-            "configmaps",
-            "-n",
-            &ns,
-            "-w",
-            "-o",
-            "name",
-            "--field-selector=metadata.name=c",
-        ]),
-        "",
-    )?;
-    cluster.apply(&ns, &configmap("blue"))?;
-    cluster.apply(&ns, &configmap("red"))?;
-    cluster.kubectl(&format!("delete configmap c -n {ns}"))?;
-    std::thread::sleep(std::time::Duration::from_millis(500));
-    let said = watching.kill()?;
-    ensure!(said.stdout.lines().filter(|l| *l == "configmap/c").count() == 3, "{}", said.all());
-    let said = command::start(
-        &mut cluster.kubectl_command(&["wait", "configmap/later", "-n", &ns, "--for=create", "--timeout=30s"]),
-        "",
-    )?;
-    cluster.kubectl(&format!("create configmap later -n {ns}"))?;
-    let said = said.finish(command::PATIENCE)?;
-    ensure!(said.code == 0, "{}", said.all());
     cluster.kubectl(&format!("delete namespace {ns} --wait=false"))?;
     Ok(())
 }

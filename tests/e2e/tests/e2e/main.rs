@@ -34,7 +34,7 @@ use std::{
 };
 
 use anyhow::Result;
-use knarr_e2e::{Clients, Cluster, Local, host, load};
+use knarr_e2e::{Clients, Cluster, Local, command::Said, host, load};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 /// A test on the cluster that all share; it works in a namespace of its own.
@@ -101,7 +101,8 @@ fn main() -> ExitCode {
         let five = five.clone();
         Trial::test(name, move || on(&five, start_five, |five| test(five)))
     });
-    let (end_one, end_five) = (end("the_shared_cluster_ends", &one), end("the_shared_nodes_end", &five));
+    let end_one = end("the_shared_cluster_ends", &one, Cluster::reset);
+    let end_five = end("the_shared_nodes_end", &five, |five| five.delete());
     let alone = [
         ingress::tests(),
         lifecycle::tests(),
@@ -146,11 +147,12 @@ fn take<T>(slot: &Slot<T>) -> Option<T> {
     slot.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
-fn end<T: Send + 'static>(name: &str, slot: &Slot<T>) -> Trial {
+fn end<T: Send + 'static>(name: &str, slot: &Slot<T>, act: fn(&mut T) -> Result<Said>) -> Trial {
     let slot = slot.clone();
     Trial::test(name, move || {
-        drop(take(&slot));
-        Ok(())
+        let Some(mut shared) = take(&slot) else { return Ok(()) };
+        let said = act(&mut shared).map_err(|error| format!("{error:?}"))?;
+        if said.code == 0 { Ok(()) } else { Err(said.all().into()) }
     })
 }
 

@@ -232,21 +232,20 @@ fn names(cluster: &Cluster) -> Result<()> {
     cluster.kubectl(&format!("create service externalname away -n {ns} --external-name=web.{ns}.svc.cluster.local"))?;
     cluster.kubectl_args(&["run", "asker", "-n", &ns, "--image", BUSYBOX, "--", "sleep", "1000"])?;
     cluster.kubectl(&format!("wait pod/asker -n {ns} --for=condition=Ready --timeout=60s"))?;
-    let ip = cluster.get(&format!("service/web -n {ns}"))?["spec"]["clusterIP"].as_str().unwrap_or_default().to_owned();
+    let ip = cluster.get(&format!("service/web -n {ns}"))?["spec"]["clusterIP"].as_str().context("no IP")?.to_owned();
     for name in ["web", &format!("web.{ns}"), &format!("web.{ns}.svc.cluster.local"), "away"] {
         let answer = eventually(name, || {
             cluster.kubectl(&format!("exec asker -n {ns} -- timeout 5 wget -q -O- http://{name}/"))
         })?;
         ensure!(answer.starts_with("version="), "{name}: {answer}");
     }
-    let answer = cluster.kubectl(&format!("exec asker -n {ns} -- nslookup web.{ns}.svc.cluster.local"))?;
-    ensure!(answer.contains(&ip), "{answer}");
+    // Whole words: the name server's own address, which is printed too, may begin with another's.
+    for (name, ip) in [(format!("web.{ns}"), &*ip), ("kubernetes.default".to_owned(), "10.96.0.1")] {
+        let answer = cluster.kubectl(&format!("exec asker -n {ns} -- nslookup {name}.svc.cluster.local"))?;
+        ensure!(answer.split_whitespace().any(|word| word == ip), "{name}: {answer}");
+    }
     let answer = cluster.kubectl(&format!("exec asker -n {ns} -- nslookup headless.{ns}.svc.cluster.local"))?;
     ensure!(answer.matches("Address").count() >= 4, "{answer}");
-    let answer = cluster.kubectl(&format!(
-        "exec asker -n {ns} -- timeout 5 wget -q -O- http://kubernetes.default.svc.cluster.local:443/"
-    ));
-    ensure!(format!("{answer:?}").contains("400") || answer.is_err(), "{answer:?}");
     cluster.kubectl(&format!("delete namespace {ns} --wait=false"))?;
     Ok(())
 }

@@ -48,6 +48,10 @@ pub(crate) fn validate(spec: &Value, path: &FieldPath<'_>, context: Context, err
         check::one_of(&spec["os"]["name"], &["linux", "windows"], &path.child("os").child("name"), errors);
     }
     host_network(spec, path, context, errors);
+    if is_set(&spec["schedulingGroup"]) {
+        let why = "this cluster schedules pods one by one, not in groups";
+        errors.push(FieldError::forbidden(&path.child("schedulingGroup"), why));
+    }
 }
 
 fn names_of_others(spec: &Value, path: &FieldPath<'_>, errors: &mut Errors) {

@@ -216,6 +216,10 @@ fn faults_of_a_spec() {
     let rows = [
         (json!({"containers": []}), "spec.containers: Required value"),
         (
+            json!({"schedulingGroup": {"podGroupName": "g"}}),
+            "spec.schedulingGroup: Forbidden: this cluster schedules pods one by one, not in groups",
+        ),
+        (
             json!({"restartPolicy": "Maybe"}),
             "spec.restartPolicy: Unsupported value: \"Maybe\": supported values: \"Always\", \"OnFailure\", \"Never\"",
         ),

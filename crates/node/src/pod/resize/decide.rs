@@ -1,12 +1,14 @@
 //! Whether a resize that is wished for can be had: at once, later, or never here.
 
+use std::sync::Arc;
+
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Container, Pod};
 use serde_json::json;
 
 use super::Allocation;
 use crate::pod::{
-    admit::{Admitted, Offer, REJECTED, capacity},
+    admit::{Admitted, Offer, capacity},
     demand::Demand,
     worker::Worker,
 };
@@ -50,12 +52,17 @@ fn decide(admitted: &mut Admitted, wished: &Pod, offer: &Offer<'_>) -> Result<()
             return Err(("Infeasible", message));
         }
     }
-    admitted.resize(wished, offer).map_err(|verdict| ("Deferred", verdict.message.replacen(REJECTED, "", 1)))
+    admitted.resize(wished, offer).map_err(|verdict| ("Deferred", verdict.cause().to_owned()))
 }
 
 impl Worker {
     /// Agrees to what the spec wishes for, where there is room for it. Says when to ask again.
     pub(in crate::pod) async fn consider_resize(&mut self, now: Timestamp) -> Option<Timestamp> {
+        // With the amounts that were promised it is the same pod, which is so for nearly all pods at nearly all times.
+        if Arc::ptr_eq(&self.pod, &self.wished) {
+            self.resize.pending = None;
+            return None;
+        }
         let wished = Allocation::of(&self.wished);
         if self.allocated.as_ref() == Some(&wished) {
             self.resize.pending = None;
@@ -67,11 +74,15 @@ impl Worker {
             Ok(()) => {
                 if let Err(error) = wished.save(self.volumes.dir()).await {
                     tracing::warn!(pod = self.uid, %error, "a resize cannot be written down; will retry");
+                    // What it was promised still counts.
+                    _ = self.ctx.with_offer(|offer| self.ctx.admitted().admit(&self.pod, offer, true));
                     return Some(now + DEFERRED_RETRY);
                 }
                 self.allocated = Some(wished);
                 self.adopt_allocation();
                 self.resize = Resize { pending: None, in_progress: Some(InProgress { error: None, generation }) };
+                // What failed before was another resize.
+                self.resize_retry = None;
                 self.ctx.normal(&self.pod, "ResizeStarted", told("Pod resize started", &self.pod, None));
                 None
             }

@@ -138,7 +138,7 @@ impl Worker {
         };
         let in_place: Vec<_> = changes.iter().filter(|change| !change.restart && change.lowers_memory()).collect();
         // A container that starts anew gives its memory back before.
-        if changes.iter().all(|change| !change.restart) {
+        if wanted.memory_limit_in_bytes > 0 && changes.iter().all(|change| !change.restart) {
             let request = PodSandboxStatsRequest { pod_sandbox_id: sandbox.to_owned() };
             let stats = runtime.pod_sandbox_stats(request).await.ok().and_then(|answer| answer.stats?.linux);
             check("pod".to_owned(), wanted.memory_limit_in_bytes, stats.and_then(|stats| stats.memory));

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use http::StatusCode;
 use serde_json::{Value, json};
 
@@ -114,12 +116,15 @@ async fn probes_are_counted() {
     host.api.put("/api/v1/namespaces/d/pods/q", pod);
     let failed = "prober_probe_total{container=\"b\",namespace=\"d\",pod=\"q\",pod_uid=\"u2\",\
                   probe_type=\"Readiness\",result=\"failed\"} ";
-    loop {
-        let (status, page) = host.get("/metrics/probes").await;
-        assert_eq!(status, StatusCode::OK);
-        if page.lines().any(|line| line.starts_with(failed)) {
-            return;
+    let counted = async {
+        loop {
+            let (status, page) = host.get("/metrics/probes").await;
+            assert_eq!(status, StatusCode::OK);
+            if page.lines().any(|line| line.starts_with(failed)) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
+    };
+    tokio::time::timeout(Duration::from_secs(120), counted).await.expect("the probe is counted in time");
 }
