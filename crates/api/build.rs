@@ -17,7 +17,18 @@ fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     write(&out, "registry.rs", registry::generate(&read("data/resources-1.36.tsv")).as_bytes());
     // Clients keep OpenAPI documents by their hash, so it must change with the code that writes them.
-    let writers = ["mod", "enums", "paths", "schemas"].map(|name| format!("src/openapi/{name}.rs"));
+    let writers = [
+        "mod",
+        "custom",
+        "enums",
+        "paths",
+        "paths/parameters",
+        "protobuf/mod",
+        "protobuf/v2",
+        "protobuf/v3",
+        "schemas",
+    ];
+    let writers = writers.map(|name| format!("src/openapi/{name}.rs"));
     writers.iter().for_each(|path| println!("cargo::rerun-if-changed={path}"));
     let tables = ["facts", "defaults", "enums"].map(|name| read(&format!("data/schema-{name}-1.36.tsv")));
     let schema = schema::generate(&tables, &writers.map(|path| read(&path)).concat());

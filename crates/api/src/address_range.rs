@@ -5,6 +5,11 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
+/// What the IPAddress of a Service's address is labelled with: its family, and who allocated it.
+pub const FAMILY_LABEL: &str = "ipaddress.kubernetes.io/ip-family";
+pub const MANAGED_BY_LABEL: &str = "ipaddress.kubernetes.io/managed-by";
+pub const ALLOCATOR: &str = "ipallocator.k8s.io";
+
 /// A wider range of IPv6 addresses than this prefix length gives is not handed out of, as upstream has it.
 const WIDEST_IPV6: u8 = 64;
 

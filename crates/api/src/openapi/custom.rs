@@ -11,7 +11,7 @@ use super::{Edition, schemas::Used};
 use crate::{
     custom::Version,
     registry::Resource,
-    schema::{self, Docs, FieldRef, TypeRef},
+    schema::{self, Docs, FieldRef, TypeRef, generated},
     value::{is_empty, items, truth},
 };
 
@@ -26,6 +26,7 @@ pub struct Custom<'a> {
 pub fn custom_hash(customs: &[Custom<'_>]) -> String {
     // Not the keyed hash of maps: the same definitions have the same hash after a restart.
     let mut hasher = DefaultHasher::new();
+    generated::HASH.hash(&mut hasher);
     for custom in customs {
         (custom.resource.gvk(), custom.resource.plural, custom.resource.list_kind()).hash(&mut hasher);
         (custom.version.has_status, custom.version.scale.is_some(), custom.resource.namespaced).hash(&mut hasher);

@@ -45,13 +45,13 @@ pub fn to_v3(document: &Value) -> Value {
         Value::Null => json!({ "title": "", "version": "" }),
         info => info.clone(),
     };
-    copy(document, &mut converted, &["externalDocs"]);
+    carry(document, &mut converted, &["externalDocs"]);
     converted["paths"] = paths.into();
     converted["components"] = components;
     converted
 }
 
-fn copy(from: &Value, to: &mut Value, keys: &[&str]) {
+fn carry(from: &Value, to: &mut Value, keys: &[&str]) {
     for (key, value) in from.as_object().into_iter().flatten() {
         if keys.contains(&key.as_str()) || key.starts_with("x-") {
             to[key] = value.clone();
@@ -61,7 +61,7 @@ fn copy(from: &Value, to: &mut Value, keys: &[&str]) {
 
 fn path_item(item: &Value, document: &Value) -> Value {
     let mut converted = json!({});
-    copy(item, &mut converted, &[]);
+    carry(item, &mut converted, &[]);
     let shared = items(&item["parameters"]);
     for method in METHODS {
         if let Some(one) = item.get(method) {
@@ -91,7 +91,7 @@ fn content(media_types: &[&str], of: &Value) -> Value {
 
 fn operation(old: &Value, shared: &[Value], document: &Value) -> Value {
     let mut converted = json!({});
-    copy(
+    carry(
         old,
         &mut converted,
         &["tags", "summary", "description", "externalDocs", "operationId", "deprecated", "security"],
@@ -104,7 +104,7 @@ fn operation(old: &Value, shared: &[Value], document: &Value) -> Value {
     let body = own.iter().chain(shared).find(|one| one["in"] == "body");
     if let Some(body) = body {
         let mut request = json!({ "content": content(&media_types(old, document, "consumes"), &body["schema"]) });
-        copy(body, &mut request, &["description", "required"]);
+        carry(body, &mut request, &["description", "required"]);
         converted["requestBody"] = request;
     }
     let produces = media_types(old, document, "produces");
@@ -119,7 +119,7 @@ fn operation(old: &Value, shared: &[Value], document: &Value) -> Value {
 
 fn response(old: &Value, produces: &[&str]) -> Value {
     let mut converted = json!({ "description": text(&old["description"]) });
-    copy(old, &mut converted, &[]);
+    carry(old, &mut converted, &[]);
     if old["schema"].is_object() {
         converted["content"] = content(produces, &old["schema"]);
     }
@@ -134,7 +134,7 @@ fn response(old: &Value, produces: &[&str]) -> Value {
 /// A parameter, or a header, whose value gets a schema.
 fn parameter(old: &Value) -> Value {
     let mut converted = json!({});
-    copy(old, &mut converted, &["name", "in", "description", "required", "allowEmptyValue"]);
+    carry(old, &mut converted, &["name", "in", "description", "required", "allowEmptyValue"]);
     let members = old.as_object().into_iter().flatten();
     let simple = members.filter(|(key, _)| SIMPLE.contains(&key.as_str()));
     let simple: Map<String, Value> = simple.map(|(key, value)| (key.clone(), value.clone())).collect();
@@ -178,7 +178,7 @@ fn security_scheme(old: &Value) -> Value {
     match text(&old["type"]) {
         "basic" => {
             converted = json!({ "type": "http", "scheme": "basic" });
-            copy(old, &mut converted, &["description"]);
+            carry(old, &mut converted, &["description"]);
         }
         "oauth2" => {
             let flow = match text(&old["flow"]) {
@@ -186,12 +186,12 @@ fn security_scheme(old: &Value) -> Value {
                 "accessCode" => "authorizationCode",
                 same => same,
             };
-            copy(old, &mut converted, &["type", "description"]);
+            carry(old, &mut converted, &["type", "description"]);
             let mut said = json!({ "scopes": old.get("scopes").cloned().unwrap_or_else(|| json!({})) });
-            copy(old, &mut said, &["authorizationUrl", "tokenUrl"]);
+            carry(old, &mut said, &["authorizationUrl", "tokenUrl"]);
             converted["flows"] = json!({ flow: said });
         }
-        _ => copy(old, &mut converted, &["type", "description", "name", "in"]),
+        _ => carry(old, &mut converted, &["type", "description", "name", "in"]),
     }
     converted
 }

@@ -159,7 +159,8 @@ fn checked(shape: Shape<'_>, object: &mut Value, patch: &Patch, warnings: &mut V
     let (group, version, kind) = shape.gvk;
     set_type(object, group, version, kind)?;
     // A refusal shows the object with what was not to be in it.
-    let whole = (patch.options.validation == Validation::Strict).then(|| object.clone());
+    let shows_object = patch.options.validation == Validation::Strict && patch.kind != Kind::Strategic;
+    let whole = shows_object.then(|| object.clone());
     let unknown = unknown_fields(shape, object);
     let checked = unknown.and_then(|unknown| {
         let problems = patch.problems.iter().cloned().chain(unknown_fields_told(&unknown));

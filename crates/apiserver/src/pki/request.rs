@@ -45,12 +45,13 @@ impl Requested {
             X509CertificationRequest::from_der(&der).map_err(|cause| RequestError::Malformed(cause.to_string()))?;
         let subject = &request.certification_request_info.subject;
         let text = |attribute: &x509_parser::x509::AttributeTypeAndValue<'_>| {
-            attribute.as_str().map(str::to_owned).unwrap_or_default()
+            let text = attribute.as_str().map(str::to_owned);
+            text.map_err(|cause| RequestError::Malformed(format!("its subject: {cause}")))
         };
         let mut requested = Self {
             // Of several the last counts, as in Go.
-            common_name: subject.iter_common_name().last().map(text).unwrap_or_default(),
-            organizations: subject.iter_organization().map(text).collect(),
+            common_name: subject.iter_common_name().last().map(text).transpose()?.unwrap_or_default(),
+            organizations: subject.iter_organization().map(text).collect::<Result<_, _>>()?,
             ..Self::default()
         };
         for extension in request.requested_extensions().into_iter().flatten() {
@@ -167,6 +168,16 @@ mod tests {
         // A request cannot make itself an authority.
         params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
         params.serialize_request(&KeyPair::generate().unwrap()).unwrap().pem().unwrap()
+    }
+
+    #[test]
+    fn a_subject_that_cannot_be_read_is_refused() {
+        let mut params = CertificateParams::default();
+        let masters = rcgen::string::BmpString::try_from("system:masters").unwrap();
+        params.distinguished_name.push(DnType::OrganizationName, rcgen::DnValue::BmpString(masters));
+        let request = params.serialize_request(&KeyPair::generate().unwrap()).unwrap().pem().unwrap();
+        let refused = Requested::read(request.as_bytes()).unwrap_err().to_string();
+        assert!(refused.contains("its subject: "), "{refused}");
     }
 
     #[test]

@@ -5,7 +5,11 @@
 use std::net::IpAddr;
 
 use bytes::Bytes;
-use knarr_api::{registry::Resource, time};
+use knarr_api::{
+    address_range::{ALLOCATOR, FAMILY_LABEL, MANAGED_BY_LABEL},
+    registry::Resource,
+    time,
+};
 use knarr_store::{Compare, Op, Txn};
 use serde_json::{Value, json};
 
@@ -77,8 +81,8 @@ impl Inner {
                 "uid": self.env.uid().to_string(),
                 "creationTimestamp": time::seconds(self.env.now()),
                 "labels": {
-                    "ipaddress.kubernetes.io/ip-family": if is_v4 { "IPv4" } else { "IPv6" },
-                    "ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io",
+                    FAMILY_LABEL: if is_v4 { "IPv4" } else { "IPv6" },
+                    MANAGED_BY_LABEL: ALLOCATOR,
                 },
             },
             "spec": { "parentRef": { "name": call.name, "namespace": call.namespace, "resource": SERVICES } },

@@ -10,13 +10,11 @@ use k8s_openapi::{
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
+use knarr_api::address_range::{ALLOCATOR, FAMILY_LABEL as FAMILY, MANAGED_BY_LABEL as MANAGED_BY};
 use knarr_client::{ObjectKey, meta};
 
 use crate::service_cidr;
 
-const FAMILY: &str = "ipaddress.kubernetes.io/ip-family";
-const MANAGED_BY: &str = "ipaddress.kubernetes.io/managed-by";
-const ALLOCATOR: &str = "ipallocator.k8s.io";
 const SERVICES: &str = "services";
 /// So long an IPAddress may be there before its Service: no request takes longer.
 const LEAK_AGE: Duration = Duration::from_secs(60);

@@ -61,8 +61,8 @@ pub trait Engine: Send + Sync + 'static {
     /// [`StoreError::DiskFull`] where so many bytes more would leave too little of the disk. Asked before anything that
     /// grows the log goes into a batch; deletions are not asked about, because they are how room is made.
     fn check_room(&self, bytes: u64) -> Result<(), StoreError>;
-    /// Returns once the whole batch would survive a power cut. On an error nothing of it is there, now or later, except
-    /// after [`StoreError::InDoubt`].
+    /// Returns once the whole batch would survive a power cut. On an error no row that it put is there, now or later,
+    /// except after [`StoreError::InDoubt`]; its facts may be, and whoever wrote them writes them again.
     fn commit(&self, batch: Batch) -> Result<(), StoreError>;
     fn read(&self, row: RowId) -> Result<Option<Vec<u8>>, StoreError>;
     /// Rows from `from` on, in order, until `visit` says stop by answering false.

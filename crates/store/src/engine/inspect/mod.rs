@@ -10,10 +10,11 @@ mod tests;
 mod tree;
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File, OpenOptions, TryLockError},
     io::{self, ErrorKind},
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use self::journal::{Journal, Rest};
@@ -23,7 +24,14 @@ use crate::StoreError;
 /// The form of the files that is understood here; any other is left to the engine.
 const FORM: &[u8] = b"FJL\x03";
 
+/// An engine that was closed lets go of its files on threads of its own, a moment later.
+const LOCK_ATTEMPTS: u32 = 20;
+const LOCK_WAIT: Duration = Duration::from_millis(10);
+
 pub fn inspect(path: &Path, acknowledged: &Acknowledged) -> Result<(), StoreError> {
+    let lock = path.join("lock");
+    // Held meanwhile: the last write of whoever has the store open looks like one that a crash cut short.
+    let _held = hold(&lock, path)?;
     let form = path.join("version");
     match fs::read(&form) {
         Ok(form) if form == FORM => {}
@@ -39,9 +47,26 @@ pub fn inspect(path: &Path, acknowledged: &Acknowledged) -> Result<(), StoreErro
         tree::check(path, &tree, is_used)?;
     }
     // Nothing is in it; it is there to be locked.
-    let lock = path.join("lock");
     OpenOptions::new().create(true).truncate(false).write(true).open(&lock).map_err(|e| unreadable(&lock, e))?;
     Ok(())
+}
+
+/// The engine's own lock, where there is one already.
+fn hold(lock: &Path, path: &Path) -> Result<Option<File>, StoreError> {
+    let file = match File::open(lock) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(unreadable(lock, error)),
+    };
+    for _ in 0..LOCK_ATTEMPTS {
+        match file.try_lock() {
+            Ok(()) => return Ok(Some(file)),
+            #[allow(clippy::disallowed_methods)] // a store is opened before there is anybody who could wait otherwise
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_WAIT),
+            Err(TryLockError::Error(error)) => return Err(unreadable(lock, error)),
+        }
+    }
+    Err(StoreError::Locked { path: path.display().to_string() })
 }
 
 /// What is said where the log ends before what was acknowledged.

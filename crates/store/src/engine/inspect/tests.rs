@@ -103,6 +103,24 @@ fn version(tree: &Path) -> PathBuf {
 }
 
 #[test]
+fn what_somebody_else_is_writing_is_left_alone() {
+    let dir = store();
+    let engine = DiskEngine::open(dir.path(), |_| None).unwrap();
+    // The half of a write that is on its way to the disk.
+    let journal = dir.path().join("0.jnl");
+    let (from, to) = batch_in(dir.path(), NEWEST);
+    change(&journal, |bytes| {
+        let torn = bytes[from..from + (to - from) / 2].to_vec();
+        bytes.splice(to..to, torn);
+    });
+    let before = fs::metadata(&journal).unwrap().len();
+    let refused = DiskEngine::open(dir.path(), |_| None).err();
+    assert!(matches!(refused, Some(StoreError::Locked { .. })), "{refused:?}");
+    assert_eq!(fs::metadata(&journal).unwrap().len(), before);
+    drop(engine);
+}
+
+#[test]
 fn what_a_crash_leaves_behind_is_mended() {
     type Crash = fn(&Path, &mut Vec<u8>);
     let rows: [Crash; 7] = [
