@@ -12,6 +12,8 @@ pub struct Config {
     /// The control group all of Knarr's are below, relative to the hierarchy's root, such as `knarr`.
     pub cgroup_root: PathBuf,
     pub network: Arc<dyn PodNetwork>,
+    /// A directory of containerd's `hosts.toml` files, which say how registries are reached.
+    pub registries: Option<PathBuf>,
     /// The program to run as the shim and to show in the built-in image: this one.
     pub exe: PathBuf,
 }

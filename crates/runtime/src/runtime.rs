@@ -90,7 +90,7 @@ impl EmbeddedRuntime {
         fs::set_permissions(&closed, fs::Permissions::from_mode(0o700))
             .map_err(|source| OpenError::Directory { path: closed.display().to_string(), source })?;
         directory(config.run_dir.join("sandboxes"))?;
-        let images = Arc::new(ImageStore::open(&config.data_dir)?);
+        let images = Arc::new(ImageStore::open(&config.data_dir)?.with_registries(config.registries.clone()));
         images.add_builtin(&config.exe)?;
         let unreadable = |path: &PathBuf| {
             let path = path.display().to_string();

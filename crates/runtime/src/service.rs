@@ -288,7 +288,7 @@ impl ImageService for EmbeddedRuntime {
 
     async fn pull_image(&self, request: PullImageRequest) -> Result<PullImageResponse> {
         let name = required(request.image, "image")?.image;
-        let id = self.images.pull(&name, request.auth.and_then(credentials)).await.map_err(convert::image_error)?;
+        let id = self.images.pull(&name, request.auth.and_then(Credentials::of)).await.map_err(convert::image_error)?;
         Ok(PullImageResponse { image_ref: id })
     }
 
@@ -310,18 +310,4 @@ impl ImageService for EmbeddedRuntime {
         };
         Ok(ImageFsInfoResponse { image_filesystems: vec![usage(bytes, layers)], container_filesystems: vec![] })
     }
-}
-
-/// A pull secret's many forms.
-fn credentials(auth: AuthConfig) -> Option<Credentials> {
-    if !auth.registry_token.is_empty() {
-        return Some(Credentials::Token(auth.registry_token));
-    }
-    if !auth.username.is_empty() {
-        return Some(Credentials::Basic { username: auth.username, password: auth.password });
-    }
-    let decoded = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, auth.auth.trim()).ok()?;
-    let text = String::from_utf8(decoded).ok()?;
-    let (username, password) = text.split_once(':')?;
-    Some(Credentials::Basic { username: username.into(), password: password.trim_end_matches('\0').into() })
 }

@@ -25,6 +25,8 @@ pub struct NodeConfig {
     pub ip: IpAddr,
     pub port: u16,
     pub images: Option<PathBuf>,
+    /// What says how registries are reached.
+    pub registries: PathBuf,
     pub unsafe_sysctls: Vec<String>,
     pub max_pods: u32,
     /// How many processes each pod may have, where there is a limit.
@@ -57,6 +59,7 @@ impl NodeConfig {
             max_pods,
             pod_pids_limit,
             resolv_conf,
+            registries,
             ingress,
         } = args;
         if let Some(dir) = &images
@@ -82,6 +85,7 @@ impl NodeConfig {
             ip: node_ip.map_or_else(|| default_address(server), Ok)?,
             port: node_port,
             images,
+            registries: registries.directory()?,
             unsafe_sysctls: allowed_unsafe_sysctls,
             max_pods,
             pod_pids: (pod_pids_limit > 0).then_some(pod_pids_limit),

@@ -66,7 +66,9 @@ pub async fn start(
     let network = network.context("the network of this node cannot be set up")?;
     progress.ready(NETWORK);
 
-    let runtime = Runtime::open(runtime_config(config.data.root(), network.pod_network())?).await;
+    let told = runtime_config(config.data.root(), network.pod_network())?;
+    let told = knarr_runtime::Config { registries: Some(config.registries.clone()), ..told };
+    let runtime = Runtime::open(told).await;
     let runtime = runtime.context("the container runtime cannot start")?;
     import_images(config, &runtime).await?;
     progress.ready(RUNTIME);
@@ -145,6 +147,7 @@ pub fn runtime_config(data: &Path, network: Arc<dyn knarr_cri::PodNetwork>) -> R
         run_dir: run_dir(data),
         cgroup_root: pods_group(data),
         network,
+        registries: None,
         exe: std::env::current_exe().context("the program's own path is not known")?,
     })
 }

@@ -47,7 +47,32 @@ pub struct NodeArgs {
     #[arg(long, value_name = "FILE")]
     pub resolv_conf: Option<PathBuf>,
     #[command(flatten)]
+    pub registries: RegistryArgs,
+    #[command(flatten)]
     pub ingress: IngressArgs,
+}
+
+/// How registries are reached.
+#[derive(Clone, Debug, Args)]
+pub struct RegistryArgs {
+    /// A directory of HOST/hosts.toml files as containerd reads them: mirrors, certificates and headers of registries
+    /// [default: /etc/knarr/certs.d]
+    #[arg(long, value_name = "DIR")]
+    pub registry_config_dir: Option<PathBuf>,
+}
+
+impl RegistryArgs {
+    /// One that is named has to be there; the usual one need not.
+    pub fn directory(self) -> anyhow::Result<PathBuf> {
+        let Some(dir) = self.registry_config_dir else { return Ok("/etc/knarr/certs.d".into()) };
+        match std::fs::read_dir(&dir) {
+            Ok(_) => Ok(dir),
+            Err(error) => anyhow::bail!(
+                "--registry-config-dir {}: {error}; name a directory of HOST/hosts.toml files",
+                dir.display()
+            ),
+        }
+    }
 }
 
 /// Where a node answers for Ingresses, once there is one.

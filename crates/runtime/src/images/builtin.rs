@@ -27,7 +27,7 @@ pub fn add(store: &ImageStore, exe: &Path) -> Result<()> {
         return Ok(());
     }
     let layer = make_layer(store, exe, diff_id, metadata.len())?;
-    store.commit(images, vec![layer], None)?;
+    store.commit(images.into_iter().map(|image| (image, Vec::new())).collect(), vec![layer], None)?;
     // The image of the program's previous version.
     store.collect_garbage()
 }

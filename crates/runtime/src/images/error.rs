@@ -12,6 +12,8 @@ pub enum ImageError {
     },
     #[error("{name:?} is not the name of an image: {reason}")]
     Name { name: String, reason: String },
+    #[error("no such image on this node: {name}; `knarr image ls` shows what there is")]
+    NotHere { name: String },
     #[error("{path} is neither a docker-archive nor an OCI image layout: {reason}")]
     Archive { path: String, reason: String },
     #[error("the layer {layer} of {image} is damaged: {reason}")]

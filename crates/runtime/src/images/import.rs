@@ -49,7 +49,7 @@ pub(super) fn import(store: &ImageStore, path: &Path) -> Result<Vec<String>> {
         importer.unpacked.iter().for_each(|u| drop(std::fs::remove_dir_all(&u.temporary)));
         return Err(e);
     }
-    let names = importer.images.iter().flat_map(|i| i.names.iter().cloned()).collect();
+    let names = importer.images.iter().flat_map(|(i, _)| i.names.iter().cloned()).collect();
     sync(&store.directory);
     store.commit(importer.images, importer.unpacked, archive)?;
     Ok(names)
@@ -67,7 +67,8 @@ struct Importer<'a> {
     path: &'a Path,
     source: Source,
     unpacked: Vec<Unpacked>,
-    images: Vec<Image>,
+    /// Each with its configuration.
+    images: Vec<(Image, Vec<u8>)>,
 }
 
 impl Importer<'_> {
@@ -79,7 +80,7 @@ impl Importer<'_> {
         // Archives of newer Docker versions are both; the older form names images more plainly.
         if self.source.has("manifest.json") {
             for manifest in self.json::<Vec<DockerManifest>>("manifest.json")? {
-                let names = manifest.repo_tags.unwrap_or_default();
+                let names = manifest.repo_tags.filter(|names| !names.is_empty()).unwrap_or_else(|| vec![self.stem()]);
                 self.image(&manifest.config, &manifest.layers, names)?;
             }
             return Ok(());
@@ -110,7 +111,7 @@ impl Importer<'_> {
         let manifest: OciManifest = serde_json::from_slice(&text).map_err(|e| self.bad(e))?;
         let layers: Vec<String> = manifest.layers.iter().map(|l| blob(&l.digest)).collect();
         self.image(&blob(&manifest.config.digest), &layers, names)?;
-        if let Some(image) = self.images.last_mut() {
+        if let Some((image, _)) = self.images.last_mut() {
             let digests = image.names.iter().map(|n| format!("{}@{}", reference::repository(n), descriptor.digest));
             image.digests = digests.collect();
         }
@@ -123,13 +124,18 @@ impl Importer<'_> {
         if let Some(name) = annotation("io.containerd.image.name") {
             return vec![name];
         }
-        let stem = self.path.file_name().map(|n| n.to_string_lossy().to_lowercase()).unwrap_or_default();
-        let stem = stem.split(".tar").next().unwrap_or_default().to_owned();
+        let stem = self.stem();
         match annotation("org.opencontainers.image.ref.name") {
             Some(name) if name.contains(['/', ':']) => vec![name],
             Some(tag) => vec![format!("{stem}:{tag}")],
             None => vec![stem],
         }
+    }
+
+    /// What an archive is called.
+    fn stem(&self) -> String {
+        let stem = self.path.file_name().map(|n| n.to_string_lossy().to_lowercase()).unwrap_or_default();
+        stem.split(".tar").next().unwrap_or_default().to_owned()
     }
 
     fn image(&mut self, config: &str, layers: &[String], names: Vec<String>) -> Result<()> {
@@ -159,7 +165,7 @@ impl Importer<'_> {
             fresh.or_else(|| index.layers.get(id).map(|l| l.size_bytes)).unwrap_or(0)
         };
         image.size_bytes = image.layers.iter().map(size).sum();
-        self.images.push(image);
+        self.images.push((image, bytes));
         Ok(())
     }
 

@@ -8,13 +8,17 @@
 mod builtin;
 pub(crate) mod documents;
 mod error;
+mod export;
 mod import;
 mod index;
-mod limited;
+mod pack;
 mod pull;
 pub(crate) mod reference;
+mod registry;
 pub(crate) mod unpack;
 
+#[cfg(test)]
+mod export_tests;
 #[cfg(test)]
 mod tests;
 
@@ -28,8 +32,11 @@ use std::{
 pub use builtin::NAMES as BUILTIN_NAMES;
 pub use error::{ImageError, RegistryProblem};
 pub use index::{Image, RunConfig};
-pub use pull::Credentials;
+pub use pull::Progress;
 pub use reference::normalise;
+pub use registry::Credentials;
+
+use sha2::Digest;
 
 use index::{Archive, Index, Layer, Stamp, StampOf};
 
@@ -41,6 +48,8 @@ pub struct ImageStore {
     directory: PathBuf,
     /// Where containers say which layers they use.
     containers: PathBuf,
+    /// What says how registries are reached, where something does.
+    registries: Option<PathBuf>,
     cached: Mutex<(Option<Stamp>, Index)>,
     /// Images on their way, by the digest of their config: who wants one that is being fetched waits for it.
     pulls: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
@@ -59,16 +68,24 @@ impl ImageStore {
     pub fn open(data_dir: &Path) -> Result<Self> {
         let directory = data_dir.join("images");
         let layers = directory.join("l");
-        fs::create_dir_all(&layers).map_err(|e| ImageError::io("make", &layers, e))?;
+        for made in [&layers, &directory.join("configs")] {
+            fs::create_dir_all(made).map_err(|e| ImageError::io("make", made, e))?;
+        }
         let store = Self {
             directory,
             containers: data_dir.join("containers"),
+            registries: None,
             cached: Mutex::default(),
             pulls: Mutex::default(),
         };
         store.read()?;
         store.discard_leftovers();
         Ok(store)
+    }
+
+    /// Reaches registries as a directory of containerd's `hosts.toml` files says.
+    pub fn with_registries(self, directory: Option<PathBuf>) -> Self {
+        Self { registries: directory, ..self }
     }
 
     /// The directory that layer names in a container's spec are relative to.
@@ -132,6 +149,45 @@ impl ImageStore {
         Ok(removed)
     }
 
+    /// Writes images to an archive, each under the name it is asked for by, or all of its names where that is no name.
+    pub fn export(&self, names: &[String], path: &Path, progress: &Progress) -> Result<()> {
+        let find = |name: &String| {
+            let missing = || ImageError::NotHere { name: name.clone() };
+            let image = self.find(name)?.ok_or_else(missing)?;
+            let full = reference::normalise(name).ok().filter(|full| image.names.contains(full));
+            let shown = full.map_or_else(|| image.names.iter().cloned().collect(), |full| vec![full]);
+            Ok((image, shown))
+        };
+        let images: Vec<(Image, Vec<String>)> = names.iter().map(find).collect::<Result<_>>()?;
+        export::export(self, &images, path, progress)
+    }
+
+    /// Removes the images that some layer of is used by no container, and tells of each what it was and the bytes that
+    /// went with it.
+    pub fn prune(&self) -> Result<Vec<(String, u64)>> {
+        let in_use = self.layers_in_use();
+        let mut removed = Vec::new();
+        for image in self.list()?.into_iter().filter(|image| !image.pinned) {
+            if self.layer_names(&image)?.iter().all(|layer| in_use.contains(layer)) {
+                continue;
+            }
+            let (before, _) = self.usage()?;
+            self.remove(&image.id)?;
+            removed.push((image.display_name().to_owned(), before.saturating_sub(self.usage()?.0)));
+        }
+        Ok(removed)
+    }
+
+    /// The image's configuration as it was pulled or imported.
+    fn config_document(&self, id: &str) -> Option<Vec<u8>> {
+        let bytes = fs::read(self.config_path(id)).ok()?;
+        (format!("sha256:{}", builtin::hex(&sha2::Sha256::digest(&bytes))) == id).then_some(bytes)
+    }
+
+    fn config_path(&self, id: &str) -> PathBuf {
+        self.directory.join("configs").join(id.trim_start_matches("sha256:"))
+    }
+
     /// Makes the built-in demo images of the running program.
     pub fn add_builtin(&self, exe: &Path) -> Result<()> {
         builtin::add(self, exe)
@@ -139,7 +195,17 @@ impl ImageStore {
 
     /// Pulls an image and gives its id.
     pub async fn pull(self: &Arc<Self>, name: &str, credentials: Option<Credentials>) -> Result<String> {
-        pull::pull(self, name, credentials).await
+        self.pull_showing(name, credentials, &Progress::default()).await
+    }
+
+    /// Pulls an image, and tells meanwhile how far it is.
+    pub async fn pull_showing(
+        self: &Arc<Self>,
+        name: &str,
+        credentials: Option<Credentials>,
+        progress: &Progress,
+    ) -> Result<String> {
+        pull::pull(self, name, credentials, progress).await
     }
 
     /// The turn to fetch this content. It is over when the last handle is dropped.
@@ -168,6 +234,7 @@ impl ImageStore {
             // An index that was lost left its layers behind.
             let known = |name: &String| index.layers.values().any(|layer| layer.directory == *name);
             unused.extend(self.layer_directories().into_iter().filter(|name| !known(name) && !in_use.contains(name)));
+            self.forget_configs(index);
             Ok(unused)
         })?;
         for directory in unused {
@@ -178,6 +245,16 @@ impl ImageStore {
             }
         }
         Ok(())
+    }
+
+    fn forget_configs(&self, index: &Index) {
+        let Ok(entries) = fs::read_dir(self.directory.join("configs")) else { return };
+        for entry in entries.flatten() {
+            let id = format!("sha256:{}", entry.file_name().to_string_lossy());
+            if !index.images.contains_key(&id) {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
     }
 
     /// The directories of whole layers, known to the index or not.
@@ -224,10 +301,20 @@ impl ImageStore {
         Ok(self.read()?.layers.contains_key(diff_id))
     }
 
-    /// Adds an image and the layers unpacked for it, all or nothing; remembers the archive it came from.
-    fn commit(&self, images: Vec<Image>, unpacked: Vec<Unpacked>, archive: Option<(PathBuf, Archive)>) -> Result<()> {
+    /// Adds images with their configurations, where they have one, and the layers unpacked for them, all or nothing;
+    /// remembers the archive they came from.
+    fn commit(
+        &self,
+        images: Vec<(Image, Vec<u8>)>,
+        unpacked: Vec<Unpacked>,
+        archive: Option<(PathBuf, Archive)>,
+    ) -> Result<()> {
         let root = self.layer_root();
         self.change(|index| {
+            for (image, config) in images.iter().filter(|(_, config)| !config.is_empty()) {
+                let path = self.config_path(&image.id);
+                fs::write(&path, config).map_err(|e| ImageError::io("write", &path, e))?;
+            }
             for layer in unpacked {
                 if index.layers.contains_key(&layer.diff_id) {
                     let _ = fs::remove_dir_all(&layer.temporary);
@@ -237,7 +324,7 @@ impl ImageStore {
                 fs::rename(&layer.temporary, &target).map_err(|e| ImageError::io("name", &target, e))?;
                 index.layers.insert(layer.diff_id, Layer { directory, size_bytes: layer.size_bytes });
             }
-            images.into_iter().for_each(|image| index.add(image));
+            images.into_iter().for_each(|(image, _)| index.add(image));
             index.archives.extend(archive);
             Ok(())
         })

@@ -25,7 +25,11 @@ pub fn normalise(name: &str) -> Result<String> {
         (false, true) => format!("docker.io/{path}"),
         (false, false) => format!("docker.io/library/{path}"),
     };
-    let repository = full.split_once('/').map_or("", |(_, repository)| repository);
+    let (registry, repository) = full.split_once('/').unwrap_or_default();
+    let host_char = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']');
+    if !registry.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '[') || !registry.chars().all(host_char) {
+        return Err(bad("a registry is a host's name or address, with a port or without"));
+    }
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '_' | '-' | '/');
     if repository.is_empty() || !repository.chars().all(plain) || repository.split('/').any(str::is_empty) {
         return Err(bad("a repository is made of lowercase letters, digits, and ._-/ between them"));
@@ -39,6 +43,11 @@ pub fn normalise(name: &str) -> Result<String> {
         (Some(digest), _) => format!("{full}@{digest}"),
         (None, tag) => format!("{full}:{}", tag.unwrap_or("latest")),
     })
+}
+
+/// What a full name asks its repository for: a tag or a digest.
+pub fn tag_or_digest(full: &str) -> &str {
+    full.get(repository(full).len() + 1..).unwrap_or("latest")
 }
 
 /// The repository of a full name, without tag and digest.
@@ -69,6 +78,9 @@ mod tests {
             ("localhost:5000/a/b", Some("localhost:5000/a/b:latest")),
             ("localhost/a:t", Some("localhost/a:t")),
             ("index.docker.io/library/x:1", Some("docker.io/library/x:1")),
+            ("[::1]:5000/a:t", Some("[::1]:5000/a:t")),
+            ("../a", None),
+            ("reg.io%2f/a", None),
             ("Upper", None),
             ("a//b", None),
             ("", None),

@@ -123,7 +123,8 @@ fn oci_layout(directory: &Path, text: &str) -> PathBuf {
         r#"{{"config":{{"Cmd":["/f"],"User":"9"}},"rootfs":{{"type":"layers","diff_ids":["sha256:{diff_id}"]}}}}"#
     )
     .as_bytes());
-    let descriptor = |digest: &str| format!(r#"{{"digest":"sha256:{digest}","size":1}}"#);
+    let size = |digest: &str| fs::metadata(blobs.join(digest)).unwrap().len();
+    let descriptor = |digest: &str| format!(r#"{{"digest":"sha256:{digest}","size":{}}}"#, size(digest));
     let manifest =
         put(format!(r#"{{"config":{},"layers":[{}]}}"#, descriptor(&config), descriptor(&packed)).as_bytes());
     let named = format!(
@@ -278,15 +279,6 @@ fn a_layer_larger_than_the_disk_is_refused_before_it_is_written() {
     }
 }
 
-#[tokio::test]
-async fn a_blob_larger_than_any_configuration_is_cut_off() {
-    use tokio::io::AsyncWriteExt;
-    let mut limited = limited::Limited::new(5);
-    limited.write_all(b"four").await.unwrap();
-    assert_eq!(limited.write_all(b"four").await.unwrap_err().kind(), std::io::ErrorKind::FileTooLarge);
-    assert_eq!(limited.into_bytes(), b"four");
-}
-
 #[test]
 fn a_newer_image_takes_the_name_over() {
     let mut index = index::Index::default();
@@ -315,8 +307,11 @@ async fn registry(layout: PathBuf, asked: Arc<Mutex<Vec<String>>>) -> std::net::
                 let mut stream = BufReader::new(stream);
                 loop {
                     let mut request = String::new();
-                    if stream.read_line(&mut request).await.unwrap_or(0) == 0 {
-                        return;
+                    match stream.read_line(&mut request).await {
+                        Ok(1..) => {}
+                        Ok(0) => return,
+                        // A greeting by TLS, which servers answer in plain words.
+                        Err(_) => return stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap(),
                     }
                     let mut header = String::new();
                     while stream.read_line(&mut header).await.unwrap() > 2 {

@@ -259,6 +259,7 @@ fn config(directory: &Path, name: &str, network: &Arc<FakeNetwork>) -> Config {
         data_dir: directory.join("data"),
         run_dir: directory.join("run"),
         cgroup_root: name.into(),
+        registries: None,
         network: network.clone(),
         exe: env!("CARGO_BIN_EXE_knarr-test-shim").into(),
     }
