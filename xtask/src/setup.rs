@@ -47,6 +47,9 @@ const EXAMPLES: [&str; 16] = [
 /// The other engine that the store's tests run against.
 const ETCD: &str = "etcd-server";
 
+/// Whose images the end-to-end tests pull.
+const REGISTRY: &str = "docker-registry";
+
 /// What all builds and the tests' clusters take, and what has to be free where they have been there before.
 const BUILD_MEGABYTES: u64 = 8_000;
 const REBUILD_MEGABYTES: u64 = 3_000;
@@ -69,6 +72,7 @@ pub fn everything() -> Result<Tools> {
     cargo_deny()?;
     example_packages()?;
     etcd()?;
+    registry()?;
     clients()
 }
 
@@ -182,18 +186,28 @@ fn example_packages() -> Result<()> {
     Ok(())
 }
 
-/// Puts etcd into the cache and says where. It is unpacked, not installed: its package would start a service.
+/// Where etcd is.
 pub fn etcd() -> Result<PathBuf> {
-    let dir = cache().join("etcd");
-    let program = dir.join("root/usr/bin/etcd");
+    unpacked("etcd", ETCD, "etcd", "the store's tests run over it, too")
+}
+
+/// Where the registry is that the end-to-end tests pull from.
+pub fn registry() -> Result<PathBuf> {
+    unpacked("registry", REGISTRY, "docker-registry", "the tests pull images from it")
+}
+
+/// Puts a program into the cache and says where. It is unpacked, not installed: its package would start a service.
+fn unpacked(folder: &str, package: &str, program: &str, purpose: &str) -> Result<PathBuf> {
+    let dir = cache().join(folder);
+    let program = dir.join("root/usr/bin").join(program);
     if program.exists() {
         return Ok(program);
     }
-    println!("fetching {ETCD}: the store's tests run over it, too");
+    println!("fetching {package}: {purpose}");
     fs::create_dir_all(&dir)?;
     let download = || {
         let mut apt = Command::new("apt-get");
-        apt.args(["-qq", "download", ETCD]).current_dir(&dir);
+        apt.args(["-qq", "download", package]).current_dir(&dir);
         apt
     };
     if output(&mut download()).is_err() {
@@ -206,7 +220,7 @@ pub fn etcd() -> Result<PathBuf> {
     output(Command::new("dpkg-deb").arg("-x").arg(find(&dir, ".deb")?).arg(&fresh))?;
     fs::rename(&fresh, dir.join("root"))?;
     if !program.exists() {
-        bail!("{} is not in Debian's package {ETCD}", program.display());
+        bail!("{} is not in Debian's package {package}", program.display());
     }
     Ok(program)
 }

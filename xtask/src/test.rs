@@ -45,6 +45,7 @@ pub fn run(args: &[String]) -> Result<()> {
         steps.run("end-to-end tests", || {
             let mut test = cargo();
             test.args(["test", "--package", "knarr-e2e", "--test", "e2e", "--"]).args(args.iter().skip(1));
+            test.env("KNARR_TEST_REGISTRY", setup::registry()?);
             check(test.env("KNARR", &binary).env("KNARR_TEST_TOOLS", &tools.bin))
         })?;
     }

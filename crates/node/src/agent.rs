@@ -4,12 +4,16 @@ use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
 
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use knarr_client::{Recorder, informer::Scope, supervise};
-use knarr_cri::{CriError, v1::VersionRequest};
+use knarr_cri::{
+    CriError,
+    v1::{ListImagesRequest, VersionRequest},
+};
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     Config,
+    images::records::PullRecords,
     logs::{Limits, Rotator},
     pod::{admit::Admitted, confine::Host, context::Context, manager::Manager, references::References},
     provision,
@@ -73,6 +77,11 @@ impl Agent {
             let made = tokio::fs::create_dir_all(path).await;
             made.map_err(|source| AgentError::Folder { path: path.clone(), source })?;
         }
+        let records = data_dir.join("image_manager");
+        let records =
+            PullRecords::open(&records).map_err(|source| AgentError::Folder { path: records.clone(), source })?;
+        let there = images.list_images(ListImagesRequest::default()).await.map_err(AgentError::Runtime)?;
+        records.settle(&there.images, clock.now());
         let machine = Machine::read(&data_dir).map_err(|source| AgentError::Machine { source })?;
         let version = runtime.version(VersionRequest::default()).await.map_err(AgentError::Runtime)?;
         let listener = TcpListener::bind(listen).await;
@@ -108,6 +117,7 @@ impl Agent {
             unsafe_sysctls,
             clock,
             admitted: std::sync::Mutex::new(Admitted::default()),
+            records,
             pulls: Semaphore::new(MAX_PULLS),
             writes: Semaphore::new(MAX_STATUS_WRITES),
             probes: Arc::default(),

@@ -9,6 +9,7 @@ mod agent;
 mod config;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod images;
 mod logs;
 mod pod;
 mod probe;
@@ -23,6 +24,7 @@ mod volume;
 
 pub use agent::{Agent, AgentError};
 pub use config::Config;
+pub use images::keyring::Keyring;
 pub use volume::reset;
 
 /// What probes and hooks call themselves in `User-Agent`.

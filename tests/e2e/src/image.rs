@@ -89,7 +89,11 @@ fn busybox_layer(busybox: &[u8]) -> Result<Vec<u8>> {
 
 /// Writes the busybox image as an archive.
 pub fn write_busybox(path: &Path) -> Result<()> {
+    write_busybox_as(path, BUSYBOX, json!({"Env": ["PATH=/bin"], "Cmd": ["sh"]}))
+}
+
+/// The same files as another image.
+pub fn write_busybox_as(path: &Path, name: &str, config: Value) -> Result<()> {
     let busybox = fs::read("/bin/busybox").context("no /bin/busybox: apt-get install busybox-static")?;
-    let config = json!({"Env": ["PATH=/bin"], "Cmd": ["sh"]});
-    write_archive(path, &[busybox_layer(&busybox)?], &[Image { name: BUSYBOX, layers: &[0], config }])
+    write_archive(path, &[busybox_layer(&busybox)?], &[Image { name, layers: &[0], config }])
 }

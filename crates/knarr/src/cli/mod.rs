@@ -13,7 +13,7 @@ use crate::commands::cluster::ClusterCommand;
 
 pub use control::ControlArgs;
 pub use keeping::{AuditArgs, Datastore, DatastoreArgs};
-pub use node::{IngressArgs, NodeArgs};
+pub use node::{IngressArgs, NodeArgs, RegistryArgs};
 pub use users::AuthArgs;
 
 /// Kubernetes in one program.
@@ -53,7 +53,7 @@ pub enum Command {
     /// Clusters of several nodes on this machine
     #[command(subcommand)]
     Cluster(ClusterCommand),
-    /// Import, list and remove images
+    /// Pull, import, export, list and remove images
     #[command(subcommand)]
     Image(ImageCommand),
     /// Show what this host offers, and what is lost where something is missing
@@ -188,6 +188,33 @@ pub struct CheckArgs {
 
 #[derive(Clone, Debug, Subcommand)]
 pub enum ImageCommand {
+    /// Pull images from registries
+    Pull {
+        #[command(flatten)]
+        data: DataArgs,
+        #[command(flatten)]
+        registries: RegistryArgs,
+        /// A file with names and passwords of registries, as `docker login` and `podman login` write it
+        #[arg(long, value_name = "FILE")]
+        docker_config: Option<PathBuf>,
+        #[arg(required = true, value_name = "IMAGE")]
+        images: Vec<String>,
+    },
+    /// Write images to an archive that `knarr image import`, docker load, podman and skopeo read
+    Export {
+        #[command(flatten)]
+        data: DataArgs,
+        /// The archive to make
+        #[arg(long, short, value_name = "FILE")]
+        output: PathBuf,
+        #[arg(required = true, value_name = "IMAGE")]
+        images: Vec<String>,
+    },
+    /// Remove the images that no container uses
+    Prune {
+        #[command(flatten)]
+        data: DataArgs,
+    },
     /// Import archives (docker save, or an OCI layout as directory or tar)
     Import {
         #[command(flatten)]

@@ -1,7 +1,13 @@
 //! `knarr image`: the images of this node. Works beside a running cluster and without one.
 
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
 use anyhow::{Context, Result, bail};
-use knarr_runtime::ImageStore;
+use knarr_node::Keyring;
+use knarr_runtime::{
+    ImageStore,
+    images::{Credentials, Progress, normalise},
+};
 
 use crate::{cli::ImageCommand, datadir::DataDir, say::say};
 
@@ -10,6 +16,31 @@ const SHORT_ID: usize = 12;
 
 pub async fn run(command: ImageCommand) -> Result<()> {
     match command {
+        ImageCommand::Pull { data, registries, docker_config, images } => {
+            let store = Arc::new(open(&DataDir::at(&data.data_dir)?)?.with_registries(Some(registries.directory()?)));
+            pull(&store, docker_config, &images).await
+        }
+        ImageCommand::Export { data, output, images } => {
+            let store = open(&DataDir::at(&data.data_dir)?)?;
+            let mut names = Vec::new();
+            for image in images {
+                names.push(by_short_id(&store, &image)?.unwrap_or(image));
+            }
+            let progress = Arc::new(Progress::default());
+            let (told, path) = (progress.clone(), output.clone());
+            let work = tokio::task::spawn_blocking(move || store.export(&names, &path, &told));
+            shown(&progress, "written", async { Ok(work.await??) }).await?;
+            say!("exported to {}", output.display());
+            Ok(())
+        }
+        ImageCommand::Prune { data } => {
+            let store = open(&DataDir::at(&data.data_dir)?)?;
+            let removed = store.prune()?;
+            let freed: u64 = removed.iter().map(|(_, bytes)| bytes).sum();
+            removed.iter().for_each(|(name, _)| say!("removed {name}"));
+            say!("{:.1} MB freed", freed as f64 / 1e6);
+            Ok(())
+        }
         ImageCommand::Import { data, files } => {
             let store = open(&DataDir::at(&data.data_dir)?)?;
             let mut failed = 0;
@@ -44,6 +75,54 @@ pub async fn run(command: ImageCommand) -> Result<()> {
                 bail!("no such image on this node: {}; `knarr image ls` shows what there is", unknown.join(", "));
             }
             Ok(())
+        }
+    }
+}
+
+/// One after the other; the first that is not to be had ends it.
+async fn pull(store: &Arc<ImageStore>, docker_config: Option<PathBuf>, images: &[String]) -> Result<()> {
+    let keyring = match &docker_config {
+        None => Keyring::default(),
+        Some(path) => std::fs::read(path)
+            .map_err(anyhow::Error::new)
+            .and_then(|bytes| Keyring::of_docker_config(&bytes).map_err(anyhow::Error::msg))
+            .with_context(|| format!("--docker-config {}", path.display()))?,
+    };
+    for image in images {
+        let mut attempts: Vec<Option<Credentials>> =
+            keyring.lookup(&normalise(image)?).into_iter().map(|found| Credentials::of(found.auth.clone())).collect();
+        if attempts.is_empty() {
+            attempts.push(None);
+        }
+        let mut outcome = Ok(String::new());
+        for credentials in attempts {
+            let progress = Progress::default();
+            outcome =
+                shown(&progress, "fetched", async { Ok(store.pull_showing(image, credentials, &progress).await?) })
+                    .await;
+            if outcome.is_ok() {
+                break;
+            }
+        }
+        let id = outcome?;
+        say!("pulled {image} ({})", &id.trim_start_matches("sha256:")[..SHORT_ID]);
+    }
+    Ok(())
+}
+
+/// Says every second how far the work is.
+async fn shown<T>(progress: &Progress, what: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
+    let mut work = std::pin::pin!(work);
+    let mut ticks = tokio::time::interval(Duration::from_secs(1));
+    ticks.tick().await;
+    loop {
+        tokio::select! {
+            outcome = &mut work => return outcome,
+            _ = ticks.tick() => {
+                let (done, all) = progress.bytes();
+                let all = if all > 0 { format!(" of {:.1}", all as f64 / 1e6) } else { String::new() };
+                eprintln!("{what} {:.1}{all} MB", done as f64 / 1e6);
+            }
         }
     }
 }

@@ -19,8 +19,8 @@ use crate::{ClusterRecord, NodeRecord, Result, error::At};
 
 /// Where the program is in the node.
 pub const PROGRAM: &str = "/knarr";
-/// What the program reads of the host: certificates of authorities, time zones.
-const READ: [&str; 4] = ["/usr", "/etc/ssl", "/etc/pki", "/etc/ca-certificates"];
+/// What the program reads of the host: certificates of authorities, time zones, how registries are reached.
+const READ: [&str; 5] = ["/usr", "/etc/ssl", "/etc/pki", "/etc/ca-certificates", "/etc/knarr/certs.d"];
 const DIRECTORIES: [(&str, u32); 10] = [
     ("etc", 0o755),
     ("home", 0o755),

@@ -18,7 +18,7 @@ use super::{
     downward::Allocatable,
     references::References,
 };
-use crate::probe::Tally;
+use crate::{images::records::PullRecords, probe::Tally};
 
 pub struct Context {
     pub node_name: String,
@@ -48,6 +48,8 @@ pub struct Context {
     pub unsafe_sysctls: Vec<String>,
     pub clock: Clock,
     pub admitted: Mutex<Admitted>,
+    /// With which credentials images came here.
+    pub records: PullRecords,
     /// How many images are pulled at once.
     pub pulls: Semaphore,
     /// How many status updates are under way at once.

@@ -1,16 +1,14 @@
 //! Images: whether one is there, and pulling it with the pod's secrets where it is not.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
-use base64::Engine as _;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Pod, Secret};
+use k8s_openapi::api::core::v1::Pod;
 use knarr_client::events::EventType;
 use knarr_cri::{
     CriError,
-    v1::{AuthConfig, Image, ImageSpec, ImageStatusRequest, PullImageRequest},
+    v1::{Image, ImageSpec, ImageStatusRequest, ListImagesRequest, PullImageRequest},
 };
-use serde_json::Value;
 
 use super::{
     containers::Entry,
@@ -20,6 +18,7 @@ use super::{
     track::{Failure, ImageState},
     worker::Worker,
 };
+use crate::images::keyring::{Credential, Keyring, Source};
 
 pub enum Pulled {
     Ok { reference: String },
@@ -167,7 +166,13 @@ impl Worker {
         };
         let policy = wanted.policy(&image);
         let present = if policy == "Always" { None } else { find(&self.ctx, &image).await? };
-        if let Some(found) = present {
+        let named = self.spec().into_iter().flat_map(|spec| spec.image_pull_secrets.iter().flatten());
+        let keyring = Keyring::of_secrets(named.filter_map(|reference| snapshot.secret(&reference.name)));
+        let credentials: Vec<Credential> = keyring.lookup(shown).into_iter().cloned().collect();
+        let sources: Vec<Source> = credentials.iter().filter_map(|credential| credential.source.clone()).collect();
+        let may_have = |found: &Image| !self.ctx.records.must_pull(shown, &found.id, &sources, now);
+        // Of one that others' credentials brought here, the pod is not even told that it is there.
+        if let Some(found) = present.filter(may_have) {
             let message =
                 format!("Container image {shown:?} already present on machine and can be accessed by the pod");
             tell(EventType::Normal, "Pulled", message);
@@ -181,7 +186,7 @@ impl Worker {
         }
         tell(EventType::Normal, "Pulling", format!("Pulling image {shown:?}"));
         self.tell_missing_secrets(snapshot);
-        self.spawn_pull(entry, wanted.clone(), image, credentials_for(shown, &self.pod, snapshot));
+        self.spawn_pull(entry, wanted.clone(), image, credentials);
         Ok(ImageState::Pulling)
     }
 
@@ -199,14 +204,14 @@ impl Worker {
         }
     }
 
-    fn spawn_pull(&self, entry: &Entry, wanted: Wanted, image: String, credentials: Vec<AuthConfig>) {
+    fn spawn_pull(&self, entry: &Entry, wanted: Wanted, image: String, credentials: Vec<Credential>) {
         let (ctx, pod, reports) = (self.ctx.clone(), self.pod.clone(), self.reports.clone());
         let (name, shown, field) = (entry.name().to_owned(), wanted.reference.clone(), field_path(entry));
         tokio::spawn(async move {
             let queued = ctx.now();
             let permit = ctx.pulls.acquire().await;
             let begun = ctx.now();
-            let result = pull(&ctx, &pod, &image, credentials).await;
+            let result = noted(&ctx, &shown, pull(&ctx, &pod, &image, credentials)).await;
             drop(permit);
             let now = ctx.now();
             let result = match result {
@@ -220,14 +225,7 @@ impl Worker {
                     wanted.tell(&ctx, &pod, &field, EventType::Normal, "Pulled", message);
                     Pulled::Ok { reference }
                 }
-                Err(error) => {
-                    let cause = match &error {
-                        CriError::NotFound { .. } => {
-                            format!("failed to resolve reference {image:?}: {image}: not found")
-                        }
-                        other => other.to_string(),
-                    };
-                    let message = format!("failed to pull and unpack image {image:?}: {cause}");
+                Err(message) => {
                     let tell = |what: String| wanted.tell(&ctx, &pod, &field, EventType::Warning, "Failed", what);
                     tell(format!("Failed to pull image {shown:?}: {message}"));
                     tell("Error: ErrImagePull".to_owned());
@@ -266,93 +264,65 @@ pub async fn find(ctx: &Context, image: &str) -> Result<Option<Image>, CriError>
     }
 }
 
-/// Tries each credential that fits the registry, or none where there is none. Answers the reference and size.
+/// Keeps the records of a pull: what is there after it is the pod's whose credentials brought it.
+async fn noted(
+    ctx: &Arc<Context>,
+    image: &str,
+    pull: impl Future<Output = Result<(String, u64, Option<Source>), String>>,
+) -> Result<(String, u64), String> {
+    if let Err(error) = ctx.records.intend(image) {
+        return Err(format!("Failed to record image pull intent for container image {image:?}: {error}"));
+    }
+    match pull.await {
+        Ok((reference, size, source)) => {
+            ctx.records.pulled(image, &reference, source.as_ref(), ctx.now());
+            let listed = ctx.now();
+            if let Ok(all) = ctx.images.list_images(ListImagesRequest::default()).await {
+                ctx.records.prune(&all.images, listed);
+            }
+            Ok((reference, size))
+        }
+        Err(message) => {
+            ctx.records.failed(image);
+            Err(message)
+        }
+    }
+}
+
+/// Tries each credential that fits the registry, or none where there is none. Answers the reference, the size, and whose
+/// credential it was.
 async fn pull(
     ctx: &Arc<Context>,
     pod: &Pod,
     image: &str,
-    credentials: Vec<AuthConfig>,
-) -> Result<(String, u64), CriError> {
+    credentials: Vec<Credential>,
+) -> Result<(String, u64, Option<Source>), String> {
     let sandbox = knarr_cri::v1::PodSandboxConfig { labels: super::cri::identity(pod), ..Default::default() };
-    let attempts: Vec<Option<AuthConfig>> =
+    let attempts: Vec<Option<Credential>> =
         if credentials.is_empty() { vec![None] } else { credentials.into_iter().map(Some).collect() };
-    let mut last = None;
-    for auth in attempts {
+    let mut causes: Vec<String> = Vec::new();
+    for credential in attempts {
+        let (auth, source) = credential.map_or((None, None), |credential| (Some(credential.auth), credential.source));
         let request = PullImageRequest {
             image: Some(ImageSpec { image: image.to_owned(), ..ImageSpec::default() }),
             auth,
             sandbox_config: Some(sandbox.clone()),
         };
-        match ctx.images.pull_image(request).await {
+        let cause = match ctx.images.pull_image(request).await {
             Ok(response) => {
                 let size = find(ctx, &response.image_ref).await.ok().flatten().map_or(0, |image| image.size);
-                return Ok((response.image_ref, size));
+                return Ok((response.image_ref, size, source));
             }
-            Err(error) => last = Some(error),
+            Err(CriError::NotFound { .. }) => format!("failed to resolve reference {image:?}: {image}: not found"),
+            Err(other) => other.to_string(),
+        };
+        let message = format!("failed to pull and unpack image {image:?}: {cause}");
+        if !causes.contains(&message) {
+            causes.push(message);
         }
     }
-    Err(last.unwrap_or_else(|| CriError::InvalidArgument { message: "no way to pull".to_owned() }))
-}
-
-/// The registry that an image names; images without one are Docker Hub's.
-fn registry(image: &str) -> &str {
-    match image.split_once('/') {
-        Some((first, _)) if first.contains(['.', ':']) || first == "localhost" => first,
-        _ => "docker.io",
+    match causes.len() {
+        1 => Err(causes.remove(0)),
+        _ => Err(format!("[{}]", causes.join(", "))),
     }
-}
-
-/// Credentials for an image from the pod's `imagePullSecrets`, those for a longer path first.
-pub fn credentials_for(image: &str, pod: &Pod, snapshot: &Snapshot) -> Vec<AuthConfig> {
-    let names = pod.spec.iter().flat_map(|spec| spec.image_pull_secrets.iter().flatten());
-    let registry = registry(image);
-    let full = if image.starts_with(registry) { image.to_owned() } else { format!("{registry}/{image}") };
-    let mut found: Vec<(usize, AuthConfig)> = Vec::new();
-    for secret in names.filter_map(|reference| snapshot.secret(&reference.name)) {
-        for (server, entry) in registries(secret) {
-            let place = server.trim_start_matches("https://").trim_start_matches("http://");
-            let place = place.trim_end_matches('/').trim_end_matches("/v1").trim_end_matches("/v2");
-            let place = if matches!(place, "index.docker.io" | "registry-1.docker.io") { "docker.io" } else { place };
-            let inside =
-                full.strip_prefix(place).is_some_and(|rest| rest.starts_with(['/', ':', '@']) || rest.is_empty());
-            if inside && let Some(auth) = auth_config(&server, &entry) {
-                found.push((place.len(), auth));
-            }
-        }
-    }
-    found.sort_by_key(|(length, _)| std::cmp::Reverse(*length));
-    found.into_iter().map(|(_, auth)| auth).collect()
-}
-
-/// The entries of `.dockerconfigjson`, or of the older `.dockercfg`.
-fn registries(secret: &Secret) -> BTreeMap<String, Value> {
-    let data = |key: &str| secret.data.as_ref().and_then(|data| data.get(key)).map(|bytes| bytes.0.as_slice());
-    let parse = |bytes: &[u8]| serde_json::from_slice::<Value>(bytes).unwrap_or_default();
-    let entries = match (data(".dockerconfigjson"), data(".dockercfg")) {
-        (Some(bytes), _) => parse(bytes).get("auths").cloned().unwrap_or_default(),
-        (None, Some(bytes)) => parse(bytes),
-        (None, None) => Value::Null,
-    };
-    entries.as_object().map(|map| map.iter().map(|(k, v)| (k.clone(), v.clone())).collect()).unwrap_or_default()
-}
-
-fn auth_config(server: &str, entry: &Value) -> Option<AuthConfig> {
-    let text = |key: &str| entry.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let (mut username, mut password) = (text("username"), text("password"));
-    if username.is_empty()
-        && let Ok(bytes) = base64::engine::general_purpose::STANDARD.decode(text("auth"))
-        && let Some((user, secret)) = String::from_utf8_lossy(&bytes).split_once(':')
-    {
-        (username, password) = (user.to_owned(), secret.to_owned());
-    }
-    let (identity_token, registry_token) = (text("identitytoken"), text("registrytoken"));
-    let empty = username.is_empty() && identity_token.is_empty() && registry_token.is_empty();
-    (!empty).then(|| AuthConfig {
-        username,
-        password,
-        auth: String::new(),
-        server_address: server.to_owned(),
-        identity_token,
-        registry_token,
-    })
 }

@@ -13,7 +13,10 @@ use knarr_client::{Clock, Informers, Recorder, informer::Scope};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::pod::{confine::Host, context::Context, downward::Allocatable, references::References};
+use crate::{
+    images::records::PullRecords,
+    pod::{confine::Host, context::Context, downward::Allocatable, references::References},
+};
 
 /// A node's context on top of the two stand-ins. What it watches ends with the token.
 pub fn context(
@@ -50,6 +53,7 @@ pub fn context(
         unsafe_sysctls: Vec::new(),
         clock,
         admitted: std::sync::Mutex::default(),
+        records: PullRecords::open(&dir.join("image_manager")).unwrap(),
         pulls: Semaphore::new(5),
         writes: Semaphore::new(32),
         probes: Arc::default(),

@@ -21,6 +21,7 @@ mod local;
 mod nodes;
 mod pods;
 mod readme;
+mod registry;
 mod scheduling;
 mod services;
 mod storage;
@@ -111,6 +112,7 @@ fn main() -> ExitCode {
         full_disk::tests(),
         nodes::tests(),
         readme::tests(),
+        registry::tests(),
         storm::tests(),
         storage::alone(),
     ];

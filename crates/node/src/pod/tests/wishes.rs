@@ -2,6 +2,7 @@
 
 use super::lives::{Cluster, POD, app, condition};
 use crate::testing::eventually;
+use knarr_cri::v1::{ImageSpec, PullImageRequest};
 use serde_json::json;
 
 #[tokio::test(start_paused = true)]
@@ -76,6 +77,87 @@ async fn a_missing_pull_secret_is_told() {
         cluster.api.told("FailedToRetrieveImagePullSecret").as_deref(),
         Some("Unable to retrieve some image pull secrets (key); attempting to pull the image may not succeed.")
     );
+}
+
+const FAR: &str = "far.example/app:1";
+
+/// A Secret for the registry, as a pod's `imagePullSecrets` names it.
+fn pull_secret(cluster: &Cluster, name: &str, password: &str) {
+    use base64::Engine as _;
+    let config = json!({"auths": {"*.example/app": {"username": "u", "password": password}}});
+    let encoded = base64::engine::general_purpose::STANDARD.encode(config.to_string());
+    let secret = json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": "d", "uid": name},
+        "type": "kubernetes.io/dockerconfigjson", "data": {".dockerconfigjson": encoded},
+    });
+    cluster.api.put(&format!("/api/v1/namespaces/d/secrets/{name}"), secret);
+}
+
+fn far_app(secret: Option<&str>, policy: &str) -> serde_json::Value {
+    let secrets: Vec<_> = secret.iter().map(|name| json!({"name": name})).collect();
+    json!({
+        "imagePullSecrets": secrets,
+        "containers": [{"name": "a", "image": FAR, "imagePullPolicy": policy}],
+    })
+}
+
+fn waiting(status: &serde_json::Value) -> &serde_json::Value {
+    &status["containerStatuses"][0]["state"]["waiting"]
+}
+
+/// An image on the node that somebody else's Secret brought is as if it were not there.
+#[tokio::test(start_paused = true)]
+async fn an_image_is_theirs_who_have_credentials_for_it() {
+    for (secret, policy, reason, message) in [
+        (Some("good"), "IfNotPresent", None, ""),
+        (Some("good"), "Never", None, ""),
+        (
+            None,
+            "IfNotPresent",
+            Some("ErrImagePull"),
+            "failed to pull and unpack image \"far.example/app:1\": 401 Unauthorized",
+        ),
+        (
+            Some("bad"),
+            "IfNotPresent",
+            Some("ErrImagePull"),
+            "failed to pull and unpack image \"far.example/app:1\": 401 Unauthorized",
+        ),
+        (
+            None,
+            "Never",
+            Some("ErrImageNeverPull"),
+            "Container image \"far.example/app:1\" is not present with pull policy of Never",
+        ),
+    ] {
+        let cluster = Cluster::new();
+        cluster.runtime.make_pullable_for(FAR, "right");
+        pull_secret(&cluster, "first", "right");
+        pull_secret(&cluster, "good", "right");
+        pull_secret(&cluster, "bad", "wrong");
+        let records = &cluster.ctx.records;
+        records.intend(FAR).unwrap();
+        let first = crate::images::keyring::Keyring::of_secrets([&serde_json::from_value(
+            cluster.api.get("/api/v1/namespaces/d/secrets/first").unwrap(),
+        )
+        .unwrap()]);
+        records.pulled(FAR, FAR, first.lookup(FAR)[0].source.as_ref(), cluster.ctx.now());
+        let request = PullImageRequest {
+            image: Some(ImageSpec { image: FAR.to_owned(), ..ImageSpec::default() }),
+            auth: Some(first.lookup(FAR)[0].auth.clone()),
+            sandbox_config: None,
+        };
+        cluster.ctx.images.pull_image(request).await.unwrap();
+        cluster.create(far_app(secret, policy));
+        let Some(reason) = reason else {
+            cluster.until_ready().await;
+            let told = format!("Container image {FAR:?} already present on machine and can be accessed by the pod");
+            assert_eq!(cluster.api.told("Pulled"), Some(told));
+            continue;
+        };
+        let status = cluster.until(reason, |status| waiting(status)["reason"] == reason).await;
+        assert_eq!(waiting(&status)["message"], message, "{secret:?} {policy}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

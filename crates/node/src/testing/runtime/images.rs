@@ -8,7 +8,8 @@ use super::FakeRuntime;
 #[async_trait]
 impl ImageService for FakeRuntime {
     async fn list_images(&self, _: ListImagesRequest) -> Result<ListImagesResponse> {
-        Ok(ListImagesResponse::default())
+        let images = self.state().images.iter().map(|name| Image { id: name.clone(), ..Image::default() }).collect();
+        Ok(ListImagesResponse { images })
     }
 
     async fn image_status(&self, request: ImageStatusRequest) -> Result<ImageStatusResponse> {
@@ -23,6 +24,10 @@ impl ImageService for FakeRuntime {
         let mut state = self.state();
         if !state.pullable.contains(&image) {
             return Err(CriError::Unavailable { message: format!("no registry has {image}") });
+        }
+        let shown = request.auth.map(|auth| auth.password).unwrap_or_default();
+        if state.passwords.get(&image).is_some_and(|password| *password != shown) {
+            return Err(CriError::PermissionDenied { message: "401 Unauthorized".to_owned() });
         }
         state.images.insert(image.clone());
         Ok(PullImageResponse { image_ref: image })

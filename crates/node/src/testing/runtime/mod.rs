@@ -31,6 +31,8 @@ struct State {
     containers: BTreeMap<String, (ContainerStatus, ContainerConfig, String)>,
     images: HashSet<String>,
     pullable: HashSet<String>,
+    /// Of registries that ask for one, by image.
+    passwords: HashMap<String, String>,
     /// Answers to commands by their first word: exit code and output.
     commands: HashMap<String, (i32, String)>,
     /// What a test says that each container and each sandbox holds of memory.
@@ -63,6 +65,12 @@ impl FakeRuntime {
 
     pub fn make_pullable(&self, image: &str) {
         self.state().pullable.insert(image.to_owned());
+    }
+
+    /// An image that its registry gives for a password only.
+    pub fn make_pullable_for(&self, image: &str, password: &str) {
+        self.make_pullable(image);
+        self.state().passwords.insert(image.to_owned(), password.to_owned());
     }
 
     pub fn answer_command(&self, command: &str, code: i32, output: &str) {
