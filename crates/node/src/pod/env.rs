@@ -2,14 +2,16 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
-use k8s_openapi::api::core::v1::{EnvVar, EnvVarSource, Service};
+use k8s_openapi::api::core::v1::{EnvVarSource, FileKeySelector, Service};
 
 use super::{
     containers::Entry,
     downward::{self, DownwardError, Facts},
+    env_file,
     expand::expand,
     references::Snapshot,
 };
@@ -27,23 +29,31 @@ pub enum EnvError {
     NoSecretKey { namespace: String, name: String, key: String },
     #[error("{0}")]
     Downward(#[from] DownwardError),
-    #[error("env {name:?} takes its value from {source_kind}, which this node does not support")]
-    Unsupported { name: String, source_kind: &'static str },
+    #[error("cannot find the volume {0:?} referenced by FileKeyRef")]
+    NoVolume(String),
+    #[error("couldn't parse env file")]
+    File,
+    #[error("environment variable key {key:?} not found in file {path:?}")]
+    NoFileKey { key: String, path: PathBuf },
+}
+
+/// What variables are looked up in.
+#[derive(Clone, Copy)]
+pub struct Sources<'a> {
+    pub snapshot: &'a Snapshot,
+    pub services: &'a [Arc<Service>],
+    /// Where the pod's volumes are.
+    pub volumes: &'a Path,
 }
 
 /// The environment in the order it is given to the process; later entries of a name replace earlier ones.
-pub fn build(
-    facts: Facts<'_>,
-    entry: &Entry,
-    snapshot: &Snapshot,
-    services: &[Arc<Service>],
-) -> Result<Vec<(String, String)>, EnvError> {
+pub fn build(facts: Facts<'_>, entry: &Entry, sources: Sources<'_>) -> Result<Vec<(String, String)>, EnvError> {
     let mut env = Environment::default();
-    let links = service_variables(facts, services);
-    from_sources(entry, snapshot, &mut env)?;
+    let links = service_variables(facts, sources.services);
+    from_sources(entry, sources.snapshot, &mut env)?;
     for variable in entry.spec.env.iter().flatten() {
         let value = match (&variable.value, &variable.value_from) {
-            (_, Some(source)) => match from_source(facts, entry, variable, source, snapshot)? {
+            (_, Some(source)) => match from_source(facts, entry, source, sources)? {
                 Some(value) => value,
                 None => continue,
             },
@@ -123,9 +133,8 @@ fn from_sources(entry: &Entry, snapshot: &Snapshot, env: &mut Environment) -> Re
 fn from_source(
     facts: Facts<'_>,
     entry: &Entry,
-    variable: &EnvVar,
     source: &EnvVarSource,
-    snapshot: &Snapshot,
+    Sources { snapshot, volumes, .. }: Sources<'_>,
 ) -> Result<Option<String>, EnvError> {
     let namespace = facts.pod.metadata.namespace.clone().unwrap_or_default();
     if let Some(selector) = &source.field_ref {
@@ -160,7 +169,26 @@ fn from_source(
             },
         };
     }
-    Err(EnvError::Unsupported { name: variable.name.clone(), source_kind: "fileKeyRef" })
+    match &source.file_key_ref {
+        Some(selector) => file_key(facts, selector, volumes),
+        None => Ok(Some(String::new())),
+    }
+}
+
+/// A variable without a value counts as one that is not there.
+fn file_key(facts: Facts<'_>, selector: &FileKeySelector, volumes: &Path) -> Result<Option<String>, EnvError> {
+    let volume = crate::volume::host_path(facts.pod, volumes, &selector.volume_name);
+    let volume = volume.ok_or_else(|| EnvError::NoVolume(selector.volume_name.clone()))?;
+    match env_file::read(&volume, Path::new(&selector.path), &selector.key) {
+        Ok(value) if !value.is_empty() => Ok(Some(value)),
+        Ok(_) if selector.optional == Some(true) => Ok(None),
+        Ok(_) => Err(EnvError::NoFileKey { key: selector.key.clone(), path: volume.join(&selector.path) }),
+        Err(error) => {
+            // What is in the file is the pod's, and not for its status.
+            tracing::warn!(volume = selector.volume_name, path = selector.path, %error, "an env file cannot be read");
+            Err(EnvError::File)
+        }
+    }
 }
 
 /// Variables for the services of the pod's namespace, and always for `kubernetes` in `default`.

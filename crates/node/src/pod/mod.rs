@@ -13,6 +13,7 @@ mod demand;
 pub mod dns;
 pub mod downward;
 pub mod env;
+mod env_file;
 pub mod expand;
 mod forget;
 mod hear;

@@ -170,7 +170,8 @@ impl Worker {
         };
         let ips = self.pod_ips();
         let services = self.ctx.services.list();
-        let env = env::build(self.facts(&ips), entry, snapshot, &services);
+        let sources = env::Sources { snapshot, services: &services, volumes: self.volumes.dir() };
+        let env = env::build(self.facts(&ips), entry, sources);
         let env = env.map_err(|error| config_error(error.to_string()))?;
         let mounts = self.mounts(entry, restart_count, &env, image_volumes, &ips).await;
         let mounts = mounts.map_err(|error| config_error(error.to_string()))?;

@@ -73,7 +73,7 @@ pub(super) fn common(
     check::optional_one_of(&container["restartPolicy"], &restart, &path.child("restartPolicy"), errors);
     restart_rules(container, path, errors);
     ports(&container["ports"], &path.child("ports"), errors);
-    env::validate(container, path, errors);
+    env::validate(container, &spec["volumes"], path, errors);
     mounts(container, volumes, path, errors);
     resources::validate(&container["resources"], &path.child("resources"), errors);
     let host_users = spec["hostUsers"] != false;

@@ -3,18 +3,22 @@ use serde_json::Value;
 use crate::{
     field::{FieldError, FieldPath},
     meta::names,
-    strategy::{check, rules::Errors},
+    strategy::{check, pod::volume, rules::Errors},
     value::{is_empty, is_set, items, text},
 };
 
-/// `env` and `envFrom` of a container.
-pub(super) fn validate(container: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
+/// `env` and `envFrom` of a container; `volumes` are the pod's.
+pub(super) fn validate(container: &Value, volumes: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
     let list = path.child("env");
     for (i, variable) in items(&container["env"]).iter().enumerate() {
         let path = list.index(i);
         check::name(&variable["name"], names::env_name, &path.child("name"), errors);
         if is_set(&variable["valueFrom"]) {
-            value_from(variable, &path.child("valueFrom"), errors);
+            let path = path.child("valueFrom");
+            value_from(variable, &path, errors);
+            if is_set(&variable["valueFrom"]["fileKeyRef"]) {
+                file_key_ref(&variable["valueFrom"]["fileKeyRef"], volumes, &path.child("fileKeyRef"), errors);
+            }
         }
     }
     let list = path.child("envFrom");
@@ -59,11 +63,19 @@ fn value_from(variable: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
             check::name(&source[kind]["key"], names::config_key, &path.child("key"), errors);
         }
     }
-    if is_set(&source["fileKeyRef"]) {
-        let path = path.child("fileKeyRef");
-        for key in ["volumeName", "path", "key"] {
-            check::required(&source["fileKeyRef"][key], &path.child(key), errors);
-        }
+}
+
+/// A variable of a file that another container writes, into a volume that is there for nothing else.
+fn file_key_ref(reference: &Value, volumes: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
+    check::name(&reference["key"], names::env_name, &path.child("key"), errors);
+    volume::path_inside(&reference["path"], &path.child("path"), errors);
+    let (name, path) = (text(&reference["volumeName"]), path.child("volumeName"));
+    check::name(&reference["volumeName"], names::label, &path, errors);
+    match items(volumes).iter().find(|volume| text(&volume["name"]) == name) {
+        Some(volume) if is_set(&volume["emptyDir"]) => {}
+        Some(_) => errors.push(FieldError::invalid(&path, name, "referenced volume must be of type emptyDir")),
+        None if name.is_empty() => {}
+        None => errors.push(FieldError::not_found(&path, name)),
     }
 }
 

@@ -212,6 +212,36 @@ fn users_of_its_own_let_a_pod_see_all_of_proc() {
 }
 
 #[test]
+fn faults_of_variables_from_files() {
+    let check = |reference: Value, expected: &[&str]| {
+        let object = pod(|pod| {
+            pod["spec"]["volumes"] = json!([{"name": "v", "emptyDir": {}}, {"name": "m", "configMap": {"name": "m"}}]);
+            pod["spec"]["containers"][0]["env"] = json!([{"name": "a", "valueFrom": {"fileKeyRef": reference}}]);
+        });
+        let path = "spec.containers[0].env[0].valueFrom.fileKeyRef.";
+        let expected: Vec<_> = expected.iter().map(|fault| format!("{path}{fault}")).collect();
+        assert_eq!(errors(&object), expected, "{reference}");
+    };
+    check(json!({"volumeName": "v", "path": "vars/env", "key": "any.thing"}), &[]);
+    check(json!({}), &["key: Required value", "path: Required value", "volumeName: Required value"]);
+    check(
+        json!({"volumeName": "v", "path": "../x", "key": "K"}),
+        &["path: Invalid value: \"../x\": must not contain '..'"],
+    );
+    check(json!({"volumeName": "none", "path": "x", "key": "K"}), &["volumeName: Not found: \"none\""]);
+    check(
+        json!({"volumeName": "m", "path": "x", "key": "K"}),
+        &["volumeName: Invalid value: \"m\": referenced volume must be of type emptyDir"],
+    );
+    check(
+        json!({"volumeName": "v", "path": "x", "key": "A=B"}),
+        &[
+            "key: Invalid value: \"A=B\": a valid environment variable name must consist only of printable ASCII characters other than '='",
+        ],
+    );
+}
+
+#[test]
 fn faults_of_a_spec() {
     let rows = [
         (json!({"containers": []}), "spec.containers: Required value"),

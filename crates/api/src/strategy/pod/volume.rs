@@ -220,13 +220,18 @@ fn files(source: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
 
 /// `path` and `mode` of one file inside a volume.
 fn file_path(item: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
-    if check::required(&item["path"], &path.child("path"), errors) {
-        check::descending_path(text(&item["path"]), &path.child("path"), errors);
-        if text(&item["path"]).starts_with("..") && !text(&item["path"]).starts_with("../") {
-            errors.push(FieldError::invalid(&path.child("path"), text(&item["path"]), "must not start with '..'"));
+    path_inside(&item["path"], &path.child("path"), errors);
+    mode(&item["mode"], &path.child("mode"), errors);
+}
+
+/// Where a file is in a volume.
+pub(super) fn path_inside(value: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
+    if check::required(value, path, errors) {
+        check::descending_path(text(value), path, errors);
+        if text(value).starts_with("..") && !text(value).starts_with("../") {
+            errors.push(FieldError::invalid(path, text(value), "must not start with '..'"));
         }
     }
-    mode(&item["mode"], &path.child("mode"), errors);
 }
 
 fn downward_items(list: &Value, path: &FieldPath<'_>, errors: &mut Errors) {

@@ -23,6 +23,51 @@ async fn a_missing_config_map_is_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn variables_come_from_a_file_that_an_init_container_wrote() {
+    let variable = |name: &str, volume: &str, optional: bool| {
+        let source = json!({"volumeName": volume, "path": "vars/env", "key": name, "optional": optional});
+        json!({"name": name, "valueFrom": {"fileKeyRef": source}})
+    };
+    for (variables, expected) in [
+        (
+            json!([variable("A", "v", false), variable("NONE", "v", true), {"name": "B", "value": "$(A)!"}]),
+            Ok(["A=one\ntwo", "B=one\ntwo!"]),
+        ),
+        (json!([variable("NONE", "v", false)]), Err("environment variable key \"NONE\" not found in file \"FILE\"")),
+        (json!([variable("LAST", "v", false)]), Err("couldn't parse env file")),
+        (json!([variable("A", "other", true)]), Err("cannot find the volume \"other\" referenced by FileKeyRef")),
+    ] {
+        let cluster = Cluster::new();
+        cluster.create(json!({
+            "volumes": [{"name": "v", "emptyDir": {}}],
+            "initContainers": [{"name": "i", "image": "tool:1", "volumeMounts": [{"name": "v", "mountPath": "/v"}]}],
+            "containers": [{"name": "a", "image": "app:1", "env": variables}],
+        }));
+        let writer = eventually("init", || cluster.runtime.running().remove("i")).await;
+        let folder = std::path::Path::new(&writer.mounts[0].host_path).join("vars");
+        std::fs::create_dir(&folder).unwrap();
+        let end = if variables[0]["name"] == "LAST" { "nonsense\nLAST='x'\n" } else { "" };
+        std::fs::write(folder.join("env"), format!("# Variables\nA='one\ntwo' # of it\n{end}")).unwrap();
+        cluster.runtime.exit("i", 0);
+        match expected {
+            Ok(expected) => {
+                cluster.until_ready().await;
+                let made = cluster.runtime.running().remove("a").unwrap();
+                let env: Vec<_> = made.envs.iter().map(|pair| format!("{}={}", pair.key, pair.value)).collect();
+                assert_eq!(env, expected);
+            }
+            Err(expected) => {
+                let status =
+                    cluster.until("the reason", |status| waiting(status) == "CreateContainerConfigError").await;
+                let file = folder.join("env").display().to_string();
+                let message = &status["containerStatuses"][0]["state"]["waiting"]["message"];
+                assert_eq!(message, &expected.replace("FILE", &file));
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn config_map_volumes_follow_their_object() {
     let cluster = Cluster::new();
     let map = |value: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m", "namespace": "d", "uid": "m1"}, "data": {"k": value}});
