@@ -71,7 +71,7 @@ fn archive(entries: &[Made]) -> Vec<u8> {
         if above || (taken.contains_key(&made.path) && !is_mark) || (is_mark && taken.get(&made.path) == Some(&false)) {
             continue;
         }
-        made.path.match_indices('/').for_each(|(at, _)| drop(taken.insert(made.path[..at].to_owned(), true)));
+        taken.extend(made.path.match_indices('/').map(|(at, _)| (made.path[..at].to_owned(), true)));
         taken.insert(made.path.clone(), matches!(made.kind, Kind::Directory | Kind::Opaque));
         let mut header = tar::Header::new_gnu();
         header.set_mode(made.mode);
@@ -201,7 +201,7 @@ fn there_and_back(contents: &[Vec<Made>]) {
     docker_archive(&at("first.tar"), &packed, &["reg.io/a:1", "reg.io/a:2"]);
     let (_one, one, names) = imported(&at("first.tar"));
     let image = one.find(&names[0]).unwrap().unwrap();
-    one.export(&[image.id.clone()], &at("second.tar"), &Progress::default()).unwrap();
+    one.export(std::slice::from_ref(&image.id), &at("second.tar"), &Progress::default()).unwrap();
     let (_two, two, again) = imported(&at("second.tar"));
     assert_eq!(names, again);
     let back = two.find(&names[0]).unwrap().unwrap();
@@ -215,7 +215,7 @@ fn there_and_back(contents: &[Vec<Made>]) {
     };
     assert_eq!(document(&one, &image), document(&two, &back));
     // From here on nothing changes any more, the image's digest included.
-    two.export(&[back.id.clone()], &at("third.tar"), &Progress::default()).unwrap();
+    two.export(std::slice::from_ref(&back.id), &at("third.tar"), &Progress::default()).unwrap();
     assert!(fs::read(at("second.tar")).unwrap() == fs::read(at("third.tar")).unwrap());
 }
 

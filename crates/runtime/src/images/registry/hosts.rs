@@ -93,16 +93,32 @@ fn parse(text: &str, registry: &str, directory: &Path) -> Result<Vec<Host>, BadF
         Some(Value::Table(mirrors)) => mirrors,
         Some(_) => return Err(bad("host: it has to be a table of hosts, as [host.\"https://mirror\"]".into())),
     };
-    let read =
-        |value: Value, what: &str| value.try_into::<HostFile>().map_err(|e| bad(format!("{what}{}", e.message())));
+    let read = |value: Value, what: &str| {
+        value.try_into::<HostFile>().map_err(|e| bad(format!("{what}{}", without_value(e.message()))))
+    };
     let mut hosts = Vec::new();
     for (address, value) in mirrors {
-        let what = format!("host {address:?}: ");
+        let what = format!("host {:?}: ", without_password(&address));
         hosts.push(read(value, &what)?.host(Some(&address), registry, directory)?);
     }
     // The registry itself, or what stands for it, comes after all mirrors.
     hosts.push(read(Value::Table(table), "")?.host(server.as_deref(), registry, directory)?);
     Ok(hosts)
+}
+
+/// An address as it may be told.
+fn without_password(address: &str) -> &str {
+    address.rsplit_once('@').map_or(address, |(_, host)| host)
+}
+
+/// What is wrong with a value's type, and not the value.
+fn without_value(message: &str) -> String {
+    match message.rsplit_once(", expected ") {
+        Some((told, expected)) if told.starts_with("invalid ") => {
+            format!("a value of the wrong type: expected {expected}")
+        }
+        _ => message.to_owned(),
+    }
 }
 
 /// Where there is no `hosts.toml`: certificates by Docker's names for them.
@@ -176,7 +192,7 @@ impl HostFile {
     /// The host at an address, by default the registry's own.
     fn host(self, address: Option<&str>, registry: &str, directory: &Path) -> Result<Host, BadFile> {
         let bad = |reason: String| {
-            let whose = address.map(|address| format!("{address}: ")).unwrap_or_default();
+            let whose = address.map(|address| format!("{}: ", without_password(address))).unwrap_or_default();
             BadFile { path: directory.to_owned(), reason: format!("{whose}{reason}") }
         };
         let Self { capabilities, ca, client, mut skip_verify, header, override_path, dial_timeout, proxy } = self;

@@ -3,7 +3,6 @@
 use std::{
     fs,
     net::SocketAddr,
-    path::PathBuf,
     sync::{Arc, Mutex},
 };
 
@@ -124,9 +123,7 @@ fn hosts_are_read_as_containerd_reads_them() {
     ];
     assert_eq!(shape, expected);
     assert_eq!(read[0].dial_timeout.as_millis(), 1500);
-    assert!(
-        read[1].authorities[0].ends_with("reg.io/ca.pem") && read[1].authorities[1] == PathBuf::from("/etc/other.pem")
-    );
+    assert!(read[1].authorities[0].ends_with("reg.io/ca.pem") && read[1].authorities[1] == Path::new("/etc/other.pem"));
     assert!(
         read[1]
             .identity
@@ -190,6 +187,8 @@ fn bad_files_are_named_and_their_secrets_are_not() {
         ("capabilities = [\"fetch\"]", "unknown capability fetch"),
         ("[host.\"https://m\"]\nskip_verfy = true", "host \"https://m\": unknown field `skip_verfy`"),
         ("[host.\"https://m\"]\ndial_timeout = \"soon\"", "https://m: dial_timeout: \"soon\" is no time"),
+        ("[host.\"https://u:s3cret@m\"]\nodd = 1", "host \"m\": unknown field `odd`"),
+        ("header = \"s3cret\"", "a value of the wrong type: expected a map"),
         ("[host.\"https://u:s3cret@m\"]", "an address is made of"),
         ("[host.\"ftp://m\"]", "an address is made of"),
         ("client = [\"a.pem\", \"b.pem\"]", "client: one certificate is shown"),
