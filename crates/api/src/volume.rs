@@ -8,7 +8,9 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use crate::{quantity::Quantity, selector::LabelSelector};
+use serde_json::Value;
+
+use crate::{quantity::Quantity, selector::LabelSelector, value::text};
 
 /// On a claim whose binding was once complete: from then on a missing volume is a loss.
 pub const BIND_COMPLETED: &str = "pv.kubernetes.io/bind-completed";
@@ -45,7 +47,8 @@ const NOT_SOURCES: [&str; 10] = [
     "persistentvolumesource",
 ];
 
-const BETA_CLASS: &str = "volume.beta.kubernetes.io/storage-class";
+/// Where claims and volumes named their class before their spec did; it goes before the spec.
+pub const BETA_CLASS: &str = "volume.beta.kubernetes.io/storage-class";
 
 type Annotations = Option<BTreeMap<String, String>>;
 
@@ -58,6 +61,11 @@ fn annotation<'a>(annotations: &'a Annotations, key: &str) -> Option<&'a str> {
 pub fn named_class(claim: &PersistentVolumeClaim) -> Option<&str> {
     let spec = claim.spec.as_ref().and_then(|spec| spec.storage_class_name.as_deref());
     annotation(&claim.metadata.annotations, BETA_CLASS).or(spec)
+}
+
+/// The class that a claim or a volume names, or nothing.
+pub fn class_in(object: &Value) -> &str {
+    text(object["metadata"]["annotations"].get(BETA_CLASS).unwrap_or(&object["spec"]["storageClassName"]))
 }
 
 pub fn class_of_claim(claim: &PersistentVolumeClaim) -> &str {

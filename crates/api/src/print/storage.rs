@@ -5,6 +5,7 @@ use super::{
     format::{self, UNSET},
 };
 use crate::value::{is_set, items, text, truth};
+use crate::volume::class_in;
 
 const fn boolean(name: &'static str, description: &'static str) -> Column {
     Column { kind: "boolean", ..Column::text(name, description) }
@@ -74,17 +75,13 @@ pub(super) static PERSISTENT_VOLUME_CLAIM: Printer = Printer {
             true => (format::access_modes(&status["accessModes"]), format::scalar(&status["capacity"]["storage"], "0")),
             false => Default::default(),
         };
-        let class = match text(&object["metadata"]["annotations"]["volume.beta.kubernetes.io/storage-class"]) {
-            "" => text(&spec["storageClassName"]),
-            class => class,
-        };
         vec![
             format::name(object),
             phase(object),
             format::string(&spec["volumeName"]),
             capacity.into(),
             modes.into(),
-            class.into(),
+            class_in(object).into(),
             format::or(&spec["volumeAttributesClassName"], UNSET).into(),
             format::age(object, now),
             format::or(&spec["volumeMode"], UNSET).into(),

@@ -8,6 +8,7 @@ use crate::{
     quantity::{Format, Quantity},
     registry::Resource,
     value::{items, text},
+    volume::class_in,
 };
 use amounts::Amounts;
 
@@ -102,7 +103,7 @@ fn claim_usage(claim: &Value, used: &mut Amounts) {
     used.insert("persistentvolumeclaims".into(), count(1));
     let storage = Quantity::or_zero(&claim["spec"]["resources"]["requests"]["storage"]);
     used.insert("requests.storage".into(), storage);
-    let class = text(&claim["spec"]["storageClassName"]);
+    let class = class_in(claim);
     if !class.is_empty() {
         used.insert(format!("{class}.storageclass.storage.k8s.io/requests.storage"), storage);
         used.insert(format!("{class}.storageclass.storage.k8s.io/persistentvolumeclaims"), count(1));
@@ -183,4 +184,34 @@ pub fn unspecified(hard: &Amounts, resource: &Resource, object: &Value) -> Vec<S
         }
     }
     problems
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::volume::BETA_CLASS;
+
+    #[test]
+    fn claims_count_for_the_class_that_they_name_either_way() {
+        let claims = crate::registry::by_plural("", "v1", "persistentvolumeclaims").unwrap();
+        let rows = [
+            (json!({}), json!({}), None),
+            (json!({}), json!({ "storageClassName": "gold" }), Some("gold")),
+            (json!({ BETA_CLASS: "gold" }), json!({}), Some("gold")),
+            (json!({ BETA_CLASS: "gold" }), json!({ "storageClassName": "tin" }), Some("gold")),
+            (json!({ BETA_CLASS: "" }), json!({ "storageClassName": "tin" }), None),
+        ];
+        for (annotations, mut spec, class) in rows {
+            spec["resources"] = json!({ "requests": { "storage": "1Gi" } });
+            let used = usage(claims, &json!({ "metadata": { "annotations": annotations }, "spec": spec }));
+            let of_classes: Vec<_> = used.keys().filter_map(|name| name.split_once(".storageclass")).collect();
+            let expected: Vec<_> = class
+                .into_iter()
+                .flat_map(|class| [(class, ".storage.k8s.io/persistentvolumeclaims"), (class, ".storage.k8s.io/requests.storage")])
+                .collect();
+            assert_eq!(of_classes, expected, "{annotations} {spec}");
+        }
+    }
 }

@@ -3,6 +3,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use knarr_api::registry::Resource;
 use knarr_api::status::ApiError;
+use knarr_api::volume::BETA_CLASS;
 use serde_json::Value;
 
 use super::is_main;
@@ -67,7 +68,7 @@ impl Admission for DefaultStorageClass {
         // An empty name is a choice: no class at all.
         let object = &mut request.object;
         let has_class = !object["spec"]["storageClassName"].is_null()
-            || object["metadata"]["annotations"].get("volume.beta.kubernetes.io/storage-class").is_some();
+            || object["metadata"]["annotations"].get(BETA_CLASS).is_some();
         if let (false, Some(class)) = (has_class || !object["spec"].is_object(), self.0.name()) {
             object["spec"]["storageClassName"] = class.into();
         }

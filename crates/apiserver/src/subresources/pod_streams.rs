@@ -103,8 +103,7 @@ fn target(subresource: &str, namespace: &str, pod: &str, container: &str, query:
 fn no_logs_yet() -> Response {
     let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
     let mut response = Response::new(body);
-    *response.status_mut() = StatusCode::OK;
-    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("text/plain"));
+    *response.status_mut() = StatusCode::NO_CONTENT;
     response
 }
 
