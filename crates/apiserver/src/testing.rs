@@ -21,6 +21,7 @@ use crate::{ApiServer, ApiServerBuilder, Env, Plugins, Security, SecurityConfig}
 
 pub(crate) struct Cluster {
     pub api: ApiServer,
+    pub store: Arc<MemoryStore>,
     pub lookup: Arc<dyn Lookup>,
     pub security: Security,
     pub issuer: Arc<TokenIssuer>,
@@ -61,7 +62,7 @@ impl Cluster {
     /// A cluster that aggregates other API servers.
     pub(crate) async fn aggregating() -> Self {
         let shown = |pki: &Pki| ProxyIdentity::of(&pki.front_proxy.client).unwrap();
-        let cluster = Self::build(|builder, pki| builder.aggregate(shown(pki))).await;
+        let cluster = Self::build(Arc::default(), |builder, pki| builder.aggregate(shown(pki))).await;
         cluster.bootstrap().await;
         cluster
     }
@@ -72,10 +73,15 @@ impl Cluster {
 
     /// A cluster whose server is put together with something more.
     pub(crate) async fn of(more: impl FnOnce(ApiServerBuilder) -> ApiServerBuilder) -> Self {
-        Self::build(|builder, _| more(builder)).await
+        Self::build(Arc::default(), |builder, _| more(builder)).await
     }
 
-    async fn build(more: impl FnOnce(ApiServerBuilder, &Pki) -> ApiServerBuilder) -> Self {
+    /// Another server over the same store.
+    pub(crate) async fn beside(&self) -> Self {
+        Self::build(self.store.clone(), |builder, _| builder).await
+    }
+
+    async fn build(store: Arc<MemoryStore>, more: impl FnOnce(ApiServerBuilder, &Pki) -> ApiServerBuilder) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let pki = Pki::open(directory.path(), &names(), Timestamp::now()).unwrap();
         let issuer = "https://kubernetes.default.svc.cluster.local";
@@ -92,7 +98,7 @@ impl Cluster {
             env: env.clone(),
         };
         let (send, receive) = std::sync::mpsc::channel();
-        let builder = ApiServer::builder(Arc::new(MemoryStore::default())).env(env);
+        let builder = ApiServer::builder(store.clone()).env(env);
         let api = more(builder, &pki)
             .plugins(move |lookup| {
                 let security = Security::new(config, &lookup);
@@ -108,7 +114,7 @@ impl Cluster {
             .await
             .unwrap();
         let lookup = api.lookup();
-        Self { api, lookup, security: receive.recv().unwrap(), issuer, pki, _directory: directory }
+        Self { api, store, lookup, security: receive.recv().unwrap(), issuer, pki, _directory: directory }
     }
 
     pub(crate) async fn bootstrap(&self) -> Report {

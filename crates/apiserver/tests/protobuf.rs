@@ -364,7 +364,7 @@ async fn secrets_are_read_in_the_clear_and_kept_sealed() {
     client.create(path, &secret).await;
     assert_eq!(client.get(&format!("{path}/s")).await["data"], secret["data"]);
     assert_eq!(client.get(path).await["items"][0]["data"], secret["data"]);
-    let everything = RangeRequest { start: "/".into(), end: "0".into(), revision: None, limit: 0 };
+    let everything = RangeRequest { start: "/".into(), end: "0".into(), revision: None, limit: 0, count: false };
     let kept = client.below.range(everything).await.unwrap().kvs;
     assert!(kept.iter().any(|kv| kv.key == "/registry/secrets/default/s"));
     for kv in &kept {

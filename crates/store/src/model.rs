@@ -35,6 +35,8 @@ pub struct RangeRequest {
     pub revision: Option<Revision>,
     /// `0` means no limit.
     pub limit: usize,
+    /// Whether to count what the limit cuts off, for which all of it is passed over.
+    pub count: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +46,7 @@ pub struct RangeReply {
     pub kvs: Vec<KeyValue>,
     /// True where the limit cut the answer short.
     pub more: bool,
-    /// How many keys it cut off; they were counted and not read.
+    /// How many keys it cut off, where that was asked.
     pub remaining: usize,
 }
 

@@ -182,5 +182,8 @@ mod tests {
         let deep = (0..60).fold(json!(1), |inner, _| json!([inner, []]));
         let path = JsonPath::parse("{..[*]..[*]..[*]..[*]..[*]..[*]..[*]..[*]}").unwrap();
         assert_eq!(path.find(&deep, true), Err("more than 2000000 values are found".to_owned()));
+        // Few at any time, and many in all.
+        let path = JsonPath::parse(&format!("{{{}}}", "..".repeat(80))).unwrap();
+        assert_eq!(path.find(&json!([[[[[1]]]]]), true), Err("more than 20000000 values are looked at".to_owned()));
     }
 }

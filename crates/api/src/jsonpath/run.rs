@@ -8,29 +8,44 @@ use super::{Compare, Node, Operand, Result, Step};
 
 /// What every node found, one list each.
 pub fn find<'d>(nodes: &[Node], data: &'d Value, missing_ok: bool) -> Result<Vec<Vec<Cow<'d, Value>>>> {
-    let (run, mut found) = (Run { root: data, missing_ok, count: Cell::new(0) }, Vec::new());
+    let (spent, mut found) = (Spent::default(), Vec::new());
+    let run = Run { root: data, missing_ok, spent: &spent };
     nodes.iter().try_for_each(|node| run.results(node, data, &mut found))?;
     Ok(found)
 }
 
 /// Each `..` finds what is below all that was found before it; a few of them would find more than there is room for.
 const MAX_FOUND: usize = 2_000_000;
+/// How many values all steps of all expressions may come past on the way to what they find.
+const MAX_PASSED: usize = 20_000_000;
 
 fn check_count(found: usize) -> Result<()> {
     if found > MAX_FOUND { Err(format!("more than {MAX_FOUND} values are found")) } else { Ok(()) }
 }
 
-struct Run<'d> {
-    root: &'d Value,
-    missing_ok: bool,
-    /// What all expressions have found so far.
-    count: Cell<usize>,
+#[derive(Default)]
+struct Spent {
+    found: Cell<usize>,
+    passed: Cell<usize>,
 }
 
-impl<'d> Run<'d> {
+struct Run<'d, 's> {
+    root: &'d Value,
+    missing_ok: bool,
+    spent: &'s Spent,
+}
+
+impl<'d> Run<'d, '_> {
     fn count(&self, more: usize) -> Result<()> {
-        self.count.set(self.count.get() + more);
-        check_count(self.count.get())
+        let found = self.spent.found.get() + more;
+        self.spent.found.set(found);
+        check_count(found)
+    }
+
+    fn pass(&self, more: usize) -> Result<()> {
+        let passed = self.spent.passed.get() + more;
+        self.spent.passed.set(passed);
+        if passed > MAX_PASSED { Err(format!("more than {MAX_PASSED} values are looked at")) } else { Ok(()) }
     }
 
     fn results(&self, node: &Node, current: &'d Value, found: &mut Vec<Vec<Cow<'d, Value>>>) -> Result<()> {
@@ -58,6 +73,7 @@ impl<'d> Run<'d> {
         for step in steps {
             values = self.step(step, &values)?;
             check_count(values.len())?;
+            self.pass(values.len())?;
         }
         Ok(values)
     }
@@ -106,6 +122,7 @@ impl<'d> Run<'d> {
             Step::Filter(left, right) => {
                 for value in values {
                     for child in children(value) {
+                        self.pass(1)?;
                         if self.matches(child, left, right.as_ref())? {
                             found.push(child);
                         }
@@ -116,18 +133,22 @@ impl<'d> Run<'d> {
         Ok(found)
     }
 
+    fn operand<'o>(&self, operand: &'o Operand, value: &'d Value) -> Result<Option<&'o Value>>
+    where
+        'd: 'o,
+    {
+        let lenient = Run { root: self.root, missing_ok: true, spent: self.spent };
+        match operand {
+            Operand::Literal(value) => Ok(Some(value)),
+            Operand::Path(steps) => Ok(lenient.follow(steps, value)?.first().copied()),
+        }
+    }
+
     fn matches(&self, value: &'d Value, left: &Operand, right: Option<&(Compare, Operand)>) -> Result<bool> {
-        let lenient = Run { root: self.root, missing_ok: true, count: Cell::new(0) };
-        let get = |operand: &Operand| -> Result<Option<Value>> {
-            match operand {
-                Operand::Literal(value) => Ok(Some(value.clone())),
-                Operand::Path(steps) => Ok(lenient.follow(steps, value)?.first().map(|value| (*value).clone())),
-            }
-        };
-        let left = get(left)?;
+        let left = self.operand(left, value)?;
         let Some((compare, right)) = right else { return Ok(left.is_some()) };
-        let (Some(left), Some(right)) = (left, get(right)?) else { return Ok(false) };
-        let order = order(&left, &right);
+        let (Some(left), Some(right)) = (left, self.operand(right, value)?) else { return Ok(false) };
+        let order = order(left, right);
         Ok(match compare {
             Compare::Equal => order == Some(Ordering::Equal),
             Compare::NotEqual => order != Some(Ordering::Equal),

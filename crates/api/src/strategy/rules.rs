@@ -92,6 +92,18 @@ impl Rules {
             }
         }
     }
+
+    /// An expression that an earlier version took, and that does not compile any more, does not stand in the way of
+    /// changes beside it, as upstream has it.
+    fn spare_stored_expressions(&self, old: &Value, errors: &mut Errors) {
+        let of_compiler = |error: &FieldError| error.detail.contains("compilation failed: ");
+        if errors.iter().any(of_compiler) {
+            let mut before = Vec::new();
+            (self.validate)(old, &mut before);
+            let stood = |error: &FieldError| before.iter().any(|b| b.value == error.value && b.detail == error.detail);
+            errors.retain(|error| !(of_compiler(error) && stood(error)));
+        }
+    }
 }
 
 impl Strategy for Rules {
@@ -147,6 +159,7 @@ impl Strategy for Rules {
         let mut errors = Vec::new();
         if part == Part::Main {
             (self.validate)(new, &mut errors);
+            self.spare_stored_expressions(old, &mut errors);
         }
         (self.validate_update)(new, old, part, &mut errors);
         errors

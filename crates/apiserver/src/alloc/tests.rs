@@ -17,6 +17,7 @@ mod with_a_server {
     use std::collections::HashSet;
     use std::sync::Arc;
 
+    use knarr_store::{Op, Store, Txn};
     use serde_json::{Value, json};
 
     use crate::testing::{Cluster, admin, message};
@@ -272,6 +273,42 @@ mod with_a_server {
         let (code, answer) = cluster.post(&admin(), &dry, service("d", json!({ "clusterIP": "10.96.0.10" }))).await;
         assert_eq!(code, 201, "{answer}");
         cluster.make(SERVICES, service("e", json!({ "clusterIP": "10.96.0.10" }))).await;
+    }
+
+    #[tokio::test]
+    async fn two_servers_over_one_store_never_give_the_same_port() {
+        let one = cluster().await;
+        let other = one.beside().await;
+        for port in 30000..=30063 {
+            let wish = |name| service(name, json!({ "type": "NodePort", "ports": [{ "port": 80, "nodePort": port }] }));
+            let (first, second) = (format!("a{port}"), format!("b{port}"));
+            let user = admin();
+            let ((a, _), (b, _)) =
+                tokio::join!(one.post(&user, SERVICES, wish(&first)), other.post(&user, SERVICES, wish(&second)));
+            assert_eq!((a.min(b), a.max(b)), (201, 422), "{port}");
+        }
+        for name in ["a", "b"].map(|letter| format!("{SERVICES}/{letter}30000")) {
+            one.send(&admin(), "DELETE", &name, Value::Null).await;
+        }
+        other.settle().await;
+        let free = json!({ "type": "NodePort", "ports": [{ "port": 80, "nodePort": 30000 }] });
+        other.make(SERVICES, service("again", free)).await;
+    }
+
+    /// A server of an earlier version deletes a Service and leaves the key of its port.
+    #[tokio::test]
+    async fn a_port_that_nobody_has_is_given_although_it_is_written_down() {
+        let cluster = cluster().await;
+        cluster.make(SERVICES, service("held", json!({ "type": "NodePort" }))).await;
+        for holder in ["team/gone", "team/held"] {
+            let key = "/registry/ranges/nodeports/30007".into();
+            let put = Op::Put { key, value: holder.into(), lease: None };
+            cluster.store.txn(Txn { compares: Vec::new(), ops: vec![put] }).await.unwrap();
+            let wish = json!({ "type": "NodePort", "ports": [{ "port": 80, "nodePort": 30007 }] });
+            let made = cluster.make(SERVICES, service("a", wish)).await;
+            assert_eq!(made["spec"]["ports"][0]["nodePort"], 30007, "{holder}");
+            cluster.send(&admin(), "DELETE", &format!("{SERVICES}/a"), Value::Null).await;
+        }
     }
 
     /// 253 addresses are left of a /24; many at once must neither share one nor leave one over.

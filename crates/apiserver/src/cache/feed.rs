@@ -78,7 +78,7 @@ async fn read(
     let end = Bytes::from(format!("{}0", prefix.trim_end_matches('/')));
     loop {
         let request =
-            RangeRequest { start: start.clone(), end: end.clone(), revision: Some(Revision(revision)), limit: PAGE };
+            RangeRequest { start: start.clone(), end: end.clone(), revision: Some(Revision(revision)), limit: PAGE, count: false };
         let reply = store.range(request).await?;
         reply.kvs.iter().for_each(&mut each);
         match reply.kvs.last() {

@@ -218,6 +218,7 @@ async fn a_cache_that_comes_while_objects_are_written_misses_none() {
             end: Bytes::from_static(b"/registry/example.com/widgets0"),
             revision: None,
             limit: 0,
+            count: false,
         };
         let kept: std::collections::BTreeMap<String, u64> = store
             .range(range)

@@ -154,7 +154,8 @@ fn from_cache(context: &Context, selection: &Selection, after: Option<&str>, lim
 /// expire when upstream's do.
 async fn still_there(context: &Context, after: Option<&str>, revision: u64) -> Result<(), ApiError> {
     let nothing = Bytes::from_static(PREFIX.as_bytes());
-    let request = RangeRequest { start: nothing.clone(), end: nothing, revision: Some(Revision(revision)), limit: 1 };
+    let revision = Some(Revision(revision));
+    let request = RangeRequest { start: nothing.clone(), end: nothing, revision, limit: 1, count: false };
     context.server.store.range(request).await.map(drop).map_err(|error| expired_page(&error, after))
 }
 
@@ -188,7 +189,8 @@ async fn from_store(
     };
     let mut items: Vec<Arc<Stored>> = Vec::new();
     loop {
-        let range = RangeRequest { start, end: end.clone(), revision: Some(Revision(revision)), limit: at_once };
+        let revision = Some(Revision(revision));
+        let range = RangeRequest { start, end: end.clone(), revision, limit: at_once, count: takes_all };
         let reply = context.server.store.range(range).await.map_err(|error| expired_page(&error, after))?;
         for kv in &reply.kvs {
             let key = String::from_utf8_lossy(&kv.key[root.min(kv.key.len())..]).into_owned();

@@ -26,7 +26,7 @@ async fn put(store: &dyn Store, key: &str, value: &str) -> u64 {
 }
 
 async fn all(store: &dyn Store) -> Vec<(String, Vec<u8>)> {
-    let request = RangeRequest { start: "/".into(), end: "0".into(), revision: None, limit: 0 };
+    let request = RangeRequest { start: "/".into(), end: "0".into(), revision: None, limit: 0, count: false };
     let kvs = store.range(request).await.unwrap().kvs;
     kvs.into_iter().map(|kv| (String::from_utf8(kv.key.to_vec()).unwrap(), kv.value.to_vec())).collect()
 }

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use http::{StatusCode, header};
+use http::StatusCode;
 use http_body_util::{BodyExt, Empty};
 use knarr_api::field::{FieldError, FieldPath};
 use knarr_api::status::ApiError;

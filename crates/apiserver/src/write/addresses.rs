@@ -13,7 +13,7 @@ use knarr_api::{
 use knarr_store::{Compare, Op, Txn};
 use serde_json::{Value, json};
 
-use super::{Call, WriteOptions, fields};
+use super::{Call, WriteOptions, fields, node_ports};
 use crate::{
     builtin,
     cache::{splice, store_key},
@@ -35,8 +35,9 @@ fn addresses(service: &Value) -> Vec<IpAddr> {
 }
 
 impl Inner {
-    /// Adds to a Service's transaction what becomes of its addresses; `None` is before it is there, or after it is gone.
-    pub(super) fn add_addresses(&self, call: &Call<'_>, old: Option<&Value>, new: Option<&Value>, txn: &mut Txn) {
+    /// Adds to a Service's transaction what becomes of its addresses and ports; `None` is before it is there, or after
+    /// it is gone.
+    pub(super) fn add_holdings(&self, call: &Call<'_>, old: Option<&Value>, new: Option<&Value>, txn: &mut Txn) {
         if !belong_to(call.resource) {
             return;
         }
@@ -56,6 +57,7 @@ impl Inner {
                 txn.ops.push(Op::Delete { key });
             }
         }
+        node_ports::add(call, old, new, txn);
     }
 
     /// True where there is an IPAddress of this name, and it is the Service's.

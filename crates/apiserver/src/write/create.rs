@@ -21,13 +21,13 @@ use crate::{
 
 /// How often a generated name that is taken is replaced, as upstream does.
 const NAME_ATTEMPTS: usize = 8;
-/// How often a Service whose address was taken by somebody else in the last moment is given another.
+/// How often a Service whose address or port was taken by somebody else in the last moment is given another.
 const ADDRESS_ATTEMPTS: usize = 8;
 
 /// What came of trying to write a new object.
 enum Insertion {
     Done(Arc<Stored>),
-    /// With the object, for another name.
+    /// The generated name is; with the object, for another one.
     NameTaken(Value),
     AddressTaken,
 }
@@ -62,7 +62,7 @@ impl Inner {
         }
     }
 
-    /// `None` where all has to be decided again, since somebody else has taken an address that was picked.
+    /// `None` where all has to be decided again, since somebody else has taken an address or a port that was picked.
     async fn make(
         &self,
         call: Call<'_>,
@@ -113,12 +113,9 @@ impl Inner {
             let name = text(&object, "name").to_owned();
             let call = Call { name: &name, ..call };
             object = self.admit_validating(&call, way, Operation::Create, object, None, warnings).await?;
-            object = match self.insert(&call, object).await? {
+            object = match self.insert(&call, object, generated).await? {
                 Insertion::Done(stored) => return Ok(Some(stored)),
                 Insertion::AddressTaken => return Ok(None),
-                Insertion::NameTaken(_) if !generated => {
-                    return Err(ApiError::already_exists(&call.resource.qualified_name(), &name));
-                }
                 Insertion::NameTaken(_) if attempt == NAME_ATTEMPTS => {
                     return Err(ApiError::generate_name_conflict(&call.resource.qualified_name(), &name));
                 }
@@ -128,12 +125,17 @@ impl Inner {
         unreachable!("the attempts above end in an answer")
     }
 
-    async fn insert(&self, call: &Call<'_>, object: Value) -> Result<Insertion, ApiError> {
+    async fn insert(&self, call: &Call<'_>, object: Value, generated: bool) -> Result<Insertion, ApiError> {
         let resource = call.stored_resource();
+        let taken = |object: &dyn Fn() -> Value| match generated {
+            true => Ok(Insertion::NameTaken(object())),
+            false => Err(ApiError::already_exists(&call.resource.qualified_name(), call.name)),
+        };
         if call.options.dry_run {
-            let taken = self.current(resource, call.namespace, call.name).await?.is_some();
-            let made = || Self::unstored(call, &object, None);
-            return Ok(if taken { Insertion::NameTaken(object) } else { Insertion::Done(made()) });
+            return match self.current(resource, call.namespace, call.name).await? {
+                Some(_) => taken(&|| object.clone()),
+                None => Ok(Insertion::Done(Self::unstored(call, &object, None))),
+            };
         }
         // A webhook may take its time: it is asked before anybody has to wait for this creation.
         let encoded = self.encode(call, None, &object).await?;
@@ -147,7 +149,7 @@ impl Inner {
         let key = store_key(resource, call.namespace, call.name);
         match self.put(call, &key, Compare::Absent(key.clone()), &encoded).await? {
             Commit::Done(stored) => Ok(Insertion::Done(stored)),
-            Commit::Lost(_) => Ok(Insertion::NameTaken(object.unwrap_or_else(|| encoded.decode()))),
+            Commit::Lost(_) => taken(&|| object.clone().unwrap_or_else(|| encoded.decode())),
             Commit::Outrun(_) => Ok(Insertion::AddressTaken),
         }
     }

@@ -9,6 +9,7 @@ mod create;
 mod delete;
 mod event_lease;
 mod fields;
+mod node_ports;
 mod update;
 
 use std::{borrow::Cow, iter, sync::Arc};
@@ -151,14 +152,13 @@ enum Commit {
     Done(Arc<Stored>),
     /// Somebody else was first: the object as it is now.
     Lost(Option<KeyValue>),
-    /// The object, which is as it was expected, was to get an address that somebody else has taken.
+    /// The object, which is as it was expected, was to get an address or a port that somebody else has taken.
     Outrun(Option<KeyValue>),
 }
 
 impl Commit {
     /// The outcome where a compare failed, the first of which was about the object.
-    fn refused(object: &Compare, current: Vec<Option<KeyValue>>) -> Self {
-        let current = current.into_iter().next().flatten();
+    fn refused(object: &Compare, current: Option<KeyValue>) -> Self {
         let is_expected = match object {
             Compare::Absent(_) => current.is_none(),
             Compare::ModRevision(_, revision) => current.as_ref().is_some_and(|kv| kv.mod_revision == *revision),
@@ -179,7 +179,7 @@ struct Encoded {
 }
 
 impl Encoded {
-    /// The object, for whoever needs it after all.
+    /// The object, for another try under another name.
     fn decode(&self) -> Value {
         serde_json::from_slice(&self.value).unwrap_or_default()
     }
@@ -190,7 +190,7 @@ impl Inner {
     async fn encode(&self, call: &Call<'_>, old: Option<&Value>, object: &Value) -> Result<Encoded, ApiError> {
         let object = &*self.stored_form(call, object).await?;
         let mut beside = Txn::default();
-        self.add_addresses(call, old, Some(object), &mut beside);
+        self.add_holdings(call, old, Some(object), &mut beside);
         Ok(Encoded {
             value: Bytes::from(splice::encode(object)),
             extract: call.extract(object),
@@ -218,10 +218,12 @@ impl Inner {
                 Ok(Commit::Done(Arc::new(extract.clone().stored(name, value, revision.0))))
             }
             TxnReply::Conflict { current, .. } => {
-                let refused = Commit::refused(&compare, current);
+                let mut current = current.into_iter();
+                let refused = Commit::refused(&compare, current.next().flatten());
                 if let Commit::Outrun(_) = refused {
                     // Whoever tries again is to see who was faster.
                     self.caches.fresh().await?;
+                    self.release_stale_ports(current.flatten()).await;
                 }
                 Ok(refused)
             }
@@ -231,7 +233,7 @@ impl Inner {
     /// Deletes a key whose object has nothing left to wait for.
     async fn take(&self, call: &Call<'_>, key: &Bytes, compare: Compare, old: &Value) -> Result<TxnReply, ApiError> {
         let mut txn = Txn { compares: vec![compare], ops: vec![Op::Delete { key: key.clone() }] };
-        self.add_addresses(call, Some(old), None, &mut txn);
+        self.add_holdings(call, Some(old), None, &mut txn);
         self.store.txn(txn).await.map_err(|error| store_error(&error))
     }
 

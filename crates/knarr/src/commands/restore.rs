@@ -140,7 +140,7 @@ mod tests {
 
     async fn all(store: &dyn Store) -> Vec<KeyValue> {
         let (start, end) = ("/registry/".into(), "/registry0".into());
-        store.range(RangeRequest { start, end, revision: None, limit: 0 }).await.unwrap().kvs
+        store.range(RangeRequest { start, end, revision: None, limit: 0, count: false }).await.unwrap().kvs
     }
 
     /// A cluster of a plain object, an event and a Secret, and its backup.
@@ -192,7 +192,7 @@ mod tests {
         let newest = restored.revision().await.unwrap();
         assert!(newest.0 > 1_000_000_000, "{newest}");
         let old =
-            RangeRequest { start: "/".into(), end: "0".into(), revision: Some(knarr_store::Revision(5)), limit: 0 };
+            RangeRequest { start: "/".into(), end: "0".into(), revision: Some(knarr_store::Revision(5)), limit: 0, count: false };
         assert!(matches!(restored.range(old).await, Err(StoreError::Compacted { .. })));
     }
 

@@ -122,7 +122,7 @@ async fn send_keys(
     let end = Bytes::from(format!("{PREFIX}0"));
     let mut start = Bytes::from(format!("{PREFIX}/"));
     loop {
-        let request = RangeRequest { start, end: end.clone(), revision: Some(revision), limit: PAGE };
+        let request = RangeRequest { start, end: end.clone(), revision: Some(revision), limit: PAGE, count: false };
         let reply = store.range(request).await?;
         for kv in &reply.kvs {
             if out.send(Ok(encoder.key(kv))).await.is_err() {

@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 
-use crate::{LeaseId, Revision, engine::RowId};
+use crate::{LeaseId, RangeRequest, Revision, engine::RowId};
 
 /// One version of a key: where its row is, and whether that row is a deletion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,15 +67,10 @@ impl Index {
         self.revision = self.revision.max(since);
     }
 
-    /// The keys in `[start, end)` that exist as of `revision`, at most `limit` of them (0: all), and how many more there
-    /// are.
-    pub fn range(
-        &self,
-        start: &Bytes,
-        end: &Bytes,
-        revision: Revision,
-        limit: usize,
-    ) -> (Vec<(Bytes, Version)>, usize) {
+    /// The keys in the range that exist as of `revision`, as many as its limit allows, and how many more there are: where
+    /// they are not to be counted, 1 at most.
+    pub fn range(&self, range: &RangeRequest, revision: Revision) -> (Vec<(Bytes, Version)>, usize) {
+        let RangeRequest { start, end, limit, count, revision: _ } = range;
         let mut found = Vec::new();
         let mut remaining = 0;
         if start >= end {
@@ -84,8 +79,11 @@ impl Index {
         for (key, versions) in self.keys.range::<Bytes, _>((Bound::Included(start), Bound::Excluded(end))) {
             let version = versions.iter().rev().find(|version| version.revision() <= revision);
             let Some(version) = version.filter(|version| version.live) else { continue };
-            if limit != 0 && found.len() == limit {
+            if *limit != 0 && found.len() == *limit {
                 remaining += 1;
+                if !count {
+                    break;
+                }
             } else {
                 found.push((key.clone(), *version));
             }

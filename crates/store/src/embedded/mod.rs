@@ -159,14 +159,13 @@ impl<E: Engine> Store for EmbeddedStore<E> {
     }
 
     async fn range(&self, request: RangeRequest) -> Result<RangeReply, StoreError> {
-        let RangeRequest { start, end, revision, limit } = request;
         loop {
             let (newest, compacted, (found, remaining)) = {
                 let index = self.shared.index();
-                let at = revision.unwrap_or(index.revision);
-                (index.revision, index.compacted, index.range(&start, &end, at, limit))
+                let at = request.revision.unwrap_or(index.revision);
+                (index.revision, index.compacted, index.range(&request, at))
             };
-            if let Some(requested) = revision {
+            if let Some(requested) = request.revision {
                 if requested > newest {
                     return Err(StoreError::FutureRevision { requested, newest });
                 }
@@ -178,7 +177,9 @@ impl<E: Engine> Store for EmbeddedStore<E> {
                 found.into_iter().map(|(_, version)| self.shared.read(version)).collect::<Result<_, _>>()?;
             // A row is missing only where it was overwritten and compacted since the index was read: look again.
             if let Some(kvs) = kvs {
-                return Ok(RangeReply { revision: newest, kvs, more: remaining > 0, remaining });
+                let more = remaining > 0;
+                let remaining = if request.count { remaining } else { 0 };
+                return Ok(RangeReply { revision: newest, kvs, more, remaining });
             }
         }
     }

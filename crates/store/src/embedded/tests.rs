@@ -28,7 +28,7 @@ fn blind(ops: Vec<Op>) -> Txn {
 }
 
 fn all() -> RangeRequest {
-    RangeRequest { start: Bytes::new(), end: Bytes::from_static(&[0xff]), revision: None, limit: 0 }
+    RangeRequest { start: Bytes::new(), end: Bytes::from_static(&[0xff]), revision: None, limit: 0, count: false }
 }
 
 fn committed(reply: TxnReply) -> Revision {

@@ -168,7 +168,8 @@ impl Store for EtcdStore {
         loop {
             let mut answer = self.0.range(&request).await?;
             let last = answer.kvs.last().map(|kv| kv.key.clone());
-            let remaining = usize::try_from(answer.count).unwrap_or(0).saturating_sub(answer.kvs.len());
+            let all = if request.count { usize::try_from(answer.count).unwrap_or(0) } else { 0 };
+            let remaining = all.saturating_sub(answer.kvs.len());
             answer.kvs.retain(|kv| !keys::is_fence(&kv.key));
             // A page of nothing but a fence would pass for the end.
             if let (true, true, Some(last)) = (answer.kvs.is_empty(), answer.more, last) {

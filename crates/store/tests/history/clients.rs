@@ -44,7 +44,7 @@ struct Client {
 }
 
 fn everything() -> RangeRequest {
-    RangeRequest { start: Bytes::new(), end: Bytes::from_static(&[0xff]), revision: None, limit: 0 }
+    RangeRequest { start: Bytes::new(), end: Bytes::from_static(&[0xff]), revision: None, limit: 0, count: false }
 }
 
 fn text(bytes: &Bytes) -> String {

@@ -19,7 +19,7 @@ pub fn blind(ops: Vec<Op>) -> Txn {
 }
 
 pub fn all() -> RangeRequest {
-    RangeRequest { start: Bytes::new(), end: Bytes::from_static(&[0xff]), revision: None, limit: 0 }
+    RangeRequest { start: Bytes::new(), end: Bytes::from_static(&[0xff]), revision: None, limit: 0, count: false }
 }
 
 pub fn committed(reply: TxnReply) -> Revision {

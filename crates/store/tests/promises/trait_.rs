@@ -46,11 +46,13 @@ pub async fn ranges_are_bounded_ordered_and_historical(store: AnyStore) {
     }
     let before = store.revision().await.unwrap();
     write(&*store, vec![delete("p/b"), put("p/a", "2")]).await;
-    let page = RangeRequest { start: "p/".into(), end: "p0".into(), revision: Some(before), limit: 2 };
+    let page = RangeRequest { start: "p/".into(), end: "p0".into(), revision: Some(before), limit: 2, count: true };
     let reply = store.range(page.clone()).await.unwrap();
     let keys: Vec<_> = reply.kvs.iter().map(|kv| kv.key.clone()).collect();
     assert_eq!((keys, reply.more, reply.remaining), (vec![Bytes::from("p/a"), Bytes::from("p/b")], true, 1));
     assert_eq!(reply.kvs[0].value, "1");
+    let uncounted = store.range(RangeRequest { count: false, ..page.clone() }).await.unwrap();
+    assert_eq!((uncounted.kvs, uncounted.more, uncounted.remaining), (reply.kvs, true, 0));
     let rest = RangeRequest { start: "p/b\0".into(), ..page };
     let reply = store.range(rest).await.unwrap();
     assert_eq!((reply.kvs.len(), reply.more), (1, false));

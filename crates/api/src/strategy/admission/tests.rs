@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::strategy::of_kind;
+use crate::strategy::{Part, of_kind};
 
 fn faults(kind: &str, mut object: Value) -> Vec<String> {
     let rules = of_kind("admissionregistration.k8s.io", kind);
@@ -198,4 +198,27 @@ fn bindings_name_a_policy_its_parameters_and_what_comes_of_it() {
         assert_eq!(spec(more.clone()), expected, "{more}");
     }
     assert!(faults("MutatingAdmissionPolicyBinding", json!({"spec": {"policyName": "p"}})).is_empty());
+}
+
+#[test]
+fn a_stored_expression_that_does_not_compile_stays() {
+    let rules = of_kind("admissionregistration.k8s.io", "ValidatingAdmissionPolicy");
+    let policy = |expressions: &[&str]| {
+        let validations: Vec<Value> = expressions.iter().map(|source| json!({ "expression": source })).collect();
+        let mut policy = json!({ "metadata": { "name": "p", "resourceVersion": "1" }, "spec": {
+            "matchConstraints": { "resourceRules": [rule()] }, "validations": validations } });
+        rules.default(&mut policy);
+        policy
+    };
+    let rows: [(&[&str], usize); 4] =
+        [(&["nonsense"], 0), (&["true", "nonsense"], 0), (&["nonsense", "other"], 1), (&["nonsense()"], 1)];
+    let old = policy(&["nonsense"]);
+    for (expressions, expected) in rows {
+        let errors = rules.validate_update(&policy(expressions), &old, Part::Main);
+        assert_eq!(errors.len(), expected, "{expressions:?}: {errors:?}");
+    }
+    let mut broken = policy(&["nonsense"]);
+    broken["spec"]["failurePolicy"] = "Maybe".into();
+    let errors = rules.validate_update(&broken, &broken, Part::Main);
+    assert_eq!(errors.len(), 1, "all else is held to what holds now: {errors:?}");
 }

@@ -4,7 +4,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{SPEC, qos, resources, update::differences};
+use super::{SPEC, qos, resources};
 use crate::{
     field::{FieldError, FieldPath},
     strategy::rules::Errors,
@@ -39,8 +39,13 @@ pub(super) fn wished(wished: &Value, old: &Value) -> Value {
 
 pub(super) fn validate(new: &Value, old: &Value, errors: &mut Errors) {
     let before = errors.len();
-    if !old["metadata"]["annotations"][MIRROR].is_null() {
-        return errors.push(FieldError::forbidden(&FieldPath::new(""), "static pods cannot be resized"));
+    let never = [
+        ("static", !old["metadata"]["annotations"][MIRROR].is_null()),
+        ("windows", old["spec"]["os"]["name"] == "windows"),
+    ];
+    if let Some((which, _)) = never.iter().find(|(_, is_one)| *is_one) {
+        let why = format!("{which} pods cannot be resized");
+        return errors.push(FieldError::forbidden(&FieldPath::new(""), why));
     }
     let (new, old) = (&new["spec"], &old["spec"]);
     for list in ["containers", "initContainers"] {
@@ -93,16 +98,15 @@ fn nothing_else(new: &Value, old: &Value, errors: &mut Errors) {
     for list in ["containers", "initContainers"] {
         let Some(containers) = masked.get_mut(list).and_then(Value::as_array_mut) else { continue };
         for (container, old) in containers.iter_mut().zip(items(&old[list])) {
-            let resizable = list == "containers" || text(&old["restartPolicy"]) == "Always";
+            let (resizable, why) = match (list, text(&old["restartPolicy"])) {
+                ("containers", _) => (true, ONLY_CPU_AND_MEMORY),
+                (_, "Always") => (true, "only cpu and memory resources for sidecar containers are mutable"),
+                _ => (false, "resources for non-sidecar init containers are immutable"),
+            };
             if resizable {
                 put_back(container, old);
             }
             if !same(container, old) {
-                let why = if resizable {
-                    ONLY_CPU_AND_MEMORY
-                } else {
-                    "resources for non-sidecar init containers are immutable"
-                };
                 errors.push(FieldError::forbidden(&SPEC, why));
             }
         }
@@ -111,9 +115,7 @@ fn nothing_else(new: &Value, old: &Value, errors: &mut Errors) {
         put_back(&mut masked, old);
     }
     if errors.len() == before && !same(&masked, old) {
-        let mut why = format!("{ONLY_CPU_AND_MEMORY}\n");
-        differences("Spec", &masked, old, &mut why);
-        errors.push(FieldError::forbidden(&SPEC, why));
+        errors.push(FieldError::forbidden(&SPEC, ONLY_CPU_AND_MEMORY));
     }
 }
 

@@ -118,7 +118,7 @@ fn status(new: &Value, old: &Value, errors: &mut Errors) {
 }
 
 /// Lists what differs, one line a field: upstream shows a diff here and people read it to find their mistake.
-pub(super) fn differences(at: &str, new: &Value, old: &Value, out: &mut String) {
+fn differences(at: &str, new: &Value, old: &Value, out: &mut String) {
     match (new, old) {
         (Value::Object(new_map), Value::Object(old_map)) => {
             let mut keys: Vec<&String> = new_map.keys().chain(old_map.keys()).collect();

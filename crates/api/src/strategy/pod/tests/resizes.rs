@@ -27,7 +27,13 @@ fn a_resize_changes_cpu_and_memory_and_nothing_else() {
     let renamed = |i: usize| {
         format!("spec.containers[{i}].name: Forbidden: containers may not be renamed or reordered on resize")
     };
-    let rows: [(Value, Value, Vec<String>); 12] = [
+    let sidecar_storage = init(json!("Always"), storage.clone());
+    let rows: [(Value, Value, Vec<String>); 13] = [
+        (
+            init(json!("Always"), amounts("requests", "1")),
+            sidecar_storage,
+            vec!["spec: Forbidden: only cpu and memory resources for sidecar containers are mutable".into()],
+        ),
         (one(amounts("requests", "1")), one(amounts("requests", "2")), vec![]),
         (
             one(amounts("requests", "1")),
@@ -80,11 +86,12 @@ fn a_resize_changes_cpu_and_memory_and_nothing_else() {
 }
 
 #[test]
-fn mirrors_of_static_pods_are_not_resized() {
-    let old = pod(|pod| pod["metadata"]["annotations"] = json!({"kubernetes.io/config.mirror": "x"}));
-    let told = POD.validate_update(&old, &old, Part::Subresource("resize"));
-    assert_eq!(
-        told.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        [": Forbidden: static pods cannot be resized"]
-    );
+fn some_pods_are_never_resized() {
+    let mirror = pod(|pod| pod["metadata"]["annotations"] = json!({"kubernetes.io/config.mirror": "x"}));
+    let windows = pod(|pod| pod["spec"]["os"] = json!({"name": "windows"}));
+    for (old, kind) in [(mirror, "static"), (windows, "windows")] {
+        let told = POD.validate_update(&old, &old, Part::Subresource("resize"));
+        let expected = format!(": Forbidden: {kind} pods cannot be resized");
+        assert_eq!(told.iter().map(ToString::to_string).collect::<Vec<_>>(), [expected]);
+    }
 }
