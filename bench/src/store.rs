@@ -63,7 +63,13 @@ async fn write_until(store: impl Store, writer: usize, stop: Arc<AtomicBool>) ->
 }
 
 async fn read_all(store: &impl Store) -> Result<()> {
-    let all = RangeRequest { start: Bytes::new(), end: Bytes::from_static(&[0xff]), revision: None, limit: 2000, count: false };
+    let all = RangeRequest {
+        start: Bytes::new(),
+        end: Bytes::from_static(&[0xff]),
+        revision: None,
+        limit: 2000,
+        count: false,
+    };
     let begun = Instant::now();
     let reply = store.range(all).await?;
     let ms = begun.elapsed().as_secs_f64() * 1e3;

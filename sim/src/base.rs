@@ -31,6 +31,7 @@ impl Base {
             node_tls: self.node_tls.clone(),
             ranges: self.ranges,
             further_authenticators: Vec::new(),
+            pod_security: Default::default(),
             env,
         };
         Plugins::from(Security::new(config, lookup))

@@ -36,6 +36,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         node_tls: pki::client_config(pki.authority.certificate(), Some(&pki.kubelet_client))?,
         ranges: ServiceRanges { addresses: "10.96.0.0/16".parse::<AddressRange>()?, node_ports: PortRange::default() },
         further_authenticators: Vec::new(),
+        pod_security: Default::default(),
         env: env.clone(),
     };
     let store = EmbeddedStore::open(DiskEngine::open(&directory.join("store"), |_| None)?)?;

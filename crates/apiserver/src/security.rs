@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rustls::ClientConfig;
 
 use crate::Env;
-use crate::admission;
+use crate::admission::{self, PodSecurityConfig};
 use crate::alloc::{ServiceAllocation, ServiceRanges};
 use crate::authn::{BootstrapTokens, ClientCertificates, Union};
 use crate::authz::{ClusterAuthorizer, Rbac};
@@ -23,6 +23,8 @@ pub struct SecurityConfig {
     pub ranges: ServiceRanges,
     /// Asked after client certificates and before service account tokens; empty for most clusters.
     pub further_authenticators: Vec<Arc<dyn Authenticator>>,
+    /// What the administrator has said of the PodSecurity plugin.
+    pub pod_security: PodSecurityConfig,
     pub env: Env,
 }
 
@@ -39,7 +41,7 @@ pub struct Security {
 
 impl Security {
     pub fn new(config: SecurityConfig, lookup: &Arc<dyn Lookup>) -> Self {
-        let SecurityConfig { issuer, node_tls, ranges, further_authenticators, env } = config;
+        let SecurityConfig { issuer, node_tls, ranges, further_authenticators, pod_security, env } = config;
         let tokens = Arc::new(TokenReviewer::new(issuer.clone(), lookup.clone(), env.clone()));
         let rbac = Arc::new(Rbac::new(lookup.clone()));
         let authorizer: Arc<dyn Authorizer> = Arc::new(ClusterAuthorizer::new(lookup.clone(), rbac.clone()));
@@ -50,7 +52,7 @@ impl Security {
         authenticators.extend(others.iter().cloned());
         authenticators.push(tokens.clone());
 
-        let mut plugins = admission::plugins(lookup, &authorizer, &rbac, &tokens, &env);
+        let mut plugins = admission::plugins(lookup, &authorizer, &rbac, &tokens, pod_security, &env);
         plugins.push(Arc::new(ServiceAllocation::new(lookup.clone(), ranges, env.clone())));
 
         let parts = Parts { authorizer: authorizer.clone(), rbac, tokens, others, dialer: Dialer::new(node_tls), env };

@@ -10,6 +10,7 @@ use knarr_store::MemoryStore;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
+use crate::admission::PodSecurityConfig;
 use crate::aggregation::RequestHeaders;
 use crate::alloc::{PortRange, ServiceRanges};
 use crate::authn::server_itself;
@@ -62,7 +63,9 @@ impl Cluster {
     /// A cluster that aggregates other API servers.
     pub(crate) async fn aggregating() -> Self {
         let shown = |pki: &Pki| ProxyIdentity::of(&pki.front_proxy.client).unwrap();
-        let cluster = Self::build(Arc::default(), |builder, pki| builder.aggregate(shown(pki))).await;
+        let cluster =
+            Self::build(Arc::default(), PodSecurityConfig::default(), |builder, pki| builder.aggregate(shown(pki)))
+                .await;
         cluster.bootstrap().await;
         cluster
     }
@@ -73,15 +76,25 @@ impl Cluster {
 
     /// A cluster whose server is put together with something more.
     pub(crate) async fn of(more: impl FnOnce(ApiServerBuilder) -> ApiServerBuilder) -> Self {
-        Self::build(Arc::default(), |builder, _| more(builder)).await
+        Self::build(Arc::default(), PodSecurityConfig::default(), |builder, _| more(builder)).await
     }
 
     /// Another server over the same store.
     pub(crate) async fn beside(&self) -> Self {
-        Self::build(self.store.clone(), |builder, _| builder).await
+        Self::build(self.store.clone(), PodSecurityConfig::default(), |builder, _| builder).await
     }
 
-    async fn build(store: Arc<MemoryStore>, more: impl FnOnce(ApiServerBuilder, &Pki) -> ApiServerBuilder) -> Self {
+    pub(crate) async fn with_pod_security(config: PodSecurityConfig) -> Self {
+        let cluster = Self::build(Arc::default(), config, |builder, _| builder).await;
+        cluster.bootstrap().await;
+        cluster
+    }
+
+    async fn build(
+        store: Arc<MemoryStore>,
+        pod_security: PodSecurityConfig,
+        more: impl FnOnce(ApiServerBuilder, &Pki) -> ApiServerBuilder,
+    ) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let pki = Pki::open(directory.path(), &names(), Timestamp::now()).unwrap();
         let issuer = "https://kubernetes.default.svc.cluster.local";
@@ -95,6 +108,7 @@ impl Cluster {
                 node_ports: PortRange { first: 30000, last: 30063 },
             },
             further_authenticators: Vec::new(),
+            pod_security,
             env: env.clone(),
         };
         let (send, receive) = std::sync::mpsc::channel();

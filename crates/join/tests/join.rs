@@ -74,6 +74,7 @@ impl Cluster {
             node_tls: pki::client_config(authority.certificate(), Some(&kubelet_client)).unwrap(),
             ranges: ServiceRanges { addresses: "10.96.0.0/16".parse().unwrap(), node_ports: PortRange::default() },
             further_authenticators: vec![],
+            pod_security: Default::default(),
             env: Env::host(),
         };
         let server = ApiServer::builder(Arc::new(MemoryStore::default()))

@@ -21,7 +21,7 @@ use serde_json::Value;
 
 use crate::schema::TypeRef;
 
-pub use operation::{apply, track_update};
+pub use operation::{LAST_APPLIED, apply, track_update};
 pub use overlay::overlay;
 
 /// Who writes, when, and to which part of the object.

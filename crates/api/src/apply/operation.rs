@@ -29,7 +29,8 @@ const UNOWNED_METADATA: &[&str] = &[
     "uid",
 ];
 const BEFORE_FIRST_APPLY: &str = "before-first-apply";
-const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+/// The whole object once more, as client-side apply writes it there.
+pub const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// Records in `new.metadata.managedFields` that `writer` made `new` out of `old` (`None`: created it).
 ///

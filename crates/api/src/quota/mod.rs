@@ -209,7 +209,9 @@ mod tests {
             let of_classes: Vec<_> = used.keys().filter_map(|name| name.split_once(".storageclass")).collect();
             let expected: Vec<_> = class
                 .into_iter()
-                .flat_map(|class| [(class, ".storage.k8s.io/persistentvolumeclaims"), (class, ".storage.k8s.io/requests.storage")])
+                .flat_map(|class| {
+                    [(class, ".storage.k8s.io/persistentvolumeclaims"), (class, ".storage.k8s.io/requests.storage")]
+                })
                 .collect();
             assert_eq!(of_classes, expected, "{annotations} {spec}");
         }

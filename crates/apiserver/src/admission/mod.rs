@@ -11,6 +11,7 @@ mod node_labels;
 mod node_restriction;
 mod pod_security;
 mod pod_security_checks;
+mod pod_security_config;
 mod pod_security_existing;
 mod pod_security_labels;
 #[cfg(test)]
@@ -49,6 +50,7 @@ pub use namespace_lifecycle::NamespaceLifecycle;
 pub use node_labels::is_forbidden as is_forbidden_to_nodes;
 pub use node_restriction::{NodeRestriction, check_token_request};
 pub use pod_security::PodSecurity;
+pub use pod_security_config::{ConfigError, PodSecurityConfig};
 pub use priority::Priority;
 pub use rbac_escalation::RbacEscalation;
 pub use resource_quota::ResourceQuota;
@@ -64,6 +66,7 @@ pub fn plugins(
     authorizer: &Arc<dyn Authorizer>,
     rbac: &Arc<Rbac>,
     tokens: &Arc<TokenReviewer>,
+    pod_security: PodSecurityConfig,
     env: &Env,
 ) -> Vec<Arc<dyn Admission>> {
     vec![
@@ -78,7 +81,7 @@ pub fn plugins(
         Arc::new(InUseProtection),
         Arc::new(ClaimResize::new(lookup.clone())),
         Arc::new(DefaultIngressClass::new(lookup.clone())),
-        Arc::new(PodSecurity::new(lookup.clone())),
+        Arc::new(PodSecurity::new(lookup.clone(), pod_security)),
         Arc::new(LimitRanger::new(lookup.clone())),
         Arc::new(TokenSecrets::new(lookup.clone(), tokens.clone(), env.clone())),
         Arc::new(CertificateRequests::new(authorizer.clone())),

@@ -5,6 +5,7 @@ use knarr_api::status::ApiError;
 use serde_json::Value;
 
 use super::pod_security_checks::violations;
+use super::pod_security_config::PodSecurityConfig;
 use super::pod_security_existing::on_existing_pods;
 use super::pod_security_labels::{PREFIX, Policy, Standards, check_labels};
 use super::{denied, is_main, is_of};
@@ -16,6 +17,7 @@ use crate::{audit, builtin};
 /// the audit log, `warn` tells the client (<https://kubernetes.io/docs/concepts/security/pod-security-admission/>).
 pub struct PodSecurity {
     lookup: Arc<dyn Lookup>,
+    config: PodSecurityConfig,
 }
 
 /// What of a write is held to the standards: the specs of pods, and those that workloads will make pods of.
@@ -64,15 +66,22 @@ struct Verdict {
 }
 
 impl PodSecurity {
-    pub fn new(lookup: Arc<dyn Lookup>) -> Self {
-        Self { lookup }
+    pub fn new(lookup: Arc<dyn Lookup>, config: PodSecurityConfig) -> Self {
+        Self { lookup, config }
+    }
+
+    fn exemption(&self, request: &AdmissionRequest<'_>, subject: &Subject<'_>) -> Option<&'static str> {
+        self.config.exemptions.of(request.namespace, request.user, subject.spec())
     }
 
     /// `None` where the namespace asks for nothing.
     fn standards(&self, namespace: &str) -> Option<Standards> {
-        let stored =
-            self.lookup.get(builtin::namespaces(), "", namespace).filter(|stored| speaks_of_security(stored))?;
-        Some(Standards::of(&stored.value())).filter(|standards| !standards.are_none())
+        let defaults = &self.config.defaults;
+        let stored = self.lookup.get(builtin::namespaces(), "", namespace)?;
+        if defaults.are_none() && !speaks_of_security(&stored) {
+            return None;
+        }
+        Some(Standards::of(&stored.value(), defaults)).filter(|standards| !standards.are_none())
     }
 }
 
@@ -141,6 +150,10 @@ impl Admission for PodSecurity {
             return check_labels(request);
         }
         let Some(subject) = Subject::of(request) else { return Ok(()) };
+        if let Some(by) = self.exemption(request, &subject) {
+            note("exempt", by);
+            return Ok(());
+        }
         let Some(standards) = self.standards(request.namespace) else {
             if let Subject::Pod(_) = subject {
                 note("enforce-policy", Policy::PRIVILEGED.to_string());
@@ -159,9 +172,11 @@ impl Admission for PodSecurity {
 
     fn remarks(&self, request: &AdmissionRequest<'_>) -> Vec<String> {
         if is_main(request, "", "namespaces") {
-            return on_existing_pods(&*self.lookup, request);
+            return on_existing_pods(&*self.lookup, &self.config, request);
         }
-        let Some(subject) = Subject::of(request) else { return Vec::new() };
+        let Some(subject) = Subject::of(request).filter(|subject| self.exemption(request, subject).is_none()) else {
+            return Vec::new();
+        };
         let Some(standards) = self.standards(request.namespace) else { return Vec::new() };
         if is_unchanged_pod(request, &subject) {
             return Vec::new();
@@ -185,7 +200,7 @@ mod tests {
         let namespace = |labels: &[(&str, &str)]| {
             let labels: serde_json::Map<_, _> =
                 labels.iter().map(|(key, value)| (format!("{PREFIX}{key}"), json!(value))).collect();
-            Standards::of(&json!({ "metadata": { "labels": labels } }))
+            Standards::of(&json!({ "metadata": { "labels": labels } }), &Standards::default())
         };
         let spec = json!({ "hostNetwork": true, "containers": [] });
         let why = |policy: &str| format!("PodSecurity \"{policy}\": host namespaces (hostNetwork=true)");

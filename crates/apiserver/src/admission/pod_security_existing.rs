@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::pod_security_checks::{Level, violations};
+use super::pod_security_config::PodSecurityConfig;
 use super::pod_security_labels::Standards;
 use crate::builtin;
 use crate::contract::{AdmissionRequest, Lookup, Operation};
@@ -11,9 +12,24 @@ use crate::contract::{AdmissionRequest, Lookup, Operation};
 const MAX_PODS_LOOKED_AT: usize = 3000;
 
 /// A namespace that becomes stricter keeps the pods it has, and whoever made it so is told of them.
-pub(super) fn on_existing_pods(lookup: &dyn Lookup, request: &AdmissionRequest<'_>) -> Vec<String> {
+pub(super) fn on_existing_pods(
+    lookup: &dyn Lookup,
+    config: &PodSecurityConfig,
+    request: &AdmissionRequest<'_>,
+) -> Vec<String> {
+    let PodSecurityConfig { defaults, exemptions } = config;
+    let standards = Standards::of(&request.object, defaults);
+    if exemptions.namespace(request.name) && matches!(request.operation, Operation::Create | Operation::Update) {
+        let summary = standards.summary();
+        let is_meant = !summary.is_empty() && summary != defaults.summary();
+        let warning = || {
+            let name = request.name;
+            format!("namespace {name:?} is exempt from Pod Security, and the policy ({summary}) will be ignored")
+        };
+        return is_meant.then(warning).into_iter().collect();
+    }
     let Some(old) = request.old.filter(|_| request.operation == Operation::Update) else { return Vec::new() };
-    let (old, enforce) = (Standards::of(old).enforce, Standards::of(&request.object).enforce);
+    let (old, enforce) = (Standards::of(old, defaults).enforce, standards.enforce);
     let is_relaxed = enforce.minor == old.minor && enforce.level <= old.level;
     if is_relaxed || enforce.level == Level::Privileged {
         return Vec::new();
@@ -22,7 +38,11 @@ pub(super) fn on_existing_pods(lookup: &dyn Lookup, request: &AdmissionRequest<'
     // The pods of one Deployment break the same rules, and are told of together.
     let mut by_reason: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for pod in pods.iter().take(MAX_PODS_LOOKED_AT) {
-        let found = violations(enforce.level, enforce.minor, &pod.value()["spec"]);
+        let spec = &pod.value()["spec"];
+        if exemptions.runtime_class(spec) {
+            continue;
+        }
+        let found = violations(enforce.level, enforce.minor, spec);
         let reasons = found.iter().map(|violation| violation.split(" (").next().unwrap_or_default());
         let reasons = reasons.collect::<Vec<_>>().join(", ");
         if !reasons.is_empty() {

@@ -35,7 +35,7 @@ impl fmt::Display for Policy {
 }
 
 /// What a namespace asks for in each mode, and what is wrong with how it says so.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Standards {
     pub(super) enforce: Policy,
     pub(super) audit: Policy,
@@ -43,18 +43,42 @@ pub(super) struct Standards {
     pub(super) faults: Vec<FieldError>,
 }
 
+impl Default for Standards {
+    fn default() -> Self {
+        let none = Policy::PRIVILEGED;
+        Self { enforce: none, audit: none, warn: none, faults: Vec::new() }
+    }
+}
+
 impl Standards {
-    pub(super) fn of(namespace: &Value) -> Self {
+    /// What the labels do not say is as it is in `defaults`.
+    pub(super) fn of(namespace: &Value, defaults: &Self) -> Self {
         let mut faults = Vec::new();
-        let mut mode = |mode: &str, of_nonsense: Level| Policy {
-            level: level(namespace, mode, of_nonsense, &mut faults),
-            minor: minor(namespace, &format!("{mode}-version"), &mut faults),
+        let mut mode = |mode: &str, default: Policy, of_nonsense: Level| Policy {
+            level: level(namespace, mode, of_nonsense, &mut faults).unwrap_or(default.level),
+            minor: minor(namespace, &format!("{mode}-version"), &mut faults).unwrap_or(default.minor),
         };
         // A word that says nothing is as strict as can be where pods are refused, and says nothing where they are only
         // talked about.
-        let (enforce, audit, warn) =
-            (mode("enforce", Level::Restricted), mode("audit", Level::Privileged), mode("warn", Level::Privileged));
+        let enforce = mode("enforce", defaults.enforce, Level::Restricted);
+        let audit = mode("audit", defaults.audit, Level::Privileged);
+        let mut warn = mode("warn", defaults.warn, Level::Privileged);
+        // Who makes what makes pods is to hear of what would be refused.
+        let is_enforced = label(namespace, "enforce").and_then(Level::parse).is_some();
+        if is_enforced && label(namespace, "warn").is_none() && enforce.level > warn.level {
+            warn.level = enforce.level;
+            if label(namespace, "warn-version").is_none() {
+                warn.minor = enforce.minor;
+            }
+        }
         Self { enforce, audit, warn, faults }
+    }
+
+    /// What is asked for in each mode, as one line; nothing of modes that ask for nothing.
+    pub(super) fn summary(&self) -> String {
+        let modes = [("enforce", self.enforce), ("audit", self.audit), ("warn", self.warn)];
+        let said = modes.iter().filter(|(_, policy)| policy.level != Level::Privileged);
+        said.map(|(mode, policy)| format!("{mode}={policy}")).collect::<Vec<_>>().join(", ")
     }
 
     /// True where no mode asks for anything.
@@ -73,27 +97,32 @@ fn fault(key: &str, value: &str, why: &str) -> FieldError {
     FieldError::invalid(&metadata.child("labels").key(&format!("{PREFIX}{key}")), value, why)
 }
 
-fn level(namespace: &Value, mode: &str, of_nonsense: Level, faults: &mut Vec<FieldError>) -> Level {
-    let Some(word) = label(namespace, mode) else { return Level::Privileged };
-    Level::parse(word).unwrap_or_else(|| {
-        faults.push(fault(mode, word, "must be one of privileged, baseline, restricted"));
+pub(super) const LEVEL_FAULT: &str = "must be one of privileged, baseline, restricted";
+pub(super) const VERSION_FAULT: &str = "must be \"latest\" or \"v1.x\"";
+
+fn level(namespace: &Value, mode: &str, of_nonsense: Level, faults: &mut Vec<FieldError>) -> Option<Level> {
+    let word = label(namespace, mode)?;
+    Some(Level::parse(word).unwrap_or_else(|| {
+        faults.push(fault(mode, word, LEVEL_FAULT));
         of_nonsense
-    })
+    }))
 }
 
-fn minor(namespace: &Value, key: &str, faults: &mut Vec<FieldError>) -> u32 {
-    let Some(version) = label(namespace, key) else { return EDITION_LATEST };
+fn minor(namespace: &Value, key: &str, faults: &mut Vec<FieldError>) -> Option<u32> {
+    let version = label(namespace, key)?;
+    Some(parse_minor(version).unwrap_or_else(|| {
+        faults.push(fault(key, version, VERSION_FAULT));
+        EDITION_LATEST
+    }))
+}
+
+pub(super) fn parse_minor(version: &str) -> Option<u32> {
     let is_number = |digits: &&str| {
         digits.bytes().all(|byte| byte.is_ascii_digit()) && (digits.len() == 1 || !digits.starts_with('0'))
     };
-    let digits = version.strip_prefix("v1.").filter(is_number);
-    match digits.and_then(|digits| digits.parse().ok()) {
-        Some(minor) => minor,
-        None if version == LATEST => EDITION_LATEST,
-        None => {
-            faults.push(fault(key, version, "must be \"latest\" or \"v1.x\""));
-            EDITION_LATEST
-        }
+    match version.strip_prefix("v1.").filter(is_number) {
+        Some(digits) => digits.parse().ok(),
+        None => (version == LATEST).then_some(EDITION_LATEST),
     }
 }
 
@@ -102,8 +131,9 @@ pub(super) fn check_labels(request: &AdmissionRequest<'_>) -> Result<(), ApiErro
     if !matches!(request.operation, Operation::Create | Operation::Update) {
         return Ok(());
     }
-    let faults = Standards::of(&request.object).faults;
-    if faults.is_empty() || request.old.is_some_and(|old| Standards::of(old).faults == faults) {
+    let faults_of = |namespace| Standards::of(namespace, &Standards::default()).faults;
+    let faults = faults_of(&request.object);
+    if faults.is_empty() || request.old.is_some_and(|old| faults_of(old) == faults) {
         return Ok(());
     }
     Err(ApiError::invalid("Namespace", name(&request.object), faults))
@@ -121,7 +151,17 @@ mod tests {
             (json!({}), "privileged:latest privileged:latest privileged:latest", 0),
             (
                 json!({"enforce": "baseline", "enforce-version": "v1.20", "audit": "restricted", "warn-version": "latest"}),
-                "baseline:v1.20 restricted:latest privileged:latest",
+                "baseline:v1.20 restricted:latest baseline:latest",
+                0,
+            ),
+            (
+                json!({"enforce": "baseline", "enforce-version": "v1.20"}),
+                "baseline:v1.20 privileged:latest baseline:v1.20",
+                0,
+            ),
+            (
+                json!({"enforce": "baseline", "warn": "privileged"}),
+                "baseline:latest privileged:latest privileged:latest",
                 0,
             ),
             (
@@ -141,11 +181,21 @@ mod tests {
             let all = labels.as_object().unwrap();
             let keyed: serde_json::Map<_, _> =
                 all.iter().map(|(key, value)| (format!("{PREFIX}{key}"), value.clone())).collect();
-            let standards = Standards::of(&json!({ "metadata": { "labels": keyed } }));
+            let standards = Standards::of(&json!({ "metadata": { "labels": keyed } }), &Standards::default());
             let said = format!("{} {} {}", standards.enforce, standards.audit, standards.warn);
             assert_eq!((&*said, standards.faults.len()), (expected, faults), "{labels}");
             let quiet = faults == 0 && !expected.contains("baseline") && !expected.contains("restricted");
             assert_eq!(standards.are_none(), quiet, "{labels}");
         }
+    }
+
+    #[test]
+    fn what_labels_do_not_say_is_the_default() {
+        let baseline = Policy { level: Level::Baseline, minor: 30 };
+        let defaults = Standards { enforce: baseline, warn: baseline, ..Standards::default() };
+        assert_eq!(Standards::of(&json!({}), &defaults).summary(), "enforce=baseline:v1.30, warn=baseline:v1.30");
+        let labels = json!({ format!("{PREFIX}enforce"): "privileged", format!("{PREFIX}warn-version"): "latest" });
+        let relaxed = Standards::of(&json!({ "metadata": { "labels": labels } }), &defaults);
+        assert_eq!(relaxed.summary(), "warn=baseline:latest");
     }
 }

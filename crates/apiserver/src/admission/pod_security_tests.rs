@@ -1,7 +1,8 @@
 use serde_json::json;
 
 use super::tests::{PODS, cluster};
-use crate::testing::{Cluster, admin, message, pod};
+use crate::admission::PodSecurityConfig;
+use crate::testing::{Cluster, admin, message, pod, user};
 
 #[tokio::test]
 async fn a_namespace_may_hold_its_pods_to_a_standard() {
@@ -91,8 +92,47 @@ async fn whoever_makes_pods_or_what_makes_pods_is_warned() {
     let warnings = cluster.warnings(&admin(), "PATCH", &format!("{PODS}/p"), change).await;
     assert!(warnings.is_empty(), "{warnings:?}");
 
-    // Whoever is refused needs no warning.
+    // Whoever is refused needs no warning; who makes what makes such pods does, as nobody else would hear of it.
+    let unset = json!({ "metadata": { "labels": { "pod-security.kubernetes.io/warn": null } } });
+    cluster.send(&admin(), "PATCH", "/api/v1/namespaces/team", unset).await;
     label(&cluster, "enforce", "baseline").await;
+    let body = json!({ "metadata": { "name": "u" }, "template": template });
+    assert_eq!(cluster.warnings(&admin(), "POST", "/api/v1/namespaces/team/podtemplates", body).await, expected);
     let response = cluster.open(&admin(), "POST", PODS, pod("q", json!({ "hostNetwork": true }))).await;
     assert_eq!((response.status().as_u16(), response.headers().get("warning")), (403, None));
+}
+
+#[tokio::test]
+async fn the_administrator_says_what_holds_elsewhere_and_for_whom_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("admission.json");
+    let configuration = json!({
+        "apiVersion": "pod-security.admission.config.k8s.io/v1",
+        "kind": "PodSecurityConfiguration",
+        "defaults": { "enforce": "baseline" },
+        "exemptions": { "usernames": ["ann"], "namespaces": ["free"] },
+    });
+    let document = json!({
+        "apiVersion": "apiserver.config.k8s.io/v1",
+        "kind": "AdmissionConfiguration",
+        "plugins": [{ "name": "PodSecurity", "configuration": configuration }],
+    });
+    std::fs::write(&file, document.to_string()).unwrap();
+    let cluster = Cluster::with_pod_security(PodSecurityConfig::open(&file).unwrap()).await;
+    for namespace in ["team", "free"] {
+        cluster.namespace(namespace).await;
+    }
+    cluster.settle().await;
+    let ann = user("ann", &["system:masters"]);
+    for (user, namespace, expected) in [(&admin(), "team", 403), (&ann, "team", 201), (&admin(), "free", 201)] {
+        let path = format!("/api/v1/namespaces/{namespace}/pods");
+        let (code, answer) = cluster.post(user, &path, pod("p", json!({ "hostNetwork": true }))).await;
+        assert_eq!(code, expected, "{} in {namespace}: {answer}", user.name);
+    }
+    let labels = json!({ "metadata": { "labels": { "pod-security.kubernetes.io/enforce": "restricted" } } });
+    assert_eq!(
+        cluster.warnings(&admin(), "PATCH", "/api/v1/namespaces/free", labels).await,
+        ["299 - \"namespace \\\"free\\\" is exempt from Pod Security, and the policy (enforce=restricted:latest, \
+          warn=restricted:latest) will be ignored\""]
+    );
 }

@@ -40,10 +40,9 @@ impl NodeGraph {
 
     /// True where a pod on the node refers to the object.
     pub(super) fn refers(&self, node: &str, referent: Referent, namespace: &str, name: &str) -> bool {
-        let Some(field) = *NODE_NAME else { return false };
         let wanted = (referent, name.to_owned());
         // The cache keeps the pods of each node: what a node asks costs as much as it has pods, and not as there are.
-        let pods = self.lookup.list_by(builtin::pods(), field, node);
+        let pods = self.lookup.pods_of(node);
         let near = pods.iter().filter(|pod| pod.namespace() == namespace);
         near.map(|pod| self.references(pod)).any(|references| references.contains(&wanted))
     }

@@ -15,7 +15,7 @@ const INDEXED: [(&str, &str, &str); 1] = [("", "pods", "spec.nodeName")];
 #[derive(Debug)]
 pub(super) struct ByField {
     /// The field's place among those of an object.
-    pub at: usize,
+    at: usize,
     keys: HashMap<Box<str>, BTreeSet<Box<str>>>,
 }
 

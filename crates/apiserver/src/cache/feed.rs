@@ -77,8 +77,13 @@ async fn read(
     // `0` is the byte after `/`.
     let end = Bytes::from(format!("{}0", prefix.trim_end_matches('/')));
     loop {
-        let request =
-            RangeRequest { start: start.clone(), end: end.clone(), revision: Some(Revision(revision)), limit: PAGE, count: false };
+        let request = RangeRequest {
+            start: start.clone(),
+            end: end.clone(),
+            revision: Some(Revision(revision)),
+            limit: PAGE,
+            count: false,
+        };
         let reply = store.range(request).await?;
         reply.kvs.iter().for_each(&mut each);
         match reply.kvs.last() {

@@ -121,16 +121,11 @@ impl ResourceCache {
         (Listing { items, remaining }, state.changed_at)
     }
 
-    /// The objects of a field's value, the field named by its place; all are looked at where that field has no list.
-    pub fn list_by(&self, field: usize, value: &str) -> Vec<Arc<Stored>> {
+    /// The objects that have a value in the one field that lists are kept by.
+    pub fn list_by(&self, value: &str) -> Vec<Arc<Stored>> {
         let state = self.read();
-        match &state.by_field {
-            Some(by) if by.at == field => by.keys(value).filter_map(|key| state.objects.get(key)).cloned().collect(),
-            _ => {
-                let has = |object: &&Arc<Stored>| object.fields.get(field).is_some_and(|found| **found == *value);
-                state.objects.values().filter(has).cloned().collect()
-            }
-        }
+        let keys = state.by_field.iter().flat_map(|by| by.keys(value));
+        keys.filter_map(|key| state.objects.get(key)).cloned().collect()
     }
 
     /// A watcher from a revision on that is woken by a topic. `Start::Now` comes with the objects that `keep` wants,

@@ -117,8 +117,8 @@ pub trait Lookup: Send + Sync + 'static {
     fn get(&self, resource: &'static Resource, namespace: &str, name: &str) -> Option<Arc<Stored>>;
     /// From the watch cache; an empty namespace means all.
     fn list(&self, resource: &'static Resource, namespace: &str) -> Vec<Arc<Stored>>;
-    /// From the watch cache: those of all namespaces whose selectable field, named by its place, has a value.
-    fn list_by(&self, resource: &'static Resource, field: usize, value: &str) -> Vec<Arc<Stored>>;
+    /// From the watch cache: the pods of all namespaces that are bound to a node.
+    fn pods_of(&self, node: &str) -> Vec<Arc<Stored>>;
     /// Changes with every event of the resource, so that what is derived from a list can be kept.
     fn generation(&self, resource: &'static Resource) -> u64;
     /// As new as the last acknowledged write.

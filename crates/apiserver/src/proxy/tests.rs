@@ -154,10 +154,6 @@ async fn logs_come_from_the_node() {
         (code, message(&answer)),
         (400, "a container name must be specified for pod p, choose one of: [main slow]")
     );
-    let waiting = pod("waiting", json!({ "containers": [{ "name": "main", "image": "x" }] }));
-    cluster.make("/api/v1/namespaces/team/pods", waiting).await;
-    let nothing = cluster.get(&root, "/api/v1/namespaces/team/pods/waiting/log").await;
-    assert_eq!(nothing, (204, json!("")), "it has no node yet");
     for (path, expected) in [
         ("/api/v1/nodes/n1/proxy/metrics/cadvisor".to_owned(), 200),
         (format!("/api/v1/nodes/n1:{port}/proxy/metrics/cadvisor"), 200),

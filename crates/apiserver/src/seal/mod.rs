@@ -97,7 +97,8 @@ async fn records(store: &dyn Store) -> Result<Vec<KeyValue>, StoreError> {
     let mut all = Vec::new();
     let mut start = Bytes::from_static(SEALED);
     loop {
-        let request = RangeRequest { start, end: Bytes::from_static(SEALED_END), revision: None, limit: PAGE, count: false };
+        let request =
+            RangeRequest { start, end: Bytes::from_static(SEALED_END), revision: None, limit: PAGE, count: false };
         let RangeReply { mut kvs, more, .. } = store.range(request).await?;
         all.append(&mut kvs);
         match all.last() {

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::Inner;
 use crate::{
+    builtin,
     cache::{Caches, object_key},
     contract::{Ask, ChangeFn, Lookup, Stored, UserInfo},
     write::{Call, Change, Validation, WriteOptions, text},
@@ -52,8 +53,8 @@ impl Lookup for ServerLookup {
         self.caches.of(resource).map_or_else(Vec::new, |cache| cache.list(namespace, None, 0, None).0.items)
     }
 
-    fn list_by(&self, resource: &'static Resource, field: usize, value: &str) -> Vec<Arc<Stored>> {
-        self.caches.of(resource).map_or_else(Vec::new, |cache| cache.list_by(field, value))
+    fn pods_of(&self, node: &str) -> Vec<Arc<Stored>> {
+        self.caches.of(builtin::pods()).map_or_else(Vec::new, |cache| cache.list_by(node))
     }
 
     fn generation(&self, resource: &'static Resource) -> u64 {

@@ -178,7 +178,7 @@ async fn logs_of_a_pod_without_a_node_are_empty() {
     let cluster = cluster().await;
     cluster.make(PODS, pod("p", json!({}))).await;
     let (code, answer) = cluster.get(&admin(), &format!("{PODS}/p/log")).await;
-    assert_eq!((code, answer), (200, json!("")));
+    assert_eq!((code, answer), (204, json!("")));
     let (code, answer) = cluster.get(&admin(), &format!("{PODS}/p/exec?command=sh")).await;
     assert_eq!((code, message(&answer)), (400, "pod p does not have a host assigned"));
     let (code, answer) = cluster.get(&admin(), &format!("{PODS}/p/log?container=x")).await;

@@ -48,7 +48,8 @@ impl Inner {
     pub(super) async fn release_stale_ports(&self, there: impl Iterator<Item = KeyValue>) {
         let prefix = prefix();
         for kv in there {
-            let port = kv.key.strip_prefix(prefix.as_bytes()).and_then(|port| std::str::from_utf8(port).ok()?.parse().ok());
+            let port =
+                kv.key.strip_prefix(prefix.as_bytes()).and_then(|port| std::str::from_utf8(port).ok()?.parse().ok());
             let Some(port) = port else { continue };
             let services = self.caches.of(builtin::services());
             let holder = services.and_then(|services| services.get(&String::from_utf8_lossy(&kv.value)));

@@ -42,6 +42,7 @@ pub async fn over(store: Arc<dyn Store>) -> Secured {
             node_ports: PortRange::default(),
         },
         further_authenticators: Vec::new(),
+        pod_security: Default::default(),
         env,
     };
     let server = ApiServer::builder(store)

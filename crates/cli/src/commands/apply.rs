@@ -1,6 +1,7 @@
 //! `apply`: brings objects to what files say, by a patch made here or by server-side apply.
 
 use clap::Command;
+pub use knarr_api::apply::LAST_APPLIED;
 use knarr_api::schema;
 use serde_json::{Value, json};
 
@@ -15,7 +16,6 @@ use crate::{
     resources::{self, Found, Info, Search},
 };
 
-pub const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 pub const CLIENT_SIDE: &str = "kubectl-client-side-apply";
 const ATTEMPTS: usize = 5;
 

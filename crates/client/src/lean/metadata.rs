@@ -3,10 +3,8 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
+use knarr_api::apply::LAST_APPLIED;
 use serde::{Deserialize, Deserializer};
-
-/// The whole object once more, as `kubectl apply` writes it there.
-const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// All but who manages which field.
 #[derive(Default, Deserialize)]

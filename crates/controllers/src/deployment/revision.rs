@@ -9,6 +9,7 @@ use k8s_openapi::{
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
+use knarr_api::apply::LAST_APPLIED;
 use knarr_client::meta;
 
 use super::scale;
@@ -20,14 +21,8 @@ const TEMPLATE_HASH: &str = "pod-template-hash";
 /// Beyond this many characters the oldest revisions of the history are dropped.
 const MAX_HISTORY: usize = 2000;
 /// Annotations that a ReplicaSet does not take over from its Deployment.
-const NOT_COPIED: [&str; 6] = [
-    "kubectl.kubernetes.io/last-applied-configuration",
-    REVISION,
-    REVISION_HISTORY,
-    scale::DESIRED,
-    scale::MAXIMUM,
-    "deprecated.deployment.rollback.to",
-];
+const NOT_COPIED: [&str; 6] =
+    [LAST_APPLIED, REVISION, REVISION_HISTORY, scale::DESIRED, scale::MAXIMUM, "deprecated.deployment.rollback.to"];
 
 pub fn of(set: &ReplicaSet) -> i64 {
     meta::annotation(&set.metadata, REVISION).and_then(|revision| revision.parse().ok()).unwrap_or(0)

@@ -13,6 +13,7 @@ use k8s_openapi::{
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
+use knarr_api::apply::LAST_APPLIED;
 use knarr_client::meta;
 
 use crate::common::{
@@ -25,8 +26,7 @@ pub const MANAGED_BY: &str = "endpointslicemirroring-controller.k8s.io";
 pub const MAX_PER_SUBSET: usize = 1000;
 const SKIP_MIRROR: &str = "endpointslice.kubernetes.io/skip-mirror";
 /// Annotations about the Endpoints object alone.
-const NOT_COPIED: [&str; 2] =
-    ["endpoints.kubernetes.io/last-change-trigger-time", "kubectl.kubernetes.io/last-applied-configuration"];
+const NOT_COPIED: [&str; 2] = ["endpoints.kubernetes.io/last-change-trigger-time", LAST_APPLIED];
 
 pub struct Plan {
     pub actions: Vec<Action>,

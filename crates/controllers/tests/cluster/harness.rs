@@ -90,7 +90,14 @@ pub async fn start_with(nodes: usize, pool: Option<knarr_controllers::AddressPoo
     let issuer = Arc::new(TokenIssuer::new(pki.service_account_key, "https://kubernetes.default.svc", vec![]));
     let ranges =
         ServiceRanges { addresses: "10.96.0.0/16".parse::<AddressRange>().unwrap(), node_ports: PortRange::default() };
-    let config = SecurityConfig { issuer, node_tls, ranges, further_authenticators: vec![], env: Env::host() };
+    let config = SecurityConfig {
+        issuer,
+        node_tls,
+        ranges,
+        further_authenticators: vec![],
+        pod_security: Default::default(),
+        env: Env::host(),
+    };
     let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
     let server = ApiServer::builder(store).shutdown(cancel.clone()).plugins(move |lookup| {
         let security = Security::new(config, &lookup);

@@ -42,6 +42,10 @@ pub struct ControlArgs {
     /// they get the nodes' addresses]
     #[arg(long, value_name = "RANGE,...")]
     pub load_balancer_pool: Option<AddressPool>,
+    /// An apiserver.config.k8s.io/v1 AdmissionConfiguration: what PodSecurity asks for where a namespace says nothing, and
+    /// whom it exempts
+    #[arg(long, value_name = "FILE")]
+    pub admission_control_config_file: Option<PathBuf>,
     #[command(flatten)]
     pub auth: AuthArgs,
     #[command(flatten)]

@@ -191,8 +191,13 @@ mod tests {
         // No revision that somebody may have seen is used again, and whoever asks for one lists anew.
         let newest = restored.revision().await.unwrap();
         assert!(newest.0 > 1_000_000_000, "{newest}");
-        let old =
-            RangeRequest { start: "/".into(), end: "0".into(), revision: Some(knarr_store::Revision(5)), limit: 0, count: false };
+        let old = RangeRequest {
+            start: "/".into(),
+            end: "0".into(),
+            revision: Some(knarr_store::Revision(5)),
+            limit: 0,
+            count: false,
+        };
         assert!(matches!(restored.range(old).await, Err(StoreError::Compacted { .. })));
     }
 

@@ -35,6 +35,8 @@ pub struct ServerConfig {
     pub load_balancer_pool: Option<AddressPool>,
     /// `None` where requests are not logged.
     pub audit: Option<AuditConfig>,
+    /// What the administrator says of admission; `None` where nothing.
+    pub admission_file: Option<PathBuf>,
     pub auth: AuthArgs,
     pub datastore: DatastoreConfig,
     /// A cluster was kept in the data directory before.
@@ -75,6 +77,7 @@ impl ServerConfig {
             encryption_key_file,
             pod_cidr,
             load_balancer_pool,
+            admission_control_config_file,
             audit,
             auth,
             datastore,
@@ -93,6 +96,7 @@ impl ServerConfig {
             pod_cidr,
             load_balancer_pool,
             audit: AuditConfig::new(audit),
+            admission_file: admission_control_config_file,
             auth,
             datastore: DatastoreConfig::new(datastore)?,
             is_known: node.record.is_some(),

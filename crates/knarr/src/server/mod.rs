@@ -9,11 +9,12 @@ mod metrics;
 mod scheduler;
 mod turn;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
 use knarr_apiserver::{
     ApiServer, Env, Plugins, Reading, Security, SecurityConfig,
+    admission::PodSecurityConfig,
     alloc::{PortRange, ServiceRanges},
     audit::Auditor,
     authn::{component, controller},
@@ -96,6 +97,7 @@ pub async fn start(config: &ServerConfig, listener: TcpListener, stop: &Cancella
         node_tls: certificates.kubelet_client()?,
         ranges: ServiceRanges { addresses: SERVICE_CIDR.parse()?, node_ports: PortRange::default() },
         further_authenticators: auth::authenticators(&config.auth, &env)?,
+        pod_security: pod_security(config.admission_file.as_deref())?,
         env: env.clone(),
     };
     let metrics = Arc::new(Metrics::default());
@@ -212,6 +214,12 @@ impl Server {
         tokio::spawn(knarr_net::ensure_dns_service(admin, CLUSTER_DNS));
         scheduler::start(scheduler, informers, stop.clone());
     }
+}
+
+fn pod_security(file: Option<&Path>) -> Result<PodSecurityConfig> {
+    let Some(file) = file else { return Ok(PodSecurityConfig::default()) };
+    PodSecurityConfig::open(file)
+        .with_context(|| format!("the admission configuration {} cannot be used", file.display()))
 }
 
 /// The cluster's authority as the controllers know it.

@@ -1,13 +1,15 @@
 use serde_json::{Value, json};
 
-use super::{SPEC, at_most_all, runs_forever, selector_and_template, selector_is_immutable, template_warnings};
+use super::{
+    SPEC, at_most_all, default_rolling, runs_forever, selector_and_template, selector_is_immutable, template_warnings,
+};
 use crate::{
     field::FieldError,
     strategy::{
         Part, check, defaults, pod,
         rules::{Errors, Rules},
     },
-    value::{get, is_set, object_at, object_mut, same, set_default, text},
+    value::{is_set, object_at, object_mut, same, set_default, text},
 };
 
 /// Counts the changes of the template; once a field, now an annotation that controllers still read.
@@ -28,11 +30,7 @@ pub(crate) static DAEMON_SET: Rules = Rules {
     },
     validate,
     warnings: template_warnings,
-    validate_update: |new, old, part, errors| {
-        if part == Part::Main {
-            selector_is_immutable(new, old, errors);
-        }
-    },
+    validate_update: selector_is_immutable,
     ..Rules::WITH_STATUS
 };
 
@@ -48,15 +46,7 @@ fn default(object: &mut Value) {
     let Some(spec) = defaults::spec(object) else { return };
     set_default(spec, "revisionHistoryLimit", 10);
     defaults::drop_zero(spec, &["minReadySeconds"]);
-    if let Some(strategy) = object_at(spec, "updateStrategy") {
-        set_default(strategy, "type", "RollingUpdate");
-        if get(strategy, "type") == "RollingUpdate"
-            && let Some(rolling) = object_at(strategy, "rollingUpdate")
-        {
-            set_default(rolling, "maxUnavailable", 1);
-            set_default(rolling, "maxSurge", 0);
-        }
-    }
+    default_rolling(spec, "updateStrategy", [("maxUnavailable", 1), ("maxSurge", 0)]);
     pod::default_template(spec);
 }
 

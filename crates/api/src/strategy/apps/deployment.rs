@@ -1,24 +1,22 @@
 use serde_json::Value;
 
-use super::{SPEC, at_most_all, runs_forever, selector_and_template, selector_is_immutable, template_warnings};
+use super::{
+    SPEC, at_most_all, default_rolling, runs_forever, selector_and_template, selector_is_immutable, template_warnings,
+};
 use crate::{
     field::FieldError,
     strategy::{
-        Part, check, defaults, pod,
+        check, defaults, pod,
         rules::{Errors, Rules},
     },
-    value::{get, int, is_set, object_at, set_default},
+    value::{int, is_set, set_default},
 };
 
 pub(crate) static DEPLOYMENT: Rules = Rules {
     default,
     validate,
     warnings: template_warnings,
-    validate_update: |new, old, part, errors| {
-        if part == Part::Main {
-            selector_is_immutable(new, old, errors);
-        }
-    },
+    validate_update: selector_is_immutable,
     ..Rules::WITH_STATUS
 };
 
@@ -28,15 +26,7 @@ fn default(object: &mut Value) {
     set_default(spec, "revisionHistoryLimit", 10);
     set_default(spec, "progressDeadlineSeconds", 600);
     defaults::drop_zero(spec, &["minReadySeconds"]);
-    if let Some(strategy) = object_at(spec, "strategy") {
-        set_default(strategy, "type", "RollingUpdate");
-        if get(strategy, "type") == "RollingUpdate"
-            && let Some(rolling) = object_at(strategy, "rollingUpdate")
-        {
-            set_default(rolling, "maxUnavailable", "25%");
-            set_default(rolling, "maxSurge", "25%");
-        }
-    }
+    default_rolling(spec, "strategy", [("maxUnavailable", "25%"), ("maxSurge", "25%")]);
     pod::default_template(spec);
 }
 

@@ -16,13 +16,13 @@ pub(super) use statefulset::STATEFUL_SET;
 use serde_json::Value;
 
 use super::{
-    check, pod,
+    Part, check, pod,
     rules::{Errors, Rules},
 };
 use crate::{
     field::{FieldError, FieldPath},
     selector::LabelSelector,
-    value::{is_set, items},
+    value::{Object, get, is_set, items, object_at, set_default},
 };
 
 const SPEC: FieldPath<'static> = FieldPath::new("spec");
@@ -89,8 +89,23 @@ fn at_most_all(value: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
     }
 }
 
-fn selector_is_immutable(new: &Value, old: &Value, errors: &mut Errors) {
-    check::immutable(&new["spec"]["selector"], &old["spec"]["selector"], &SPEC.child("selector"), errors);
+fn selector_is_immutable(new: &Value, old: &Value, part: Part, errors: &mut Errors) {
+    if part == Part::Main {
+        check::immutable(&new["spec"]["selector"], &old["spec"]["selector"], &SPEC.child("selector"), errors);
+    }
+}
+
+/// What a strategy is, and how far pods are replaced together, where nobody says.
+fn default_rolling<const N: usize, V: Into<Value>>(spec: &mut Object, key: &str, amounts: [(&str, V); N]) {
+    let Some(strategy) = object_at(spec, key) else { return };
+    set_default(strategy, "type", "RollingUpdate");
+    if get(strategy, "type") == "RollingUpdate"
+        && let Some(rolling) = object_at(strategy, "rollingUpdate")
+    {
+        for (key, amount) in amounts {
+            set_default(rolling, key, amount);
+        }
+    }
 }
 
 fn template_warnings(object: &Value) -> Vec<String> {

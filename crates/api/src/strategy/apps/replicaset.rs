@@ -5,7 +5,7 @@ use crate::{
     field::FieldError,
     selector::LabelSelector,
     strategy::{
-        Dependents, Part, check, defaults, pod,
+        Dependents, check, defaults, pod,
         rules::{Errors, Rules},
     },
     value::{get, is_empty, object_at, set_default},
@@ -26,11 +26,7 @@ pub(crate) static REPLICA_SET: Rules = Rules {
         runs_forever(&spec["template"], "ReplicaSet", errors);
         check::none_negative(spec, &["replicas", "minReadySeconds"], &SPEC, errors);
     },
-    validate_update: |new, old, part, errors| {
-        if part == Part::Main {
-            selector_is_immutable(new, old, errors);
-        }
-    },
+    validate_update: selector_is_immutable,
     warnings: template_warnings,
     fields: &["status.replicas"],
     ..Rules::WITH_STATUS

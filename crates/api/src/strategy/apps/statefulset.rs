@@ -1,6 +1,6 @@
 use serde_json::{Value, json};
 
-use super::{SPEC, at_most_all, runs_forever, selector_and_template, template_warnings};
+use super::{SPEC, at_most_all, default_rolling, runs_forever, selector_and_template, template_warnings};
 use crate::{
     field::FieldError,
     meta::names,
@@ -9,7 +9,7 @@ use crate::{
         rules::{Errors, Rules},
         storage,
     },
-    value::{get, is_set, items, items_mut, keep, object_at, same, set_default, text},
+    value::{is_set, items, items_mut, keep, object_at, same, set_default, text},
 };
 
 pub(crate) static STATEFUL_SET: Rules = Rules {
@@ -31,14 +31,7 @@ fn default(object: &mut Value) {
     set_default(spec, "replicas", 1);
     set_default(spec, "revisionHistoryLimit", 10);
     defaults::drop_zero(spec, &["minReadySeconds"]);
-    if let Some(strategy) = object_at(spec, "updateStrategy") {
-        set_default(strategy, "type", "RollingUpdate");
-        if get(strategy, "type") == "RollingUpdate"
-            && let Some(rolling) = object_at(strategy, "rollingUpdate")
-        {
-            set_default(rolling, "partition", 0);
-        }
-    }
+    default_rolling(spec, "updateStrategy", [("partition", 0)]);
     if let Some(retention) = object_at(spec, "persistentVolumeClaimRetentionPolicy") {
         set_default(retention, "whenDeleted", "Retain");
         set_default(retention, "whenScaled", "Retain");
