@@ -132,7 +132,8 @@ async fn txn(store: &Disk, op: Op) -> Result<Revision, StoreError> {
 
 /// Every key with the revision that wrote it.
 async fn content(store: &Disk) -> BTreeMap<String, Revision> {
-    let all = RangeRequest { start: Bytes::new(), end: Bytes::from_static(&[0xff]), revision: None, limit: 0 };
+    let all =
+        RangeRequest { start: Bytes::new(), end: Bytes::from_static(&[0xff]), revision: None, limit: 0, count: false };
     let kvs = store.range(all).await.unwrap().kvs;
     kvs.into_iter().map(|kv| (String::from_utf8(kv.key.to_vec()).unwrap(), kv.mod_revision)).collect()
 }

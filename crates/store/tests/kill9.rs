@@ -52,7 +52,13 @@ async fn every_acknowledged_write_survives() {
         // store, and kills at work are what this is about.
         acknowledged.extend(write_until_killed(dir.path(), delay_ms, round % 2 == 0));
         let store = EmbeddedStore::open(DiskEngine::open(dir.path(), |_| None).unwrap()).unwrap();
-        let all = RangeRequest { start: Bytes::new(), end: Bytes::from_static(&[0xff]), revision: None, limit: 0 };
+        let all = RangeRequest {
+            start: Bytes::new(),
+            end: Bytes::from_static(&[0xff]),
+            revision: None,
+            limit: 0,
+            count: false,
+        };
         let reply = store.range(all).await.unwrap();
         let found: HashMap<String, u64> =
             reply.kvs.iter().map(|kv| (String::from_utf8(kv.key.to_vec()).unwrap(), kv.mod_revision.0)).collect();

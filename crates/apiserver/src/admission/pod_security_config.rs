@@ -171,25 +171,9 @@ impl Defaults {
 
 impl Exemptions {
     fn check(&self, faults: &mut Vec<FieldError>) {
-        let root = FieldPath::new("exemptions");
-        let lists: [(&str, &[String], fn(&str) -> names::Faults); 3] = [
-            ("namespaces", &self.namespaces, names::label),
-            ("runtimeClasses", &self.runtime_classes, names::subdomain),
-            ("usernames", &self.usernames, |_| Vec::new()),
-        ];
-        for (key, list, rule) in lists {
-            let (path, mut seen) = (root.child(key), HashSet::new());
-            for (i, name) in list.iter().enumerate() {
-                let (path, why) = (path.index(i), rule(name));
-                if key == "usernames" && name.is_empty() {
-                    faults.push(FieldError::required(&path, ""));
-                } else if !why.is_empty() {
-                    faults.push(FieldError::invalid(&path, name.as_str(), why.join(", ")));
-                } else if !seen.insert(name) {
-                    faults.push(FieldError::duplicate(&path, name.as_str()));
-                }
-            }
-        }
+        check_names("namespaces", &self.namespaces, names::label, faults);
+        check_names("runtimeClasses", &self.runtime_classes, names::subdomain, faults);
+        check_names("usernames", &self.usernames, |_| Vec::new(), faults);
     }
 
     pub(super) fn namespace(&self, name: &str) -> bool {
@@ -208,6 +192,21 @@ impl Exemptions {
 
     pub(super) fn runtime_class(&self, spec: &Value) -> bool {
         self.runtime_classes.iter().any(|exempt| exempt == text(&spec["runtimeClassName"]))
+    }
+}
+
+fn check_names(key: &str, list: &[String], rule: fn(&str) -> names::Faults, faults: &mut Vec<FieldError>) {
+    let (root, mut seen) = (FieldPath::new("exemptions"), HashSet::new());
+    let path = root.child(key);
+    for (i, name) in list.iter().enumerate() {
+        let (path, why) = (path.index(i), rule(name));
+        if !why.is_empty() {
+            faults.push(FieldError::invalid(&path, name.as_str(), why.join(", ")));
+        } else if name.is_empty() {
+            faults.push(FieldError::required(&path, ""));
+        } else if !seen.insert(name) {
+            faults.push(FieldError::duplicate(&path, name.as_str()));
+        }
     }
 }
 

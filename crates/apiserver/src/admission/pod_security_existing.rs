@@ -20,13 +20,13 @@ pub(super) fn on_existing_pods(
     let PodSecurityConfig { defaults, exemptions } = config;
     let standards = Standards::of(&request.object, defaults);
     if exemptions.namespace(request.name) && matches!(request.operation, Operation::Create | Operation::Update) {
-        let summary = standards.summary();
-        let is_meant = !summary.is_empty() && summary != defaults.summary();
-        let warning = || {
-            let name = request.name;
-            format!("namespace {name:?} is exempt from Pod Security, and the policy ({summary}) will be ignored")
-        };
-        return is_meant.then(warning).into_iter().collect();
+        if [defaults, &Standards::default()].iter().any(|nothing_new| standards.is_like(nothing_new)) {
+            return Vec::new();
+        }
+        let (name, said) = (request.name, standards.of_labels(&request.object));
+        return vec![format!(
+            "namespace {name:?} is exempt from Pod Security, and the policy ({said}) will be ignored"
+        )];
     }
     let Some(old) = request.old.filter(|_| request.operation == Operation::Update) else { return Vec::new() };
     let (old, enforce) = (Standards::of(old, defaults).enforce, standards.enforce);

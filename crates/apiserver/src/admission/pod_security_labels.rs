@@ -74,11 +74,19 @@ impl Standards {
         Self { enforce, audit, warn, faults }
     }
 
-    /// What is asked for in each mode, as one line; nothing of modes that ask for nothing.
-    pub(super) fn summary(&self) -> String {
+    /// What is asked for by the namespace's own labels, as one line; nothing of modes that ask for nothing.
+    pub(super) fn of_labels(&self, namespace: &Value) -> String {
+        let is_said =
+            |mode: &str| [mode, format!("{mode}-version").as_str()].iter().any(|key| label(namespace, key).is_some());
         let modes = [("enforce", self.enforce), ("audit", self.audit), ("warn", self.warn)];
-        let said = modes.iter().filter(|(_, policy)| policy.level != Level::Privileged);
+        let said = modes.iter().filter(|(mode, policy)| policy.level != Level::Privileged && is_said(mode));
         said.map(|(mode, policy)| format!("{mode}={policy}")).collect::<Vec<_>>().join(", ")
+    }
+
+    /// True where the same is asked for.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        let modes = [(self.enforce, other.enforce), (self.audit, other.audit), (self.warn, other.warn)];
+        modes.iter().all(|(a, b)| a == b || (a.level, b.level) == (Level::Privileged, Level::Privileged))
     }
 
     /// True where no mode asks for anything.
@@ -193,9 +201,11 @@ mod tests {
     fn what_labels_do_not_say_is_the_default() {
         let baseline = Policy { level: Level::Baseline, minor: 30 };
         let defaults = Standards { enforce: baseline, warn: baseline, ..Standards::default() };
-        assert_eq!(Standards::of(&json!({}), &defaults).summary(), "enforce=baseline:v1.30, warn=baseline:v1.30");
+        assert!(Standards::of(&json!({}), &defaults).is_like(&defaults));
         let labels = json!({ format!("{PREFIX}enforce"): "privileged", format!("{PREFIX}warn-version"): "latest" });
-        let relaxed = Standards::of(&json!({ "metadata": { "labels": labels } }), &defaults);
-        assert_eq!(relaxed.summary(), "warn=baseline:latest");
+        let namespace = json!({ "metadata": { "labels": labels } });
+        let relaxed = Standards::of(&namespace, &defaults);
+        assert_eq!((relaxed.enforce.level, relaxed.audit.level), (Level::Privileged, Level::Privileged));
+        assert_eq!(relaxed.of_labels(&namespace), "warn=baseline:latest");
     }
 }

@@ -132,7 +132,7 @@ async fn the_administrator_says_what_holds_elsewhere_and_for_whom_not() {
     let labels = json!({ "metadata": { "labels": { "pod-security.kubernetes.io/enforce": "restricted" } } });
     assert_eq!(
         cluster.warnings(&admin(), "PATCH", "/api/v1/namespaces/free", labels).await,
-        ["299 - \"namespace \\\"free\\\" is exempt from Pod Security, and the policy (enforce=restricted:latest, \
-          warn=restricted:latest) will be ignored\""]
+        ["299 - \"namespace \\\"free\\\" is exempt from Pod Security, and the policy (enforce=restricted:latest) \
+          will be ignored\""]
     );
 }

@@ -127,13 +127,9 @@ impl Inner {
 
     async fn insert(&self, call: &Call<'_>, object: Value, generated: bool) -> Result<Insertion, ApiError> {
         let resource = call.stored_resource();
-        let taken = |object: &dyn Fn() -> Value| match generated {
-            true => Ok(Insertion::NameTaken(object())),
-            false => Err(ApiError::already_exists(&call.resource.qualified_name(), call.name)),
-        };
         if call.options.dry_run {
             return match self.current(resource, call.namespace, call.name).await? {
-                Some(_) => taken(&|| object.clone()),
+                Some(_) => name_taken(call, generated, || object),
                 None => Ok(Insertion::Done(Self::unstored(call, &object, None))),
             };
         }
@@ -149,7 +145,7 @@ impl Inner {
         let key = store_key(resource, call.namespace, call.name);
         match self.put(call, &key, Compare::Absent(key.clone()), &encoded).await? {
             Commit::Done(stored) => Ok(Insertion::Done(stored)),
-            Commit::Lost(_) => taken(&|| object.clone().unwrap_or_else(|| encoded.decode())),
+            Commit::Lost(_) => name_taken(call, generated, || object.unwrap_or_else(|| encoded.decode())),
             Commit::Outrun(_) => Ok(Insertion::AddressTaken),
         }
     }
@@ -171,6 +167,14 @@ impl Inner {
         if call.resource.namespaced {
             metadata.insert("namespace".into(), call.namespace.into());
         }
+    }
+}
+
+/// A generated name is replaced, for which the object is needed; a client's own is not.
+fn name_taken(call: &Call<'_>, generated: bool, object: impl FnOnce() -> Value) -> Result<Insertion, ApiError> {
+    match generated {
+        true => Ok(Insertion::NameTaken(object())),
+        false => Err(ApiError::already_exists(&call.resource.qualified_name(), call.name)),
     }
 }
 
