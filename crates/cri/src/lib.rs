@@ -14,6 +14,9 @@ pub mod v1 {
     include!(concat!(env!("OUT_DIR"), "/runtime.v1.rs"));
 }
 
+/// On an image's spec: when the last container of it went, or it came; in RFC 3339. A runtime may leave it out.
+pub const LAST_USED: &str = "knarr.dev/last-used";
+
 pub use error::{CriError, Result};
 pub use network::{NetworkAddress, NetworkRequest, PodNetwork, PortMapping};
 pub use service::{ImageService, RuntimeService};

@@ -8,16 +8,21 @@ use knarr_cri::{
     CriError,
     v1::{ListImagesRequest, VersionRequest},
 };
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, watch},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     Config,
+    evict::{self, Evictor},
+    gc::Collector,
     images::records::PullRecords,
     logs::{Limits, Rotator},
     pod::{admit::Admitted, confine::Host, context::Context, manager::Manager, references::References},
     provision,
-    register::{self, Machine, Registrar},
+    register::{self, Registrar},
     server,
     static_pods::StaticPods,
 };
@@ -29,8 +34,6 @@ const MAX_STATUS_WRITES: usize = 32;
 pub enum AgentError {
     #[error("cannot make {path}; check that the data directory is writable")]
     Folder { path: PathBuf, source: io::Error },
-    #[error("cannot find out what this machine has: /proc must be mounted")]
-    Machine { source: io::Error },
     #[error("the container runtime does not answer")]
     Runtime(#[source] CriError),
     #[error("cannot listen on {address}; another kubelet may run on this machine")]
@@ -61,6 +64,10 @@ impl Agent {
             cluster_dns,
             cluster_domain,
             resolv_conf,
+            machine,
+            budget,
+            eviction,
+            image_gc,
             max_pods,
             pod_pids,
             unsafe_sysctls,
@@ -82,7 +89,6 @@ impl Agent {
             PullRecords::open(&records).map_err(|source| AgentError::Folder { path: records.clone(), source })?;
         let there = images.list_images(ListImagesRequest::default()).await.map_err(AgentError::Runtime)?;
         records.settle(&there.images, clock.now());
-        let machine = Machine::read(&data_dir).map_err(|source| AgentError::Machine { source })?;
         let version = runtime.version(VersionRequest::default()).await.map_err(AgentError::Runtime)?;
         let listener = TcpListener::bind(listen).await;
         let listener = listener.map_err(|source| AgentError::Listen { address: listen, source })?;
@@ -110,7 +116,10 @@ impl Agent {
             references: References::new(informers.clone()),
             services: services.clone(),
             node: node.clone(),
-            allocatable: register::allocatable(&machine),
+            budget,
+            eviction,
+            image_gc,
+            pressures: watch::Sender::default(),
             memory_capacity: machine.memory_bytes,
             max_pods,
             pod_pids,
@@ -133,8 +142,9 @@ impl Agent {
             taints,
             machine_identity,
             max_pods,
-            data_dir,
-            machine,
+            machine: machine.clone(),
+            allocatable: budget.allocatable,
+            pressures: context.pressures.subscribe(),
             runtime_version: format!("{}://{}", version.runtime_name, version.runtime_version),
             client: client.clone(),
             runtime: runtime.clone(),
@@ -155,6 +165,13 @@ impl Agent {
         };
         let server = server::Server::new(context.clone(), manager.clone(), streams);
         let statics = StaticPods::new(manifest_dir, context.clone(), manager.clone(), pods.clone());
+        let collector = Arc::new(Collector::new(context.clone(), manager.clone()));
+        let evictor = Evictor {
+            ctx: context.clone(),
+            manager: manager.clone(),
+            collector: collector.clone(),
+            meter: Arc::new(evict::Host::new(&machine)),
+        };
         let rotator = Rotator { runtime: runtime.clone(), limits: Limits::default(), clock };
         let work = async {
             tokio::join!(
@@ -164,6 +181,8 @@ impl Agent {
                 keep(&stop, "node-events", || manager.listen(runtime.container_events())),
                 follow(&stop, &manager, pods, services, &statics),
                 rotator.run(),
+                keep(&stop, "node-evictions", || evictor.run()),
+                keep(&stop, "node-garbage", || collector.run()),
                 keep(&stop, "local-provisioner", provisioner),
             )
         };

@@ -4,6 +4,8 @@ use k8s_openapi::api::core::v1::Taint;
 use knarr_client::{Clock, Informers};
 use knarr_cri::{ImageService, RuntimeService, StreamService};
 
+use crate::{evict::Eviction, gc::ImageGc, register::Machine, reserve::Budget};
+
 /// All that an agent is told; it reads no environment and no file to find out more.
 pub struct Config {
     pub node_name: String,
@@ -25,6 +27,13 @@ pub struct Config {
     pub cluster_domain: String,
     /// A `resolv.conf` for pods with `dnsPolicy: Default`; without one, the host's.
     pub resolv_conf: Option<PathBuf>,
+    pub machine: Machine,
+    /// How the machine is divided.
+    pub budget: Budget,
+    /// When pods have to go.
+    pub eviction: Eviction,
+    /// When images have to go.
+    pub image_gc: ImageGc,
     pub max_pods: u32,
     /// How many processes each pod may have; without one, as many as the node.
     pub pod_pids: Option<i64>,

@@ -7,14 +7,18 @@
 
 mod agent;
 mod config;
+mod disk;
+mod evict;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod images;
+mod gc;
 mod logs;
 mod pod;
 mod probe;
 mod provision;
 mod register;
+mod reserve;
 mod server;
 mod spdy;
 mod static_pods;
@@ -25,6 +29,12 @@ mod volume;
 pub use agent::{Agent, AgentError};
 pub use config::Config;
 pub use images::keyring::Keyring;
+pub use evict::{
+    Eviction, Levels, Signal, ThresholdError, default_hard, parse_grace_periods, parse_reclaims, parse_thresholds,
+};
+pub use gc::{ImageGc, ImageGcError};
+pub use register::Machine;
+pub use reserve::{Budget, Reserved, ReservedError};
 pub use volume::reset;
 
 /// What probes and hooks call themselves in `User-Agent`.

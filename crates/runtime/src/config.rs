@@ -11,11 +11,21 @@ pub struct Config {
     pub run_dir: PathBuf,
     /// The control group all of Knarr's are below, relative to the hierarchy's root, such as `knarr`.
     pub cgroup_root: PathBuf,
+    pub limits: Limits,
     pub network: Arc<dyn PodNetwork>,
     /// A directory of containerd's `hosts.toml` files, which say how registries are reached.
     pub registries: Option<PathBuf>,
     /// The program to run as the shim and to show in the built-in image: this one.
     pub exe: PathBuf,
+}
+
+/// What all sandboxes together may use, where their caller sorts them into groups; nothing is no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Shares against the rest of the host, 1024 for a processor; as many as it has where this is nothing.
+    pub cpu_shares: u64,
+    pub memory_bytes: i64,
+    pub pids: i64,
 }
 
 impl Config {

@@ -113,9 +113,18 @@ pub fn image(image: &Image) -> v1::Image {
         size: image.size_bytes,
         uid: uid.map(|value| v1::Int64Value { value }),
         username: if uid.is_none() { user.to_owned() } else { String::new() },
-        spec: Some(v1::ImageSpec { image: image.id.clone(), ..v1::ImageSpec::default() }),
+        spec: Some(v1::ImageSpec {
+            image: image.id.clone(),
+            annotations: last_used(image),
+            ..v1::ImageSpec::default()
+        }),
         pinned: image.pinned,
     }
+}
+
+fn last_used(image: &Image) -> BTreeMap<String, String> {
+    let time = jiff::Timestamp::from_second(image.last_used_s).ok().filter(|_| image.last_used_s > 0);
+    time.map(|time| (knarr_cri::LAST_USED.to_owned(), time.to_string())).into_iter().collect()
 }
 
 /// True where every wanted label is there.

@@ -26,7 +26,7 @@ mod stats;
 mod stream;
 mod weights;
 
-pub use config::Config;
+pub use config::{Config, Limits};
 pub use images::ImageStore;
 pub use reset::reset;
 pub use runtime::{EmbeddedRuntime, OpenError};

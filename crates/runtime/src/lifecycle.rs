@@ -366,7 +366,15 @@ impl EmbeddedRuntime {
             end_cgroup(&self.cgroups, &cgroup).await.map_err(convert::os_error)?;
         }
         let directory = self.config.container_dir(id);
-        let removed = tokio::task::spawn_blocking(move || remove_directory(&directory)).await;
+        let image = self.state().containers.get(id).map(|c| c.meta.image_id.clone()).unwrap_or_default();
+        let images = self.images.clone();
+        let remove = move || {
+            if let Err(error) = images.note_use(&image) {
+                tracing::warn!(image, %error, "when an image was used last cannot be written down");
+            }
+            remove_directory(&directory)
+        };
+        let removed = tokio::task::spawn_blocking(remove).await;
         removed.unwrap_or(Ok(())).map_err(convert::io_error("cannot remove the container's files"))?;
         self.announce(id, ContainerEventType::ContainerDeletedEvent);
         self.state().containers.remove(id);

@@ -5,7 +5,7 @@ mod support;
 use std::time::{Duration, Instant};
 
 use knarr_cri::{ImageService, RuntimeService, v1::*};
-use support::{Host, PATIENCE, container, with_security};
+use support::{Host, LIMITS, PATIENCE, container, with_security};
 
 #[tokio::test]
 async fn a_container_runs_logs_and_ends() {
@@ -154,6 +154,25 @@ async fn logs_rotate_and_stats_are_read() {
     assert!(whole.process.unwrap().process_count.unwrap().value > 0);
     assert!(whole.cpu.unwrap().usage_core_nano_seconds.unwrap().value > 0);
     assert_eq!(whole.containers.len(), 1);
+    host.finish().await;
+}
+
+#[tokio::test]
+async fn sandboxes_in_a_group_are_bounded_together_and_images_remember_their_use() {
+    let host = Host::new("bounds").await;
+    let cgroups = knarr_os::cgroup::Cgroups::detect().unwrap();
+    let sandbox = host.sandbox().await;
+    let group = std::path::Path::new(host.name()).join("burstable");
+    assert_eq!(cgroups.usage(&group).memory_limit_bytes, Some(LIMITS.memory_bytes.unsigned_abs()));
+    let files = ["pids/", ""].map(|hierarchy| format!("/sys/fs/cgroup/{hierarchy}{}/pids.max", group.display()));
+    let pids = files.iter().find_map(|file| std::fs::read_to_string(file).ok());
+    assert_eq!(pids.as_deref(), Some("3000\n"));
+    let id = host.run(&sandbox, container("c", "exit 0")).await;
+    host.ended(&id).await;
+    let images = host.runtime.images();
+    let before = images.find(support::IMAGE).unwrap().unwrap();
+    assert!(before.pinned, "what was imported nobody could pull");
+    assert!(before.last_used_s > 0);
     host.finish().await;
 }
 

@@ -2,7 +2,7 @@
 //! than ten alike (but for the message) within ten minutes become one "combined" event; a source that goes on and
 //! on about one object is throttled (25 at once, then one in five minutes).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -22,6 +22,7 @@ pub(super) struct Observed {
     pub kind: EventType,
     pub reason: String,
     pub message: String,
+    pub annotations: BTreeMap<String, String>,
     pub component: &'static str,
     pub host: String,
     pub at: Timestamp,
@@ -142,6 +143,7 @@ mod tests {
             kind: EventType::Warning,
             reason: "BackOff".into(),
             message: message.into(),
+            annotations: BTreeMap::new(),
             component: "kubelet",
             host: "n1".into(),
             at: Timestamp::from_second(second).unwrap(),

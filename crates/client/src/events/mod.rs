@@ -5,6 +5,8 @@
 
 mod correlate;
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::{
     api::core::v1::{Event, EventSource, ObjectReference},
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time},
@@ -78,11 +80,23 @@ impl Recorder {
 
     /// About anything that can be referred to, a field of an object (`spec.containers{app}`) included.
     pub fn record(&self, about: ObjectReference, kind: EventType, reason: &str, message: String) {
+        self.record_annotated(about, kind, reason, message, BTreeMap::new());
+    }
+
+    pub fn record_annotated(
+        &self,
+        about: ObjectReference,
+        kind: EventType,
+        reason: &str,
+        message: String,
+        annotations: BTreeMap<String, String>,
+    ) {
         let observed = Observed {
             about,
             kind,
             reason: reason.to_owned(),
             message,
+            annotations,
             component: self.component,
             host: self.host.clone(),
             at: self.clock.now(),
@@ -161,11 +175,12 @@ async fn write(client: &kube::Client, observed: Observed, correlated: &Correlate
 }
 
 fn new_event(observed: Observed, correlated: &Correlated, namespace: &str) -> Event {
-    let Observed { about, kind, component, host, at, .. } = observed;
+    let Observed { about, kind, component, host, at, annotations, .. } = observed;
     Event {
         metadata: ObjectMeta {
             name: Some(correlated.name.clone()),
             namespace: Some(namespace.to_owned()),
+            annotations: Some(annotations).filter(|annotations| !annotations.is_empty()),
             ..Default::default()
         },
         involved_object: about,

@@ -12,7 +12,7 @@ use knarr_api::{cidr::Ipv4Cidr, meta::names};
 use knarr_net::Overlay;
 
 use crate::{
-    cli::{IngressArgs, NodeArgs},
+    cli::{IngressArgs, NodeArgs, ResourceArgs},
     datadir::{DataDir, Running},
     record::Record,
 };
@@ -28,6 +28,7 @@ pub struct NodeConfig {
     /// What says how registries are reached.
     pub registries: PathBuf,
     pub unsafe_sysctls: Vec<String>,
+    pub resources: ResourceArgs,
     pub max_pods: u32,
     /// How many processes each pod may have, where there is a limit.
     pub pod_pids: Option<i64>,
@@ -60,6 +61,7 @@ impl NodeConfig {
             pod_pids_limit,
             resolv_conf,
             registries,
+            resources,
             ingress,
         } = args;
         if let Some(dir) = &images
@@ -87,6 +89,7 @@ impl NodeConfig {
             images,
             registries: registries.directory()?,
             unsafe_sysctls: allowed_unsafe_sysctls,
+            resources,
             max_pods,
             pod_pids: (pod_pids_limit > 0).then_some(pod_pids_limit),
             resolv_conf,

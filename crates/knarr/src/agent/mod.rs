@@ -15,8 +15,8 @@ use anyhow::{Context, Result, anyhow};
 use k8s_openapi::api::core::v1::Pod;
 use knarr_client::{Clock, Informers, informer::Scope, supervise};
 use knarr_net::Network;
-use knarr_node::AgentError;
-use knarr_runtime::Runtime;
+use knarr_node::{AgentError, Budget, Machine, Reserved};
+use knarr_runtime::{Limits, Runtime};
 use sha2::{Digest, Sha256};
 use tokio::{sync::Mutex, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -52,6 +52,10 @@ pub async fn start(
     stop: &CancellationToken,
 ) -> Result<Agent> {
     let Access { client, serving } = access;
+    let machine = Machine::read(config.data.root());
+    let machine = machine.context("cannot find out what this machine has: /proc must be mounted")?;
+    let (eviction, image_gc) = (config.resources.eviction(&machine)?, config.resources.image_gc()?);
+    let budget = config.resources.budget(&machine, &eviction)?;
     let informers = Informers::new(client, stop.clone());
     let own_pods = informers.with_params::<Pod>(Scope::fields(format!("spec.nodeName={}", config.name)));
     let usual = knarr_net::Config::new(config.data.root(), config.name.clone(), config.ip);
@@ -67,8 +71,8 @@ pub async fn start(
     progress.ready(NETWORK);
 
     let told = runtime_config(config.data.root(), network.pod_network())?;
-    let told = knarr_runtime::Config { registries: Some(config.registries.clone()), ..told };
-    let runtime = Runtime::open(told).await;
+    let registries = Some(config.registries.clone());
+    let runtime = Runtime::open(knarr_runtime::Config { registries, limits: limits(&budget), ..told }).await;
     let runtime = runtime.context("the container runtime cannot start")?;
     import_images(config, &runtime).await?;
     progress.ready(RUNTIME);
@@ -88,6 +92,10 @@ pub async fn start(
         cluster_dns: vec![CLUSTER_DNS.into()],
         cluster_domain: CLUSTER_DOMAIN.into(),
         resolv_conf: config.resolv_conf.clone(),
+        machine,
+        budget,
+        eviction,
+        image_gc,
         max_pods: config.max_pods,
         pod_pids: config.pod_pids,
         unsafe_sysctls: config.unsafe_sysctls.clone(),
@@ -101,6 +109,12 @@ pub async fn start(
     });
     let task = tokio::spawn(agent.run(stop.clone()));
     Ok(Agent { task: Mutex::new(task), _network: network })
+}
+
+/// What all pods together may use, as the kernel counts.
+fn limits(budget: &Budget) -> Limits {
+    let Reserved { cpu_milli, memory_bytes, pids, .. } = budget.pods;
+    Limits { cpu_shares: (cpu_milli * 1024 / 1000).max(2).unsigned_abs(), memory_bytes, pids }
 }
 
 /// Waits for an Ingress, and serves it from then on.
@@ -146,6 +160,7 @@ pub fn runtime_config(data: &Path, network: Arc<dyn knarr_cri::PodNetwork>) -> R
         data_dir: data.join("runtime"),
         run_dir: run_dir(data),
         cgroup_root: pods_group(data),
+        limits: Limits::default(),
         network,
         registries: None,
         exe: std::env::current_exe().context("the program's own path is not known")?,

@@ -3,6 +3,7 @@
 mod control;
 mod keeping;
 mod node;
+mod resources;
 mod users;
 
 use std::{path::PathBuf, time::Duration};
@@ -14,6 +15,7 @@ use crate::commands::cluster::ClusterCommand;
 pub use control::ControlArgs;
 pub use keeping::{AuditArgs, Datastore, DatastoreArgs};
 pub use node::{IngressArgs, NodeArgs, RegistryArgs};
+pub use resources::ResourceArgs;
 pub use users::AuthArgs;
 
 /// Kubernetes in one program.

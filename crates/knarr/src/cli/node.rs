@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::Taint;
 
 use knarr_net::Overlay;
 
+use super::ResourceArgs;
 use crate::agent::{parse_label, parse_taint};
 
 #[derive(Clone, Debug, Args)]
@@ -48,6 +49,8 @@ pub struct NodeArgs {
     pub resolv_conf: Option<PathBuf>,
     #[command(flatten)]
     pub registries: RegistryArgs,
+    #[command(flatten)]
+    pub resources: ResourceArgs,
     #[command(flatten)]
     pub ingress: IngressArgs,
 }

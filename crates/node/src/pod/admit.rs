@@ -9,7 +9,14 @@ use k8s_openapi::{
 };
 use knarr_api::placement::{tolerates, wants_node};
 
-use super::{confine::Host, demand::Demand, refuse, status::Verdict};
+use super::{
+    confine::Host,
+    demand::Demand,
+    qos::{QosClass, class},
+    refuse,
+    status::{EVICTED, Verdict},
+};
+use crate::evict::{Pressure, Pressures, is_critical};
 
 /// What a verdict's message begins with in a pod's status, and not in its event.
 pub const REJECTED: &str = "Pod was rejected: ";
@@ -34,6 +41,8 @@ pub struct Offer<'a> {
     pub taints: &'a [Taint],
     pub unsafe_sysctls: &'a [String],
     pub host: &'a Host,
+    /// What the node is short of.
+    pub pressures: &'a Pressures,
 }
 
 impl Admitted {
@@ -42,6 +51,7 @@ impl Admitted {
         let uid = pod.metadata.uid.clone().unwrap_or_default();
         let demand = Demand::of(pod);
         if !runs_already {
+            spared(pod, offer.pressures)?;
             refuse::check(pod, offer.unsafe_sysctls, offer.host)?;
             self.has_room(&uid, &demand, offer)?;
             self.suits(&uid, &demand, pod, offer)?;
@@ -118,6 +128,22 @@ pub fn capacity(resource: &str, offer: &Offer<'_>) -> Option<i64> {
     }
 }
 
+/// A node that is short of something takes in what the cluster cannot do without, and one that is short of memory alone
+/// also what says how much it needs, or that it puts up with that.
+fn spared(pod: &Pod, pressures: &Pressures) -> Result<(), Verdict> {
+    let memory_alone = pressures.iter().all(|pressure| *pressure == Pressure::Memory);
+    let taint =
+        || Taint { key: "node.kubernetes.io/memory-pressure".into(), effect: "NoSchedule".into(), ..Taint::default() };
+    let tolerations = pod.spec.as_ref().and_then(|spec| spec.tolerations.as_deref()).unwrap_or_default();
+    let modest = || class(pod) != QosClass::BestEffort || tolerates(tolerations, &taint());
+    if pressures.is_empty() || is_critical(pod) || memory_alone && modest() {
+        return Ok(());
+    }
+    let names: Vec<_> = pressures.iter().map(|pressure| pressure.name()).collect();
+    let message = format!("{REJECTED}The node had condition: [{}]. ", names.join(" "));
+    Err(Verdict { reason: EVICTED.to_owned(), message })
+}
+
 fn failed(predicate: &str, why: &str) -> Verdict {
     let message = format!("{REJECTED}Predicate {predicate} failed: {why}");
     Verdict { reason: predicate.to_owned(), message }
@@ -166,7 +192,7 @@ mod tests {
             from_value(json!({"example.com/berth": "2", "cpu": "9", "hugepages-2Mi": "4Mi"})).unwrap();
         let taints: Vec<Taint> =
             from_value(json!([{"key": "a", "effect": "NoSchedule"}, {"key": "b", "effect": "NoExecute"}])).unwrap();
-        let (labels, host) = (BTreeMap::new(), host());
+        let (labels, host, none) = (BTreeMap::new(), host(), Pressures::new());
         let offer = |taints| Offer {
             cpu_milli: 4000,
             memory_bytes: 1 << 30,
@@ -178,6 +204,7 @@ mod tests {
             taints,
             unsafe_sysctls: &[],
             host: &host,
+            pressures: &none,
         };
         let tolerant = json!({"tolerations": [{"key": "b", "operator": "Exists"}]});
         let out = |resource: &str, numbers: (i64, i64, i64)| {
@@ -231,7 +258,7 @@ mod tests {
     #[test]
     fn a_pod_that_has_begun_stays_on_a_node_that_shuns_it_by_now() {
         let taints: Vec<Taint> = from_value(json!([{"key": "b", "effect": "NoExecute"}])).unwrap();
-        let host = host();
+        let (host, none) = (host(), Pressures::new());
         let offer = Offer {
             cpu_milli: 0,
             memory_bytes: 0,
@@ -243,8 +270,34 @@ mod tests {
             taints: &taints,
             unsafe_sysctls: &[],
             host: &host,
+            pressures: &none,
         };
         let begun = pod("p", &json!({"nodeSelector": {"zone": "b"}}), json!({"startTime": "2026-01-01T00:00:00Z"}));
         Admitted::default().admit(&begun, &offer, false).unwrap();
+    }
+
+    #[test]
+    fn a_node_that_is_short_of_something_takes_in_what_it_must() {
+        let (memory, disk) = (Pressures::from([Pressure::Memory]), Pressures::from([Pressure::Disk]));
+        let both = Pressures::from([Pressure::Memory, Pressure::Disk]);
+        let modest = asking("memory", "1Mi");
+        let tolerant = json!({"tolerations": [{"key": "node.kubernetes.io/memory-pressure", "operator": "Exists"}]});
+        let critical = json!({"priority": 2_000_001_000});
+        for (pressures, spec, expected) in [
+            (&Pressures::new(), &json!({}), ""),
+            (&memory, &json!({}), "[MemoryPressure]"),
+            (&memory, &modest, ""),
+            (&memory, &tolerant, ""),
+            (&disk, &modest, "[DiskPressure]"),
+            (&both, &tolerant, "[MemoryPressure DiskPressure]"),
+            (&both, &critical, ""),
+        ] {
+            let told = spared(&pod("p", spec, json!({})), pressures).err();
+            let expected = (!expected.is_empty()).then(|| Verdict {
+                reason: "Evicted".to_owned(),
+                message: format!("Pod was rejected: The node had condition: {expected}. "),
+            });
+            assert_eq!(told, expected, "{spec} under {pressures:?}");
+        }
     }
 }

@@ -7,7 +7,7 @@ use k8s_openapi::{
 
 use super::{
     containers::Role,
-    status::{EVICTED, Input},
+    status::{EVICTED, Input, Verdict},
 };
 
 /// Conditions that are there only while they hold.
@@ -41,7 +41,9 @@ pub fn build(input: &Input<'_>, status: &PodStatus, old: &[PodCondition]) -> Vec
         containers,
         Finding::holds("PodScheduled"),
     ];
-    let evicted = input.verdict.filter(|verdict| verdict.reason == EVICTED).map(|verdict| Finding {
+    // One that was never taken in was not disturbed.
+    let disturbed = |verdict: &&Verdict| verdict.reason == EVICTED && verdict.cause() == verdict.message;
+    let evicted = input.verdict.filter(disturbed).map(|verdict| Finding {
         reason: Some("TerminationByKubelet".to_owned()),
         message: Some(verdict.message.clone()),
         ..Finding::holds("DisruptionTarget")

@@ -10,15 +10,22 @@ use std::{
 use k8s_openapi::api::core::v1::{Node, ObjectReference, Pod, Service};
 use knarr_client::{Clock, Informer, Recorder, events};
 use knarr_cri::{ImageService, RuntimeService};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use super::{
     admit::{Admitted, Offer},
     confine::Host,
-    downward::Allocatable,
     references::References,
+    status::EVICTED,
 };
-use crate::{images::records::PullRecords, probe::Tally};
+use crate::{
+    evict::{Eviction, Pressures},
+    gc::ImageGc,
+    images::records::PullRecords,
+    probe::Tally,
+    register,
+    reserve::Budget,
+};
 
 pub struct Context {
     pub node_name: String,
@@ -39,7 +46,11 @@ pub struct Context {
     pub references: References,
     pub services: Informer<Service>,
     pub node: Informer<Node>,
-    pub allocatable: Allocatable,
+    pub budget: Budget,
+    pub eviction: Eviction,
+    pub image_gc: ImageGc,
+    /// What the node is short of.
+    pub pressures: watch::Sender<Pressures>,
     pub memory_capacity: u64,
     pub max_pods: u32,
     /// How many processes each pod may have, where there is a limit.
@@ -82,9 +93,9 @@ impl Context {
         let node = node.as_deref();
         let status = node.and_then(|node| node.status.as_ref());
         look(&Offer {
-            cpu_milli: self.allocatable.cpu_milli,
-            memory_bytes: self.allocatable.memory_bytes,
-            ephemeral_bytes: self.allocatable.ephemeral_bytes,
+            cpu_milli: self.budget.allocatable.cpu_milli,
+            memory_bytes: self.budget.allocatable.memory_bytes,
+            ephemeral_bytes: self.budget.allocatable.ephemeral_bytes,
             pods: self.max_pods,
             allocatable: status.and_then(|status| status.allocatable.as_ref()).unwrap_or(&none.0),
             node_name: &self.node_name,
@@ -92,6 +103,7 @@ impl Context {
             taints: node.and_then(|node| node.spec.as_ref()?.taints.as_deref()).unwrap_or_default(),
             unsafe_sysctls: &self.unsafe_sysctls,
             host: &self.host,
+            pressures: &self.pressures.borrow(),
         })
     }
 
@@ -117,6 +129,15 @@ impl Context {
 
     pub fn warning(&self, pod: &Pod, reason: &str, message: impl Into<String>) {
         self.recorder.record(reference(pod, None), events::EventType::Warning, reason, message.into());
+    }
+
+    pub fn evicted(&self, pod: &Pod, message: String, annotations: BTreeMap<String, String>) {
+        let kind = events::EventType::Warning;
+        self.recorder.record_annotated(reference(pod, None), kind, EVICTED, message, annotations);
+    }
+
+    pub fn node_warning(&self, reason: &str, message: String) {
+        self.recorder.record(register::reference(&self.node_name), events::EventType::Warning, reason, message);
     }
 
     /// About one container: `kubectl describe` shows which by the field path.

@@ -3,6 +3,7 @@
 use super::{
     image::{Pulled, Wanted},
     track::PostStart,
+    wish::Eviction,
     worker::Worker,
 };
 use crate::probe;
@@ -25,9 +26,7 @@ pub(super) enum Report {
         id: String,
     },
     /// The pod takes more of the disk than it may.
-    Evicted {
-        message: String,
-    },
+    Evicted(Eviction),
 }
 
 impl Worker {
@@ -48,7 +47,7 @@ impl Worker {
                 };
                 self.track(&name).post_start = after;
             }
-            Report::Evicted { message } => self.evict(message),
+            Report::Evicted(eviction) => self.evict(eviction),
             Report::Stopped { name, id } => {
                 self.stopping.remove(&id);
                 let track = self.tracks.entry(name).or_default();

@@ -73,7 +73,7 @@ impl Worker {
             containers: &self.containers,
             pod_ips,
             host_ips: &self.ctx.node_ips,
-            allocatable: self.ctx.allocatable,
+            allocatable: self.ctx.budget.allocatable,
         }
     }
 

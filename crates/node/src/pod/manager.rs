@@ -16,7 +16,7 @@ use tokio::{sync::broadcast, task::JoinSet};
 use super::{
     context::{Context, full_name},
     labels,
-    wish::Handle,
+    wish::{Eviction, Handle},
     worker::Worker,
 };
 
@@ -84,6 +84,13 @@ impl Manager {
     pub fn forget(&self, uid: &str) {
         if let Some(handle) = self.handles().get(uid) {
             handle.set(|wish| wish.gone = true);
+        }
+    }
+
+    /// Has a pod ended for good, if it runs.
+    pub fn evict(&self, uid: &str, eviction: Eviction) {
+        if let Some(handle) = self.handles().get(uid) {
+            handle.set(|wish| wish.eviction = Some(eviction));
         }
     }
 

@@ -35,7 +35,7 @@ pub mod security;
 mod start;
 pub mod status;
 mod stop;
-mod storage;
+pub mod storage;
 mod tell;
 pub mod track;
 mod volumes;
@@ -44,7 +44,7 @@ pub mod worker;
 pub mod writer;
 
 /// Static pods are told of by their mirror, and the API never deletes them.
-fn is_static(pod: &k8s_openapi::api::core::v1::Pod) -> bool {
+pub fn is_static(pod: &k8s_openapi::api::core::v1::Pod) -> bool {
     let annotations = pod.metadata.annotations.as_ref();
     annotations.is_some_and(|map| map.get(labels::CONFIG_SOURCE).is_some_and(|source| source == "file"))
 }

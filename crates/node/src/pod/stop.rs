@@ -19,7 +19,6 @@ use super::{
     hooks,
     observe::Instance,
     plan::Kill,
-    status::EVICTED,
     worker::{Next, State, Worker},
 };
 
@@ -28,8 +27,6 @@ const LEAST_GRACE: SignedDuration = SignedDuration::from_secs(2);
 /// Between a pod's leaving its Services and SIGTERM. A proxy hears of a deletion as soon as the node does and follows
 /// within milliseconds; a server that ends at once would otherwise break the connections made meanwhile.
 const DRAIN: SignedDuration = SignedDuration::from_millis(100);
-/// What an evicted pod gets instead of its own grace period: its node cannot wait.
-const EVICTION_GRACE: SignedDuration = SignedDuration::from_secs(1);
 const DELETE_RETRY: SignedDuration = SignedDuration::from_secs(1);
 const STILL_THERE: SignedDuration = SignedDuration::from_secs(10);
 
@@ -114,14 +111,12 @@ impl Worker {
 
     /// How long the pod has to end.
     fn grace(&self) -> SignedDuration {
-        if self.verdict.as_ref().is_some_and(|verdict| verdict.reason == EVICTED) {
-            return EVICTION_GRACE;
-        }
         let spec = self.spec().and_then(|spec| spec.termination_grace_period_seconds);
         let deletion = self.pod.metadata.deletion_grace_period_seconds.filter(|_| self.deleted());
         let seconds = deletion.or(spec).unwrap_or(30);
         // Someone who forced the object away still wants the processes to have a moment.
-        SignedDuration::from_secs(if self.gone { seconds.clamp(1, 30) } else { seconds })
+        let own = SignedDuration::from_secs(if self.gone { seconds.clamp(1, 30) } else { seconds });
+        self.eviction_grace.map_or(own, |grace| grace.min(own))
     }
 
     /// Stops what runs: first everything but the sidecars, then those, the last one first.

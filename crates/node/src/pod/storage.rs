@@ -4,13 +4,14 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
-    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::api::resource::Quantity};
+use k8s_openapi::{
+    api::core::v1::{Pod, Volume},
+    apimachinery::pkg::api::resource::Quantity,
+};
 use knarr_cri::v1::ContainerStatsRequest;
 
 use super::{
@@ -18,8 +19,10 @@ use super::{
     hear::Report,
     qos,
     status::Verdict,
+    wish::Eviction,
     worker::{State, Worker},
 };
+use crate::disk::Footprint;
 
 /// Between two looks at the disk.
 const PERIOD: SignedDuration = SignedDuration::from_secs(10);
@@ -124,16 +127,7 @@ impl Worker {
         }
         let next = now + PERIOD;
         self.storage_due = Some(next);
-        let spec = self.spec().cloned().unwrap_or_default();
-        let on_disk = spec.volumes.iter().flatten().filter(|volume| {
-            volume.empty_dir.as_ref().is_some_and(|source| source.medium.as_deref() != Some("Memory"))
-        });
-        let volumes: Vec<(String, PathBuf)> = on_disk
-            .filter_map(|volume| {
-                let path = crate::volume::host_path(&self.pod, self.volumes.dir(), &volume.name)?;
-                Some((volume.name.clone(), path))
-            })
-            .collect();
+        let volumes = on_disk(&self.pod, self.volumes.dir());
         let runs: Vec<(String, String)> =
             self.observed.running().map(|run| (run.name.clone(), run.id.clone())).collect();
         let (ctx, logs, reports) = (self.ctx.clone(), self.ctx.log_folder(&self.pod), self.reports.clone());
@@ -146,45 +140,39 @@ impl Worker {
             }
             let measure = move || {
                 for (name, bytes) in &mut usage.containers {
-                    *bytes += on_disk_below(&logs.join(name));
+                    *bytes += Footprint::below(&logs.join(name)).bytes;
                 }
-                usage.volumes = volumes.into_iter().map(|(name, path)| (name, on_disk_below(&path))).collect();
+                usage.volumes = volumes.into_iter().map(|(name, path)| (name, Footprint::below(&path).bytes)).collect();
                 usage
             };
             let Ok(usage) = tokio::task::spawn_blocking(measure).await else { return };
             if let Some(message) = limits.passed(&usage) {
-                let _ = reports.send(Report::Evicted { message }).await;
+                let _ = reports.send(Report::Evicted(Eviction::at_once(message))).await;
             }
         });
         Some(next)
     }
 
-    /// Ends the pod for good; its controller makes another one where it has any.
-    pub(super) fn evict(&mut self, message: String) {
-        if self.state != State::Running || self.verdict.is_some() {
+    /// Ends the pod for good; its controller makes another one where it has any. One that is ending anyway ends sooner.
+    pub(super) fn evict(&mut self, eviction: Eviction) {
+        if !matches!(self.state, State::Running | State::Stopping) || self.over || self.verdict.is_some() {
             return;
         }
-        self.ctx.warning(&self.pod, "Evicted", message.clone());
+        let Eviction { message, annotations, grace } = eviction;
+        self.ctx.evicted(&self.pod, message.clone(), annotations);
         self.verdict = Some(Verdict { reason: super::status::EVICTED.to_owned(), message });
+        self.eviction_grace = Some(grace);
         self.state = State::Stopping;
     }
 }
 
-/// Without following links, or what is mounted somewhere below. What goes away meanwhile counts nothing.
-fn on_disk_below(path: &Path) -> u64 {
-    fn walk(path: &Path, device: u64) -> u64 {
-        let Ok(metadata) = fs::symlink_metadata(path) else { return 0 };
-        if metadata.dev() != device {
-            return 0;
-        }
-        let own = metadata.blocks() * 512;
-        if !metadata.is_dir() {
-            return own;
-        }
-        let entries = fs::read_dir(path).into_iter().flatten().flatten();
-        own + entries.map(|entry| walk(&entry.path(), device)).sum::<u64>()
-    }
-    fs::symlink_metadata(path).map_or(0, |metadata| walk(path, metadata.dev()))
+/// The names and folders of the pod's `emptyDir`s that are not in memory.
+pub fn on_disk(pod: &Pod, pod_folder: &Path) -> Vec<(String, PathBuf)> {
+    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    let on_disk = volumes
+        .filter(|volume| volume.empty_dir.as_ref().is_some_and(|source| source.medium.as_deref() != Some("Memory")));
+    let place = |volume: &Volume| Some((volume.name.clone(), crate::volume::host_path(pod, pod_folder, &volume.name)?));
+    on_disk.filter_map(place).collect()
 }
 
 #[cfg(test)]
@@ -219,16 +207,5 @@ mod tests {
         }
         let free: Pod = from_value(json!({"metadata": {}, "spec": {"containers": [{"name": "a"}]}})).unwrap();
         assert!(Limits::of(&free, &Containers::of(&free)).is_empty());
-    }
-
-    #[test]
-    fn folders_are_measured_without_following_links() {
-        let dir = tempfile::tempdir().unwrap();
-        fs::create_dir(dir.path().join("in")).unwrap();
-        fs::write(dir.path().join("in/file"), vec![1; 100_000]).unwrap();
-        std::os::unix::fs::symlink("/usr", dir.path().join("out")).unwrap();
-        let found = on_disk_below(dir.path());
-        assert!((100_000..200_000).contains(&found), "{found}");
-        assert_eq!(on_disk_below(&dir.path().join("none")), 0);
     }
 }

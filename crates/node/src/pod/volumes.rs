@@ -40,7 +40,7 @@ impl Worker {
             containers: &self.containers,
             pod_ips: &ips,
             host_ips: &self.ctx.node_ips,
-            allocatable: self.ctx.allocatable,
+            allocatable: self.ctx.budget.allocatable,
         };
         let node = self.ctx.node.get("", &self.ctx.node_name);
         let none = BTreeMap::new();

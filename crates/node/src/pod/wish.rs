@@ -1,7 +1,11 @@
 //! What a worker is asked for from outside, and how it is woken for it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
+use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::Pod;
 use tokio::sync::Notify;
 
@@ -10,6 +14,25 @@ pub struct Wish {
     pub pod: Arc<Pod>,
     /// The object is no longer there, so nobody waits for a graceful end to be reported.
     pub gone: bool,
+    /// The node has to get rid of it.
+    pub eviction: Option<Eviction>,
+}
+
+/// An order to end a pod for good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Eviction {
+    pub message: String,
+    /// Of the event about it.
+    pub annotations: BTreeMap<String, String>,
+    /// What its containers have to end in, unless they have less anyway.
+    pub grace: SignedDuration,
+}
+
+impl Eviction {
+    /// One that cannot wait.
+    pub fn at_once(message: String) -> Self {
+        Self { message, annotations: BTreeMap::new(), grace: SignedDuration::from_secs(1) }
+    }
 }
 
 /// The manager's end of a worker.
@@ -21,7 +44,7 @@ pub struct Handle {
 
 impl Handle {
     pub fn new(pod: Arc<Pod>, gone: bool) -> Self {
-        Self { wish: Arc::new(Mutex::new(Wish { pod, gone })), wake: Arc::new(Notify::new()) }
+        Self { wish: Arc::new(Mutex::new(Wish { pod, gone, eviction: None })), wake: Arc::new(Notify::new()) }
     }
 
     pub fn set(&self, change: impl FnOnce(&mut Wish)) {

@@ -109,6 +109,8 @@ pub struct Worker {
     pub(super) sandbox_given: Option<(String, LinuxContainerResources)>,
     /// When the disk is looked at next, where the pod has limits of it.
     pub(super) storage_due: Option<Timestamp>,
+    /// What an evicted pod has to end in.
+    pub(super) eviction_grace: Option<SignedDuration>,
     /// When the pod's containers have to be gone.
     pub(super) stop_by: Option<Timestamp>,
     /// Before this moment no process is asked to end: new connections may still be on their way to it.
@@ -153,6 +155,7 @@ impl Worker {
             sandbox_failed: None,
             sandbox_given: None,
             storage_due: None,
+            eviction_grace: None,
             stop_by: None,
             drained_at: None,
             stopping: HashMap::new(),
@@ -223,14 +226,17 @@ impl Worker {
     }
 
     fn take_wish(&mut self) {
-        let (pod, gone) = {
-            let wish = self.handle.wish.lock().unwrap_or_else(PoisonError::into_inner);
-            (wish.pod.clone(), wish.gone)
+        let (pod, gone, eviction) = {
+            let mut wish = self.handle.wish.lock().unwrap_or_else(PoisonError::into_inner);
+            (wish.pod.clone(), wish.gone, wish.eviction.take())
         };
         self.gone = gone;
         if !Arc::ptr_eq(&pod, &self.wished) {
             self.wished = pod;
             self.adopt_allocation();
+        }
+        if let Some(eviction) = eviction {
+            self.evict(eviction);
         }
     }
 

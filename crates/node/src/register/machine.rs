@@ -1,6 +1,6 @@
 //! What the machine is and has.
 
-use std::{fs, io, path::Path};
+use std::{fs, io, os::unix::fs::MetadataExt, path::Path};
 
 /// Read once, when the agent starts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -8,6 +8,8 @@ pub struct Machine {
     pub cpus: u32,
     pub memory_bytes: u64,
     pub disk_bytes: u64,
+    /// How many processes and threads there can be.
+    pub pids: u64,
     pub machine_id: String,
     pub system_uuid: String,
     pub boot_id: String,
@@ -17,14 +19,15 @@ pub struct Machine {
     pub architecture: &'static str,
 }
 
-/// What is left at one moment.
+/// What is free of a file system, and of how much.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Available {
-    pub memory_bytes: u64,
-    pub disk_bytes: u64,
-    pub disk_total_bytes: u64,
-    pub pids: u64,
-    pub pids_max: u64,
+pub struct Room {
+    pub available_bytes: u64,
+    pub capacity_bytes: u64,
+    /// Both are nothing where the file system makes them as it needs them.
+    pub inodes_free: u64,
+    pub inodes: u64,
+    pub device: u64,
 }
 
 impl Machine {
@@ -40,7 +43,8 @@ impl Machine {
         Ok(Self {
             cpus: u32::try_from(cpus).unwrap_or(1).max(1),
             memory_bytes: meminfo("MemTotal")?,
-            disk_bytes: disk(data_dir)?.0,
+            disk_bytes: Room::of(data_dir)?.capacity_bytes,
+            pids: most_processes(),
             system_uuid: if uuid.is_empty() { machine_id.clone() } else { uuid },
             machine_id,
             boot_id: line("/proc/sys/kernel/random/boot_id"),
@@ -56,20 +60,32 @@ impl Machine {
     }
 }
 
-impl Available {
-    pub fn read(data_dir: &Path) -> io::Result<Self> {
-        let (disk_total_bytes, disk_bytes) = disk(data_dir)?;
-        let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-        let tasks = load.split_whitespace().nth(3).and_then(|field| field.split('/').nth(1)?.parse().ok());
-        let pids_max = fs::read_to_string("/proc/sys/kernel/pid_max").ok().and_then(|text| text.trim().parse().ok());
+impl Room {
+    /// Of the file system that a folder, or its nearest existing parent, lies on.
+    pub fn of(path: &Path) -> io::Result<Self> {
+        let existing = path.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+        let stat = rustix::fs::statvfs(existing)?;
         Ok(Self {
-            memory_bytes: meminfo("MemAvailable")?,
-            disk_bytes,
-            disk_total_bytes,
-            pids: tasks.unwrap_or(0),
-            pids_max: pids_max.unwrap_or(u64::MAX),
+            available_bytes: stat.f_bavail * stat.f_frsize,
+            capacity_bytes: stat.f_blocks * stat.f_frsize,
+            inodes_free: stat.f_ffree,
+            inodes: stat.f_files,
+            device: fs::metadata(existing)?.dev(),
         })
     }
+}
+
+/// The lesser of the kernel's two limits.
+pub fn most_processes() -> u64 {
+    let limits = ["/proc/sys/kernel/pid_max", "/proc/sys/kernel/threads-max"];
+    let read = |path: &str| fs::read_to_string(path).ok()?.trim().parse().ok();
+    limits.into_iter().filter_map(read).min().unwrap_or(u64::MAX)
+}
+
+/// How many processes and threads there are now.
+pub fn processes() -> Option<u64> {
+    let load = fs::read_to_string("/proc/loadavg").ok()?;
+    load.split_whitespace().nth(3)?.split('/').nth(1)?.parse().ok()
 }
 
 /// What the whole machine uses at one moment.
@@ -123,13 +139,6 @@ fn meminfo(key: &str) -> io::Result<u64> {
 fn meminfo_line(text: &str, key: &str) -> Option<u64> {
     let kilobytes = |line: &str| line.strip_prefix(key)?.strip_prefix(':')?.split_whitespace().next()?.parse().ok();
     text.lines().find_map(kilobytes).map(|kilobytes: u64| kilobytes * 1024)
-}
-
-/// Size and free space of the file system that a folder, or its nearest existing parent, lies on.
-fn disk(path: &Path) -> io::Result<(u64, u64)> {
-    let existing = path.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
-    let stat = rustix::fs::statvfs(existing)?;
-    Ok((stat.f_blocks * stat.f_frsize, stat.f_bavail * stat.f_frsize))
 }
 
 #[cfg(test)]

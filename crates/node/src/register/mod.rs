@@ -6,23 +6,27 @@ mod lease;
 mod machine;
 mod object;
 
-use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::{ContainerImage, Node, NodeStatus, Taint};
-use knarr_client::{Clock, Informer, Recorder, errors, meta};
+use k8s_openapi::api::core::v1::{ContainerImage, Node, NodeStatus, ObjectReference, Taint};
+use knarr_client::{Clock, Informer, Recorder, errors, events::EventType, meta};
 use knarr_cri::{
     ImageService, RuntimeService,
     v1::{ListImagesRequest, StatusRequest},
 };
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::json;
-use tokio::time::{Instant, timeout_at};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
+
+use crate::{evict::Pressures, pod::downward::Allocatable};
 
 pub use lease::run as heartbeat;
-pub use machine::{Available, Load, Machine};
+pub use machine::{Load, Machine, Room, most_processes, processes};
 use object::Standing;
-pub use object::allocatable;
 
 const LOOK: Duration = Duration::from_secs(10);
 /// Until the node is ready it is looked at more often: people wait for it.
@@ -39,8 +43,9 @@ pub struct Registrar {
     pub taints: Vec<Taint>,
     pub machine_identity: String,
     pub max_pods: u32,
-    pub data_dir: PathBuf,
     pub machine: Machine,
+    pub allocatable: Allocatable,
+    pub pressures: watch::Receiver<Pressures>,
     /// Name and version, as `knarr://0.1.0`.
     pub runtime_version: String,
     pub client: kube::Client,
@@ -56,6 +61,7 @@ impl Registrar {
         let mut reported: Option<(NodeStatus, Timestamp)> = None;
         let mut unready_looks = 0;
         let mut changes = self.node.subscribe();
+        let mut pressures = self.pressures.clone();
         self.tell("Starting", "Starting kubelet.".to_owned());
         loop {
             let ready = match self.look(&mut reported).await {
@@ -79,14 +85,17 @@ impl Registrar {
                 _ => Duration::from_secs(1),
             };
             // A node that was given up while it was out of reach is back at once, not at the next look; and what
-            // somebody says that it has can be had at once.
+            // somebody says that it has can be had at once, and what it is short of is known at once.
             let next = Instant::now() + pause;
             loop {
-                match timeout_at(next, changes.next()).await {
-                    Err(_) => break,
-                    Ok(None) => return,
-                    Ok(Some(change)) if change.new.as_ref().is_some_and(|node| wants_a_look(node)) => break,
-                    Ok(Some(_)) => {}
+                tokio::select! {
+                    () = sleep_until(next) => break,
+                    Ok(()) = pressures.changed() => break,
+                    change = changes.next() => match change {
+                        None => return,
+                        Some(change) if change.new.as_ref().is_some_and(|node| wants_a_look(node)) => break,
+                        Some(_) => {}
+                    },
                 }
             }
         }
@@ -99,19 +108,15 @@ impl Registrar {
         let standing = self.standing().await;
         let cached = self.node.get("", &self.name).and_then(|node| node.status.clone());
         let images = self.images().await;
+        let pressures = self.pressures.borrow().clone();
         let facts = object::Facts {
             name: &self.name,
             ip: self.ip,
             port: self.port,
             max_pods: self.max_pods,
             machine: &self.machine,
-            available: machine::Available::read(&self.data_dir).unwrap_or(machine::Available {
-                memory_bytes: self.machine.memory_bytes,
-                disk_bytes: self.machine.disk_bytes,
-                disk_total_bytes: self.machine.disk_bytes,
-                pids: 0,
-                pids_max: u64::MAX,
-            }),
+            allocatable: self.allocatable,
+            pressures: &pressures,
             runtime: &self.runtime_version,
             standing: &standing,
             images: &images,
@@ -147,11 +152,8 @@ impl Registrar {
         Ok(standing.not_ready.is_none())
     }
 
-    /// An event about the node, which by custom carries its name as UID.
     fn tell(&self, reason: &str, message: String) {
-        let name = Some(self.name.clone());
-        let metadata = kube::api::ObjectMeta { uid: name.clone(), name, ..Default::default() };
-        self.recorder.normal(&Node { metadata, ..Node::default() }, reason, message);
+        self.recorder.record(reference(&self.name), EventType::Normal, reason, message);
     }
 
     /// Patches the node's status, after registering it where that is still to do.
@@ -224,6 +226,12 @@ impl Registrar {
         images.truncate(MAX_IMAGES);
         images
     }
+}
+
+/// What events about the node are about; by custom it carries its name as UID.
+pub fn reference(name: &str) -> ObjectReference {
+    let name = Some(name.to_owned());
+    ObjectReference { kind: Some("Node".to_owned()), uid: name.clone(), name, ..ObjectReference::default() }
 }
 
 fn wants_a_look(node: &Node) -> bool {

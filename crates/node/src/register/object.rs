@@ -14,9 +14,14 @@ use k8s_openapi::{
     },
 };
 
+use knarr_api::quantity::{Format, Quantity as Exact};
 use knarr_cri::v1::{RuntimeCondition, StatusResponse};
 
-use super::machine::{Available, Machine};
+use super::machine::Machine;
+use crate::{
+    evict::{Pressure, Pressures},
+    pod::downward::Allocatable,
+};
 
 /// What the node says of itself at one moment.
 #[derive(Clone, Debug)]
@@ -26,7 +31,8 @@ pub struct Facts<'a> {
     pub port: u16,
     pub max_pods: u32,
     pub machine: &'a Machine,
-    pub available: Available,
+    pub allocatable: Allocatable,
+    pub pressures: &'a Pressures,
     /// Name and version of the runtime.
     pub runtime: &'a str,
     /// What the runtime says of itself.
@@ -97,11 +103,6 @@ pub fn changed<'a>(before: Option<&NodeStatus>, after: &'a NodeStatus) -> Vec<&'
     after.conditions.iter().flatten().filter(|condition| !same(condition)).collect()
 }
 
-const MEMORY_LEAST: u64 = 100 * 1024 * 1024;
-const DISK_LEAST: u64 = 5 * 1024 * 1024 * 1024;
-const DISK_LEAST_PERCENT: u64 = 5;
-const PIDS_LEAST_PERCENT: u64 = 5;
-
 pub fn labels(name: &str, machine: &Machine, more: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     let own = [
         ("kubernetes.io/hostname", name),
@@ -138,11 +139,12 @@ pub fn node(
 /// The status as it is now; `before` supplies transition times.
 pub fn status(facts: &Facts<'_>, before: Option<&NodeStatus>) -> NodeStatus {
     let machine = facts.machine;
-    let amounts = |memory: u64| {
+    let kibi = |bytes: u64| Quantity(format!("{}Ki", bytes / 1024));
+    let amounts = |cpu: Quantity, memory: Quantity, storage: Quantity| {
         let own = [
-            ("cpu".to_owned(), Quantity(machine.cpus.to_string())),
-            ("memory".to_owned(), Quantity(format!("{}Ki", memory / 1024))),
-            ("ephemeral-storage".to_owned(), Quantity(format!("{}Ki", machine.disk_bytes / 1024))),
+            ("cpu".to_owned(), cpu),
+            ("memory".to_owned(), memory),
+            ("ephemeral-storage".to_owned(), storage),
             ("pods".to_owned(), Quantity(facts.max_pods.to_string())),
             // None are given to pods yet, and who asks for some is told so when it is to be scheduled.
             ("hugepages-1Gi".to_owned(), Quantity("0".to_owned())),
@@ -150,14 +152,15 @@ pub fn status(facts: &Facts<'_>, before: Option<&NodeStatus>) -> NodeStatus {
         ];
         facts.given.clone().into_iter().chain(own).collect::<BTreeMap<_, _>>()
     };
-    let mut allocatable = amounts(machine.memory_bytes.saturating_sub(MEMORY_LEAST));
-    // A tenth of the disk is the node's own, so that it can still clean up.
-    let usable = machine.disk_bytes / 10 * 9;
-    allocatable.insert("ephemeral-storage".to_owned(), Quantity(usable.to_string()));
+    let whole = Quantity(machine.cpus.to_string());
+    let capacity = amounts(whole, kibi(machine.memory_bytes), kibi(machine.disk_bytes));
+    let Allocatable { cpu_milli, memory_bytes, ephemeral_bytes } = facts.allocatable;
+    let cpu = Exact::from_milli(cpu_milli, Format::DecimalSi).to_string();
+    let allocatable = amounts(Quantity(cpu), kibi(memory_bytes.unsigned_abs()), Quantity(ephemeral_bytes.to_string()));
     let address = |kind: &str, address: String| NodeAddress { type_: kind.to_owned(), address };
     NodeStatus {
         addresses: Some(vec![address("InternalIP", facts.ip.to_string()), address("Hostname", facts.name.to_owned())]),
-        capacity: Some(amounts(machine.memory_bytes)),
+        capacity: Some(capacity),
         allocatable: Some(allocatable),
         conditions: Some(conditions(facts, before)),
         daemon_endpoints: Some(NodeDaemonEndpoints {
@@ -183,24 +186,11 @@ pub fn status(facts: &Facts<'_>, before: Option<&NodeStatus>) -> NodeStatus {
     }
 }
 
-/// Memory and disk that pods may be promised, in bytes.
-pub fn allocatable(machine: &Machine) -> crate::pod::downward::Allocatable {
-    let bytes = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-    crate::pod::downward::Allocatable {
-        cpu_milli: i64::from(machine.cpus) * 1000,
-        memory_bytes: bytes(machine.memory_bytes.saturating_sub(MEMORY_LEAST)),
-        ephemeral_bytes: bytes(machine.disk_bytes / 10 * 9),
-    }
-}
-
 fn conditions(facts: &Facts<'_>, before: Option<&NodeStatus>) -> Vec<NodeCondition> {
-    let Available { memory_bytes, disk_bytes, disk_total_bytes, pids, pids_max } = facts.available;
-    let low_memory = memory_bytes < MEMORY_LEAST;
-    let low_disk = disk_bytes < DISK_LEAST && disk_bytes < disk_total_bytes / 100 * DISK_LEAST_PERCENT;
-    let low_pids = pids_max.saturating_sub(pids) < pids_max / 100 * PIDS_LEAST_PERCENT;
-    let pressure = |kind, low, bad: (&'static str, &'static str), good: (&'static str, &'static str)| {
-        let (reason, message) = if low { bad } else { good };
-        (kind, low, reason, message.to_owned())
+    let pressure = |pressure: Pressure, bad: (&'static str, &'static str), good: (&'static str, &'static str)| {
+        let holds = facts.pressures.contains(&pressure);
+        let (reason, message) = if holds { bad } else { good };
+        (pressure.name(), holds, reason, message.to_owned())
     };
     let ready = match &facts.standing.not_ready {
         None => ("Ready", true, "KubeletReady", "kubelet is posting ready status".to_owned()),
@@ -208,20 +198,17 @@ fn conditions(facts: &Facts<'_>, before: Option<&NodeStatus>) -> Vec<NodeConditi
     };
     let all = [
         pressure(
-            "MemoryPressure",
-            low_memory,
+            Pressure::Memory,
             ("KubeletHasInsufficientMemory", "kubelet has insufficient memory available"),
             ("KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
         ),
         pressure(
-            "DiskPressure",
-            low_disk,
+            Pressure::Disk,
             ("KubeletHasDiskPressure", "kubelet has disk pressure"),
             ("KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
         ),
         pressure(
-            "PIDPressure",
-            low_pids,
+            Pressure::Pid,
             ("KubeletHasInsufficientPID", "kubelet has insufficient PID available"),
             ("KubeletHasSufficientPID", "kubelet has sufficient PID available"),
         ),

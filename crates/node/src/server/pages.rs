@@ -1,6 +1,6 @@
 //! Pages about the node itself.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use http::{HeaderValue, Response, StatusCode, header};
 use knarr_cri::v1::{
@@ -13,7 +13,7 @@ use super::{
     exposition::{self, Families},
     text,
 };
-use crate::{logs::Limits, pod::labels};
+use crate::{evict::Levels, logs::Limits, pod::labels};
 
 pub(super) fn json_page(value: &Value) -> Response<Body> {
     let mut response = text(StatusCode::OK, value.to_string());
@@ -70,6 +70,11 @@ pub fn configz(server: &Arc<Inner>) -> Response<Body> {
     let ctx = &server.ctx;
     let Limits { max_bytes, max_files } = Limits::default();
     let seconds = |time: Duration| format!("{}s", time.as_secs());
+    let levels = |levels: &Levels| -> BTreeMap<_, _> {
+        levels.iter().map(|(signal, level)| (signal.name(), level.to_string())).collect()
+    };
+    let grace_periods: BTreeMap<_, _> =
+        ctx.eviction.soft_grace.iter().map(|(signal, grace)| (signal.name(), seconds(*grace))).collect();
     json_page(&json!({"kubeletconfig": {
         "kind": "KubeletConfiguration",
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
@@ -85,6 +90,19 @@ pub fn configz(server: &Arc<Inner>) -> Response<Body> {
         }},
         "clusterDomain": ctx.cluster_domain,
         "clusterDNS": ctx.cluster_dns,
+        "systemReserved": ctx.budget.system.shown(),
+        "kubeReserved": ctx.budget.kube.shown(),
+        "enforceNodeAllocatable": ["pods"],
+        "evictionHard": levels(&ctx.eviction.hard),
+        "evictionSoft": levels(&ctx.eviction.soft),
+        "evictionSoftGracePeriod": grace_periods,
+        "evictionMinimumReclaim": levels(&ctx.eviction.minimum_reclaim),
+        "evictionPressureTransitionPeriod": seconds(ctx.eviction.transition),
+        "evictionMaxPodGracePeriod": ctx.eviction.max_pod_grace.as_secs(),
+        "imageGCHighThresholdPercent": ctx.image_gc.high_percent,
+        "imageGCLowThresholdPercent": ctx.image_gc.low_percent,
+        "imageMinimumGCAge": seconds(ctx.image_gc.min_age),
+        "imageMaximumGCAge": seconds(ctx.image_gc.max_age),
         "maxPods": ctx.max_pods,
         "podPidsLimit": ctx.pod_pids.unwrap_or(-1),
         "resolvConf": ctx.resolv_conf.as_deref().unwrap_or(Path::new("/etc/resolv.conf")),

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     pod::labels,
-    register::{Available, Load},
+    register::{Load, most_processes, processes},
 };
 
 /// All readings of one moment.
@@ -203,11 +203,10 @@ pub async fn summary(server: &Arc<Inner>, query: &str) -> Result<Response<Body>,
     });
     if !brief {
         let path = server.ctx.pod_dir.clone();
-        let left = move || (file_system(&path, now_ns), Available::read(&path).unwrap_or_default(), path);
-        let (fs, left, path): (Value, Available, PathBuf) =
-            tokio::task::spawn_blocking(left).await.map_err(|error| {
-                Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, format!("the file system cannot be read: {error}"))
-            })?;
+        let left = move || (file_system(&path, now_ns), path);
+        let (fs, path): (Value, PathBuf) = tokio::task::spawn_blocking(left).await.map_err(|error| {
+            Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, format!("the file system cannot be read: {error}"))
+        })?;
         let images = server.ctx.images.image_fs_info(ImageFsInfoRequest::default()).await?.image_filesystems;
         let mut image_fs = file_system(&path, now_ns);
         if let Some(used) = images.first().and_then(|images| number(images.used_bytes.as_ref())) {
@@ -215,7 +214,7 @@ pub async fn summary(server: &Arc<Inner>, query: &str) -> Result<Response<Body>,
         }
         about_node["fs"] = fs;
         about_node["runtime"] = json!({"imageFs": image_fs});
-        about_node["rlimit"] = json!({"time": time(now_ns), "maxpid": left.pids_max, "curproc": left.pids});
+        about_node["rlimit"] = json!({"time": time(now_ns), "maxpid": most_processes(), "curproc": processes()});
         about_node["swap"] = json!({"time": time(now_ns), "swapUsageBytes": node.swap_bytes});
     }
     let pods: Vec<Value> = readings.pods.iter().filter_map(|pod| pod_summary(pod, &readings.made, brief)).collect();

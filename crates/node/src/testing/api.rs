@@ -28,8 +28,8 @@ struct State {
     version: u64,
     /// By path: `/api/v1/namespaces/NS/pods/NAME`.
     objects: BTreeMap<String, Value>,
-    /// Reasons and messages of Events, in order.
-    told: Vec<(String, String)>,
+    /// Events, in order.
+    told: Vec<Value>,
     status_patches: usize,
     /// Whose tokens are, and what users may do with subresources of nodes (`get metrics`).
     tokens: BTreeMap<String, String>,
@@ -85,7 +85,12 @@ impl FakeApi {
 
     /// Whether an Event of this reason was told, and its message.
     pub fn told(&self, reason: &str) -> Option<String> {
-        self.state().told.iter().rev().find(|(told, _)| told == reason).map(|(_, message)| message.clone())
+        self.event(reason)?["message"].as_str().map(str::to_owned)
+    }
+
+    /// The last Event of this reason.
+    pub fn event(&self, reason: &str) -> Option<Value> {
+        self.state().told.iter().rev().find(|event| event["reason"] == reason).cloned()
     }
 
     pub fn status_patches(&self) -> usize {
@@ -147,8 +152,7 @@ impl FakeApi {
             Method::POST if path.ends_with("/tokenreviews") => page(201, &self.review_token(sent)),
             Method::POST if path.ends_with("/subjectaccessreviews") => page(201, &self.review_access(sent)),
             Method::POST if path.ends_with("/events") => {
-                let text = |key: &str| sent[key].as_str().unwrap_or_default().to_owned();
-                self.state().told.push((text("reason"), text("message")));
+                self.state().told.push(sent.clone());
                 let mut made = sent;
                 made["metadata"]["name"] = json!("event");
                 page(201, &made)

@@ -10,12 +10,15 @@ use std::{sync::Arc, time::Duration};
 
 use k8s_openapi::api::core::v1::{Node, Service};
 use knarr_client::{Clock, Informers, Recorder, informer::Scope};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    evict::{self, Eviction},
+    gc::ImageGc,
     images::records::PullRecords,
     pod::{confine::Host, context::Context, downward::Allocatable, references::References},
+    reserve::Budget,
 };
 
 /// A node's context on top of the two stand-ins. What it watches ends with the token.
@@ -46,7 +49,25 @@ pub fn context(
         references: References::new(informers.clone()),
         services: informers.of::<Service>(),
         node: informers.with_params::<Node>(Scope::fields("metadata.name=n1")),
-        allocatable: Allocatable { cpu_milli: 4000, memory_bytes: 8 << 30, ephemeral_bytes: 100 << 30 },
+        budget: Budget {
+            allocatable: Allocatable { cpu_milli: 4000, memory_bytes: 8 << 30, ephemeral_bytes: 100 << 30 },
+            ..Budget::default()
+        },
+        eviction: Eviction {
+            hard: evict::parse_thresholds("memory.available<100Mi,nodefs.available<10%").unwrap(),
+            soft: evict::parse_thresholds("memory.available<200Mi").unwrap(),
+            soft_grace: evict::parse_grace_periods("memory.available=1m").unwrap(),
+            minimum_reclaim: evict::Levels::new(),
+            transition: Duration::from_secs(300),
+            max_pod_grace: Duration::from_secs(5),
+        },
+        image_gc: ImageGc {
+            high_percent: 85,
+            low_percent: 80,
+            min_age: Duration::from_secs(120),
+            max_age: Duration::ZERO,
+        },
+        pressures: watch::Sender::default(),
         memory_capacity: 8 << 30,
         max_pods: 110,
         pod_pids: Some(1000),

@@ -165,7 +165,8 @@ impl Importer<'_> {
             fresh.or_else(|| index.layers.get(id).map(|l| l.size_bytes)).unwrap_or(0)
         };
         image.size_bytes = image.layers.iter().map(size).sum();
-        self.images.push((image, bytes));
+        // Nobody could pull it again.
+        self.images.push((Image { pinned: true, ..image }, bytes));
         Ok(())
     }
 

@@ -23,6 +23,7 @@ pub struct RunConfig {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Image {
     /// The digest of its configuration.
     pub id: String,
@@ -36,6 +37,8 @@ pub struct Image {
     pub size_bytes: u64,
     /// Never to be removed for want of space.
     pub pinned: bool,
+    /// When it came, or the last container of it went: in seconds since 1970.
+    pub last_used_s: i64,
 }
 
 impl Image {
@@ -132,6 +135,9 @@ impl Index {
                 known.names.extend(image.names);
                 known.digests.extend(image.digests);
                 known.pinned |= image.pinned;
+                if !known.pinned {
+                    known.last_used_s = image.last_used_s;
+                }
             }
             None => {
                 self.images.insert(id, image);

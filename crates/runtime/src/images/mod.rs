@@ -42,6 +42,9 @@ use index::{Archive, Index, Layer, Stamp, StampOf};
 
 type Result<T> = std::result::Result<T, ImageError>;
 
+/// How exactly it is known when an image was used last.
+const USE_NOTED_S: i64 = 60;
+
 /// The images of one data directory.
 #[derive(Debug)]
 pub struct ImageStore {
@@ -188,6 +191,21 @@ impl ImageStore {
         self.directory.join("configs").join(id.trim_start_matches("sha256:"))
     }
 
+    /// Notes that an image was used until now. Not more than once in a while, for that is a write to the disk, and not
+    /// for one that stays anyway.
+    pub fn note_use(&self, id: &str) -> Result<()> {
+        let now_s = jiff::Timestamp::now().as_second();
+        if self.read()?.images.get(id).is_none_or(|image| image.pinned || now_s < image.last_used_s + USE_NOTED_S) {
+            return Ok(());
+        }
+        self.change(|index| {
+            if let Some(image) = index.images.get_mut(id) {
+                image.last_used_s = now_s;
+            }
+            Ok(())
+        })
+    }
+
     /// Makes the built-in demo images of the running program.
     pub fn add_builtin(&self, exe: &Path) -> Result<()> {
         builtin::add(self, exe)
@@ -324,7 +342,8 @@ impl ImageStore {
                 fs::rename(&layer.temporary, &target).map_err(|e| ImageError::io("name", &target, e))?;
                 index.layers.insert(layer.diff_id, Layer { directory, size_bytes: layer.size_bytes });
             }
-            images.into_iter().for_each(|(image, _)| index.add(image));
+            let last_used_s = jiff::Timestamp::now().as_second();
+            images.into_iter().for_each(|(image, _)| index.add(Image { last_used_s, ..image }));
             index.archives.extend(archive);
             Ok(())
         })

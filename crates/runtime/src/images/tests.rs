@@ -280,6 +280,28 @@ fn a_layer_larger_than_the_disk_is_refused_before_it_is_written() {
 }
 
 #[test]
+fn an_image_remembers_when_it_was_used_last_unless_it_stays_anyway() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = ImageStore::open(directory.path()).unwrap();
+    let image =
+        |id: &str, pinned| Image { id: id.into(), names: [format!("r/{id}:1")].into(), pinned, ..Image::default() };
+    store.commit(vec![image("loose", false), image("pinned", true)], Vec::new(), None).unwrap();
+    let used = |id: &str| store.find(id).unwrap().unwrap().last_used_s;
+    let came = used("loose");
+    assert!(came > 0);
+    for (back_s, noted) in [(USE_NOTED_S - 5, false), (USE_NOTED_S + 5, true)] {
+        let then = came - back_s;
+        let rewind = |index: &mut Index| {
+            index.images.values_mut().for_each(|image| image.last_used_s = then);
+            Ok(())
+        };
+        store.change(rewind).unwrap();
+        ["loose", "pinned", "none"].iter().for_each(|id| store.note_use(id).unwrap());
+        assert_eq!((used("loose") > then, used("pinned")), (noted, then), "{back_s} s ago");
+    }
+}
+
+#[test]
 fn a_newer_image_takes_the_name_over() {
     let mut index = index::Index::default();
     let image = |id: &str| Image {

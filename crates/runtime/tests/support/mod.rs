@@ -11,7 +11,7 @@ use std::{
 
 use async_trait::async_trait;
 use knarr_cri::{NetworkAddress, NetworkRequest, PodNetwork, RuntimeService, v1::*};
-use knarr_runtime::{Config, EmbeddedRuntime};
+use knarr_runtime::{Config, EmbeddedRuntime, Limits};
 
 /// Hands out no connectivity; remembers who is attached.
 #[derive(Default)]
@@ -63,6 +63,9 @@ impl Directory {
         &self.path
     }
 }
+
+/// What all sandboxes together may use.
+pub const LIMITS: Limits = Limits { cpu_shares: 512, memory_bytes: 1 << 40, pids: 3000 };
 
 /// The name of the test image.
 pub const IMAGE: &str = "knarr.test/busybox:1";
@@ -260,6 +263,7 @@ fn config(directory: &Path, name: &str, network: &Arc<FakeNetwork>) -> Config {
         run_dir: directory.join("run"),
         cgroup_root: name.into(),
         registries: None,
+        limits: LIMITS,
         network: network.clone(),
         exe: env!("CARGO_BIN_EXE_knarr-test-shim").into(),
     }

@@ -101,6 +101,10 @@ async fn what_runs_and_by_which_configuration_is_told() {
     let config = &config["kubeletconfig"];
     assert_eq!((&config["maxPods"], &config["clusterDNS"]), (&json!(110), &json!(["10.43.0.10"])));
     assert_eq!(config["authentication"]["anonymous"], json!({"enabled": false}));
+    assert_eq!(config["evictionHard"], json!({"memory.available": "100Mi", "nodefs.available": "10%"}));
+    let soft = (&config["evictionSoftGracePeriod"], &config["evictionMaxPodGracePeriod"]);
+    assert_eq!(soft, (&json!({"memory.available": "60s"}), &json!(5)));
+    assert_eq!((&config["imageGCHighThresholdPercent"], &config["kubeReserved"]), (&json!(85), &json!({})));
 }
 
 /// From the container's first answer on.

@@ -8,8 +8,10 @@ use super::FakeRuntime;
 #[async_trait]
 impl ImageService for FakeRuntime {
     async fn list_images(&self, _: ListImagesRequest) -> Result<ListImagesResponse> {
-        let images = self.state().images.iter().map(|name| Image { id: name.clone(), ..Image::default() }).collect();
-        Ok(ListImagesResponse { images })
+        let state = self.state();
+        let image =
+            |name: &String| Image { id: name.clone(), repo_tags: vec![name.clone()], size: 42, ..Image::default() };
+        Ok(ListImagesResponse { images: state.images.iter().map(image).collect() })
     }
 
     async fn image_status(&self, request: ImageStatusRequest) -> Result<ImageStatusResponse> {
@@ -33,7 +35,8 @@ impl ImageService for FakeRuntime {
         Ok(PullImageResponse { image_ref: image })
     }
 
-    async fn remove_image(&self, _: RemoveImageRequest) -> Result<RemoveImageResponse> {
+    async fn remove_image(&self, request: RemoveImageRequest) -> Result<RemoveImageResponse> {
+        self.state().images.remove(&request.image.unwrap_or_default().image);
         Ok(RemoveImageResponse::default())
     }
 

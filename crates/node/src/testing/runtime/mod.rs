@@ -37,6 +37,8 @@ struct State {
     commands: HashMap<String, (i32, String)>,
     /// What a test says that each container and each sandbox holds of memory.
     memory_used: u64,
+    /// What a container of this name holds, where that is not what all others do.
+    memory_of: HashMap<String, u64>,
     stop_takes: Duration,
     stopped: Vec<(String, i64)>,
     /// The handler that each sandbox was to be made by.
@@ -124,6 +126,14 @@ impl FakeRuntime {
 
     pub fn hold_memory(&self, bytes: u64) {
         self.state().memory_used = bytes;
+    }
+
+    pub fn hold_memory_in(&self, name: &str, bytes: u64) {
+        self.state().memory_of.insert(name.to_owned(), bytes);
+    }
+
+    pub fn has_image(&self, image: &str) -> bool {
+        self.state().images.contains(image)
     }
 
     pub fn handlers(&self) -> Vec<String> {

@@ -10,25 +10,30 @@ impl State {
         MemoryUsage { usage_bytes: Some(used), ..MemoryUsage::default() }
     }
 
-    /// Every running container has used a second and a half, and holds four megabytes; its pod heard a hundred bytes
-    /// and said two hundred.
+    /// Every running container has used a second and a half, and holds four megabytes, unless a test says how much; its
+    /// pod heard a hundred bytes and said two hundred.
     pub(super) fn stats(&self) -> Vec<PodSandboxStats> {
         let cpu = |ns| CpuUsage { timestamp: 7_000_000_000, usage_core_nano_seconds: ns, usage_nano_cores: None };
         let used = || Some(cpu(Some(UInt64Value { value: 1_500_000_000 })));
-        let held = Some(UInt64Value { value: 4 << 20 });
-        let memory = MemoryUsage { timestamp: 7_000_000_000, working_set_bytes: held, ..MemoryUsage::default() };
+        let memory = |bytes: u64| {
+            let held = Some(UInt64Value { value: bytes });
+            Some(MemoryUsage { timestamp: 7_000_000_000, working_set_bytes: held, ..MemoryUsage::default() })
+        };
+        let held = |status: &ContainerStatus| self.memory_of.get(&super::name_of(status)).copied().unwrap_or(4 << 20);
         let stats_of = |sandbox: &PodSandboxStatus| {
             let inside = self.containers.values().filter(|(status, _, owner)| {
                 *owner == sandbox.id && status.state == ContainerState::ContainerRunning as i32
             });
-            let containers = inside.map(|(status, config, _)| ContainerStats {
+            let inside: Vec<_> = inside.collect();
+            let together = inside.iter().map(|(status, _, _)| held(status)).sum::<u64>().max(4 << 20);
+            let containers = inside.into_iter().map(|(status, config, _)| ContainerStats {
                 attributes: Some(ContainerAttributes {
                     id: status.id.clone(),
                     labels: config.labels.clone(),
                     ..ContainerAttributes::default()
                 }),
                 cpu: used(),
-                memory: Some(memory),
+                memory: memory(held(status)),
                 ..ContainerStats::default()
             });
             PodSandboxStats {
@@ -39,7 +44,7 @@ impl State {
                 }),
                 linux: Some(LinuxPodSandboxStats {
                     cpu: used(),
-                    memory: Some(memory),
+                    memory: memory(together),
                     network: Some(NetworkUsage {
                         timestamp: 7_000_000_000,
                         default_interface: None,
