@@ -64,7 +64,7 @@ impl EmbeddedRuntime {
                 postponed.push(group.clone());
             }
             for warning in self.cgroups.update(group, &resources) {
-                tracing::warn!(group = %group.display(), warning = warning.line(), "a group's weight is not in force");
+                tracing::warn!(group = %group.display(), warning = warning.line(), "a group's weight or limit is not in force");
             }
         }
         *written = wanted;
