@@ -5,7 +5,7 @@ mod support;
 use std::time::{Duration, Instant};
 
 use knarr_cri::{ImageService, RuntimeService, v1::*};
-use support::{Host, LIMITS, PATIENCE, container, with_security};
+use support::{Host, IMAGE, LIMITS, PATIENCE, container, with_security};
 
 #[tokio::test]
 async fn a_container_runs_logs_and_ends() {
@@ -158,21 +158,36 @@ async fn logs_rotate_and_stats_are_read() {
 }
 
 #[tokio::test]
-async fn sandboxes_in_a_group_are_bounded_together_and_images_remember_their_use() {
+async fn sandboxes_in_a_group_are_bounded_together() {
     let host = Host::new("bounds").await;
     let cgroups = knarr_os::cgroup::Cgroups::detect().unwrap();
-    let sandbox = host.sandbox().await;
+    host.sandbox().await;
     let group = std::path::Path::new(host.name()).join("burstable");
     assert_eq!(cgroups.usage(&group).memory_limit_bytes, Some(LIMITS.memory_bytes.unsigned_abs()));
     let files = ["pids/", ""].map(|hierarchy| format!("/sys/fs/cgroup/{hierarchy}{}/pids.max", group.display()));
     let pids = files.iter().find_map(|file| std::fs::read_to_string(file).ok());
     assert_eq!(pids.as_deref(), Some("3000\n"));
+    host.finish().await;
+}
+
+#[tokio::test]
+async fn an_image_was_used_until_its_last_container_went() {
+    let host = Host::new("used").await;
+    let images = host.runtime.images();
+    assert!(images.find(IMAGE).unwrap().unwrap().pinned, "what was imported nobody could pull");
+    // As if it had been pulled long ago.
+    let path = host.directory.path().join("data/images/index.json");
+    let mut index: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    for image in index["images"].as_object_mut().unwrap().values_mut() {
+        (image["pinned"], image["last_used_s"]) = (false.into(), 1.into());
+    }
+    std::fs::write(&path, index.to_string()).unwrap();
+    let sandbox = host.sandbox().await;
     let id = host.run(&sandbox, container("c", "exit 0")).await;
     host.ended(&id).await;
-    let images = host.runtime.images();
-    let before = images.find(support::IMAGE).unwrap().unwrap();
-    assert!(before.pinned, "what was imported nobody could pull");
-    assert!(before.last_used_s > 0);
+    assert_eq!(images.find(IMAGE).unwrap().unwrap().last_used_s, 1);
+    host.remove_sandbox(&sandbox).await;
+    assert!(images.find(IMAGE).unwrap().unwrap().last_used_s > 1);
     host.finish().await;
 }
 
