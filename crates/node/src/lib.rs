@@ -20,7 +20,6 @@ mod provision;
 mod register;
 mod reserve;
 mod server;
-mod spdy;
 mod static_pods;
 #[cfg(test)]
 mod testing;

@@ -11,14 +11,14 @@ use hyper::body::{Frame, Incoming};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use knarr_cri::v1::{ContainerState, ContainerStatusRequest};
+use knarr_streaming::{
+    query::{flag, query},
+    socket, upgrade,
+};
 use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::Message;
 
-use super::{
-    Body, Inner, Refusal,
-    route::{Place, flag, query},
-    socket, upgrade,
-};
+use super::{Body, Inner, Refusal, route::Place};
 use crate::{
     logs::{self, Options, StreamKind},
     pod::{containers::Containers, observe::Instance},

@@ -3,32 +3,26 @@
 
 mod auth;
 mod cadvisor;
-mod channels;
-mod dialect;
 mod exec;
 pub(crate) mod exposition;
 mod logs;
 mod pages;
 mod portforward;
 pub(crate) mod route;
-mod socket;
 mod stats;
-mod upgrade;
 
 use std::{
     convert::Infallible,
-    io,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
-use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
+use http::{Request, Response};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use knarr_cri::{CriError, StreamService};
+use knarr_cri::StreamService;
 use knarr_os::cgroup::CpuRate;
+pub(crate) use knarr_streaming::{Body, Refusal, text};
 use rustls_pki_types::CertificateDer;
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -39,44 +33,6 @@ use crate::pod::{context::Context, manager::Manager, observe, observe::Observed}
 const MAX_CONNECTIONS: usize = 1024;
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
 const HEADER_DEADLINE: Duration = Duration::from_secs(30);
-
-pub(crate) type Body = UnsyncBoxBody<Bytes, io::Error>;
-
-/// An answer that is a message and a code; the API server makes a Status of it.
-#[derive(Debug, thiserror::Error)]
-#[error("{message}")]
-pub(crate) struct Refusal {
-    pub code: StatusCode,
-    pub message: String,
-    pub headers: Vec<(HeaderName, HeaderValue)>,
-}
-
-impl Refusal {
-    pub fn new(code: StatusCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), headers: Vec::new() }
-    }
-
-    pub fn not_found(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::NOT_FOUND, message)
-    }
-
-    pub fn bad_request(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, message)
-    }
-}
-
-impl From<CriError> for Refusal {
-    fn from(error: CriError) -> Self {
-        let code = match &error {
-            CriError::NotFound { .. } => StatusCode::NOT_FOUND,
-            CriError::InvalidArgument { .. } | CriError::FailedPrecondition { .. } => StatusCode::BAD_REQUEST,
-            CriError::PermissionDenied { .. } => StatusCode::FORBIDDEN,
-            CriError::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
-            _ => StatusCode::INTERNAL_SERVER_ERROR,
-        };
-        Self::new(code, error.to_string())
-    }
-}
 
 #[derive(Clone)]
 pub struct Server {
@@ -167,13 +123,7 @@ impl Inner {
             Ok(()) => route::route(self, request).await,
             Err(refusal) => Err(refusal),
         };
-        answer.unwrap_or_else(|Refusal { code, message, headers }| {
-            let mut response = text(code, message);
-            for (name, value) in headers {
-                response.headers_mut().append(name, value);
-            }
-            response
-        })
+        answer.unwrap_or_else(Refusal::into_response)
     }
 
     /// The UID of a pod that this node runs.
@@ -194,14 +144,6 @@ impl Inner {
     pub(crate) async fn observe(&self, uid: &str) -> Result<Observed, Refusal> {
         Ok(observe::observe(&*self.ctx.runtime, uid).await?)
     }
-}
-
-pub(crate) fn text(code: StatusCode, message: impl Into<Bytes>) -> Response<Body> {
-    let mut response = Response::new(Full::new(message.into()).map_err(|never| match never {}).boxed_unsync());
-    *response.status_mut() = code;
-    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
-    response.headers_mut().insert(http::header::CONTENT_TYPE, plain);
-    response
 }
 
 #[cfg(test)]

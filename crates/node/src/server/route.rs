@@ -81,39 +81,3 @@ pub async fn route(server: &Arc<Inner>, request: Request<Incoming>) -> Result<Re
         _ => Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed")),
     }
 }
-
-/// The values of a query, decoded; the same key may come more than once.
-pub fn query(query: &str) -> Vec<(String, String)> {
-    let pairs = query.split('&').filter(|pair| !pair.is_empty());
-    pairs
-        .map(|pair| {
-            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (decode(key), decode(value))
-        })
-        .collect()
-}
-
-fn decode(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let hex = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        let pair = bytes.get(at + 1).copied().and_then(hex).zip(bytes.get(at + 2).copied().and_then(hex));
-        match (bytes[at], pair) {
-            (b'%', Some((high, low))) => {
-                out.push(high << 4 | low);
-                at += 3;
-                continue;
-            }
-            (b'+', _) => out.push(b' '),
-            (byte, _) => out.push(byte),
-        }
-        at += 1;
-    }
-    String::from_utf8_lossy(&out).into_owned()
-}
-
-pub fn flag(query: &[(String, String)], key: &str) -> bool {
-    query.iter().any(|(name, value)| name == key && matches!(value.as_str(), "" | "1" | "true" | "True"))
-}

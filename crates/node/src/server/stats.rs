@@ -14,13 +14,14 @@ use knarr_cri::v1::{
     ContainerStats, CpuUsage, ImageFsInfoRequest, ListContainersRequest, ListPodSandboxStatsRequest, MemoryUsage,
     NetworkInterfaceUsage, PodSandboxStats, UInt64Value,
 };
+use knarr_streaming::query::{flag, query as values};
 use serde_json::{Value, json};
 
 use super::{
     Body, Inner, Refusal,
     exposition::{self, Family},
     pages::json_page,
-    route, text,
+    text,
 };
 use crate::{
     pod::labels,
@@ -186,7 +187,7 @@ fn without_nulls(mut value: Value) -> Value {
 /// The Summary API (`/stats/summary`). Volumes and the size of logs are not in it.
 pub async fn summary(server: &Arc<Inner>, query: &str) -> Result<Response<Body>, Refusal> {
     let readings = read(server).await?;
-    let brief = route::flag(&route::query(query), "only_cpu_and_memory");
+    let brief = flag(&values(query), "only_cpu_and_memory");
     let now_ns = i64::try_from(readings.now.as_nanosecond()).unwrap_or(0);
     let node = &readings.node;
     let node_rate = server.cpu_rate.lock().unwrap_or_else(PoisonError::into_inner).note(now_ns, node.cpu_ns);

@@ -6,16 +6,21 @@ use std::{
     time::Duration,
 };
 
+use knarr_grpc::{
+    Metadata,
+    client::{self, Answers, Failure, Sender, Service},
+    code,
+};
 use prost::Message;
 use tokio::{
     sync::Mutex,
     time::{Instant, sleep, timeout},
 };
 
-use super::{
-    connect::Endpoint,
-    grpc::{self, Answers, Failure, Sender},
-};
+use super::connect::Endpoint;
+
+/// A member that has lost the others says so, where it would only be silent.
+const HAS_LEADER: Metadata = &[("hasleader", "true")];
 
 /// An etcd that has lost its leader answers again within some seconds, or says itself that it cannot.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -63,7 +68,7 @@ impl Client {
         let tries = async {
             loop {
                 let (mut sender, at) = self.sender().await?;
-                let failure = match grpc::call(&mut sender, &self.endpoints[at].origin, method, request).await {
+                let failure = match client::call(&mut sender, self.service(at), method, request).await {
                     Ok(answer) => return Ok(answer),
                     Err(failure) => failure,
                 };
@@ -85,10 +90,14 @@ impl Client {
         };
         let answered = !matches!(
             outcome,
-            Err(Failure::Unsent(_) | Failure::Lost(_) | Failure::Refused { code: grpc::UNAVAILABLE, .. })
+            Err(Failure::Unsent(_) | Failure::Lost(_) | Failure::Refused { code: code::UNAVAILABLE, .. })
         );
         self.answers.store(answered, Ordering::Relaxed);
         outcome
+    }
+
+    fn service(&self, at: usize) -> Service<'_> {
+        Service { origin: &self.endpoints[at].origin, package: "etcdserverpb", metadata: HAS_LEADER }
     }
 
     /// Whether the last call had an answer.
@@ -100,7 +109,7 @@ impl Client {
     pub async fn open(&self, method: &str, request: &impl Message) -> Result<Answers, Failure> {
         let open = async {
             let (mut sender, at) = self.connect().await?;
-            let opened = grpc::open(&mut sender, &self.endpoints[at].origin, method, request).await;
+            let opened = client::open(&mut sender, self.service(at), method, request).await;
             if opened.is_err() {
                 self.prefer_next(at);
             }
@@ -167,7 +176,7 @@ fn may_repeat(failure: &Failure, repeat: Repeat) -> bool {
     match failure {
         Failure::Unsent(_) => true,
         Failure::Lost(_) => repeat == Repeat::Harmless,
-        Failure::Refused { code, .. } => *code == grpc::UNAVAILABLE && repeat == Repeat::Harmless,
+        Failure::Refused { code, .. } => *code == code::UNAVAILABLE && repeat == Repeat::Harmless,
     }
 }
 

@@ -9,7 +9,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject
 use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::TlsConnector;
 
-use super::grpc::{Failure, Sender};
+use knarr_grpc::client::{Failure, Sender};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// A peer that is gone without a word is found out this fast, whatever the connection waits for. etcd takes it amiss

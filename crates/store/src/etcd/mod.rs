@@ -4,7 +4,6 @@
 
 mod client;
 mod connect;
-mod grpc;
 mod keys;
 mod messages;
 mod status;
@@ -14,12 +13,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use knarr_grpc::{client::Failure, code};
 
 pub use self::connect::{EtcdConfig, EtcdConfigError};
 use self::{
     client::{Client, Repeat},
     keys::Keys,
     messages as pb,
+    status::EtcdFailure,
 };
 use crate::{
     Compare, KeyValue, LeaseId, Op, RangeReply, RangeRequest, Revision, Store, StoreError, Txn, TxnReply, WatchRequest,
@@ -88,7 +89,7 @@ impl Shared {
     }
 
     /// What an error about a revision means, or the error itself.
-    async fn explain(&self, failure: grpc::Failure, requested: Revision, action: &'static str) -> StoreError {
+    async fn explain(&self, failure: Failure, requested: Revision, action: &'static str) -> StoreError {
         if failure.is_compacted() {
             return self.compacted(requested).await;
         }
@@ -229,7 +230,7 @@ impl Store for EtcdStore {
         match answer.map_err(|failure| failure.into_error(action))? {
             pb::LeaseGrantResponse { id, error } if error.is_empty() => Ok(LeaseId(id.cast_unsigned())),
             pb::LeaseGrantResponse { error, .. } => {
-                Err(grpc::Failure::Refused { code: 2, message: error }.into_error(action))
+                Err(Failure::Refused { code: code::UNKNOWN, message: error }.into_error(action))
             }
         }
     }

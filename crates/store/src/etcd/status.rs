@@ -2,47 +2,55 @@
 
 use std::sync::Arc;
 
-use super::grpc::{Failure, UNAVAILABLE};
 use crate::StoreError;
+use knarr_grpc::{
+    client::Failure,
+    code::{DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNAVAILABLE},
+};
 
 const COMPACTED: &str = "required revision has been compacted";
 const FUTURE: &str = "required revision is a future revision";
 const NO_LEASE: &str = "requested lease not found";
 const TOO_MANY: &str = "too many requests";
-/// A code of its own: quotas, that of etcd's file among them.
-const EXHAUSTED: u32 = 8;
-const DEADLINE: u32 = 4;
 
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Refused(String);
 
-impl Failure {
-    pub fn is_compacted(&self) -> bool {
-        self.says(COMPACTED)
-    }
-
-    pub fn is_future(&self) -> bool {
-        self.says(FUTURE)
-    }
-
-    pub fn is_no_lease(&self) -> bool {
-        self.says(NO_LEASE)
-    }
-
-    fn says(&self, text: &str) -> bool {
-        matches!(self, Self::Refused { message, .. } if message.contains(text))
-    }
-
+/// What etcd means by a failure.
+pub trait EtcdFailure {
+    fn is_compacted(&self) -> bool;
+    fn is_future(&self) -> bool;
+    fn is_no_lease(&self) -> bool;
     /// What is left when the caller has looked at what its own call may be answered with.
-    pub fn into_error(self, action: &'static str) -> StoreError {
+    fn into_error(self, action: &'static str) -> StoreError;
+}
+
+fn says(failure: &Failure, text: &str) -> bool {
+    matches!(failure, Failure::Refused { message, .. } if message.contains(text))
+}
+
+impl EtcdFailure for Failure {
+    fn is_compacted(&self) -> bool {
+        says(self, COMPACTED)
+    }
+
+    fn is_future(&self) -> bool {
+        says(self, FUTURE)
+    }
+
+    fn is_no_lease(&self) -> bool {
+        says(self, NO_LEASE)
+    }
+
+    fn into_error(self, action: &'static str) -> StoreError {
         match self {
             Self::Unsent(why) => StoreError::Unavailable { detail: format!("etcd cannot be reached ({why})") },
             Self::Lost(why) => {
                 StoreError::Unavailable { detail: format!("etcdserver: request timed out (while {action}: {why})") }
             }
             Self::Refused { message, .. } if message.contains(TOO_MANY) => StoreError::Overloaded,
-            Self::Refused { code: UNAVAILABLE | EXHAUSTED | DEADLINE, message } => {
+            Self::Refused { code: UNAVAILABLE | RESOURCE_EXHAUSTED | DEADLINE_EXCEEDED, message } => {
                 StoreError::Unavailable { detail: message }
             }
             Self::Refused { message, .. } => StoreError::Engine { action, source: Arc::new(Refused(message)) },

@@ -19,6 +19,7 @@ use std::{
 
 use bytes::Bytes;
 use futures::stream;
+use knarr_grpc::client::{Answers, Failure};
 use tokio::{
     sync::mpsc,
     time::{Instant, sleep, sleep_until},
@@ -27,9 +28,10 @@ use tokio::{
 use super::{
     Shared,
     client::Repeat,
-    grpc::{Answers, Failure},
     keys::{end_of, fence_of, is_fence},
-    messages as pb, revision_of, signed, unsigned,
+    messages as pb, revision_of, signed,
+    status::EtcdFailure,
+    unsigned,
 };
 use crate::{Event, EventKind, KeyValue, Revision, StoreError, WatchBatch, WatchRequest, WatchStream};
 
@@ -130,7 +132,7 @@ async fn begin(shared: &Shared, prefix: &Bytes, seen: Revision) -> Result<(Answe
 }
 
 fn refused(answer: &pb::WatchResponse) -> Failure {
-    Failure::Refused { code: super::grpc::UNAVAILABLE, message: answer.cancel_reason.clone() }
+    Failure::Refused { code: knarr_grpc::code::UNAVAILABLE, message: answer.cancel_reason.clone() }
 }
 
 impl Pump {

@@ -1,7 +1,4 @@
-use super::super::{
-    exec::Streams,
-    route::{self, Path, Place},
-};
+use super::super::route::{self, Path, Place};
 
 #[test]
 fn paths() {
@@ -18,29 +15,4 @@ fn paths() {
     ] {
         assert_eq!(route::parse(path), expected, "{path}");
     }
-}
-
-#[test]
-fn queries() {
-    let pairs =
-        |list: &[(&str, &str)]| list.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect::<Vec<_>>();
-    for (text, expected) in [
-        ("", pairs(&[])),
-        (
-            "command=sh&command=-c&command=echo+a%20b%2B",
-            pairs(&[("command", "sh"), ("command", "-c"), ("command", "echo a b+")]),
-        ),
-        ("a&b=%zz&c=%e2%82%ac", pairs(&[("a", ""), ("b", "%zz"), ("c", "€")])),
-    ] {
-        assert_eq!(route::query(text), expected, "{text}");
-    }
-    let streams = |text: &str| Streams::from_query(&route::query(text)).ok();
-    let all = Streams { stdin: true, stdout: true, stderr: true, tty: false };
-    assert_eq!(streams("input=1&output=1&error=1"), Some(all));
-    assert_eq!(streams("stdin=true&stdout=true&stderr=true"), Some(all));
-    assert_eq!(
-        streams("stdout=true&stderr=true&tty=true"),
-        Some(Streams { stdin: false, stderr: false, tty: true, ..all })
-    );
-    assert_eq!(streams("stdin=false"), None);
 }

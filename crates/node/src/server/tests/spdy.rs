@@ -7,13 +7,14 @@ use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty};
 use hyper::{body::Incoming, upgrade::Upgraded};
 use hyper_util::rt::TokioIo;
+use knarr_streaming::{
+    channels,
+    spdy::{Deflater, Frame, Inflater, decode, encode},
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::{super::channels, Host};
-use crate::{
-    spdy::{Deflater, Frame, Inflater, decode, encode},
-    testing::eventually,
-};
+use super::Host;
+use crate::testing::eventually;
 
 const PATH: &str = "/exec/d/p/a?command=";
 

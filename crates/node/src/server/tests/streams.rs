@@ -5,11 +5,12 @@ use std::time::Duration;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use futures::{SinkExt, StreamExt};
 use http::StatusCode;
+use knarr_streaming::channels;
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::{WebSocketStream, tungstenite::Message};
 
-use super::{super::channels, Host};
+use super::Host;
 
 /// Everything a session sends, by channel, until it hangs up.
 async fn hear<S>(socket: &mut WebSocketStream<S>) -> [Vec<u8>; 5]

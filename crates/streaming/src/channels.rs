@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use futures::StreamExt;
-use knarr_cri::TerminalSize;
+use knarr_cri::{CriError, TerminalSize};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::{
@@ -15,12 +15,11 @@ use tokio::{
 use tokio_tungstenite::{WebSocketStream, tungstenite::Message};
 use tokio_util::sync::CancellationToken;
 
-use super::{
+use crate::{
     dialect::{Dialect, Said},
-    exec::Streams,
-    socket,
+    session::Streams,
+    socket, spdy,
 };
-use crate::spdy;
 
 /// Channels as both protocols number them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -231,6 +230,29 @@ pub fn exit_status(code: i32) -> Value {
         "reason": "NonZeroExitCode",
         "details": {"causes": [{"reason": "ExitCode", "message": code.to_string()}]},
     })
+}
+
+/// What [`exit_status`] said, read again.
+pub fn exit_code(status: &[u8]) -> knarr_cri::Result<i32> {
+    let Ok(status) = serde_json::from_slice::<Value>(status) else {
+        let message = match status {
+            [] => "the runtime's stream ended without a word".to_owned(),
+            said => format!("the runtime said {:?}", String::from_utf8_lossy(said)),
+        };
+        return Err(CriError::Unavailable { message });
+    };
+    if status["status"] == "Success" {
+        return Ok(0);
+    }
+    let causes = status["details"]["causes"].as_array().map_or(&[][..], Vec::as_slice);
+    let code = causes.iter().find(|cause| cause["reason"] == "ExitCode").and_then(|cause| cause["message"].as_str());
+    match code.filter(|_| status["reason"] == "NonZeroExitCode").and_then(|code| code.parse().ok()) {
+        Some(code) => Ok(code),
+        None => {
+            let message = status["message"].as_str().unwrap_or("the runtime gave no reason").to_owned();
+            Err(CriError::Internal { message, source: None })
+        }
+    }
 }
 
 /// That something else went wrong than the process itself.

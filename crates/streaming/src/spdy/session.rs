@@ -14,7 +14,7 @@ use super::{
 };
 
 /// Chunks that wait in each direction of a stream; beyond that the other side is made to wait.
-const DEPTH: usize = 32;
+pub(super) const DEPTH: usize = 32;
 const MAX_STREAMS: usize = 4096;
 const CANCEL: u32 = 5;
 const REFUSED_STREAM: u32 = 3;
@@ -37,8 +37,8 @@ impl Incoming {
 /// Sends on one stream. Cheap to clone.
 #[derive(Clone)]
 pub struct Sender {
-    stream: u32,
-    frames: mpsc::Sender<Frame>,
+    pub(super) stream: u32,
+    pub(super) frames: mpsc::Sender<Frame>,
 }
 
 impl Sender {
@@ -134,7 +134,7 @@ where
     }
 }
 
-async fn write_all<W>(mut writer: W, mut frames: mpsc::Receiver<Frame>) -> io::Result<()>
+pub(super) async fn write_all<W>(mut writer: W, mut frames: mpsc::Receiver<Frame>) -> io::Result<()>
 where
     W: AsyncWrite + Unpin,
 {
@@ -155,6 +155,6 @@ where
     writer.shutdown().await
 }
 
-fn invalid(error: FrameError) -> io::Error {
+pub(super) fn invalid(error: FrameError) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
 }

@@ -45,6 +45,12 @@ impl Deflater {
     }
 }
 
+impl Default for Inflater {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Inflater {
     pub fn new() -> Self {
         Self(Decompress::new(true))

@@ -1,9 +1,12 @@
-//! As much of gRPC over HTTP/2 as etcd's clients need: <https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>.
+//! The side that calls.
 
 use std::convert::Infallible;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use futures::{StreamExt, stream};
+use futures::{
+    StreamExt,
+    stream::{once, pending},
+};
 use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt, Full, Limited, StreamBody, combinators::UnsyncBoxBody};
 use hyper::{
@@ -12,10 +15,10 @@ use hyper::{
 };
 use prost::Message;
 
+use crate::wire::{HEAD_BYTES, Metadata, code, frame, message_length, unescape};
+
 /// No answer may be larger; etcd's own client takes as much.
 const ANSWER_BYTES: usize = i32::MAX as usize;
-/// A message has a byte for compression and four for its length before it.
-const HEAD_BYTES: usize = 5;
 
 pub type Body = UnsyncBoxBody<Bytes, Infallible>;
 pub type Sender = SendRequest<Body>;
@@ -27,22 +30,30 @@ pub enum Failure {
     Unsent(String),
     /// It left, and what became of it is not known.
     Lost(String),
-    /// etcd refused it.
+    /// The server refused it.
     Refused { code: u32, message: String },
 }
 
-/// The code of a server that cannot answer now, and may later.
-pub const UNAVAILABLE: u32 = 14;
+/// Who is called, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Service<'a> {
+    /// As requests name it, `https://HOST:PORT`.
+    pub origin: &'a str,
+    /// The package of its services, such as `etcdserverpb`.
+    pub package: &'a str,
+    /// Sent with every call.
+    pub metadata: Metadata,
+}
 
 /// One request, one answer.
 pub async fn call<A: Message + Default>(
     sender: &mut Sender,
-    origin: &str,
+    service: Service<'_>,
     method: &str,
     request: &impl Message,
 ) -> Result<A, Failure> {
     let body = Full::new(frame(request)).boxed_unsync();
-    let response = send(sender, origin, method, body).await?;
+    let response = send(sender, service, method, body).await?;
     let (head, body) = response.into_parts();
     let answer = Limited::new(body, ANSWER_BYTES).collect().await.map_err(|error| Failure::Lost(error.to_string()))?;
     check_status(answer.trailers().unwrap_or(&head.headers))?;
@@ -67,17 +78,34 @@ fn decode_whole<A: Message + Default>(mut whole: Bytes) -> Result<A, Failure> {
     A::decode(whole).map_err(|error| unreadable(&error.to_string()))
 }
 
-/// One request whose answers do not end.
-pub async fn open(sender: &mut Sender, origin: &str, method: &str, request: &impl Message) -> Result<Answers, Failure> {
+/// One request whose answers do not end, and that stays open itself: some servers take its end for that of the answers.
+pub async fn open(
+    sender: &mut Sender,
+    service: Service<'_>,
+    method: &str,
+    request: &impl Message,
+) -> Result<Answers, Failure> {
     let first = Frame::data(frame(request));
-    // The request stays open: etcd may take its end for the end of the watch.
-    let frames = stream::once(async move { Ok::<_, Infallible>(first) }).chain(stream::pending());
-    let response = send(sender, origin, method, BodyExt::boxed_unsync(StreamBody::new(frames))).await?;
+    let frames = once(async move { Ok::<_, Infallible>(first) }).chain(pending());
+    answers(send(sender, service, method, BodyExt::boxed_unsync(StreamBody::new(frames))).await?)
+}
+
+/// One request and all its answers.
+pub async fn stream(
+    sender: &mut Sender,
+    service: Service<'_>,
+    method: &str,
+    request: &impl Message,
+) -> Result<Answers, Failure> {
+    answers(send(sender, service, method, Full::new(frame(request)).boxed_unsync()).await?)
+}
+
+fn answers(response: Response<Incoming>) -> Result<Answers, Failure> {
     check_status(response.headers())?;
     Ok(Answers { body: response.into_body(), unread: BytesMut::new() })
 }
 
-/// The answers of [`open`].
+/// The answers of [`open`] and [`stream`].
 #[derive(Debug)]
 pub struct Answers {
     body: Incoming,
@@ -104,21 +132,26 @@ impl Answers {
                 Ok(data) => self.unread.put(data),
                 Err(trailers) => {
                     check_status(&trailers.into_trailers().unwrap_or_default())?;
-                    return Err(Failure::Lost("etcd ended the watch".into()));
+                    return Err(Failure::Lost("the server ended the stream".into()));
                 }
             }
         }
     }
 }
 
-async fn send(sender: &mut Sender, origin: &str, method: &str, body: Body) -> Result<Response<Incoming>, Failure> {
-    let request = Request::post(format!("{origin}/etcdserverpb.{method}"))
+async fn send(
+    sender: &mut Sender,
+    service: Service<'_>,
+    method: &str,
+    body: Body,
+) -> Result<Response<Incoming>, Failure> {
+    let mut request = Request::post(format!("{}/{}.{method}", service.origin, service.package))
         .header("content-type", "application/grpc")
-        .header("te", "trailers")
-        // A member that has lost the others says so, where it would only be silent.
-        .header("hasleader", "true")
-        .body(body)
-        .map_err(|error| Failure::Unsent(error.to_string()))?;
+        .header("te", "trailers");
+    for (name, value) in service.metadata {
+        request = request.header(*name, *value);
+    }
+    let request = request.body(body).map_err(|error| Failure::Unsent(error.to_string()))?;
     sender.ready().await.map_err(|error| Failure::Unsent(error.to_string()))?;
     let response = sender.try_send_request(request).await.map_err(|mut error| {
         let unsent = error.take_message().is_some();
@@ -126,25 +159,9 @@ async fn send(sender: &mut Sender, origin: &str, method: &str, body: Body) -> Re
         if unsent { Failure::Unsent(text) } else { Failure::Lost(text) }
     })?;
     if response.status() != http::StatusCode::OK {
-        return Err(Failure::Lost(format!("it answers HTTP {}, and is no etcd", response.status())));
+        return Err(Failure::Lost(format!("it answers HTTP {}, and speaks no gRPC", response.status())));
     }
     Ok(response)
-}
-
-/// The length of the message that begins here, where its head is there and says so.
-fn message_length(bytes: &[u8], available: usize) -> Option<usize> {
-    let (head, _) = bytes.split_first_chunk::<HEAD_BYTES>().filter(|_| available >= HEAD_BYTES)?;
-    let [0, length @ ..] = *head else { return None };
-    usize::try_from(u32::from_be_bytes(length)).ok()
-}
-
-fn frame(message: &impl Message) -> Bytes {
-    let length = message.encoded_len();
-    let mut bytes = BytesMut::with_capacity(HEAD_BYTES + length);
-    bytes.put_u8(0);
-    bytes.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
-    message.encode_raw(&mut bytes);
-    bytes.freeze()
 }
 
 /// No status at all is that of an answer that goes on.
@@ -152,38 +169,23 @@ fn check_status(headers: &HeaderMap) -> Result<(), Failure> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     match text("grpc-status") {
         "" | "0" => Ok(()),
-        code => Err(Failure::Refused {
+        status => Err(Failure::Refused {
             // A code that is no number stands for an unknown error.
-            code: code.parse().unwrap_or(2),
+            code: status.parse().unwrap_or(code::UNKNOWN),
             message: unescape(text("grpc-message")),
         }),
     }
 }
 
-/// Messages are sent with `%xx` for what is not plain ASCII.
-fn unescape(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        let escaped = (*first == b'%').then(|| after.get(..2)).flatten();
-        match escaped.and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok()) {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &after[2..];
-            }
-            None => {
-                bytes.push(*first);
-                rest = after;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::etcd::messages::StatusResponse;
+
+    #[derive(Clone, PartialEq, Message)]
+    struct StatusResponse {
+        #[prost(int64, tag = "3")]
+        db_size: i64,
+    }
 
     #[test]
     fn a_message_is_read_as_it_was_framed() {
@@ -205,7 +207,16 @@ mod tests {
         assert_eq!(check_status(&headers), Ok(()));
         headers.insert("grpc-status", "14".parse().unwrap());
         headers.insert("grpc-message", "etcdserver: 100%25 %e2%82%ac%".parse().unwrap());
-        let refused = Failure::Refused { code: UNAVAILABLE, message: "etcdserver: 100% €%".into() };
+        let refused = Failure::Refused { code: code::UNAVAILABLE, message: "etcdserver: 100% €%".into() };
         assert_eq!(check_status(&headers), Err(refused));
+    }
+
+    #[test]
+    fn a_message_of_a_status_is_read_as_it_was_sent() {
+        for text in ["", "plain", "100% \u{20ac}\n", "%41"] {
+            let sent = crate::wire::escape(text);
+            assert!(sent.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{sent:?}");
+            assert_eq!(unescape(&sent), text);
+        }
     }
 }

@@ -13,7 +13,7 @@ use tokio_tungstenite::{
     },
 };
 
-use super::{Body, Refusal};
+use crate::{Body, Refusal};
 
 /// A client's message may be this long; `kubectl cp` sends 32 KiB at a time.
 const MAX_MESSAGE: usize = 8 * 1024 * 1024;
