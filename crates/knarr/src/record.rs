@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use knarr_cri_grpc::client::Endpoint;
 use serde::{Deserialize, Serialize};
 
 /// The layout that this program writes. Raised by a change that an earlier program would misread.
@@ -23,6 +24,9 @@ pub struct Record {
     pub node_name: String,
     /// The files that the context was merged into, so that a reset finds them.
     pub kubeconfigs: BTreeSet<PathBuf>,
+    /// The socket of the runtime that has the pods, where that is not the built-in one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<String>,
 }
 
 /// What can be told of a record before its fields are known to mean what they mean here.
@@ -33,12 +37,13 @@ struct Preface {
 }
 
 impl Record {
-    pub fn new(node_name: &str) -> Self {
+    pub fn new(node_name: &str, runtime: Option<&Endpoint>) -> Self {
         Self {
             format: FORMAT,
             knarr: crate::version::SHORT.into(),
             node_name: node_name.into(),
             kubeconfigs: BTreeSet::new(),
+            runtime: runtime.map(ToString::to_string),
         }
     }
 
@@ -85,7 +90,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("cluster.json");
         assert_eq!(Record::read(&path).unwrap(), None);
-        let mut record = Record::new("node-1");
+        let mut record = Record::new("node-1", None);
         record.kubeconfigs.insert("/root/.kube/config".into());
         record.write(&path).unwrap();
         assert_eq!(Record::read(&path).unwrap(), Some(record));

@@ -148,6 +148,7 @@ impl Agent {
             runtime_version: format!("{}://{}", version.runtime_name, version.runtime_version),
             client: client.clone(),
             runtime: runtime.clone(),
+            heard: register::Heard::default(),
             images: images.clone(),
             node: node.clone(),
             recorder,

@@ -90,7 +90,7 @@ impl Config {
     ) -> Result<(super::Agent, kube::Client, Timestamp)> {
         let begun = Timestamp::now();
         let identity = Arc::new(self.identity().await?);
-        Record::new(&self.node.name).write(&self.node.data.record_file())?;
+        Record::new(&self.node.name, self.node.engine.runtime.as_ref()).write(&self.node.data.record_file())?;
         progress.ready(JOINED);
         let client = identity.client();
         let access = Access { client: client.clone(), serving: Arc::new(identity.server_config()?) };

@@ -9,10 +9,11 @@ use std::{
 use anyhow::{Context, Result, bail};
 use k8s_openapi::api::core::v1::Taint;
 use knarr_api::{cidr::Ipv4Cidr, meta::names};
+use knarr_cri_grpc::client::Endpoint;
 use knarr_net::Overlay;
 
 use crate::{
-    cli::{IngressArgs, NodeArgs, ResourceArgs},
+    cli::{EngineArgs, IngressArgs, NodeArgs, ResourceArgs},
     datadir::{DataDir, Running},
     record::Record,
 };
@@ -37,6 +38,7 @@ pub struct NodeConfig {
     pub labels: BTreeMap<String, String>,
     /// Put on the Node when it is registered for the first time.
     pub taints: Vec<Taint>,
+    pub engine: EngineArgs,
     pub ingress: IngressArgs,
     pub overlay: Overlay,
     /// The range of all pods; an agent hears of it from the cluster.
@@ -62,6 +64,7 @@ impl NodeConfig {
             resolv_conf,
             registries,
             resources,
+            engine,
             ingress,
         } = args;
         if let Some(dir) = &images
@@ -81,6 +84,10 @@ impl NodeConfig {
             (None, None) => host_name()?,
         };
         check_name(&name)?;
+        let has_pods = std::fs::read_dir(super::pod_dir(data.root())).is_ok_and(|mut pods| pods.next().is_some());
+        if let Some(record) = record.as_ref().filter(|_| has_pods) {
+            check_runtime(record.runtime.as_deref(), engine.runtime.as_ref())?;
+        }
         Ok(Self {
             data,
             name,
@@ -95,6 +102,7 @@ impl NodeConfig {
             resolv_conf,
             labels: node_labels.into_iter().collect(),
             taints: node_taints,
+            engine,
             ingress,
             overlay,
             pod_cidr: None,
@@ -176,6 +184,21 @@ fn check_name(name: &str) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// Pods that one runtime has are none that another could end.
+fn check_runtime(before: Option<&str>, now: Option<&Endpoint>) -> Result<()> {
+    let now = now.map(Endpoint::to_string);
+    if before == now.as_deref() {
+        return Ok(());
+    }
+    let name = |runtime: Option<&str>| runtime.map_or("the built-in runtime".to_owned(), str::to_owned);
+    bail!(
+        "the pods of this data directory are run by {}, and {} would not find them: keep --runtime as it was, or begin \
+         anew after `knarr reset`",
+        name(before),
+        name(now.as_deref())
+    );
 }
 
 /// The address that the host would use towards its server, or towards others. Connecting a datagram socket sends

@@ -3,6 +3,7 @@
 
 mod command;
 mod config;
+mod engine;
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -29,6 +30,7 @@ use crate::{
 
 pub use command::run;
 pub use config::{NodeConfig, parse_label, parse_taint};
+pub use engine::{cni_dir, remote};
 
 /// What a node half is given to be part of a cluster.
 pub struct Access {
@@ -70,11 +72,7 @@ pub async fn start(
     let network = network.context("the network of this node cannot be set up")?;
     progress.ready(NETWORK);
 
-    let told = runtime_config(config.data.root(), network.pod_network())?;
-    let registries = Some(config.registries.clone());
-    let runtime = Runtime::open(knarr_runtime::Config { registries, limits: limits(&budget), ..told }).await;
-    let runtime = runtime.context("the container runtime cannot start")?;
-    import_images(config, &runtime).await?;
+    let engine = engine::start(config, limits(&budget), network.pod_network(), stop).await?;
     progress.ready(RUNTIME);
 
     if config.ingress.is_on() {
@@ -100,9 +98,9 @@ pub async fn start(
         pod_pids: config.pod_pids,
         unsafe_sysctls: config.unsafe_sysctls.clone(),
         informers,
-        runtime: runtime.clone(),
-        images: runtime.clone(),
-        streams: runtime,
+        runtime: engine.runtime,
+        images: engine.images,
+        streams: engine.streams,
         listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, config.port)),
         tls: serving,
         clock: Clock::System,

@@ -1,6 +1,7 @@
 //! The command line: what can be typed, and nothing of what it does.
 
 mod control;
+mod engine;
 mod keeping;
 mod node;
 mod resources;
@@ -13,6 +14,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use crate::commands::cluster::ClusterCommand;
 
 pub use control::ControlArgs;
+pub use engine::EngineArgs;
 pub use keeping::{AuditArgs, Datastore, DatastoreArgs};
 pub use node::{IngressArgs, NodeArgs, RegistryArgs};
 pub use resources::ResourceArgs;

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::Taint;
 
 use knarr_net::Overlay;
 
-use super::ResourceArgs;
+use super::{EngineArgs, ResourceArgs};
 use crate::agent::{parse_label, parse_taint};
 
 #[derive(Clone, Debug, Args)]
@@ -51,6 +51,8 @@ pub struct NodeArgs {
     pub registries: RegistryArgs,
     #[command(flatten)]
     pub resources: ResourceArgs,
+    #[command(flatten)]
+    pub engine: EngineArgs,
     #[command(flatten)]
     pub ingress: IngressArgs,
 }

@@ -131,6 +131,12 @@ pub fn open(data: &DataDir) -> Result<ImageStore> {
     if !rustix::process::geteuid().is_root() {
         bail!("the images in {} belong to root: run this with sudo", data.root().display());
     }
+    if let Some(runtime) = data.record()?.and_then(|record| record.runtime) {
+        bail!(
+            "this node's pods are run by {runtime}, which has their images: see to them there (with containerd, by \
+             `ctr --namespace k8s.io images`)"
+        );
+    }
     data.prepare()?;
     let dir = data.root().join("runtime");
     std::fs::create_dir_all(&dir)?;

@@ -66,9 +66,17 @@ fn check_is_ours(data: &DataDir, ours: &[String], others: &[String]) -> Result<(
 }
 
 async fn remove_from_kernel(data: &DataDir) -> Result<()> {
-    let config = agent::runtime_config(data.root(), Arc::new(Detached))?;
+    let record = data.record().ok().flatten();
+    if let Some(runtime) = record.and_then(|record| record.runtime) {
+        let remote = agent::remote(&runtime.parse()?, data.root())
+            .await
+            .with_context(|| format!("{runtime} has this cluster's pods: start it, then try again"))?;
+        remote.clear().await.context("not all pods could be removed")?;
+    }
+    let config = agent::runtime_config(data.root(), Arc::new(Detached { cni_dir: agent::cni_dir(data.root()) }))?;
     let run_dir = config.run_dir.clone();
     knarr_runtime::reset(&config).await.context("not all containers could be removed")?;
+    knarr_cni::reset(&agent::cni_dir(data.root())).await.context("not all of the pods' network could be undone")?;
     for dir in [agent::pod_dir(data.root()), agent::volume_dir(data.root())] {
         knarr_node::reset(&dir).context("not all volumes could be removed")?;
     }
@@ -119,8 +127,11 @@ fn confirmed(data: &DataDir) -> Result<bool> {
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
-/// While everything goes, sandboxes need not be detached one by one: the whole network is removed afterwards.
-struct Detached;
+/// While everything goes, sandboxes need not be detached one by one: the whole network is removed afterwards. But what
+/// plugins made only they can undo, and some only while the pod's namespace is there.
+struct Detached {
+    cni_dir: PathBuf,
+}
 
 #[async_trait]
 impl PodNetwork for Detached {
@@ -128,8 +139,8 @@ impl PodNetwork for Detached {
         Err(knarr_cri::CriError::Unavailable { message: "the node is being reset".into() })
     }
 
-    async fn del(&self, _: &NetworkRequest) -> knarr_cri::Result<()> {
-        Ok(())
+    async fn del(&self, request: &NetworkRequest) -> knarr_cri::Result<()> {
+        knarr_cni::detach(&self.cni_dir, &request.sandbox_id).await
     }
 
     async fn status(&self) -> knarr_cri::Result<()> {

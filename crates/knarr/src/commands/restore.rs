@@ -101,7 +101,7 @@ fn write(backup: &File, data: &DataDir, about: &About) -> Result<()> {
     })?;
     store.finish(summary.revision, EVENTS_SECONDS)?;
     // Last, for it is what makes the directory a cluster's.
-    Record::new(&about.node_name).write(&data.record_file())
+    Record::new(&about.node_name, None).write(&data.record_file())
 }
 
 fn private(path: &Path, content: &[u8]) -> std::io::Result<()> {
@@ -157,7 +157,7 @@ mod tests {
             store.txn(Txn { compares: vec![], ops: vec![op] }).await.unwrap();
         }
         let before = all(&store).await;
-        Record::new("node-1").write(&data.record_file()).unwrap();
+        Record::new("node-1", None).write(&data.record_file()).unwrap();
         drop(store);
         drop(open(&data).await);
         let file = dir.join("backup");

@@ -139,7 +139,7 @@ impl Config {
     /// Notes what a later start and a reset have to know. The store is there by now, so that from here on a missing one
     /// is a loss.
     fn write_record(&self) -> Result<()> {
-        let mut record = Record::new(&self.node.name);
+        let mut record = Record::new(&self.node.name, self.node.engine.runtime.as_ref());
         record.kubeconfigs.extend(self.node.record.iter().flat_map(|before| before.kubeconfigs.clone()));
         record.kubeconfigs.extend(self.kubeconfig.clone());
         record.write(&self.node.data.record_file())

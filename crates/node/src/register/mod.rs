@@ -2,6 +2,7 @@
 //! in between, the Lease is the sign of life.
 
 mod extended;
+mod heard;
 mod lease;
 mod machine;
 mod object;
@@ -24,6 +25,7 @@ use tokio::{
 
 use crate::{evict::Pressures, pod::downward::Allocatable};
 
+pub use heard::Heard;
 pub use lease::run as heartbeat;
 pub use machine::{Load, Machine, Room, most_processes, processes};
 use object::Standing;
@@ -50,6 +52,7 @@ pub struct Registrar {
     pub runtime_version: String,
     pub client: kube::Client,
     pub runtime: Arc<dyn RuntimeService>,
+    pub heard: Heard,
     pub images: Arc<dyn ImageService>,
     pub node: Informer<Node>,
     pub recorder: Recorder,
@@ -203,13 +206,8 @@ impl Registrar {
     }
 
     async fn standing(&self) -> Standing {
-        match self.runtime.status(StatusRequest { verbose: false }).await {
-            Ok(answer) => Standing::of(answer),
-            Err(error) => {
-                let why = format!("container runtime status check may not have completed yet: {error}");
-                Standing { not_ready: Some(why), ..Standing::default() }
-            }
-        }
+        let answer = self.runtime.status(StatusRequest { verbose: false }).await;
+        self.heard.standing(answer, self.clock.now())
     }
 
     async fn images(&self) -> Vec<ContainerImage> {

@@ -281,7 +281,7 @@ fn process_naming(path: &str) -> Option<String> {
 }
 
 /// A static busybox: on the path, in `KNARR_TEST_BUSYBOX`, or nowhere.
-fn busybox() -> PathBuf {
+pub fn busybox() -> PathBuf {
     let named = std::env::var_os("KNARR_TEST_BUSYBOX").map(PathBuf::from);
     let candidates = named.into_iter().chain(["/bin/busybox", "/usr/bin/busybox"].map(PathBuf::from));
     let found = candidates.into_iter().find(|p| p.is_file());
@@ -318,6 +318,11 @@ pub fn with_security(
 
 /// A docker-archive of two layers: busybox with its names, and one that deletes a file of the first.
 fn write_archive(path: &Path, busybox: &Path) {
+    write_image(path, busybox, IMAGE, r#"["/bin/sh"]"#);
+}
+
+/// The same under another name, with another command as JSON.
+pub fn write_image(path: &Path, busybox: &Path, name: &str, command: &str) {
     let program = fs::read(busybox).unwrap();
     let mut base = tar::Builder::new(Vec::new());
     file(&mut base, "bin/busybox", &program, 0o755);
@@ -348,12 +353,11 @@ fn write_archive(path: &Path, busybox: &Path) {
         hash.iter().map(|b| format!("{b:02x}")).collect::<String>()
     };
     let config = format!(
-        r#"{{"architecture":"amd64","os":"linux","config":{{"Env":["PATH=/bin","FROM=image"],"Cmd":["/bin/sh"]}},"rootfs":{{"type":"layers","diff_ids":["sha256:{}","sha256:{}"]}}}}"#,
+        r#"{{"architecture":"amd64","os":"linux","config":{{"Env":["PATH=/bin","FROM=image"],"Cmd":{command}}},"rootfs":{{"type":"layers","diff_ids":["sha256:{}","sha256:{}"]}}}}"#,
         digest(&base),
         digest(&top)
     );
-    let manifest =
-        format!(r#"[{{"Config":"c.json","RepoTags":["{IMAGE}"],"Layers":["l1/layer.tar","l2/layer.tar"]}}]"#);
+    let manifest = format!(r#"[{{"Config":"c.json","RepoTags":["{name}"],"Layers":["l1/layer.tar","l2/layer.tar"]}}]"#);
     let mut archive = tar::Builder::new(fs::File::create(path).unwrap());
     for (name, bytes) in [
         ("l1/layer.tar", &base[..]),
