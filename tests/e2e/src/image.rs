@@ -87,13 +87,20 @@ fn busybox_layer(busybox: &[u8]) -> Result<Vec<u8>> {
     Ok(tar.into_inner()?)
 }
 
+/// The image of sandboxes for runtimes that make a container of each, in the same archive as busybox.
+pub const PAUSE: &str = "knarr.test/pause:1";
+
 /// Writes the busybox image as an archive.
 pub fn write_busybox(path: &Path) -> Result<()> {
-    write_busybox_as(path, BUSYBOX, json!({"Env": ["PATH=/bin"], "Cmd": ["sh"]}))
+    let waits = json!({"Entrypoint": ["/bin/busybox", "sleep", "2147483647"]});
+    let config = json!({"Env": ["PATH=/bin"], "Cmd": ["sh"]});
+    write_busybox_as(path, &[(BUSYBOX, config), (PAUSE, waits)])
 }
 
-/// The same files as another image.
-pub fn write_busybox_as(path: &Path, name: &str, config: Value) -> Result<()> {
+/// The same files as other images.
+pub fn write_busybox_as(path: &Path, images: &[(&str, Value)]) -> Result<()> {
     let busybox = fs::read("/bin/busybox").context("no /bin/busybox: apt-get install busybox-static")?;
-    write_archive(path, &[busybox_layer(&busybox)?], &[Image { name, layers: &[0], config }])
+    let images: Vec<Image<'_>> =
+        images.iter().map(|(name, config)| Image { name, layers: &[0], config: config.clone() }).collect();
+    write_archive(path, &[busybox_layer(&busybox)?], &images)
 }

@@ -8,6 +8,7 @@
 pub mod clients;
 pub mod cluster;
 pub mod command;
+pub mod containerd;
 pub mod debian;
 pub mod host;
 pub mod image;
@@ -17,6 +18,7 @@ pub mod wait;
 
 pub use clients::Clients;
 pub use cluster::Cluster;
+pub use containerd::Containerd;
 pub use load::Load;
 pub use local::Local;
 pub use wait::{eventually, eventually_within};

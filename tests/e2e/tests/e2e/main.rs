@@ -11,6 +11,7 @@ mod clients;
 mod config;
 mod custom;
 mod deployments;
+mod elsewhere;
 mod examples;
 mod five;
 mod full_disk;
@@ -110,6 +111,7 @@ fn main() -> ExitCode {
         local::tests(),
         five::tests(),
         full_disk::tests(),
+        elsewhere::tests(),
         nodes::tests(),
         readme::tests(),
         registry::tests(),

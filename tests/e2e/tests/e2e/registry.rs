@@ -33,11 +33,8 @@ fn stock(storage: &Path, repository: &str) -> Result<String> {
     let work = tempfile::tempdir()?;
     let archive = work.path().join("app.tar");
     // Another image than the one that all tests import.
-    image::write_busybox_as(
-        &archive,
-        "app:1",
-        json!({"Env": ["PATH=/bin", "FROM=registry"], "Cmd": ["sleep", "1000"]}),
-    )?;
+    let config = json!({"Env": ["PATH=/bin", "FROM=registry"], "Cmd": ["sleep", "1000"]});
+    image::write_busybox_as(&archive, &[("app:1", config)])?;
     tar::Archive::new(fs::File::open(&archive)?).unpack(work.path())?;
     let root = storage.join("docker/registry/v2");
     let own = root.join("repositories").join(repository);
