@@ -15,6 +15,9 @@ use crate::{
     spec,
 };
 
+/// What a RuntimeClass may name: nothing, which is for pods without one, and this runtime.
+const HANDLERS: [&str; 2] = ["", "knarr"];
+
 fn required<T>(value: Option<T>, what: &str) -> Result<T> {
     value.ok_or_else(|| CriError::InvalidArgument { message: format!("the request lacks {what}") })
 }
@@ -45,7 +48,9 @@ impl RuntimeService for EmbeddedRuntime {
         let features = RuntimeHandlerFeatures { recursive_read_only_mounts: true, user_namespaces: false };
         Ok(StatusResponse {
             status: Some(RuntimeStatus { conditions }),
-            runtime_handlers: vec![RuntimeHandler { name: String::new(), features: Some(features) }],
+            runtime_handlers: HANDLERS
+                .map(|name| RuntimeHandler { name: name.into(), features: Some(features) })
+                .into(),
             features: Some(RuntimeFeatures { supplemental_groups_policy: true }),
             ..StatusResponse::default()
         })
@@ -57,9 +62,8 @@ impl RuntimeService for EmbeddedRuntime {
     }
 
     async fn run_pod_sandbox(&self, request: RunPodSandboxRequest) -> Result<RunPodSandboxResponse> {
-        if !request.runtime_handler.is_empty() {
-            let message =
-                format!("there is no runtime handler {:?}: leave runtimeClassName unset", request.runtime_handler);
+        if !HANDLERS.contains(&request.runtime_handler.as_str()) {
+            let message = format!("there is no runtime handler {:?}, only \"knarr\"", request.runtime_handler);
             return Err(CriError::InvalidArgument { message });
         }
         let config = required(request.config, "config")?;

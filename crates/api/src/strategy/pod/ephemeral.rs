@@ -4,8 +4,29 @@ use super::{container, volume::Volumes};
 use crate::{
     field::{FieldError, FieldPath},
     strategy::rules::Errors,
-    value::{is_empty, is_set, items, same, text},
+    value::{entries, is_empty, items, same, text},
 };
+
+/// A field that is not here was thought of for containers that are started again, probed, counted or resized.
+const ALLOWED: [&str; 17] = [
+    "args",
+    "command",
+    "env",
+    "envFrom",
+    "image",
+    "imagePullPolicy",
+    "name",
+    "securityContext",
+    "stdin",
+    "stdinOnce",
+    "targetContainerName",
+    "terminationMessagePath",
+    "terminationMessagePolicy",
+    "tty",
+    "volumeDevices",
+    "volumeMounts",
+    "workingDir",
+];
 
 /// Ephemeral containers come with less than others, because nothing restarts or probes them.
 pub(super) fn validate(spec: &Value, volumes: &Volumes<'_>, path: &FieldPath<'_>, errors: &mut Errors) {
@@ -25,14 +46,13 @@ pub(super) fn validate(spec: &Value, volumes: &Volumes<'_>, path: &FieldPath<'_>
         if !target.is_empty() && !taken[..regular].contains(&target) {
             errors.push(FieldError::not_found(&path.child("targetContainerName"), target));
         }
-        for key in ["ports", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle", "restartPolicy"] {
-            if is_set(&container[key]) && !is_empty(&container[key]) {
-                let why = "cannot be set for an Ephemeral Container";
-                errors.push(FieldError::forbidden(&path.child(key), why));
-            }
-        }
-        if ["limits", "requests"].iter().any(|key| !is_empty(&container["resources"][*key])) {
-            errors.push(FieldError::forbidden(&path.child("resources"), "cannot be set for an Ephemeral Container"));
+        let forbid = |path: &FieldPath<'_>| FieldError::forbidden(path, "cannot be set for an Ephemeral Container");
+        let own = entries(container).filter(|(key, value)| !ALLOWED.contains(&key.as_str()) && !is_empty(value));
+        errors.extend(own.map(|(key, _)| forbid(&path.child(key.as_str()))));
+        let mounts = path.child("volumeMounts");
+        for (i, mount) in items(&container["volumeMounts"]).iter().enumerate() {
+            let set = ["subPath", "subPathExpr"].into_iter().filter(|key| !is_empty(&mount[*key]));
+            errors.extend(set.map(|key| forbid(&mounts.index(i).child(key))));
         }
     }
 }

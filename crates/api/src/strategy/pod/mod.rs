@@ -18,6 +18,7 @@ mod tests;
 mod tolerations;
 mod update;
 mod volume;
+mod windows;
 
 use std::borrow::Cow;
 

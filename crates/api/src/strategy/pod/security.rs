@@ -52,6 +52,8 @@ pub(super) fn pod(spec: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
     check::optional_one_of(&context[change], &["OnRootMismatch", "Always"], &path.child(change), errors);
     let policy = "supplementalGroupsPolicy";
     check::optional_one_of(&context[policy], &["Merge", "Strict"], &path.child(policy), errors);
+    let labels = "seLinuxChangePolicy";
+    check::optional_one_of(&context[labels], &["MountOption", "Recursive"], &path.child(labels), errors);
     sysctls(&context["sysctls"], &path.child("sysctls"), errors);
 }
 

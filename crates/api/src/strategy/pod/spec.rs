@@ -2,7 +2,7 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
-use super::{affinity, container, ephemeral, security, tolerations, volume};
+use super::{affinity, container, ephemeral, security, tolerations, volume, windows};
 use crate::{
     field::{FieldError, FieldPath},
     meta::{self, names},
@@ -47,6 +47,7 @@ pub(crate) fn validate(spec: &Value, path: &FieldPath<'_>, context: Context, err
     if !spec["os"].is_null() {
         check::one_of(&spec["os"]["name"], &["linux", "windows"], &path.child("os").child("name"), errors);
     }
+    windows::validate(spec, path, errors);
     host_network(spec, path, context, errors);
     if is_set(&spec["schedulingGroup"]) {
         let why = "this cluster schedules pods one by one, not in groups";
@@ -196,5 +197,6 @@ pub(crate) fn warnings(spec: &Value, at: &str) -> Vec<String> {
             warnings.push(format!("{at}.nodeSelector[{old}]: deprecated since v1.14; use \"{new}\" instead"));
         }
     }
+    windows::warnings(spec, at, &mut warnings);
     warnings
 }

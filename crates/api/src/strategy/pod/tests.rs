@@ -295,6 +295,25 @@ fn faults_of_a_spec() {
             "spec.ephemeralContainers[0].targetContainerName: Not found: \"x\"",
         ),
         (
+            json!({"ephemeralContainers": [{"name": "e", "image": "i",
+                "resizePolicy": [{"resourceName": "cpu", "restartPolicy": "NotRequired"}]}]}),
+            "spec.ephemeralContainers[0].resizePolicy: Forbidden: cannot be set for an Ephemeral Container",
+        ),
+        (
+            json!({"volumes": [{"name": "v", "emptyDir": {}}], "ephemeralContainers": [{"name": "e", "image": "i",
+                "volumeMounts": [{"name": "v", "mountPath": "/v", "subPath": "s"}]}]}),
+            "spec.ephemeralContainers[0].volumeMounts[0].subPath: Forbidden: cannot be set for an Ephemeral Container",
+        ),
+        (
+            json!({"securityContext": {"seLinuxChangePolicy": "Soon"}}),
+            "spec.securityContext.seLinuxChangePolicy: Unsupported value: \"Soon\": supported values: \"MountOption\", \
+             \"Recursive\"",
+        ),
+        (
+            json!({"os": {"name": "linux"}, "securityContext": {"windowsOptions": {"runAsUserName": "u"}}}),
+            "spec.securityContext.windowsOptions: Forbidden: windows options cannot be set for a linux pod",
+        ),
+        (
             json!({"hostAliases": [{"ip": "x"}]}),
             "spec.hostAliases[0].ip: Invalid value: \"x\": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
         ),
@@ -347,4 +366,17 @@ fn selectable_fields() {
     for (field, expected) in rows {
         assert_eq!(POD.field(&pod, field), expected);
     }
+}
+
+#[test]
+fn options_of_windows_are_not_passed_over_in_silence() {
+    let spec = json!({"securityContext": {"windowsOptions": {"runAsUserName": "u"}}, "containers": [
+        {"name": "a"}, {"name": "b", "securityContext": {"windowsOptions": {"hostProcess": true}}}]});
+    assert_eq!(
+        warnings(&spec, "spec"),
+        [
+            "spec.securityContext.windowsOptions: has no effect, all nodes run Linux",
+            "spec.containers[1].securityContext.windowsOptions: has no effect, all nodes run Linux",
+        ]
+    );
 }
