@@ -97,6 +97,13 @@ impl Footprint {
         Ok(Self(lines))
     }
 
+    /// Without the control groups of other clusters than the one with this digest.
+    pub fn of_one(mut self, digest: &str) -> Self {
+        let own = format!("/knarr-{digest}");
+        self.0.retain(|line| !line.starts_with("cgroup: ") || !line.contains("/knarr-") || line.contains(&own));
+        self
+    }
+
     /// What `after` has and this has not, and the other way round.
     pub fn difference(&self, after: &Self) -> Vec<String> {
         let gone = self.0.difference(&after.0).map(|line| format!("- {line}"));

@@ -1,19 +1,23 @@
 //! Test images, written as archives of the kind that `docker save` writes.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::command::succeed;
+
 /// The name under which tests use it.
 pub const BUSYBOX: &str = "docker.io/library/busybox:1.35";
+/// The same with Perl, which makes any system call, and a copy of it that runs as root whoever starts it.
+pub const PERL: &str = "docker.io/library/perl:5";
 
-const APPLETS: [&str; 49] = [
-    "sh", "ash", "cat", "chmod", "cp", "cut", "date", "df", "dd", "echo", "env", "expr", "false", "find", "grep",
-    "head", "hostname", "httpd", "id", "ip", "kill", "ln", "ls", "mkdir", "mount", "mv", "nc", "nslookup", "ping",
-    "printf", "ps", "pwd", "rm", "sed", "seq", "sleep", "sort", "stat", "stty", "tail", "tar", "test", "timeout",
-    "top", "touch", "tr", "true", "wc", "wget",
+const APPLETS: [&str; 55] = [
+    "sh", "ash", "cat", "chmod", "cp", "cut", "date", "dd", "df", "echo", "env", "expr", "false", "find", "grep",
+    "head", "hostname", "httpd", "id", "ip", "kill", "ln", "ls", "mkdir", "mknod", "mount", "mv", "nc", "nsenter",
+    "nslookup", "ping", "printf", "ps", "pwd", "readlink", "reboot", "rm", "sed", "seq", "sleep", "sort", "stat",
+    "stty", "tail", "tar", "test", "timeout", "top", "touch", "tr", "true", "umount", "unshare", "wc", "wget",
 ];
 
 pub fn digest(bytes: &[u8]) -> String {
@@ -87,20 +91,51 @@ fn busybox_layer(busybox: &[u8]) -> Result<Vec<u8>> {
     Ok(tar.into_inner()?)
 }
 
+/// This host's Perl, with the libraries that it is linked with.
+fn perl_layer() -> Result<Vec<u8>> {
+    let perl = fs::read("/usr/bin/perl").context("no /usr/bin/perl: apt-get install perl-base")?;
+    let mut tar = tar::Builder::new(Vec::new());
+    let mut add = |path: &str, mode: u32, bytes: &[u8]| {
+        let mut header = header(tar::EntryType::Regular, mode, bytes.len() as u64);
+        tar.append_data(&mut header, path.trim_start_matches('/'), bytes)
+    };
+    add("bin/perl", 0o755, &perl)?;
+    add("bin/perl-as-root", 0o4755, &perl)?;
+    add("users.pl", 0o644, b"print \"$< $>\";")?;
+    let linked = succeed(Command::new("ldd").arg("/usr/bin/perl"))?;
+    for library in linked.split_whitespace().filter(|word| word.starts_with('/')) {
+        add(library, 0o755, &fs::read(library)?)?;
+    }
+    Ok(tar.into_inner()?)
+}
+
 /// The image of sandboxes for runtimes that make a container of each, in the same archive as busybox.
 pub const PAUSE: &str = "knarr.test/pause:1";
 
 /// Writes the busybox image as an archive.
 pub fn write_busybox(path: &Path) -> Result<()> {
     let waits = json!({"Entrypoint": ["/bin/busybox", "sleep", "2147483647"]});
-    let config = json!({"Env": ["PATH=/bin"], "Cmd": ["sh"]});
-    write_busybox_as(path, &[(BUSYBOX, config), (PAUSE, waits)])
+    write_busybox_as(path, &[(BUSYBOX, shell()), (PAUSE, waits)])
 }
 
 /// The same files as other images.
 pub fn write_busybox_as(path: &Path, images: &[(&str, Value)]) -> Result<()> {
-    let busybox = fs::read("/bin/busybox").context("no /bin/busybox: apt-get install busybox-static")?;
     let images: Vec<Image<'_>> =
         images.iter().map(|(name, config)| Image { name, layers: &[0], config: config.clone() }).collect();
-    write_archive(path, &[busybox_layer(&busybox)?], &images)
+    write_archive(path, &[busybox_layer(&busybox_program()?)?], &images)
+}
+
+/// Writes the image with Perl as an archive; no cluster has it from the beginning.
+pub fn write_perl(path: &Path) -> Result<()> {
+    let image = Image { name: PERL, layers: &[0, 1], config: shell() };
+    write_archive(path, &[busybox_layer(&busybox_program()?)?, perl_layer()?], &[image])
+}
+
+fn busybox_program() -> Result<Vec<u8>> {
+    fs::read("/bin/busybox").context("no /bin/busybox: apt-get install busybox-static")
+}
+
+fn shell() -> Value {
+    json!({"Env": ["PATH=/bin"], "Cmd": ["sh"]})
+}
 }

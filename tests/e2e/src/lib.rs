@@ -14,6 +14,7 @@ pub mod host;
 pub mod image;
 pub mod load;
 pub mod local;
+pub mod traces;
 pub mod wait;
 
 pub use clients::Clients;

@@ -6,13 +6,16 @@
 mod autoscaling;
 mod basics;
 mod charts;
+mod churn;
 mod cli;
 mod clients;
 mod config;
 mod custom;
 mod deployments;
 mod elsewhere;
+mod escapes;
 mod examples;
+mod fields;
 mod five;
 mod full_disk;
 mod ingress;
@@ -78,6 +81,8 @@ fn main() -> ExitCode {
         custom::tests(),
         autoscaling::tests(),
         wishes::tests(),
+        escapes::tests(),
+        fields::tests(),
         storage::tests(),
         kubectl::tests(),
         charts::tests(),
@@ -116,6 +121,7 @@ fn main() -> ExitCode {
         readme::tests(),
         registry::tests(),
         storm::tests(),
+        churn::tests(),
         storage::alone(),
     ];
     let alone = alone.into_iter().flatten().map(|(name, test)| {
