@@ -12,6 +12,8 @@ use anyhow::{Context, Result, bail};
 
 /// How long another program may take to change the file.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// A lock that is older was left by a program that was killed: nobody takes a moment to write this file.
+const STALE_AFTER: Duration = Duration::from_secs(10);
 
 /// A file that nobody else changes meanwhile: kubectl takes `FILE.lock` too before it writes.
 pub struct Locked {
@@ -33,6 +35,7 @@ impl Locked {
                 Err(error) if error.kind() != ErrorKind::AlreadyExists => {
                     return Err(error).with_context(|| format!("cannot create {}", lock.display()));
                 }
+                Err(_) if is_stale(&lock) => drop(fs::remove_file(&lock)),
                 Err(_) if Instant::now() > deadline => {
                     bail!("another program is changing {} (where none is, remove {})", target.display(), lock.display())
                 }
@@ -59,6 +62,11 @@ impl Locked {
     }
 }
 
+fn is_stale(lock: &Path) -> bool {
+    let age = fs::metadata(lock).and_then(|lock| lock.modified()).ok().and_then(|at| at.elapsed().ok());
+    age.is_some_and(|age| age > STALE_AFTER)
+}
+
 impl Drop for Locked {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.lock);
@@ -68,7 +76,8 @@ impl Drop for Locked {
 /// Replaces a file in one step. The new one can be read by its owner only, who is that of the old one, or of the
 /// folder: with `sudo` that need not be root.
 pub fn replace(target: &Path, text: &str) -> Result<()> {
-    let next = beside(target, &format!(".{}", std::process::id()));
+    // Always the same name: what a killed program leaves of it is used up by the next.
+    let next = beside(target, ".next");
     let write = || -> std::io::Result<()> {
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&next)?;
         file.write_all(text.as_bytes())?;

@@ -130,11 +130,10 @@ fn storm() -> Result<()> {
     let workers: Vec<_> =
         (0..WORKERS).map(|n| runtime.spawn(churn(pods.clone(), n, seed, wishes.clone(), stop.clone()))).collect();
     let mut random = StdRng::seed_from_u64(seed);
-    let mut shims_said = Vec::new();
+    let mut agents_said = String::new();
     for _ in 0..times(KILLS) {
         std::thread::sleep(Duration::from_millis(random.random_range(50..900)));
-        let said = cluster.kill()?.all();
-        shims_said.extend(said.lines().filter(|line| line.contains("shim")).map(str::to_owned));
+        agents_said.push_str(&cluster.kill()?.all());
         let twice: Vec<_> = running().into_iter().filter(|(_, count)| *count > 1).collect();
         ensure!(twice.is_empty(), "these run twice: {twice:?}");
         cluster.spawn()?;
@@ -163,7 +162,9 @@ fn storm() -> Result<()> {
         let now: Vec<&str> = now.lines().filter(|line| line.starts_with("steady")).collect();
         let events = cluster.kubectl(&format!("get events -n {ns}"))?;
         let events: Vec<&str> = events.lines().filter(|line| line.contains("steady")).collect();
-        let said = [now, events, shims_said.iter().map(String::as_str).collect()].concat();
+        agents_said.push_str(&cluster.kill()?.all());
+        let said: Vec<&str> = agents_said.lines().filter(|line| !line.is_empty()).collect();
+        let said = [now, events, said[said.len().saturating_sub(100)..].to_vec()].concat();
         bail!("the containers {containers} are now:\n{}", said.join("\n"));
     }
     runtime.block_on(pods.delete_collection(&DeleteParams::default(), &ListParams::default()))?;

@@ -64,7 +64,7 @@ fn honoured(cluster: &Cluster) -> Result<()> {
     let here = cluster.scratch().join("here");
     fs::create_dir_all(&here)?;
     fs::write(here.join("mine"), "")?;
-    let seccomp = cluster.data_dir().join("seccomp");
+    let seccomp = cluster.data_dir().join("node/seccomp");
     fs::create_dir_all(&seccomp)?;
     let profile = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
         {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO"}]});
@@ -151,11 +151,11 @@ fn from_inside(cluster: &Cluster, ns: &str) -> Result<()> {
         ("cat /settings/deep/colour; stat -L -c ' %a %g' /settings/deep/colour", "blue 440 3000\n"),
         ("cat /login/who /all/colour /all/who /all/name /down/note /down/cpu", "annablueannawholewell500"),
         ("stat -L -c %a /login/who /down/note /down/cpu", "440\n444\n444\n"),
-        ("cut -d. -f1 /all/token | wc -c | grep -c ...; ls /here; ls /image/busybox", "1\nmine\n/image/busybox\n"),
+        ("grep -c '^ey.*[.].*[.]' /all/token; ls /here; ls /image/busybox", "1\nmine\n/image/busybox\n"),
         ("touch /data/x /own/x; stat -c %g /data/x", "3000\n"),
         ("df -k /out | tail -1 | grep -c ' 4096 '", "1\n"),
         ("grep alias /etc/hosts", "10.1.2.3\talias.test\n"),
-        ("cat /etc/resolv.conf", "search one.test\nnameserver 10.96.0.10\noptions ndots:3\n"),
+        ("cat /etc/resolv.conf", "nameserver 10.96.0.10\nsearch one.test\noptions ndots:3\n"),
         ("cat /proc/sys/net/ipv4/ip_unprivileged_port_start", "77\n"),
         ("cat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep -o 'sleep 100[01]' | sort", "sleep 1000\nsleep 1001\n"),
         ("cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null", "67108864\n"),
