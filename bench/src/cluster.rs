@@ -24,6 +24,9 @@ const PODS: usize = 20;
 const SETTLE: Duration = Duration::from_secs(10);
 const IDLE: Duration = Duration::from_secs(30);
 const PATIENCE: Duration = Duration::from_secs(30);
+/// The same where there are hundreds of pods.
+pub const SETTLE_MANY: Duration = Duration::from_secs(30);
+pub const PATIENCE_MANY: Duration = Duration::from_secs(180);
 /// `_SC_CLK_TCK`, which is 100 on every Linux.
 const TICKS_PER_SECOND: f64 = 100.0;
 
@@ -106,10 +109,7 @@ pub fn report(case: &str, what: &str, times: &mut [Duration]) {
 pub fn footprint(when: &str, cluster: &Cluster) -> Result<()> {
     std::thread::sleep(SETTLE);
     let processes = processes(cluster)?;
-    let before = ticks(&processes)?;
-    let begun = Instant::now();
-    std::thread::sleep(IDLE);
-    let used = (ticks(&processes)? - before) as f64 / TICKS_PER_SECOND / begun.elapsed().as_secs_f64();
+    let used = cpu_percent(&processes)?;
     let mut kib = (0, 0);
     for process in &processes {
         let (pss, rss) = memory_kib(process)?;
@@ -118,9 +118,18 @@ pub fn footprint(when: &str, cluster: &Cluster) -> Result<()> {
     println!(
         "{}",
         json!({"case": "idle", "what": when, "processes": processes.len(), "pss_mib": kib.0 / 1024,
-            "rss_mib": kib.1 / 1024, "cpu_percent_of_a_core": (used * 1e4).round() / 100.0})
+            "rss_mib": kib.1 / 1024, "cpu_percent_of_a_core": used})
     );
     Ok(())
+}
+
+/// What processes use of a core while nothing happens, in percent.
+pub fn cpu_percent(processes: &[PathBuf]) -> Result<f64> {
+    let before = ticks(processes)?;
+    let begun = Instant::now();
+    std::thread::sleep(IDLE);
+    let used = (ticks(processes)? - before) as f64 / TICKS_PER_SECOND / begun.elapsed().as_secs_f64();
+    Ok((used * 1e4).round() / 100.0)
 }
 
 /// What a process has of memory: its share of what several have (PSS), and all that it has (RSS).

@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods)] // what is measured is a program, and the time between
 
 mod cluster;
+mod density;
 mod flood;
 mod load;
 mod nodes;
@@ -20,11 +21,14 @@ fn main() -> Result<()> {
     match case.as_str() {
         "all" => cluster::run().and_then(|()| nodes::run()).and_then(|()| store::run()),
         "cluster" => cluster::run(),
+        "density" => density::run(),
         "flood" => flood::run(),
         "load" => load::run(),
         "nodes" => nodes::run(),
         "scale" => scale::run(),
         "store" => store::run(),
-        other => bail!("there is no benchmark {other:?}; there are: cluster, flood, load, nodes, scale, store"),
+        other => {
+            bail!("there is no benchmark {other:?}; there are: cluster, density, flood, load, nodes, scale, store")
+        }
     }
 }

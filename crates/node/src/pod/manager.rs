@@ -84,6 +84,7 @@ impl Manager {
     pub fn forget(&self, uid: &str) {
         if let Some(handle) = self.handles().get(uid) {
             handle.set(|wish| wish.gone = true);
+            tracing::info!(uid, "a pod is gone from the API");
         }
     }
 
