@@ -157,7 +157,7 @@ fn storm() -> Result<()> {
         Ok(())
     })?;
     if steady(&cluster)? != containers {
-        let statuses = "{range .items[*]}{.metadata.name}={.status.containerStatuses}{\"\\n\"}{end}";
+        let statuses = "{range .items[*]}{.metadata.name}={.metadata.uid} {.status.containerStatuses}{\"\\n\"}{end}";
         let now = cluster.kubectl_args(&["get", "pods", "-n", &ns, "-o", &format!("jsonpath={statuses}")])?;
         let now: Vec<&str> = now.lines().filter(|line| line.starts_with("steady")).collect();
         let events = cluster.kubectl(&format!("get events -n {ns}"))?;
