@@ -11,8 +11,8 @@ mod disk;
 mod evict;
 #[cfg(fuzzing)]
 pub mod fuzzing;
-mod images;
 mod gc;
+mod images;
 mod logs;
 mod pod;
 mod probe;
@@ -27,11 +27,11 @@ mod volume;
 
 pub use agent::{Agent, AgentError};
 pub use config::Config;
-pub use images::keyring::Keyring;
 pub use evict::{
     Eviction, Levels, Signal, ThresholdError, default_hard, parse_grace_periods, parse_reclaims, parse_thresholds,
 };
 pub use gc::{ImageGc, ImageGcError};
+pub use images::keyring::Keyring;
 pub use register::Machine;
 pub use reserve::{Budget, Reserved, ReservedError};
 pub use volume::reset;

@@ -150,9 +150,12 @@ impl EmbeddedRuntime {
             let missing = || CriError::NotFound { what: "sandbox", id: id.to_owned() };
             let sandbox = state.sandboxes.get_mut(id).ok_or_else(missing)?;
             let linux = sandbox.config.linux.get_or_insert_default();
-            linux.resources = Some(resources.clone());
-            records::save(&self.config.sandbox_dir(id), &sandbox.config, &sandbox.meta)
-                .map_err(convert::io_error("cannot write the sandbox's record"))?;
+            // Whoever takes a pod over says the same again, for each of them.
+            if linux.resources.as_ref() != Some(resources) {
+                linux.resources = Some(resources.clone());
+                records::save(&self.config.sandbox_dir(id), &sandbox.config, &sandbox.meta)
+                    .map_err(convert::io_error("cannot write the sandbox's record"))?;
+            }
             sandbox.meta.cgroup.clone()
         };
         let refused = self.cgroups.update(&cgroup, &spec::resources(resources)).into_iter().next();

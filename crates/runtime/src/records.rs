@@ -10,7 +10,7 @@ use std::{
 use prost::Message;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::shim::spec::{Identity, load, store};
+use crate::shim::spec::{Identity, load, replace, store};
 
 const CONFIG_FILE: &str = "config.pb";
 const META_FILE: &str = "meta.json";
@@ -45,7 +45,9 @@ pub struct ContainerMeta {
 
 /// Writes a record; the meta file comes last and makes it whole.
 pub fn save<C: Message, M: Serialize>(directory: &Path, config: &C, meta: &M) -> io::Result<()> {
-    fs::write(directory.join(CONFIG_FILE), config.encode_to_vec())?;
+    // Never half of it: an empty message reads as one without labels, and a pod whose sandbox has none looks as if it
+    // had lost it.
+    replace(&directory.join(CONFIG_FILE), &config.encode_to_vec())?;
     store(&directory.join(META_FILE), meta)
 }
 
@@ -68,4 +70,27 @@ pub fn load_all<C: Message + Default, M: DeserializeOwned>(directory: &Path) -> 
         }
     }
     Ok(records)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use knarr_cri::v1::PodSandboxConfig;
+
+    use super::*;
+
+    #[test]
+    fn a_record_that_is_written_again_is_whole_at_every_moment() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = |name: &str| PodSandboxConfig { hostname: name.into(), ..PodSandboxConfig::default() };
+        save(dir.path(), &config("first"), &1).unwrap();
+        let mut old = fs::File::open(dir.path().join(CONFIG_FILE)).unwrap();
+        save(dir.path(), &config("second"), &2).unwrap();
+        let mut bytes = Vec::new();
+        old.read_to_end(&mut bytes).unwrap();
+        assert_eq!(PodSandboxConfig::decode(&*bytes).unwrap(), config("first"), "the file was replaced, not rewritten");
+        let now = fs::read(dir.path().join(CONFIG_FILE)).unwrap();
+        assert_eq!(PodSandboxConfig::decode(&*now).unwrap(), config("second"));
+    }
 }

@@ -126,6 +126,8 @@ impl Cluster {
         if !more.contains(&"--runtime") {
             up.arg("--images").arg(self.dir.path().join("images"));
         }
+        // The disk that the tests were built on may be nearly full.
+        up.args(["--eviction-hard", "memory.available<100Mi,nodefs.available<100Mi,imagefs.available<100Mi"]);
         // Nobody waits as long here as a person does for an autoscaler.
         up.args(["--metric-resolution", "1s", "--horizontal-pod-autoscaler-sync-period", "1s"]);
         self.process = Some(start(&mut up, "")?);

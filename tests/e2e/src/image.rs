@@ -138,4 +138,3 @@ fn busybox_program() -> Result<Vec<u8>> {
 fn shell() -> Value {
     json!({"Env": ["PATH=/bin"], "Cmd": ["sh"]})
 }
-}

@@ -163,6 +163,6 @@ async fn connections_bindings_and_evictions_are_asked_about() {
             assert_eq!(asked["object"], expected);
         }
     }
-    server.get(&format!("{pods}/p/log")).await.is_text(200, "");
+    server.get(&format!("{pods}/p/log")).await.is_text(204, "");
     assert!(hook.asked().is_empty(), "logs are read, and reads are nobody's business");
 }

@@ -214,7 +214,7 @@ pub enum ImageCommand {
         #[arg(required = true, value_name = "IMAGE")]
         images: Vec<String>,
     },
-    /// Remove the images that no container uses
+    /// Remove the pulled images that no container uses; imported ones stay until they are removed by name
     Prune {
         #[command(flatten)]
         data: DataArgs,

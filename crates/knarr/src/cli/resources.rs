@@ -18,7 +18,7 @@ pub struct ResourceArgs {
     /// What is kept from pods for Knarr itself
     #[arg(long, value_name = "RESOURCE=AMOUNT,...", default_value = "", hide_default_value = true)]
     pub kube_reserved: Reserved,
-    /// Pods are evicted at once while less than this is left [default: upstream's, but never more than 5Gi of a disk]
+    /// Pods are evicted at once while less than this is left [default: upstream's, but never more than 1Gi of a disk]
     #[arg(long, value_name = "SIGNAL<AMOUNT,...", value_parser = parse_thresholds)]
     pub eviction_hard: Option<Levels>,
     /// Pods are evicted while less than this has been left for a grace period

@@ -187,10 +187,10 @@ impl Eviction {
     }
 }
 
-/// Upstream's, but for disks never more than five gigabytes: most of a large disk may be full of what is none of the
+/// Upstream's, but for disks never more than a gigabyte: most of a large disk may be full of what is none of the
 /// pods' business. And for processes, where upstream has none, a twentieth.
 pub fn default_hard(machine: &Machine) -> Levels {
-    const DISK_MOST: i64 = 5 << 30;
+    const DISK_MOST: i64 = 1 << 30;
     let disk = |percent: f32| {
         let most = Quantity::new(DISK_MOST, Format::BinarySi);
         let level = Level::Percent(percent);
@@ -273,8 +273,7 @@ mod tests {
 
     #[test]
     fn a_large_disk_need_not_be_a_tenth_empty() {
-        for (disk, expected) in [(20_u64 << 30, ["10%", "15%"]), (40 << 30, ["10%", "5Gi"]), (1 << 40, ["5Gi", "5Gi"])]
-        {
+        for (disk, expected) in [(4_u64 << 30, ["10%", "15%"]), (8 << 30, ["10%", "1Gi"]), (1 << 40, ["1Gi", "1Gi"])] {
             let levels = default_hard(&Machine { disk_bytes: disk, ..Machine::default() });
             let told = [Signal::NodefsAvailable, Signal::ImagefsAvailable].map(|signal| levels[&signal].to_string());
             assert_eq!(told, expected);

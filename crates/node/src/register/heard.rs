@@ -60,7 +60,7 @@ mod tests {
 
     #[test]
     fn a_runtime_may_be_away_for_a_moment() {
-        let at = |seconds| Timestamp::from_second(1_000 + seconds).unwrap();
+        let at = |seconds: i64| Timestamp::from_second(1_000 + seconds).unwrap();
         let gone = || Err(CriError::Unavailable { message: "connection refused".into() });
         let well = || {
             let condition = |name: &str| RuntimeCondition { r#type: name.into(), status: true, ..Default::default() };

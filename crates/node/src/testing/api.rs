@@ -136,7 +136,7 @@ impl FakeApi {
         let (parts, body) = request.into_parts();
         let path = parts.uri.path().to_owned();
         let query: BTreeMap<String, String> =
-            crate::server::route::query(parts.uri.query().unwrap_or_default()).into_iter().collect();
+            knarr_streaming::query::query(parts.uri.query().unwrap_or_default()).into_iter().collect();
         let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
         let sent: Value = serde_json::from_slice(&body).unwrap_or_default();
         let last = path.rsplit('/').next().unwrap_or_default();

@@ -263,7 +263,13 @@ fn pruning_leaves_what_is_used_and_takes_its_configurations_along() {
     let (data, store, _) = imported(&dir.path().join("a.tar"));
     let image = store.find("reg.io/a:1").unwrap().unwrap();
     let configs = || fs::read_dir(data.path().join("images/configs")).unwrap().count();
+    assert_eq!(store.prune().unwrap(), [], "what was imported nobody could pull again");
     assert_eq!(configs(), 1);
+    let loosen = |index: &mut super::index::Index| {
+        index.images.values_mut().for_each(|image| image.pinned = false);
+        Ok(())
+    };
+    store.change(loosen).unwrap();
     assert_eq!(store.prune().unwrap(), [("reg.io/a:1".to_owned(), 0)]);
     assert_eq!((store.find(&image.id).unwrap(), configs()), (None, 0));
 }

@@ -285,7 +285,8 @@ fn an_image_remembers_when_it_was_used_last_unless_it_stays_anyway() {
     let store = ImageStore::open(directory.path()).unwrap();
     let image =
         |id: &str, pinned| Image { id: id.into(), names: [format!("r/{id}:1")].into(), pinned, ..Image::default() };
-    store.commit(vec![image("loose", false), image("pinned", true)], Vec::new(), None).unwrap();
+    let images = ["loose", "pinned"].map(|id| (image(id, id == "pinned"), Vec::new()));
+    store.commit(images.into(), Vec::new(), None).unwrap();
     let used = |id: &str| store.find(id).unwrap().unwrap().last_used_s;
     let came = used("loose");
     assert!(came > 0);

@@ -154,7 +154,12 @@ pub fn load<T: DeserializeOwned>(path: &Path) -> io::Result<T> {
 
 /// Writes a file whole or not at all.
 pub fn store<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
+    replace(path, &serde_json::to_vec(value)?)
+}
+
+/// The same with bytes as they are.
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = path.with_extension("new");
-    fs::write(&temporary, serde_json::to_vec(value)?)?;
+    fs::write(&temporary, bytes)?;
     fs::rename(&temporary, path)
 }
