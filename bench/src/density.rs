@@ -43,7 +43,7 @@ fn of(pods: usize) -> Result<()> {
         shim_kib.push(memory_kib(shim)?.0);
     }
     let mean = shim_kib.iter().sum::<u64>() as f64 / shim_kib.len() as f64;
-    let cpu = (cpu_percent(&[own.clone()])?, cpu_percent(&shims)?);
+    let cpu = (cpu_percent(std::slice::from_ref(&own))?, cpu_percent(&shims)?);
     println!(
         "{}",
         json!({"case": "density", "pods": pods, "all_ready_s": (took.as_secs_f64() * 100.0).round() / 100.0,

@@ -14,7 +14,7 @@ use knarr_cri::{
 use knarr_os::cgroup::{Cgroups, Resources};
 
 /// On a sandbox: its control group, so that it is found again by whoever removes the sandbox.
-const GROUP: &str = "knarr.io/cgroup";
+const GROUP: &str = "knarr.dev/cgroup";
 /// Killed processes take a moment to leave.
 const GONE_WITHIN: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(20);

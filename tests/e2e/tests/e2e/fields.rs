@@ -135,8 +135,8 @@ fn from_inside(cluster: &Cluster, ns: &str) -> Result<()> {
         ("cat /out/args", "first hello\n"),
         ("pwd", "/data\n"),
         (
-            "echo $COLOUR $USERNAME $OWN_NAME $MEMORY $S_colour $S_SHAPE $L_WORD $BESIDE_SERVICE_HOST",
-            "blue anna whole 64 blue round open 10.96.77.7\n",
+            "echo $COLOUR $USERNAME $OWN_NAME $MEMORY $FRUIT $S_colour $S_SHAPE $L_WORD $BESIDE_SERVICE_HOST",
+            "blue anna whole 64 pear blue round open 10.96.77.7\n",
         ),
         ("id -u; id -g; id -G", "1000\n1001\n1001 3000 4000\n"),
         ("grep -E '^(NoNewPrivs|Seccomp):' /proc/self/status", "NoNewPrivs:\t1\nSeccomp:\t2\n"),
@@ -207,8 +207,6 @@ fn refusals() -> Vec<Refusal> {
     let linux = "windows options cannot be set for a linux pod";
     let devices = json!({"resources": {"claims": [{"name": "r"}]}});
     let block = json!({"volumeDevices": [{"name": "v", "devicePath": "/dev/v"}]});
-    let file =
-        json!({"env": [{"name": "A", "valueFrom": {"fileKeyRef": {"volumeName": "v", "path": "p", "key": "A"}}}]});
     let projected = |source: Value| json!({"volumes": [{"name": "v", "projected": {"sources": [source]}}]});
     let mut rows = vec![
         row(&["PodSpec.hostUsers"], json!({"hostUsers": false}), json!({}), "user namespaces are asked for"),
@@ -241,12 +239,6 @@ fn refusals() -> Vec<Refusal> {
             json!({"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "files"}}]}),
             block,
             "volume v has volumeMode Filesystem, but is specified in volumeDevices",
-        ),
-        row(
-            &["EnvVarSource.fileKeyRef"],
-            json!({"volumes": [{"name": "v", "emptyDir": {}}]}),
-            file,
-            "which this node does not support",
         ),
         row(
             &["VolumeProjection.clusterTrustBundle"],
