@@ -8,7 +8,7 @@ use knarr_api::{registry::Resource, strategy::convert};
 use serde_json::Value;
 
 use crate::{
-    cache::splice,
+    cache::{Change, splice},
     contract::{KeptForm, KeptMessage, Stored},
     custom::Custom,
 };
@@ -59,6 +59,7 @@ fn with_value(stored: &Stored, value: &Value) -> Stored {
     Stored {
         key: stored.key.clone(),
         json: bytes(value),
+        line: Bytes::new(),
         resource_version: stored.resource_version,
         labels: stored.labels.clone(),
         fields: stored.fields.clone(),
@@ -71,7 +72,7 @@ fn with_value(stored: &Stored, value: &Value) -> Stored {
 /// its selection.
 fn bytes(value: &Value) -> Bytes {
     match value["metadata"]["resourceVersion"].as_str().and_then(|revision| revision.parse().ok()) {
-        Some(revision) => splice::with_revision(&splice::encode(value), revision),
+        Some(revision) => splice::with_revision(&splice::encode(value), revision, Change::Modified).object,
         None => Bytes::from(serde_json::to_vec(value).unwrap_or_default()),
     }
 }

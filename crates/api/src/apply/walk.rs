@@ -130,9 +130,11 @@ pub(super) fn fields_of(ty: Type<'_>, value: &Value, parents: Parents) -> Set {
     match shape(ty, value) {
         Shape::Leaf => return set::leaf(),
         Shape::Map(map) => {
-            for (name, value) in map {
-                set::put(&mut found, field_key(name), Some(fields_of(child(ty, name), value, parents)));
-            }
+            // In order, which makes a map much faster than one after another.
+            let fields = |(name, value): (&String, &Value)| {
+                (field_key(name), Value::Object(fields_of(child(ty, name), value, parents)))
+            };
+            found = map.iter().map(fields).collect();
         }
         Shape::Associative(list, items) => {
             let element = Some(list.element());

@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use knarr_api::status::ApiError;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{denied, is_pod_creation};
@@ -19,6 +20,14 @@ const TOKEN_SECONDS: i64 = 3607;
 const RETRIES: u32 = 20;
 const RETRY_DELAY: Duration = Duration::from_millis(50);
 
+/// What a pod takes from its account.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Account {
+    automount_service_account_token: Option<bool>,
+    image_pull_secrets: Vec<Value>,
+}
+
 /// Gives every pod a service account, and mounts its token, unless the pod or the account says otherwise.
 pub struct ServiceAccount {
     lookup: Arc<dyn Lookup>,
@@ -30,17 +39,17 @@ impl ServiceAccount {
         Self { lookup, env }
     }
 
-    async fn account(&self, namespace: &str, account: &str) -> Result<Option<Value>, ApiError> {
+    async fn account(&self, namespace: &str, account: &str) -> Result<Option<Account>, ApiError> {
         let resource = builtin::service_accounts();
         if let Some(found) = self.lookup.get(resource, namespace, account) {
-            return Ok(Some(found.value()));
+            return Ok(Some(found.read()));
         }
         for attempt in 0..=RETRIES {
             if attempt > 0 {
                 tokio::time::sleep(RETRY_DELAY).await;
             }
             if let Some(found) = self.lookup.get_fresh(resource, namespace, account).await? {
-                return Ok(Some(found.value()));
+                return Ok(Some(found.read()));
             }
             // Only the default account is on its way for sure.
             if account != "default" {
@@ -77,12 +86,12 @@ impl Admission for ServiceAccount {
             return Err(denied(request, why));
         };
         let spec = &mut request.object["spec"];
-        let automount = |value: &Value| value["automountServiceAccountToken"].as_bool();
-        if automount(spec).or_else(|| automount(&account)).unwrap_or(true) {
+        let own = spec["automountServiceAccountToken"].as_bool();
+        if own.or(account.automount_service_account_token).unwrap_or(true) {
             mount_token(spec, &self.env);
         }
-        if items(&spec["imagePullSecrets"]).is_empty() && !items(&account["imagePullSecrets"]).is_empty() {
-            spec["imagePullSecrets"] = account["imagePullSecrets"].clone();
+        if items(&spec["imagePullSecrets"]).is_empty() && !account.image_pull_secrets.is_empty() {
+            spec["imagePullSecrets"] = account.image_pull_secrets.into();
         }
         Ok(())
     }

@@ -13,7 +13,19 @@ pub enum Change {
     Deleted,
 }
 
+/// What ends a line of a watch.
+pub(super) const CLOSING: &[u8] = b"}\n";
+
 impl Change {
+    /// What begins a line of a watch.
+    pub(super) const fn opening(self) -> &'static [u8] {
+        match self {
+            Self::Added => b"{\"type\":\"ADDED\",\"object\":",
+            Self::Modified => b"{\"type\":\"MODIFIED\",\"object\":",
+            Self::Deleted => b"{\"type\":\"DELETED\",\"object\":",
+        }
+    }
+
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Added => "ADDED",
@@ -44,7 +56,10 @@ impl CachedEvent {
 
     /// The event as its own kind of change, one line of JSON.
     pub fn frame(&self) -> Bytes {
-        self.frame.get_or_init(|| frame(self.change.as_str(), &self.object.json)).clone()
+        match self.object.line_of(self.change) {
+            Some(line) => line,
+            None => self.frame.get_or_init(|| frame(self.change.as_str(), &self.object.json)).clone(),
+        }
     }
 
     /// The event as its own kind of change in protobuf, as `make` writes an object of the resource.
@@ -59,6 +74,13 @@ impl CachedEvent {
     }
 }
 
+impl Stored {
+    /// The line of a watch that the object's bytes are kept in, where it tells of this kind of change.
+    pub fn line_of(&self, change: Change) -> Option<Bytes> {
+        self.line.starts_with(change.opening()).then(|| self.line.clone())
+    }
+}
+
 /// One line of a watch: `{"type":"ADDED","object":{...}}`.
 pub fn frame(kind: &str, object: &[u8]) -> Bytes {
     let mut out = BytesMut::with_capacity(object.len() + kind.len() + 24);
@@ -66,7 +88,7 @@ pub fn frame(kind: &str, object: &[u8]) -> Bytes {
     out.put_slice(kind.as_bytes());
     out.put_slice(b"\",\"object\":");
     out.put_slice(object);
-    out.put_slice(b"}\n");
+    out.put_slice(CLOSING);
     out.freeze()
 }
 
@@ -80,6 +102,7 @@ mod tests {
         let object = Stored {
             key: "a".into(),
             json: Bytes::from_static(b"{}"),
+            line: Bytes::new(),
             resource_version: 1,
             labels: Arc::default(),
             fields: Arc::default(),

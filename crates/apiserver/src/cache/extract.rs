@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use knarr_api::{custom::Definition, registry::Resource, strategy};
+use knarr_store::KeyValue;
 use serde_json::Value;
 
-use super::splice;
+use super::{event::Change, splice};
 use crate::{
     contract::{Fields, KeptForm, KeptMessage, Labels, Stored},
     custom,
@@ -43,11 +44,21 @@ impl Extract {
         }
     }
 
-    pub fn stored(self, key: &str, bytes: &[u8], revision: u64) -> Stored {
+    /// A row of the store as it is served.
+    pub fn of_row(self, key: &str, row: &KeyValue) -> Stored {
+        let is_new = row.create_revision == row.mod_revision;
+        let change = if is_new { Change::Added } else { Change::Modified };
+        self.stored(key, &row.value, row.mod_revision.0, change)
+    }
+
+    /// `change`: what watchers are told of it.
+    pub fn stored(self, key: &str, bytes: &[u8], revision: u64, change: Change) -> Stored {
         let Self { labels, fields } = self;
+        let line = splice::with_revision(bytes, revision, change);
         Stored {
             key: key.into(),
-            json: splice::with_revision(bytes, revision),
+            json: line.object,
+            line: line.whole,
             resource_version: revision,
             labels,
             fields,

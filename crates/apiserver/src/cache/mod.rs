@@ -18,7 +18,7 @@ mod watcher;
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -58,7 +58,7 @@ pub struct Caches {
     applied: watch::Sender<u64>,
     /// What writers already know of bytes that are on their way through the store, so that the feed need not
     /// parse them again. A hint only: what is missing or different is parsed.
-    underway: Mutex<HashMap<Bytes, (Bytes, Extract)>>,
+    underway: Mutex<HashMap<Bytes, Arc<Underway>>>,
     feed: Mutex<Option<AbortHandle>>,
 }
 
@@ -150,10 +150,10 @@ impl Caches {
 
     /// Tells the feed what is in bytes that a writer is about to commit. The announcement is taken back when it is
     /// dropped, as when the write fails or the client goes away in the middle of it.
-    pub fn announce<'a>(&'a self, key: &'a Bytes, value: &Bytes, extract: Extract) -> Announcement<'a> {
-        let mut underway = self.underway.lock().unwrap_or_else(PoisonError::into_inner);
-        underway.insert(key.clone(), (value.clone(), extract));
-        Announcement { caches: self, key, kept: false }
+    pub fn announce<'a>(&'a self, key: &'a Bytes, value: Bytes, extract: Extract) -> Announcement<'a> {
+        let object = Arc::new(Underway { value, extract, served: OnceLock::new() });
+        self.underway.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), object.clone());
+        Announcement { caches: self, key, object, kept: false }
     }
 
     /// Built-ins lie under one name, custom resources under their group and plural.
@@ -171,12 +171,28 @@ impl Caches {
     fn decode(&self, cache: &ResourceCache, key: &str, kv: &KeyValue) -> Arc<Stored> {
         let known = self.underway.lock().unwrap_or_else(PoisonError::into_inner).remove(&kv.key);
         let definition = cache.definition.as_deref();
-        let extract = match known {
+        match known {
             // A writer may know another definition than the cache, and other selectable fields with it.
-            Some((value, extract)) if value == kv.value && definition.is_none() => extract,
-            _ => Extract::parse(cache.resource, definition, &kv.value),
-        };
-        Arc::new(extract.stored(key, &kv.value, kv.mod_revision.0))
+            Some(known) if known.value == kv.value && definition.is_none() => known.served(key, kv),
+            _ => Arc::new(Extract::parse(cache.resource, definition, &kv.value).of_row(key, kv)),
+        }
+    }
+}
+
+/// An object on its way through the store.
+struct Underway {
+    value: Bytes,
+    extract: Extract,
+    /// As it is served, for the writer and the feed: made by whoever comes first.
+    served: OnceLock<Arc<Stored>>,
+}
+
+impl Underway {
+    fn served(&self, key: &str, row: &KeyValue) -> Arc<Stored> {
+        let make = || Arc::new(self.extract.clone().of_row(key, row));
+        let served = self.served.get_or_init(make);
+        // Two who write the same bytes to one key are told apart by what came of it.
+        if served.resource_version == row.mod_revision.0 { served.clone() } else { make() }
     }
 }
 
@@ -184,13 +200,16 @@ impl Caches {
 pub struct Announcement<'a> {
     caches: &'a Caches,
     key: &'a Bytes,
+    object: Arc<Underway>,
     kept: bool,
 }
 
 impl Announcement<'_> {
-    /// The write happened: the feed takes the announcement when it meets the event.
-    pub fn keep(mut self) {
+    /// The write happened: the feed takes the announcement when it meets the event. Answers with the object as it is
+    /// served under `name` from now on.
+    pub fn keep(mut self, name: &str, row: &KeyValue) -> Arc<Stored> {
         self.kept = true;
+        self.object.served(name, row)
     }
 }
 

@@ -224,9 +224,12 @@ pub struct Expired {
 
 /// The same object under another revision.
 pub fn at_revision(object: &Stored, revision: u64) -> Stored {
+    // Nobody asks for an older state but to tell that it is gone.
+    let line = splice::replace_revision(&object.json, revision, Change::Deleted);
     Stored {
         key: object.key.clone(),
-        json: splice::replace_revision(&object.json, revision),
+        json: line.object,
+        line: line.whole,
         resource_version: revision,
         labels: object.labels.clone(),
         fields: object.fields.clone(),

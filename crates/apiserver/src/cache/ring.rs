@@ -144,6 +144,7 @@ mod tests {
         let object = Stored {
             key: "a".into(),
             json: json.into(),
+            line: Bytes::new(),
             resource_version: revision,
             labels: Arc::default(),
             fields: Arc::default(),

@@ -8,6 +8,8 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use serde_json::Value;
 
+use super::event::{CLOSING, Change};
+
 const METADATA: &[u8] = b"\"metadata\":{";
 const REVISION: &[u8] = b"\"resourceVersion\":\"";
 
@@ -53,39 +55,57 @@ fn push_member(out: &mut Vec<u8>, key: &str, value: &Value) {
 
 /// Where the first member of `metadata` begins. The beginning is fixed by [`encode`], so the search is short.
 fn metadata_offset(json: &[u8]) -> Option<usize> {
-    json.windows(METADATA.len()).take(512).position(|window| window == METADATA).map(|at| at + METADATA.len())
+    memchr::memmem::find(&json[..json.len().min(512)], METADATA).map(|at| at + METADATA.len())
 }
 
-/// The served form of stored bytes.
-pub fn with_revision(stored: &[u8], revision: u64) -> Bytes {
-    let Some(offset) = metadata_offset(stored) else { return Bytes::copy_from_slice(stored) };
+/// The served form of stored bytes, as a watch tells it.
+pub fn with_revision(stored: &[u8], revision: u64, change: Change) -> Line {
+    let Some(offset) = metadata_offset(stored) else { return line(change, stored, &[], None) };
     let (head, tail) = stored.split_at(offset);
-    splice(head, tail, revision)
+    line(change, head, tail, Some(revision))
 }
 
 /// Served bytes under another revision, as the last state of a deleted object is sent.
-pub fn replace_revision(served: &[u8], revision: u64) -> Bytes {
-    let Some(offset) = metadata_offset(served) else { return Bytes::copy_from_slice(served) };
+pub fn replace_revision(served: &[u8], revision: u64, change: Change) -> Line {
+    let Some(offset) = metadata_offset(served) else { return line(change, served, &[], None) };
     let (head, tail) = served.split_at(offset);
-    let Some(after) = tail.strip_prefix(REVISION) else { return splice(head, tail, revision) };
+    let Some(after) = tail.strip_prefix(REVISION) else { return line(change, head, tail, Some(revision)) };
     let end = after.iter().position(|byte| *byte == b'"').map_or(after.len(), |quote| quote + 1);
     let rest = &after[end..];
-    splice(head, rest.strip_prefix(b",").unwrap_or(rest), revision)
+    line(change, head, rest.strip_prefix(b",").unwrap_or(rest), Some(revision))
 }
 
-fn splice(head: &[u8], tail: &[u8], revision: u64) -> Bytes {
+/// One line of a watch, and the object in it: every object is watched once at least, and so its bytes are kept once for
+/// those who watch and for those who read.
+pub struct Line {
+    pub whole: Bytes,
+    pub object: Bytes,
+}
+
+fn line(change: Change, head: &[u8], tail: &[u8], revision: Option<u64>) -> Line {
+    let opening = change.opening();
+    let mut out = BytesMut::with_capacity(opening.len() + head.len() + tail.len() + REVISION.len() + 24);
+    out.put_slice(opening);
+    out.put_slice(head);
+    if let Some(revision) = revision {
+        put_revision(&mut out, revision, tail);
+    }
+    out.put_slice(tail);
+    let object = opening.len()..out.len();
+    out.put_slice(CLOSING);
+    let whole = out.freeze();
+    Line { object: whole.slice(object), whole }
+}
+
+fn put_revision(out: &mut BytesMut, revision: u64, tail: &[u8]) {
     let mut digits = itoa::Buffer::new();
     let digits = digits.format(revision).as_bytes();
-    let mut out = BytesMut::with_capacity(head.len() + tail.len() + REVISION.len() + digits.len() + 2);
-    out.put_slice(head);
     out.put_slice(REVISION);
     out.put_slice(digits);
     out.put_slice(b"\"");
     if tail.first() != Some(&b'}') {
         out.put_slice(b",");
     }
-    out.put_slice(tail);
-    out.freeze()
 }
 
 #[cfg(test)]
@@ -101,12 +121,17 @@ mod tests {
             json!({"kind": "X", "apiVersion": "a/v1", "metadata": {"resourceVersion": "5", "uid": "\"u\""}, "z": [1, null]}),
         ];
         for mut object in rows {
-            let served = with_revision(&encode(&object), 42);
+            let served = with_revision(&encode(&object), 42, Change::Added);
             object["metadata"]["resourceVersion"] = "42".into();
-            assert_eq!(serde_json::from_slice::<Value>(&served).unwrap(), object);
-            let served = replace_revision(&served, 1_000);
+            assert_eq!(serde_json::from_slice::<Value>(&served.object).unwrap(), object);
+            let line = serde_json::json!({"type": "ADDED", "object": object});
+            assert_eq!(serde_json::from_slice::<Value>(&served.whole).unwrap(), line);
+            let served = replace_revision(&served.object, 1_000, Change::Deleted);
             object["metadata"]["resourceVersion"] = "1000".into();
-            assert_eq!(serde_json::from_slice::<Value>(&served).unwrap(), object);
+            assert_eq!(serde_json::from_slice::<Value>(&served.object).unwrap(), object);
+            let line = serde_json::json!({"type": "DELETED", "object": object});
+            assert_eq!(serde_json::from_slice::<Value>(&served.whole).unwrap(), line);
+            assert!(served.whole.ends_with(b"\n"));
         }
     }
 }

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use knarr_api::registry::by_plural;
-use knarr_store::{MemoryStore, Op, Store, StoreError, Txn};
+use knarr_store::{KeyValue, MemoryStore, Op, Revision, Store, StoreError, Txn, TxnReply};
 use serde_json::json;
 
-use super::{Caches, Change, Start, Topic, splice, store_error, store_key};
+use super::{Caches, Change, Extract, Start, Topic, splice, store_error, store_key};
 
 async fn put(store: &dyn Store, name: &str, labels: serde_json::Value) {
     let resource = by_plural("", "v1", "configmaps").unwrap();
@@ -67,6 +67,39 @@ async fn what_is_acknowledged_is_seen_and_watched_in_order() {
     resumed.poll_now(&mut again).unwrap();
     assert_eq!(again.len(), 2);
     assert!(Arc::ptr_eq(&again[0], &events[1]), "events are shared");
+}
+
+#[tokio::test]
+async fn readers_watchers_and_the_writer_share_an_objects_bytes() {
+    let caches = Caches::start(Arc::new(MemoryStore::default())).await.unwrap();
+    let resource = by_plural("", "v1", "configmaps").unwrap();
+    let cache = caches.of(resource).unwrap();
+    let mut watcher = cache.watch(Start::Now { snapshot: false }, Topic::Everything, |_| true).unwrap();
+    let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "namespace": "n"}});
+    let (key, value) = (store_key(resource, "n", "a"), Bytes::from(splice::encode(&object)));
+    let extract = Extract::of(resource, None, &object);
+    // Two write the same: each is answered with its own revision, whoever the feed takes for the writer.
+    for change in [Change::Added, Change::Modified] {
+        let other = caches.announce(&key, value.clone(), extract.clone());
+        let announced = caches.announce(&key, value.clone(), extract.clone());
+        let op = Op::Put { key: key.clone(), value: value.clone(), lease: None };
+        let reply = caches.store.txn(Txn { compares: Vec::new(), ops: vec![op] }).await.unwrap();
+        let TxnReply::Committed { revision } = reply else { panic!("{reply:?}") };
+        caches.fresh().await.unwrap();
+        let create_revision = if change == Change::Added { revision } else { Revision(0) };
+        let row = KeyValue { key: key.clone(), value: value.clone(), create_revision, mod_revision: revision };
+        let answer = announced.keep("n/a", &row);
+        let late = KeyValue { mod_revision: Revision(revision.0 + 1), ..row };
+        assert_eq!(other.keep("n/a", &late).resource_version, revision.0 + 1);
+        assert!(Arc::ptr_eq(&answer, &cache.get("n/a").unwrap()));
+        let mut events = Vec::new();
+        watcher.poll_now(&mut events).unwrap();
+        let frame = events[0].frame();
+        assert_eq!((events[0].change, events.len()), (change, 1));
+        assert!(frame.as_ptr_range().contains(&answer.json.as_ptr()), "the object lies in the line of its event");
+        let told: serde_json::Value = serde_json::from_slice(&frame).unwrap();
+        assert_eq!(told, json!({"type": change.as_str(), "object": answer.value()}));
+    }
 }
 
 #[tokio::test]

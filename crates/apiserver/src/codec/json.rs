@@ -3,7 +3,7 @@
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Number, Value};
+use serde_json::{Map, Number, Value, map::Entry};
 
 /// Upstream reports no more than this many problems of one body.
 pub(super) const MAX_REPORTED: usize = 100;
@@ -110,10 +110,16 @@ impl<'de> Visitor<'de> for Seed<'_, '_> {
         while let Some(key) = map.next_key::<String>()? {
             let at = Step { parent: Some(&self.at), name: Name::Field(&key) };
             let value = map.next_value_seed(Seed { at, duplicates: self.duplicates })?;
-            if members.contains_key(&key) && self.duplicates.len() < MAX_REPORTED {
-                self.duplicates.push(at.to_string());
+            match members.entry(key) {
+                Entry::Vacant(place) => drop(place.insert(value)),
+                Entry::Occupied(mut place) => {
+                    if self.duplicates.len() < MAX_REPORTED {
+                        let at = Step { parent: Some(&self.at), name: Name::Field(place.key()) };
+                        self.duplicates.push(at.to_string());
+                    }
+                    place.insert(value);
+                }
             }
-            members.insert(key, value);
         }
         Ok(Value::Object(members))
     }

@@ -9,6 +9,7 @@ use knarr_api::{
     registry::Resource,
     status::ApiError,
 };
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{Operation, UserInfo};
@@ -19,6 +20,8 @@ pub struct Stored {
     /// `namespace/name`, or the name alone where the resource has no namespaces.
     pub key: Box<str>,
     pub json: Bytes,
+    /// The line of a watch that `json` is a part of; empty where it was made for itself.
+    pub line: Bytes,
     pub resource_version: u64,
     pub labels: Labels,
     /// The values of the resource's selectable fields, in the order of `Strategy::selectable_fields`.
@@ -73,6 +76,11 @@ impl Stored {
     /// Parses the object; stored bytes are valid JSON by construction.
     pub fn value(&self) -> Value {
         serde_json::from_slice(&self.json).unwrap_or(Value::Null)
+    }
+
+    /// The part of the object that a caller wants, or what stands for nothing.
+    pub fn read<T: DeserializeOwned + Default>(&self) -> T {
+        serde_json::from_slice(&self.json).unwrap_or_default()
     }
 
     /// The object's message; the encoder is that of the kind in its JSON.
@@ -142,7 +150,7 @@ pub trait Lookup: Send + Sync + 'static {
         namespace: &str,
         name: &str,
         change: &mut ChangeFn<'_>,
-    ) -> Result<Value, ApiError>;
+    ) -> Result<Arc<Stored>, ApiError>;
     async fn delete(
         &self,
         user: &UserInfo,

@@ -153,9 +153,9 @@ impl Keeper {
                         flow_control::repair(found, &wanted);
                         Ok(())
                     };
-                    server.lookup.modify(&user, resource, "", "", &key.1, &mut change).await
+                    server.lookup.modify(&user, resource, "", "", &key.1, &mut change).await.map(drop)
                 }
-                None if self.seen.contains(&key) => server.lookup.create(&user, resource, wanted).await,
+                None if self.seen.contains(&key) => server.lookup.create(&user, resource, wanted).await.map(drop),
                 None => continue,
             };
             // Somebody else may have made or deleted it meanwhile; the next round sees that.

@@ -195,7 +195,7 @@ async fn from_store(
         for kv in &reply.kvs {
             let key = String::from_utf8_lossy(&kv.key[root.min(kv.key.len())..]).into_owned();
             let definition = context.custom.as_ref().map(|custom| &*custom.definition);
-            let stored = Extract::parse(resource, definition, &kv.value).stored(&key, &kv.value, kv.mod_revision.0);
+            let stored = Extract::parse(resource, definition, &kv.value).of_row(&key, kv);
             if !selection.matches(&stored) {
                 continue;
             }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::StatusCode;
 use knarr_api::status::ApiError;
 
@@ -46,6 +47,7 @@ fn objects(context: &Context, source: &dyn ObjectSource, name: &str) -> Result<V
         Arc::new(Stored {
             key: key.into(),
             json: value.to_string().into(),
+            line: Bytes::new(),
             resource_version: 0,
             labels,
             fields,

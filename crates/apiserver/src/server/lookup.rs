@@ -102,7 +102,7 @@ impl Lookup for ServerLookup {
         namespace: &str,
         name: &str,
         change: &mut ChangeFn<'_>,
-    ) -> Result<Value, ApiError> {
+    ) -> Result<Arc<Stored>, ApiError> {
         let options = options();
         let server = self.server()?;
         let custom = server.catalogue.custom(resource);
@@ -113,7 +113,7 @@ impl Lookup for ServerLookup {
             change(&mut object)?;
             Ok(Change::of_current(object))
         };
-        Ok(server.update(call, &mut round).await?.object.value())
+        Ok(server.update(call, &mut round).await?.object)
     }
 
     async fn delete(

@@ -42,6 +42,8 @@ pub fn writer<'a>(
 /// Brings `managedFields` of a new or changed object up to date.
 pub fn track(object: &mut Value, old: Option<&Value>, call: &Call<'_>, tracking: Tracking, now: Timestamp) {
     let subresource = match tracking {
+        // Upstream writes a binding past its field managers: what it sets belongs to nobody.
+        Tracking::Update if call.subresource == "binding" => return,
         Tracking::Update => call.subresource,
         Tracking::Scale => "scale",
         Tracking::Applied => return,

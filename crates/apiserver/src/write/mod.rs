@@ -21,7 +21,7 @@ use knarr_api::{
     status::ApiError,
     strategy::{self, Strategy},
 };
-use knarr_store::{Compare, KeyValue, Op, Txn, TxnReply};
+use knarr_store::{Compare, KeyValue, Op, Revision, Txn, TxnReply};
 use serde_json::{Map, Value};
 
 pub(crate) use admit::Turns;
@@ -30,7 +30,7 @@ pub use fields::{Tracking, writer};
 pub use update::{Basis, Change};
 
 use crate::{
-    cache::{Extract, object_key, splice, store_error, store_key},
+    cache::{self, Extract, object_key, splice, store_error, store_key},
     contract::{KeptForm, KeptMessage, Stored, UserInfo},
     convert,
     custom::Custom,
@@ -204,7 +204,7 @@ impl Inner {
         let Encoded { value, extract, name, beside } = object;
         let lease = self.event_leases.for_resource(call.stored_resource(), &*self.store).await?;
         // The cache of a custom resource may be gone when the event comes, and reads every object itself.
-        let announced = call.custom.is_none().then(|| self.caches.announce(key, value, extract.clone()));
+        let announced = call.custom.is_none().then(|| self.caches.announce(key, value.clone(), extract.clone()));
         let put = Op::Put { key: key.clone(), value: value.clone(), lease };
         let txn = Txn {
             compares: iter::once(&compare).chain(&beside.compares).cloned().collect(),
@@ -212,10 +212,12 @@ impl Inner {
         };
         match self.store.txn(txn).await.map_err(|error| store_error(&error))? {
             TxnReply::Committed { revision } => {
-                if let Some(announced) = announced {
-                    announced.keep();
-                }
-                Ok(Commit::Done(Arc::new(extract.clone().stored(name, value, revision.0))))
+                let create_revision = if let Compare::Absent(_) = compare { revision } else { Revision(0) };
+                let row = KeyValue { key: key.clone(), value: value.clone(), create_revision, mod_revision: revision };
+                Ok(Commit::Done(match announced {
+                    Some(announced) => announced.keep(name, &row),
+                    None => Arc::new(extract.clone().of_row(name, &row)),
+                }))
             }
             TxnReply::Conflict { current, .. } => {
                 let mut current = current.into_iter();
@@ -243,10 +245,11 @@ impl Inner {
         let bytes = splice::encode(object);
         let extract = call.extract(object);
         match revision {
-            Some(revision) => Arc::new(extract.stored(&name, &bytes, revision)),
+            Some(revision) => Arc::new(extract.stored(&name, &bytes, revision, cache::Change::Modified)),
             None => Arc::new(Stored {
                 key: name.into(),
                 json: bytes.into(),
+                line: Bytes::new(),
                 resource_version: 0,
                 labels: extract.labels,
                 fields: extract.fields,

@@ -213,7 +213,7 @@ fn form_of(tracking: fields::Tracking) -> Form {
 pub(super) fn decoded(call: &Call<'_>, kv: &KeyValue) -> Stored {
     let key = crate::cache::object_key(call.namespace, call.name);
     let definition = call.custom.map(|custom| &*custom.definition);
-    Extract::parse(call.stored_resource(), definition, &kv.value).stored(&key, &kv.value, kv.mod_revision.0)
+    Extract::parse(call.stored_resource(), definition, &kv.value).of_row(&key, kv)
 }
 
 /// True once an object that is being deleted has no finalizer and no grace left: the write that brings it there

@@ -5,7 +5,7 @@
 
 mod correlate;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use k8s_openapi::{
     api::core::v1::{Event, EventSource, ObjectReference},
@@ -25,6 +25,10 @@ use correlate::{Correlated, Correlator, Observed};
 const CHANNEL_CAPACITY: usize = 4096;
 /// Writes under way at once: few, since what events tell of matters more than they do.
 const MAX_WRITES: usize = 8;
+/// Where many wait, their work is still going on and needs the processors more than the telling: one is written each.
+const PACE: Duration = Duration::from_millis(2);
+/// With so many waiting, some would soon be lost, and they are written as fast as can be.
+const HURRY: usize = CHANNEL_CAPACITY / 2;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EventType {
@@ -136,6 +140,9 @@ async fn write_all(client: kube::Client, mut receiver: mpsc::Receiver<Observed>,
             if writes.len() >= MAX_WRITES {
                 writes.join_next().await;
             }
+        }
+        if (1..HURRY).contains(&receiver.len()) {
+            tokio::time::sleep(PACE).await;
         }
         let client = client.clone();
         writes.spawn(async move {

@@ -1,6 +1,8 @@
 //! Lists and watches as they come over HTTP: paths, query, and frames of JSON.
 
-use bytes::{Buf as _, Bytes, BytesMut};
+use std::borrow::Cow;
+
+use bytes::{Bytes, BytesMut};
 use http::Request;
 use http_body_util::BodyExt as _;
 use kube::client::Body;
@@ -88,7 +90,14 @@ pub(super) async fn list<K: Object>(
 
 pub(super) struct WatchBody {
     body: Body,
-    buffer: BytesMut,
+    lines: Lines,
+}
+
+/// Puts together what comes in pieces.
+#[derive(Default)]
+struct Lines {
+    /// A line whose end is still to come.
+    begun: BytesMut,
 }
 
 pub(super) async fn watch(
@@ -106,28 +115,19 @@ pub(super) async fn watch(
         ("timeoutSeconds", timeout.as_str()),
     ];
     let body = send(client, path, scope, "PartialObjectMetadata", query).await?;
-    Ok(WatchBody { body, buffer: BytesMut::new() })
+    Ok(WatchBody { body, lines: Lines::default() })
 }
 
 impl WatchBody {
     /// All frames that have arrived, at least one; `None` when the server ended the watch.
     pub async fn next<K: Object>(&mut self) -> Result<Option<Vec<Frame<K>>>, WireError> {
-        let mut frames = Vec::new();
-        while frames.is_empty() {
+        loop {
             let Some(chunk) = self.chunk().await? else { return Ok(None) };
-            self.buffer.extend_from_slice(&chunk);
-            while let Some(end) = memchr::memchr(b'\n', &self.buffer) {
-                let line = self.buffer.split_to(end).freeze();
-                self.buffer.advance(1);
-                if !line.is_empty() {
-                    frames.push(Frame::read(&line)?);
-                }
-            }
-            if self.buffer.len() > MAX_FRAME_BYTES {
-                return Err(WireError::TooLarge);
+            let frames = self.lines.take(&chunk)?;
+            if !frames.is_empty() {
+                return Ok(Some(frames));
             }
         }
-        Ok(Some(frames))
     }
 
     async fn chunk(&mut self) -> Result<Option<Bytes>, WireError> {
@@ -142,6 +142,21 @@ impl WatchBody {
                 }
             }
         }
+    }
+}
+
+impl Lines {
+    /// The frames that end in a piece. They are read where they lie, but for one that began in an earlier piece.
+    fn take<K: Object>(&mut self, chunk: &[u8]) -> Result<Vec<Frame<K>>, WireError> {
+        let whole = memchr::memrchr(b'\n', chunk).map_or(0, |end| end + 1);
+        let (whole, rest) = chunk.split_at(whole);
+        let began = if whole.is_empty() { BytesMut::new() } else { self.begun.split() };
+        self.begun.extend_from_slice(rest);
+        if self.begun.len() > MAX_FRAME_BYTES {
+            return Err(WireError::TooLarge);
+        }
+        let lines = if began.is_empty() { Cow::Borrowed(whole) } else { Cow::Owned([&began, whole].concat()) };
+        lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(Frame::read).collect()
     }
 }
 
@@ -203,6 +218,27 @@ fn encode(query: &[(&str, &str)]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_stream_reads_the_same_wherever_it_is_cut() {
+        let names = ["a", "b", "c"];
+        let line = |name| format!(r#"{{"type":"ADDED","object":{{"metadata":{{"name":"{name}"}}}}}}"#);
+        let stream = format!("\n{}\n", names.map(line).join("\n"));
+        for size in 1..=stream.len() {
+            let mut lines = Lines::default();
+            let mut read = Vec::new();
+            for piece in stream.as_bytes().chunks(size) {
+                for frame in lines.take::<crate::lean::Pod>(piece).unwrap() {
+                    let Frame::Applied(pod) = frame else { panic!("nothing was deleted") };
+                    read.push(pod.metadata.name.unwrap());
+                }
+            }
+            assert_eq!(read, names, "pieces of {size} bytes");
+            assert!(lines.begun.is_empty());
+        }
+        let endless = vec![b' '; MAX_FRAME_BYTES + 1];
+        assert!(matches!(Lines::default().take::<crate::lean::Pod>(&endless), Err(WireError::TooLarge)));
+    }
 
     #[test]
     fn query_is_escaped() {

@@ -102,6 +102,8 @@ impl<E: Engine> Writer<E> {
             received = self.requests.recv() => waiting.push(received?),
             () = first => {}
         }
+        // Whoever is about to ask for something may come along: each group costs a wait for the disk.
+        tokio::task::yield_now().await;
         let mut bytes: usize = waiting.iter().map(Request::size_bytes).sum();
         while waiting.len() < GROUP_REQUESTS && bytes < GROUP_BYTES {
             let Ok(request) = self.requests.try_recv() else { break };

@@ -237,8 +237,7 @@ impl Session {
 
     /// Encodes the events that are there; one alone is sent without being copied.
     async fn take_events(&mut self) -> Option<Bytes> {
-        let mut only: Option<Bytes> = None;
-        let mut many = BytesMut::new();
+        let (mut taken, mut bytes) = (Vec::new(), 0);
         loop {
             let mut events = std::mem::take(&mut self.events);
             if let Err(expired) = self.watcher.poll_now(&mut events) {
@@ -253,24 +252,18 @@ impl Session {
             }
             let drained = events.is_empty();
             for event in events.drain(..) {
-                let Some(bytes) = self.view.event(&event) else { continue };
-                match only.take() {
-                    None if many.is_empty() => only = Some(bytes),
-                    None => many.extend_from_slice(&bytes),
-                    Some(first) => {
-                        many.extend_from_slice(&first);
-                        many.extend_from_slice(&bytes);
-                    }
-                }
+                let Some(line) = self.view.event(&event) else { continue };
+                bytes += line.len();
+                taken.push(line);
             }
             // There are many watchers, and most of them wait: the room for a burst goes with it.
             if !drained || events.capacity() <= KEPT_ROOM {
                 self.events = events;
             }
-            if drained || many.len() >= BATCH_BYTES {
+            if drained || bytes >= BATCH_BYTES {
                 break;
             }
         }
-        if many.is_empty() { only } else { Some(many.freeze()) }
+        if taken.len() > 1 { Some(taken.concat().into()) } else { taken.pop() }
     }
 }

@@ -91,6 +91,11 @@ impl View {
         if self.accept.encoding == Encoding::Protobuf {
             return self.message(change.as_str(), object);
         }
+        if self.accept.form == Form::Whole
+            && let Some(line) = object.line_of(change)
+        {
+            return line;
+        }
         let json = match self.accept.form {
             Form::Whole => object.json.clone(),
             Form::Metadata { version } => respond::partial(&object.json, version),
