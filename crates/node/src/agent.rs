@@ -24,6 +24,7 @@ use crate::{
     provision,
     register::{self, Registrar},
     server,
+    shutdown::Shutdown,
     static_pods::StaticPods,
 };
 
@@ -50,7 +51,8 @@ impl Agent {
         Self { config }
     }
 
-    /// Runs the node until `shutdown`. Containers go on running when this returns.
+    /// Runs the node until `shutdown`, and containers go on running when this returns; or until the machine goes down,
+    /// and they have ended.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), AgentError> {
         let Config {
             node_name,
@@ -67,6 +69,8 @@ impl Agent {
             machine,
             budget,
             eviction,
+            shutdown: periods,
+            power_off,
             image_gc,
             max_pods,
             pod_pids,
@@ -120,6 +124,7 @@ impl Agent {
             eviction,
             image_gc,
             pressures: watch::Sender::default(),
+            shutting_down: watch::Sender::default(),
             memory_capacity: machine.memory_bytes,
             max_pods,
             pod_pids,
@@ -145,6 +150,7 @@ impl Agent {
             machine: machine.clone(),
             allocatable: budget.allocatable,
             pressures: context.pressures.subscribe(),
+            shutting_down: context.shutting_down.subscribe(),
             runtime_version: format!("{}://{}", version.runtime_name, version.runtime_version),
             client: client.clone(),
             runtime: runtime.clone(),
@@ -173,6 +179,8 @@ impl Agent {
             collector: collector.clone(),
             meter: Arc::new(evict::Host::new(&machine)),
         };
+        let ending =
+            Shutdown { ctx: context.clone(), manager: manager.clone(), pods: pods.clone(), periods, told: power_off };
         let rotator = Rotator { runtime: runtime.clone(), limits: Limits::default(), clock };
         let work = async {
             tokio::join!(
@@ -189,6 +197,7 @@ impl Agent {
         };
         tokio::select! {
             _ = work => {}
+            () = ending.run() => {}
             () = shutdown.cancelled() => {}
         }
         manager.stop();

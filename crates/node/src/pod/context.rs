@@ -51,6 +51,8 @@ pub struct Context {
     pub image_gc: ImageGc,
     /// What the node is short of.
     pub pressures: watch::Sender<Pressures>,
+    /// Its machine goes down, and its pods end.
+    pub shutting_down: watch::Sender<bool>,
     pub memory_capacity: u64,
     pub max_pods: u32,
     /// How many processes each pod may have, where there is a limit.
@@ -104,6 +106,7 @@ impl Context {
             unsafe_sysctls: &self.unsafe_sysctls,
             host: &self.host,
             pressures: &self.pressures.borrow(),
+            is_shutting_down: *self.shutting_down.borrow(),
         })
     }
 
@@ -138,6 +141,11 @@ impl Context {
 
     pub fn node_warning(&self, reason: &str, message: String) {
         self.recorder.record(register::reference(&self.node_name), events::EventType::Warning, reason, message);
+    }
+
+    pub fn node_normal(&self, reason: &str, message: &str) {
+        let message = message.to_owned();
+        self.recorder.record(register::reference(&self.node_name), events::EventType::Normal, reason, message);
     }
 
     /// About one container: `kubectl describe` shows which by the field path.

@@ -25,6 +25,8 @@ use super::{
 
 /// The reason of a pod that was ended for what it took of its node.
 pub const EVICTED: &str = "Evicted";
+/// The reason of one that was ended because its machine goes down.
+pub const TERMINATED: &str = "Terminated";
 
 const TERMINATION_MESSAGES_BYTES: usize = 12 * 1024;
 

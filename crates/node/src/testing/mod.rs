@@ -68,6 +68,7 @@ pub fn context(
             max_age: Duration::ZERO,
         },
         pressures: watch::Sender::default(),
+        shutting_down: watch::Sender::default(),
         memory_capacity: 8 << 30,
         max_pods: 110,
         pod_pids: Some(1000),

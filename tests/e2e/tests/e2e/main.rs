@@ -32,6 +32,7 @@ mod registry;
 mod resized;
 mod scheduling;
 mod services;
+mod shutdown;
 mod static_pods;
 mod storage;
 mod storm;
@@ -130,6 +131,7 @@ fn main() -> ExitCode {
         readme::tests(),
         registry::tests(),
         static_pods::tests(),
+        shutdown::tests(),
         storm::tests(),
         churn::tests(),
         storage::alone(),
