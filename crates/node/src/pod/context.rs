@@ -16,6 +16,7 @@ use super::{
     admit::{Admitted, Offer},
     confine::Host,
     references::References,
+    resize::Queue,
     status::EVICTED,
 };
 use crate::{
@@ -61,6 +62,8 @@ pub struct Context {
     pub unsafe_sysctls: Vec<String>,
     pub clock: Clock,
     pub admitted: Mutex<Admitted>,
+    /// Resizes that wait for room.
+    pub resizes: Queue,
     /// With which credentials images came here.
     pub records: PullRecords,
     /// How many images are pulled at once.
@@ -86,6 +89,13 @@ impl Context {
 
     pub fn admitted(&self) -> MutexGuard<'_, Admitted> {
         self.admitted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives back what a pod was taken in with.
+    pub fn release(&self, uid: &str) {
+        self.admitted().release(uid);
+        self.resizes.leave(uid);
+        self.resizes.wake();
     }
 
     /// What this node has to give, as it is now.

@@ -96,6 +96,11 @@ pub fn build(input: &Input<'_>) -> PodStatus {
         host_ips: Some(input.host_ips.iter().map(|ip| HostIP { ip: ip.clone() }).collect()),
         pod_ip,
         pod_ips,
+        allocated_resources: resize::requests_of_pod(input.pod),
+        resources: match input.resize.in_progress {
+            Some(_) => before.resources,
+            None => input.pod.spec.as_ref().and_then(|spec| spec.resources.clone()),
+        },
         qos_class: before.qos_class.or_else(|| Some(qos::class(input.pod).name().to_owned())),
         init_container_statuses: init,
         container_statuses: app,
@@ -106,6 +111,8 @@ pub fn build(input: &Input<'_>) -> PodStatus {
         // A refused pod never had containers here, and upstream shows none.
         status.init_container_statuses = None;
         status.container_statuses = None;
+        status.allocated_resources = None;
+        status.resources = None;
     }
     shorten_messages(&mut status, input.containers.entries.len());
     let old = before.conditions.unwrap_or_default();

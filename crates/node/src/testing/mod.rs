@@ -17,7 +17,7 @@ use crate::{
     evict::{self, Eviction},
     gc::ImageGc,
     images::records::PullRecords,
-    pod::{confine::Host, context::Context, downward::Allocatable, references::References},
+    pod::{confine::Host, context::Context, downward::Allocatable, references::References, resize::Queue},
     reserve::Budget,
 };
 
@@ -75,6 +75,7 @@ pub fn context(
         unsafe_sysctls: Vec::new(),
         clock,
         admitted: std::sync::Mutex::default(),
+        resizes: Queue::default(),
         records: PullRecords::open(&dir.join("image_manager")).unwrap(),
         pulls: Semaphore::new(5),
         writes: Semaphore::new(32),
