@@ -54,6 +54,9 @@ pub struct Running {
     /// Where its number means something: a node of a local cluster has numbers of its own.
     #[serde(default)]
     pub pid_namespace: Option<u64>,
+    /// How long its pods may take to end, where it ends them when the machine goes down.
+    #[serde(default)]
+    pub ends_pods_within: Option<Duration>,
 }
 
 impl Running {
@@ -61,7 +64,14 @@ impl Running {
     pub fn command() -> Self {
         let pid = rustix::process::getpid().as_raw_nonzero().get();
         let pid_namespace = knarr_os::lock::own_pid_namespace();
-        Self { pid, version: crate::version::SHORT.into(), port: None, server: None, pid_namespace }
+        Self {
+            pid,
+            version: crate::version::SHORT.into(),
+            port: None,
+            server: None,
+            pid_namespace,
+            ends_pods_within: None,
+        }
     }
 
     /// Refuses a process whose number is another's here.
@@ -237,7 +247,14 @@ mod tests {
     use super::*;
 
     fn note() -> Running {
-        Running { pid: 42, version: "1".into(), port: Some(6443), server: None, pid_namespace: None }
+        Running {
+            pid: 42,
+            version: "1".into(),
+            port: Some(6443),
+            server: None,
+            pid_namespace: None,
+            ends_pods_within: None,
+        }
     }
 
     #[test]

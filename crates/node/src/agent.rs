@@ -20,10 +20,11 @@ use crate::{
     gc::Collector,
     images::records::PullRecords,
     logs::{Limits, Rotator},
-    pod::{admit::Admitted, confine::Host, context::Context, manager::Manager, references::References},
+    pod::{admit::Admitted, confine::Host, context::Context, manager::Manager, references::References, resize::Queue},
     provision,
     register::{self, Registrar},
     server,
+    shutdown::Shutdown,
     static_pods::StaticPods,
 };
 
@@ -50,7 +51,8 @@ impl Agent {
         Self { config }
     }
 
-    /// Runs the node until `shutdown`. Containers go on running when this returns.
+    /// Runs the node until `shutdown`, and containers go on running when this returns; or until the machine goes down,
+    /// and they have ended.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), AgentError> {
         let Config {
             node_name,
@@ -67,6 +69,8 @@ impl Agent {
             machine,
             budget,
             eviction,
+            shutdown: periods,
+            power_off,
             image_gc,
             max_pods,
             pod_pids,
@@ -120,12 +124,14 @@ impl Agent {
             eviction,
             image_gc,
             pressures: watch::Sender::default(),
+            shutting_down: watch::Sender::default(),
             memory_capacity: machine.memory_bytes,
             max_pods,
             pod_pids,
             unsafe_sysctls,
             clock,
             admitted: std::sync::Mutex::new(Admitted::default()),
+            resizes: Queue::default(),
             records,
             pulls: Semaphore::new(MAX_PULLS),
             writes: Semaphore::new(MAX_STATUS_WRITES),
@@ -145,6 +151,7 @@ impl Agent {
             machine: machine.clone(),
             allocatable: budget.allocatable,
             pressures: context.pressures.subscribe(),
+            shutting_down: context.shutting_down.subscribe(),
             runtime_version: format!("{}://{}", version.runtime_name, version.runtime_version),
             client: client.clone(),
             runtime: runtime.clone(),
@@ -173,6 +180,8 @@ impl Agent {
             collector: collector.clone(),
             meter: Arc::new(evict::Host::new(&machine)),
         };
+        let ending =
+            Shutdown { ctx: context.clone(), manager: manager.clone(), pods: pods.clone(), periods, told: power_off };
         let rotator = Rotator { runtime: runtime.clone(), limits: Limits::default(), clock };
         let work = async {
             tokio::join!(
@@ -189,6 +198,7 @@ impl Agent {
         };
         tokio::select! {
             _ = work => {}
+            () = ending.run() => {}
             () = shutdown.cancelled() => {}
         }
         manager.stop();

@@ -3,8 +3,9 @@ use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, sync::Arc};
 use k8s_openapi::api::core::v1::Taint;
 use knarr_client::{Clock, Informers};
 use knarr_cri::{ImageService, RuntimeService, StreamService};
+use tokio_util::sync::CancellationToken;
 
-use crate::{evict::Eviction, gc::ImageGc, register::Machine, reserve::Budget};
+use crate::{evict::Eviction, gc::ImageGc, register::Machine, reserve::Budget, shutdown::Periods};
 
 /// All that an agent is told; it reads no environment and no file to find out more.
 pub struct Config {
@@ -32,6 +33,10 @@ pub struct Config {
     pub budget: Budget,
     /// When pods have to go.
     pub eviction: Eviction,
+    /// How long pods may take to end before the machine goes down.
+    pub shutdown: Periods,
+    /// The machine goes down: pods end, and the agent after them.
+    pub power_off: CancellationToken,
     /// When images have to go.
     pub image_gc: ImageGc,
     pub max_pods: u32,

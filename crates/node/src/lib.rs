@@ -20,6 +20,7 @@ mod provision;
 mod register;
 mod reserve;
 mod server;
+mod shutdown;
 mod static_pods;
 #[cfg(test)]
 mod testing;
@@ -34,6 +35,7 @@ pub use gc::{ImageGc, ImageGcError};
 pub use images::keyring::Keyring;
 pub use register::Machine;
 pub use reserve::{Budget, Reserved, ReservedError};
+pub use shutdown::{Periods, PeriodsError};
 pub use volume::reset;
 
 /// What probes and hooks call themselves in `User-Agent`.

@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use crate::pod::{context::Context, labels, manager::Manager};
 
-const PERIOD: Duration = Duration::from_secs(5);
+const PERIOD: Duration = Duration::from_secs(1);
 
 pub struct StaticPods {
     dir: PathBuf,
@@ -48,7 +48,9 @@ impl StaticPods {
         for pod in pods {
             let pod = Arc::new(pod);
             let uid = pod.metadata.uid.clone().unwrap_or_default();
-            if !self.manager.knows(&uid) {
+            // Another of that name has to end before: both may want the same port.
+            let others = self.manager.pods();
+            if !others.iter().any(|other| other.metadata.uid == pod.metadata.uid || are_namesakes(other, &pod)) {
                 self.manager.want(pod.clone());
             }
             found.insert(uid, pod);
@@ -123,6 +125,10 @@ impl StaticPods {
         }
         Ok(())
     }
+}
+
+fn are_namesakes(one: &Pod, other: &Pod) -> bool {
+    (&one.metadata.namespace, &one.metadata.name) == (&other.metadata.namespace, &other.metadata.name)
 }
 
 fn annotation<'a>(pod: &'a Pod, key: &str) -> Option<&'a str> {

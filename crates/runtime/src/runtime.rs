@@ -270,7 +270,11 @@ impl EmbeddedRuntime {
             if container.exit.borrow().is_some() {
                 return;
             }
-            let _ = crate::shim::spec::store(&self.config.container_dir(id).join(EXIT_FILE), &exit);
+            // Its shim has written it down, unless that is gone.
+            let path = self.config.container_dir(id).join(EXIT_FILE);
+            if load::<Exit>(&path).ok().as_ref() != Some(&exit) {
+                let _ = crate::shim::spec::store(&path, &exit);
+            }
             container.exit.send_replace(Some(exit));
         }
         self.announce(id, ContainerEventType::ContainerStoppedEvent);

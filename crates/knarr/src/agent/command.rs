@@ -76,7 +76,7 @@ impl Config {
         tokio::select! {
             () = self.announce(&progress, client, begun) => {}
             () = start::interrupted() => {}
-            ended = agent.ended() => bail!("{ended}"),
+            ended = agent.ended() => ended?,
         }
         stop.cancel();
         agent.finish().await;

@@ -11,6 +11,7 @@ use k8s_openapi::api::core::v1::Taint;
 use knarr_api::{cidr::Ipv4Cidr, meta::names};
 use knarr_cri_grpc::client::Endpoint;
 use knarr_net::Overlay;
+use knarr_node::Periods;
 
 use crate::{
     cli::{EngineArgs, IngressArgs, NodeArgs, ResourceArgs},
@@ -30,6 +31,8 @@ pub struct NodeConfig {
     pub registries: PathBuf,
     pub unsafe_sysctls: Vec<String>,
     pub resources: ResourceArgs,
+    /// How long pods may take to end before the machine goes down.
+    pub shutdown: Periods,
     pub max_pods: u32,
     /// How many processes each pod may have, where there is a limit.
     pub pod_pids: Option<i64>,
@@ -62,6 +65,7 @@ impl NodeConfig {
             max_pods,
             pod_pids_limit,
             resolv_conf,
+            shutdown,
             registries,
             resources,
             engine,
@@ -97,6 +101,7 @@ impl NodeConfig {
             registries: registries.directory()?,
             unsafe_sysctls: allowed_unsafe_sysctls,
             resources,
+            shutdown: shutdown.periods()?,
             max_pods,
             pod_pids: (pod_pids_limit > 0).then_some(pod_pids_limit),
             resolv_conf,
@@ -118,6 +123,7 @@ impl NodeConfig {
             port,
             server,
             pid_namespace: knarr_os::lock::own_pid_namespace(),
+            ends_pods_within: Some(self.shutdown.all),
         }
     }
 

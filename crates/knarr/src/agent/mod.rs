@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     cli::IngressArgs,
     ranges::{CLUSTER_DNS, CLUSTER_DOMAIN},
-    start::{NETWORK, RUNTIME, progress::Progress},
+    start::{self, NETWORK, RUNTIME, progress::Progress},
 };
 
 pub use command::run;
@@ -43,6 +43,7 @@ pub struct Access {
 /// A node that runs.
 pub struct Agent {
     task: Mutex<JoinHandle<Result<(), AgentError>>>,
+    power_off: CancellationToken,
     // Its proxy and DNS run for as long as the process; kept so that nothing of it is dropped.
     _network: Network,
 }
@@ -78,6 +79,7 @@ pub async fn start(
     if config.ingress.is_on() {
         start_ingress(config, informers.clone(), stop);
     }
+    let power_off = CancellationToken::new();
     let agent = knarr_node::Agent::new(knarr_node::Config {
         node_name: config.name.clone(),
         node_ip: config.ip,
@@ -93,6 +95,8 @@ pub async fn start(
         machine,
         budget,
         eviction,
+        shutdown: config.shutdown,
+        power_off: power_off.clone(),
         image_gc,
         max_pods: config.max_pods,
         pod_pids: config.pod_pids,
@@ -106,7 +110,12 @@ pub async fn start(
         clock: Clock::System,
     });
     let task = tokio::spawn(agent.run(stop.clone()));
-    Ok(Agent { task: Mutex::new(task), _network: network })
+    let told = power_off.clone();
+    tokio::spawn(async move {
+        start::machine_goes_down().await;
+        told.cancel();
+    });
+    Ok(Agent { task: Mutex::new(task), power_off, _network: network })
 }
 
 /// What all pods together may use, as the kernel counts.
@@ -134,12 +143,13 @@ fn start_ingress(config: &NodeConfig, informers: Informers, stop: &CancellationT
 }
 
 impl Agent {
-    /// Resolves when the node ends although nobody told it to.
-    pub async fn ended(&self) -> anyhow::Error {
+    /// Resolves when the node ends although its process was not told to: because the machine goes down, or by a failure.
+    pub async fn ended(&self) -> Result<()> {
         match (&mut *self.task.lock().await).await {
-            Ok(Ok(())) => anyhow!("the node agent ended"),
-            Ok(Err(error)) => anyhow::Error::new(error).context("the node agent failed"),
-            Err(error) => anyhow::Error::new(error).context("the node agent crashed"),
+            Ok(Ok(())) if self.power_off.is_cancelled() => Ok(()),
+            Ok(Ok(())) => Err(anyhow!("the node agent ended")),
+            Ok(Err(error)) => Err(anyhow::Error::new(error).context("the node agent failed")),
+            Err(error) => Err(anyhow::Error::new(error).context("the node agent crashed")),
         }
     }
 

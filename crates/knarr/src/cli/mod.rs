@@ -45,7 +45,7 @@ pub enum Command {
     #[command(subcommand)]
     Token(TokenCommand),
     /// Stop the process; running pods stay, and `knarr up` takes them back
-    Down(DataArgs),
+    Down(DownArgs),
     /// Show what runs, and how it is
     Status(DataArgs),
     /// Stop all pods and remove everything that Knarr made on this host
@@ -145,6 +145,15 @@ pub enum TokenCommand {
         #[arg(required = true, value_name = "ID")]
         tokens: Vec<String>,
     },
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct DownArgs {
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// End this node's pods first, critical ones last, as before the machine goes down
+    #[arg(long)]
+    pub pods: bool,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -1,13 +1,15 @@
 //! What the node half is told.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
+use anyhow::Context;
 use clap::Args;
 use k8s_openapi::api::core::v1::Taint;
 
 use knarr_net::Overlay;
+use knarr_node::Periods;
 
-use super::{EngineArgs, ResourceArgs};
+use super::{EngineArgs, ResourceArgs, parse_time};
 use crate::agent::{parse_label, parse_taint};
 
 #[derive(Clone, Debug, Args)]
@@ -48,6 +50,8 @@ pub struct NodeArgs {
     #[arg(long, value_name = "FILE")]
     pub resolv_conf: Option<PathBuf>,
     #[command(flatten)]
+    pub shutdown: ShutdownArgs,
+    #[command(flatten)]
     pub registries: RegistryArgs,
     #[command(flatten)]
     pub resources: ResourceArgs,
@@ -55,6 +59,24 @@ pub struct NodeArgs {
     pub engine: EngineArgs,
     #[command(flatten)]
     pub ingress: IngressArgs,
+}
+
+/// How long pods may take to end before the machine goes down (`knarr down --pods`, or the signal PWR).
+#[derive(Clone, Copy, Debug, Args)]
+pub struct ShutdownArgs {
+    /// How long all pods together may take to end before the machine goes down
+    #[arg(long, value_name = "TIME", value_parser = parse_time, default_value = "30s")]
+    pub shutdown_grace_period: Duration,
+    /// The part of it that is kept for critical pods, which end last
+    #[arg(long, value_name = "TIME", value_parser = parse_time, default_value = "10s")]
+    pub shutdown_grace_period_critical_pods: Duration,
+}
+
+impl ShutdownArgs {
+    pub fn periods(self) -> anyhow::Result<Periods> {
+        let periods = Periods::new(self.shutdown_grace_period, self.shutdown_grace_period_critical_pods);
+        periods.context("--shutdown-grace-period-critical-pods")
+    }
 }
 
 /// How registries are reached.

@@ -1,4 +1,4 @@
-//! `knarr down`: ends the process and leaves the pods.
+//! `knarr down`: ends the process and leaves the pods, or ends them as well because the machine goes down.
 
 use std::time::Duration;
 
@@ -6,19 +6,37 @@ use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::{Instant, sleep};
 
-use crate::{cli::DataArgs, datadir::DataDir, say::say};
+use crate::{cli::DownArgs, datadir::DataDir, say::say};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const FORCE_AFTER: Duration = Duration::from_secs(10);
 
-pub async fn run(args: DataArgs) -> Result<()> {
-    let data = DataDir::at(&args.data_dir)?;
-    if !stop(&data).await? {
+pub async fn run(args: DownArgs) -> Result<()> {
+    let data = DataDir::at(&args.data.data_dir)?;
+    let is_stopped = if args.pods { end_pods(&data).await? } else { stop(&data).await? };
+    if !is_stopped {
         say!("no cluster runs in {}", data.root().display());
-        return Ok(());
+    } else if args.pods {
+        say!("stopped, and the pods of this node have ended");
+    } else {
+        say!("stopped; pods keep running until the next start takes them back or `knarr reset` ends them");
     }
-    say!("stopped; pods keep running until the next start takes them back or `knarr reset` ends them");
     Ok(())
+}
+
+/// Has the process that uses the directory end its pods and itself, and waits until it is gone; false where there was
+/// none.
+async fn end_pods(data: &DataDir) -> Result<bool> {
+    let Some(running) = data.running()? else { return Ok(false) };
+    running.check_reachable()?;
+    let Some(within) = running.ends_pods_within else {
+        bail!("process {} is of a version that leaves its pods alone: start it anew before", running.pid);
+    };
+    signal(running.pid, Signal::POWER)?;
+    if !ended(data, within + PATIENCE).await? {
+        bail!("process {} did not end its pods within {} s", running.pid, (within + PATIENCE).as_secs());
+    }
+    Ok(true)
 }
 
 /// Ends the process that uses the directory and waits until it is gone; false where there was none.

@@ -26,7 +26,7 @@ pub async fn run(args: DataArgs) -> Result<bool> {
         return Ok(false);
     };
     running.check_reachable()?;
-    let Running { pid, version, port, server, pid_namespace: _ } = running;
+    let Running { pid, version, port, server, pid_namespace: _, ends_pods_within: _ } = running;
     if port.is_none() && server.is_none() {
         bail!("{} is being reset by process {pid}", data.root().display());
     }

@@ -7,7 +7,7 @@ mod ready;
 mod signals;
 
 pub use ready::wait_for_node;
-pub use signals::interrupted;
+pub use signals::{interrupted, machine_goes_down};
 
 use std::time::Duration;
 

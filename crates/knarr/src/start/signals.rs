@@ -13,6 +13,11 @@ pub async fn interrupted() {
     }
 }
 
+/// `knarr down --pods`, or whoever has the power go off.
+pub async fn machine_goes_down() {
+    came(SignalKind::from_raw(rustix::process::Signal::POWER.as_raw())).await;
+}
+
 async fn came(kind: SignalKind) {
     match signal(kind) {
         Ok(mut signal) => drop(signal.recv().await),

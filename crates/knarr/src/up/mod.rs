@@ -107,7 +107,7 @@ impl Config {
         let log = self.node.data.log();
         tokio::select! {
             () = start::interrupted() => {}
-            ended = agent.ended() => bail!("{ended}"),
+            ended = agent.ended() => ended?,
             () = log::keep_small(&log), if detach::is_child() => {}
         }
         stop.cancel();

@@ -30,7 +30,7 @@ pub use threshold::{
 
 use crate::{
     gc::Collector,
-    pod::{context::Context, labels, manager::Manager, wish},
+    pod::{context::Context, labels, manager::Manager, status::EVICTED, wish},
 };
 
 const PERIOD: Duration = Duration::from_secs(10);
@@ -83,7 +83,7 @@ impl Evictor {
         let (message, annotations) = message(&starved, &observed, &candidate);
         let uid = candidate.pod.metadata.uid.clone()?;
         let grace = self.grace(&first);
-        self.manager.evict(&uid, wish::Eviction { message, annotations, grace });
+        self.manager.evict(&uid, wish::Eviction { reason: EVICTED, message, annotations, grace });
         Some(uid)
     }
 

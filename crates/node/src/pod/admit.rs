@@ -43,6 +43,7 @@ pub struct Offer<'a> {
     pub host: &'a Host,
     /// What the node is short of.
     pub pressures: &'a Pressures,
+    pub is_shutting_down: bool,
 }
 
 impl Admitted {
@@ -51,6 +52,10 @@ impl Admitted {
         let uid = pod.metadata.uid.clone().unwrap_or_default();
         let demand = Demand::of(pod);
         if !runs_already {
+            if offer.is_shutting_down {
+                let message = format!("{REJECTED}Pod was rejected as the node is shutting down.");
+                return Err(Verdict { reason: "NodeShutdown".to_owned(), message });
+            }
             spared(pod, offer.pressures)?;
             refuse::check(pod, offer.unsafe_sysctls, offer.host)?;
             self.has_room(&uid, &demand, offer)?;
@@ -205,6 +210,7 @@ mod tests {
             unsafe_sysctls: &[],
             host: &host,
             pressures: &none,
+            is_shutting_down: false,
         };
         let tolerant = json!({"tolerations": [{"key": "b", "operator": "Exists"}]});
         let out = |resource: &str, numbers: (i64, i64, i64)| {
@@ -271,9 +277,18 @@ mod tests {
             unsafe_sysctls: &[],
             host: &host,
             pressures: &none,
+            is_shutting_down: false,
         };
         let begun = pod("p", &json!({"nodeSelector": {"zone": "b"}}), json!({"startTime": "2026-01-01T00:00:00Z"}));
         Admitted::default().admit(&begun, &offer, false).unwrap();
+
+        let ending = Offer { is_shutting_down: true, ..offer };
+        let refused = Admitted::default().admit(&begun, &ending, false).unwrap_err();
+        assert_eq!(
+            (&*refused.reason, refused.cause()),
+            ("NodeShutdown", "Pod was rejected as the node is shutting down.")
+        );
+        Admitted::default().admit(&begun, &ending, true).unwrap();
     }
 
     #[test]

@@ -7,7 +7,7 @@ use k8s_openapi::{
 
 use super::{
     containers::Role,
-    status::{EVICTED, Input, Verdict},
+    status::{EVICTED, Input, TERMINATED, Verdict},
 };
 
 /// Conditions that are there only while they hold.
@@ -42,7 +42,9 @@ pub fn build(input: &Input<'_>, status: &PodStatus, old: &[PodCondition]) -> Vec
         Finding::holds("PodScheduled"),
     ];
     // One that was never taken in was not disturbed.
-    let disturbed = |verdict: &&Verdict| verdict.reason == EVICTED && verdict.cause() == verdict.message;
+    let disturbed = |verdict: &&Verdict| {
+        [EVICTED, TERMINATED].contains(&verdict.reason.as_str()) && verdict.cause() == verdict.message
+    };
     let evicted = input.verdict.filter(disturbed).map(|verdict| Finding {
         reason: Some("TerminationByKubelet".to_owned()),
         message: Some(verdict.message.clone()),

@@ -16,6 +16,7 @@ use super::{
     admit::{Admitted, Offer},
     confine::Host,
     references::References,
+    resize::Queue,
     status::EVICTED,
 };
 use crate::{
@@ -51,6 +52,8 @@ pub struct Context {
     pub image_gc: ImageGc,
     /// What the node is short of.
     pub pressures: watch::Sender<Pressures>,
+    /// Its machine goes down, and its pods end.
+    pub shutting_down: watch::Sender<bool>,
     pub memory_capacity: u64,
     pub max_pods: u32,
     /// How many processes each pod may have, where there is a limit.
@@ -59,6 +62,8 @@ pub struct Context {
     pub unsafe_sysctls: Vec<String>,
     pub clock: Clock,
     pub admitted: Mutex<Admitted>,
+    /// Resizes that wait for room.
+    pub resizes: Queue,
     /// With which credentials images came here.
     pub records: PullRecords,
     /// How many images are pulled at once.
@@ -86,6 +91,13 @@ impl Context {
         self.admitted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Gives back what a pod was taken in with.
+    pub fn release(&self, uid: &str) {
+        self.admitted().release(uid);
+        self.resizes.leave(uid);
+        self.resizes.wake();
+    }
+
     /// What this node has to give, as it is now.
     pub fn with_offer<T>(&self, look: impl FnOnce(&Offer<'_>) -> T) -> T {
         let node = self.node.get("", &self.node_name);
@@ -104,6 +116,7 @@ impl Context {
             unsafe_sysctls: &self.unsafe_sysctls,
             host: &self.host,
             pressures: &self.pressures.borrow(),
+            is_shutting_down: *self.shutting_down.borrow(),
         })
     }
 
@@ -138,6 +151,11 @@ impl Context {
 
     pub fn node_warning(&self, reason: &str, message: String) {
         self.recorder.record(register::reference(&self.node_name), events::EventType::Warning, reason, message);
+    }
+
+    pub fn node_normal(&self, reason: &str, message: &str) {
+        let message = message.to_owned();
+        self.recorder.record(register::reference(&self.node_name), events::EventType::Normal, reason, message);
     }
 
     /// About one container: `kubectl describe` shows which by the field path.

@@ -13,7 +13,7 @@ use knarr_cri::{
 };
 
 use super::{
-    observe::{Instance, Phase},
+    observe::{Instance, Observed, Phase},
     start::termination_file,
     worker::Worker,
 };
@@ -36,11 +36,11 @@ impl Worker {
         Ok(())
     }
 
-    /// Forgets earlier sandboxes, once nothing in them is the newest run of its container.
+    /// Forgets earlier sandboxes, once no run in them is kept: the newest of a container, or the newest that ended, which
+    /// `kubectl logs --previous` asks for.
     pub(super) async fn clear_stale_sandboxes(&mut self) -> Result<(), CriError> {
         for id in self.observed.stale_sandboxes.clone() {
-            let mut newest = self.observed.containers.values().filter_map(|runs| runs.first());
-            if newest.any(|run| run.sandbox_id == id) {
+            if has_kept_run(&self.observed, &id) {
                 continue;
             }
             let request = RemovePodSandboxRequest { pod_sandbox_id: id.clone() };
@@ -72,6 +72,14 @@ impl Worker {
             tracing::warn!(container = run.name, id = run.id, %error, "the files of an earlier run cannot be removed");
         }
     }
+}
+
+/// Whether the newest run of a container is in a sandbox, or the newest one that ended.
+fn has_kept_run(observed: &Observed, sandbox_id: &str) -> bool {
+    observed.containers.values().any(|runs| {
+        let mut kept = runs.first().into_iter().chain(runs.iter().find(|run| run.ended()));
+        kept.any(|run| run.sandbox_id == sandbox_id)
+    })
 }
 
 fn remove(path: &Path) -> io::Result<()> {

@@ -8,6 +8,7 @@ use super::{
     downward::Facts,
     observe,
     references::{self, Snapshot},
+    start::CONFIG_ERROR,
     track::ImageState,
     worker::Worker,
 };
@@ -77,13 +78,17 @@ impl Worker {
         }
     }
 
-    /// Images are looked for anew before each start, and failures are forgotten when what they refer to changes.
-    pub(super) fn forget_failures(&mut self) {
+    /// Images are looked for anew before each start, and failures are forgotten when what they refer to changes. True
+    /// where there were any.
+    pub(super) fn forget_failures(&mut self) -> bool {
+        let mut any = false;
         for track in self.tracks.values_mut() {
-            if track.failure.as_ref().is_some_and(|failure| failure.reason == "CreateContainerConfigError") {
+            if track.failure.as_ref().is_some_and(|failure| failure.reason == CONFIG_ERROR) {
                 track.failure = None;
                 track.image = ImageState::Unknown;
+                any = true;
             }
         }
+        any
     }
 }

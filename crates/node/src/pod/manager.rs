@@ -129,7 +129,7 @@ impl Manager {
                     }
                 }
             }
-            ctx.admitted().release(&uid);
+            ctx.release(&uid);
             handles.lock().unwrap_or_else(PoisonError::into_inner).remove(&uid);
         };
         let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);

@@ -29,7 +29,7 @@ pub mod plan;
 pub mod qos;
 pub mod references;
 mod refuse;
-mod resize;
+pub mod resize;
 mod running;
 pub mod security;
 mod start;

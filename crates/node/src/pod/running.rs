@@ -56,11 +56,10 @@ impl Worker {
         let mut wake = [plan.wake_at, deadline].into_iter().flatten().min();
         let snapshot = self.snapshot().await;
         let version = snapshot.version();
-        if self.references_seen != version {
-            if self.references_seen != 0 {
-                self.forget_failures();
-            }
-            self.references_seen = version;
+        let before = std::mem::replace(&mut self.references_seen, version);
+        if before != 0 && before != version && self.forget_failures() {
+            // What the plan was to wait for may be there.
+            return Ok(Next::Again);
         }
         let complete = self.prepare_volumes(&snapshot, now).await;
         if self.act(plan.actions, &snapshot, complete, &mut wake).await? {

@@ -25,6 +25,9 @@ use super::{
 };
 use crate::volume;
 
+/// Why a container waits whose configuration cannot be made out.
+pub(super) const CONFIG_ERROR: &str = "CreateContainerConfigError";
+
 /// A postStart hook has no deadline of its own; this bounds the task that waits for it.
 const POST_START_LIMIT: Duration = Duration::from_secs(3600);
 
@@ -135,7 +138,9 @@ impl Worker {
         let ImageState::Present { reference } = image else { return Ok(()) };
         let outcome = self.make(&entry, restart_count, &reference, image_volumes, snapshot).await;
         let track = self.track(name);
-        if let Some(ended_at) = ended_at {
+        // What was not even made, for want of what it refers to, is no other crash: it starts once that is there.
+        let is_made = outcome.as_ref().err().is_none_or(|error| error.reason != CONFIG_ERROR);
+        if let Some(ended_at) = ended_at.filter(|_| is_made) {
             track.crashed(entry.chance(), ended_at, now);
         }
         match outcome {
@@ -162,7 +167,7 @@ impl Worker {
         image_volumes: BTreeMap<String, String>,
         snapshot: &Snapshot,
     ) -> Result<String, NotStarted> {
-        let config_error = |message: String| NotStarted { reason: "CreateContainerConfigError", message };
+        let config_error = |message: String| NotStarted { reason: CONFIG_ERROR, message };
         let create_error = |message: String| NotStarted { reason: "CreateContainerError", message };
         let Some(spec) = self.spec() else { return Err(config_error("the pod has no spec".to_owned())) };
         let Some(sandbox) = self.observed.sandbox.clone() else {

@@ -25,6 +25,8 @@ use super::{
 
 /// The reason of a pod that was ended for what it took of its node.
 pub const EVICTED: &str = "Evicted";
+/// The reason of one that was ended because its machine goes down.
+pub const TERMINATED: &str = "Terminated";
 
 const TERMINATION_MESSAGES_BYTES: usize = 12 * 1024;
 
@@ -94,6 +96,11 @@ pub fn build(input: &Input<'_>) -> PodStatus {
         host_ips: Some(input.host_ips.iter().map(|ip| HostIP { ip: ip.clone() }).collect()),
         pod_ip,
         pod_ips,
+        allocated_resources: resize::requests_of_pod(input.pod),
+        resources: match input.resize.in_progress {
+            Some(_) => before.resources,
+            None => input.pod.spec.as_ref().and_then(|spec| spec.resources.clone()),
+        },
         qos_class: before.qos_class.or_else(|| Some(qos::class(input.pod).name().to_owned())),
         init_container_statuses: init,
         container_statuses: app,
@@ -104,6 +111,8 @@ pub fn build(input: &Input<'_>) -> PodStatus {
         // A refused pod never had containers here, and upstream shows none.
         status.init_container_statuses = None;
         status.container_statuses = None;
+        status.allocated_resources = None;
+        status.resources = None;
     }
     shorten_messages(&mut status, input.containers.entries.len());
     let old = before.conditions.unwrap_or_default();

@@ -204,7 +204,7 @@ impl Worker {
             return Ok(Next::Wait(self.ctx.now() + DELETE_RETRY));
         }
         self.look().await?;
-        self.ctx.admitted().release(&self.uid);
+        self.ctx.release(&self.uid);
         self.publish();
         self.state = State::Ended;
         Ok(Next::Again)

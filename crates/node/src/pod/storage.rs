@@ -18,7 +18,7 @@ use super::{
     containers::{Containers, Role},
     hear::Report,
     qos,
-    status::Verdict,
+    status::{EVICTED, Verdict},
     wish::Eviction,
     worker::{State, Worker},
 };
@@ -158,9 +158,11 @@ impl Worker {
         if !matches!(self.state, State::Running | State::Stopping) || self.over || self.verdict.is_some() {
             return;
         }
-        let Eviction { message, annotations, grace } = eviction;
-        self.ctx.evicted(&self.pod, message.clone(), annotations);
-        self.verdict = Some(Verdict { reason: super::status::EVICTED.to_owned(), message });
+        let Eviction { reason, message, annotations, grace } = eviction;
+        if reason == EVICTED {
+            self.ctx.evicted(&self.pod, message.clone(), annotations);
+        }
+        self.verdict = Some(Verdict { reason: reason.to_owned(), message });
         self.eviction_grace = Some(grace);
         self.state = State::Stopping;
     }

@@ -9,6 +9,8 @@ use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::Pod;
 use tokio::sync::Notify;
 
+use super::status::EVICTED;
+
 /// What the API (or the manifest folder) wants of a pod; shared with the manager.
 pub struct Wish {
     pub pod: Arc<Pod>,
@@ -21,6 +23,8 @@ pub struct Wish {
 /// An order to end a pod for good.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Eviction {
+    /// Why, in the pod's status.
+    pub reason: &'static str,
     pub message: String,
     /// Of the event about it.
     pub annotations: BTreeMap<String, String>,
@@ -31,7 +35,7 @@ pub struct Eviction {
 impl Eviction {
     /// One that cannot wait.
     pub fn at_once(message: String) -> Self {
-        Self { message, annotations: BTreeMap::new(), grace: SignedDuration::from_secs(1) }
+        Self { reason: EVICTED, message, annotations: BTreeMap::new(), grace: SignedDuration::from_secs(1) }
     }
 }
 

@@ -23,7 +23,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use crate::{evict::Pressures, pod::downward::Allocatable};
+use crate::{evict::Pressures, pod::downward::Allocatable, shutdown};
 
 pub use heard::Heard;
 pub use lease::run as heartbeat;
@@ -48,6 +48,7 @@ pub struct Registrar {
     pub machine: Machine,
     pub allocatable: Allocatable,
     pub pressures: watch::Receiver<Pressures>,
+    pub shutting_down: watch::Receiver<bool>,
     /// Name and version, as `knarr://0.1.0`.
     pub runtime_version: String,
     pub client: kube::Client,
@@ -64,7 +65,7 @@ impl Registrar {
         let mut reported: Option<(NodeStatus, Timestamp)> = None;
         let mut unready_looks = 0;
         let mut changes = self.node.subscribe();
-        let mut pressures = self.pressures.clone();
+        let (mut pressures, mut shutting_down) = (self.pressures.clone(), self.shutting_down.clone());
         self.tell("Starting", "Starting kubelet.".to_owned());
         loop {
             let ready = match self.look(&mut reported).await {
@@ -94,6 +95,7 @@ impl Registrar {
                 tokio::select! {
                     () = sleep_until(next) => break,
                     Ok(()) = pressures.changed() => break,
+                    Ok(()) = shutting_down.changed() => break,
                     change = changes.next() => match change {
                         None => return,
                         Some(change) if change.new.as_ref().is_some_and(|node| wants_a_look(node)) => break,
@@ -104,11 +106,15 @@ impl Registrar {
         }
     }
 
-    /// Looks at the node and writes what is new; true where the node is ready and the API knows it.
+    /// Looks at the node and writes what is new; true where it could run pods and the API knows it.
     async fn look(&self, reported: &mut Option<(NodeStatus, Timestamp)>) -> Result<bool, kube::Error> {
         let now = self.clock.now();
         let api: Api<Node> = Api::all(self.client.clone());
-        let standing = self.standing().await;
+        let mut standing = self.standing().await;
+        let is_well = standing.not_ready.is_none();
+        if *self.shutting_down.borrow() {
+            standing.not_ready.get_or_insert_with(|| shutdown::NOT_READY.to_owned());
+        }
         let cached = self.node.get("", &self.name).and_then(|node| node.status.clone());
         let images = self.images().await;
         let pressures = self.pressures.borrow().clone();
@@ -140,7 +146,7 @@ impl Registrar {
                     .and_then(|node| node.status.clone())
                     .is_some_and(|known| object::same(&status, &known));
             if holds {
-                return Ok(standing.not_ready.is_none());
+                return Ok(is_well);
             }
         }
         self.write(&api, &facts, &status).await?;
@@ -152,7 +158,7 @@ impl Registrar {
             self.tell(reason, format!("Node {} status is now: {reason}", self.name));
         }
         *reported = Some((status, now));
-        Ok(standing.not_ready.is_none())
+        Ok(is_well)
     }
 
     fn tell(&self, reason: &str, message: String) {

@@ -17,7 +17,7 @@ use crate::{
     evict::{self, Eviction},
     gc::ImageGc,
     images::records::PullRecords,
-    pod::{confine::Host, context::Context, downward::Allocatable, references::References},
+    pod::{confine::Host, context::Context, downward::Allocatable, references::References, resize::Queue},
     reserve::Budget,
 };
 
@@ -68,12 +68,14 @@ pub fn context(
             max_age: Duration::ZERO,
         },
         pressures: watch::Sender::default(),
+        shutting_down: watch::Sender::default(),
         memory_capacity: 8 << 30,
         max_pods: 110,
         pod_pids: Some(1000),
         unsafe_sysctls: Vec::new(),
         clock,
         admitted: std::sync::Mutex::default(),
+        resizes: Queue::default(),
         records: PullRecords::open(&dir.join("image_manager")).unwrap(),
         pulls: Semaphore::new(5),
         writes: Semaphore::new(32),

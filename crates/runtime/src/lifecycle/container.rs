@@ -7,7 +7,7 @@ use knarr_cri::{
     v1::{ContainerConfig, ContainerEventType, ContainerState, NamespaceMode},
 };
 
-use super::{GONE_WITHIN, SIGKILL, end_cgroup, new_id, remove_directory};
+use super::{GONE_WITHIN, SIGKILL, aside, end_cgroup, new_id, remove_directory};
 use crate::{
     client,
     container::{Container, EXIT_FILE, SPEC_FILE},
@@ -221,8 +221,7 @@ impl EmbeddedRuntime {
             }
             remove_directory(&directory)
         };
-        let removed = tokio::task::spawn_blocking(remove).await;
-        removed.unwrap_or(Ok(())).map_err(convert::io_error("cannot remove the container's files"))?;
+        aside(remove).await.map_err(convert::io_error("cannot remove the container's files"))?;
         self.announce(id, ContainerEventType::ContainerDeletedEvent);
         self.state().containers.remove(id);
         Ok(())

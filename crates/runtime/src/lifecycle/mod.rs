@@ -116,7 +116,8 @@ impl EmbeddedRuntime {
         // Not ready from here on, so that the end of the shim is no surprise.
         if sandbox.meta.ready {
             sandbox.meta.ready = false;
-            let _ = records::save_meta(&self.config.sandbox_dir(id), &sandbox.meta);
+            let (record, meta) = (self.config.sandbox_dir(id), sandbox.meta.clone());
+            let _ = aside(move || records::save_meta(&record, &meta)).await;
             self.state().sandboxes.insert(id.to_owned(), sandbox.clone());
             self.weigh();
         }
@@ -129,7 +130,8 @@ impl EmbeddedRuntime {
         for container in containers {
             self.ended(&container, unseen_exit());
         }
-        shim::leave_sandbox(&sandbox.shim_spec(&self.config)).map_err(convert::os_error)?;
+        let shim = sandbox.shim_spec(&self.config);
+        aside(move || shim::leave_sandbox(&shim)).await.map_err(convert::os_error)?;
         // A pod keeps its control group when its sandbox is replaced, after a cut of power say: what the newer one runs
         // in it is not this one's to end.
         let is_shared = {
@@ -171,11 +173,24 @@ impl EmbeddedRuntime {
             self.remove_container(&container).await?;
         }
         for directory in [self.config.sandbox_run_dir(id), self.config.sandbox_dir(id)] {
-            remove_directory(&directory)
-                .map_err(convert::io_error(format!("cannot remove {}", directory.display())))?;
+            let failed = convert::io_error(format!("cannot remove {}", directory.display()));
+            aside(move || remove_directory(&directory)).await.map_err(failed)?;
         }
         self.state().sandboxes.remove(id);
         Ok(())
+    }
+}
+
+/// Does what waits for the kernel on a thread of its own, where it keeps no other pod waiting: a file system that tells
+/// its disk of every block that is free again takes milliseconds for each file.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(crash) => match crash.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The process ends.
+            Err(_) => std::future::pending().await,
+        },
     }
 }
 
@@ -192,11 +207,12 @@ pub(crate) async fn end_cgroup(cgroups: &Cgroups, path: &Path) -> knarr_os::Resu
     let deadline = tokio::time::Instant::now() + GONE_WITHIN;
     let mut pause = Duration::from_millis(1);
     loop {
-        let Err(e) = cgroups.remove(path) else { return Ok(()) };
+        let (all, group) = (cgroups.clone(), path.to_owned());
+        let removed = aside(move || all.remove(&group).inspect_err(|_| all.kill(&group))).await;
+        let Err(e) = removed else { return Ok(()) };
         if tokio::time::Instant::now() > deadline {
             return Err(e);
         }
-        cgroups.kill(path);
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(Duration::from_millis(100));
     }

@@ -13,6 +13,7 @@ mod config;
 mod custom;
 mod deployments;
 mod elsewhere;
+mod endings;
 mod escapes;
 mod examples;
 mod fields;
@@ -22,12 +23,17 @@ mod ingress;
 mod kubectl;
 mod lifecycle;
 mod local;
+mod mounted;
 mod nodes;
 mod pods;
+mod probes;
 mod readme;
 mod registry;
+mod resized;
 mod scheduling;
 mod services;
+mod shutdown;
+mod static_pods;
 mod storage;
 mod storm;
 mod wishes;
@@ -76,6 +82,10 @@ fn main() -> ExitCode {
         workloads::tests(),
         services::tests(),
         pods::tests(),
+        probes::tests(),
+        endings::tests(),
+        mounted::tests(),
+        resized::tests(),
         config::tests(),
         clients::tests(),
         custom::tests(),
@@ -120,6 +130,8 @@ fn main() -> ExitCode {
         nodes::tests(),
         readme::tests(),
         registry::tests(),
+        static_pods::tests(),
+        shutdown::tests(),
         storm::tests(),
         churn::tests(),
         storage::alone(),

@@ -7,7 +7,7 @@ use k8s_openapi::{
     apimachinery::pkg::api::resource::Quantity,
 };
 
-use crate::pod::{observe::Instance, qos};
+use crate::pod::{demand::Demand, observe::Instance, qos};
 
 /// The promised amounts, but for those that the kernel has others of.
 pub fn resources(pod: &Pod, container: &Container, run: &Instance) -> Option<ResourceRequirements> {
@@ -38,6 +38,19 @@ pub fn resources(pod: &Pod, container: &Container, run: &Instance) -> Option<Res
         set(|amounts| &mut amounts.limits, "memory", bytes);
     }
     amounts
+}
+
+/// What a node set aside for a pod as a whole.
+pub fn requests_of_pod(pod: &Pod) -> Option<BTreeMap<String, Quantity>> {
+    let text = |name: &str, amount: i64| match name {
+        "cpu" => cores(amount),
+        "memory" | "ephemeral-storage" => binary(amount),
+        _ if name.starts_with("hugepages-") => binary(amount),
+        _ => amount.to_string(),
+    };
+    let asked = Demand::of(pod).amounts.into_iter().filter(|(_, amount)| *amount > 0);
+    let amounts: BTreeMap<_, _> = asked.map(|(name, amount)| (name.clone(), Quantity(text(&name, amount)))).collect();
+    (!amounts.is_empty()).then_some(amounts)
 }
 
 fn cores(milli: i64) -> String {

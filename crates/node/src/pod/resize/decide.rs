@@ -60,15 +60,27 @@ impl Worker {
     pub(in crate::pod) async fn consider_resize(&mut self, now: Timestamp) -> Option<Timestamp> {
         // With the amounts that were promised it is the same pod, which is so for nearly all pods at nearly all times.
         if Arc::ptr_eq(&self.pod, &self.wished) {
-            self.resize.pending = None;
+            if self.resize.pending.take().is_some() {
+                self.ctx.resizes.leave(&self.uid);
+            }
             return None;
         }
         let wished = Allocation::of(&self.wished);
         if self.allocated.as_ref() == Some(&wished) {
+            self.ctx.resizes.leave(&self.uid);
             self.resize.pending = None;
             return None;
         }
-        let answer = self.ctx.with_offer(|offer| decide(&mut self.ctx.admitted(), &self.wished, offer));
+        let answer = self.ctx.with_offer(|offer| {
+            let mut admitted = self.ctx.admitted();
+            self.ctx.resizes.serve_before(&self.uid, &self.wished, now, &mut admitted, offer);
+            let answer = decide(&mut admitted, &self.wished, offer);
+            if answer.is_err() {
+                // What it was promised still counts, and no room that it was given meanwhile.
+                _ = admitted.admit(&self.pod, offer, true);
+            }
+            answer
+        });
         let generation = self.wished.metadata.generation;
         match answer {
             Ok(()) => {
@@ -78,6 +90,9 @@ impl Worker {
                     _ = self.ctx.with_offer(|offer| self.ctx.admitted().admit(&self.pod, offer, true));
                     return Some(now + DEFERRED_RETRY);
                 }
+                self.ctx.resizes.leave(&self.uid);
+                // It may have become smaller.
+                self.ctx.resizes.wake();
                 self.allocated = Some(wished);
                 self.adopt_allocation();
                 self.resize = Resize { pending: None, in_progress: Some(InProgress { error: None, generation }) };
@@ -93,6 +108,10 @@ impl Worker {
                     self.ctx.warning(&self.pod, &format!("Resize{reason}"), text);
                 }
                 self.resize.pending = Some(pending);
+                match reason {
+                    "Deferred" => self.ctx.resizes.join(&self.uid, &self.wished, now, &self.handle.wake),
+                    _ => self.ctx.resizes.leave(&self.uid),
+                }
                 (reason == "Deferred").then(|| now + DEFERRED_RETRY)
             }
         }

@@ -6,6 +6,7 @@
 mod actual;
 mod allocation;
 mod decide;
+mod queue;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Container;
@@ -16,10 +17,11 @@ use knarr_cri::v1::{
 
 use super::{containers::Role, observe::Instance, plan::Kill, qos, worker::Worker};
 
-pub use actual::resources as actual_resources;
+pub use actual::{requests_of_pod, resources as actual_resources};
 pub use allocation::Allocation;
 pub use decide::Resize;
 use decide::{InProgress, told};
+pub use queue::Queue;
 
 /// The wait after what could not be brought about: a kernel that refused, or memory still in use.
 const RETRY: SignedDuration = SignedDuration::from_secs(10);

@@ -350,8 +350,11 @@ async fn a_lost_sandbox_is_made_anew() {
         .await;
     assert_eq!(status["podIPs"].as_array().unwrap().len(), 1);
     assert_eq!(status["containerStatuses"][0]["restartCount"], 1);
-    // What is left of the old one is cleared away.
-    eventually("one sandbox", || (cluster.runtime.count().0 == 1).then_some(())).await;
+    // What is left of the old one has the log of the run before, and is cleared away with it.
+    assert_eq!(cluster.runtime.count(), (2, 2));
+    cluster.runtime.exit("a", 1);
+    cluster.until("another", |status| status["containerStatuses"][0]["restartCount"] == 2).await;
+    eventually("one sandbox", || (cluster.runtime.count() == (1, 2)).then_some(())).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -22,6 +22,26 @@ async fn a_missing_config_map_is_waited_for() {
     assert_eq!(env, ["A=v", "B=v-$(C)"]);
 }
 
+/// Waiting for what a restart refers to is no crash: it does not make the wait after one longer.
+#[tokio::test(start_paused = true)]
+async fn a_restart_waits_no_longer_than_what_it_refers_to() {
+    let cluster = Cluster::new();
+    let path = "/api/v1/namespaces/d/configmaps/m";
+    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m", "namespace": "d", "uid": "m1"}, "data": {"k": "v"}});
+    cluster.api.put(path, map.clone());
+    let env = json!([{"name": "K", "valueFrom": {"configMapKeyRef": {"name": "m", "key": "k"}}}]);
+    cluster.create(json!({"containers": [{"name": "a", "image": "app:1", "env": env}]}));
+    cluster.until_ready().await;
+    cluster.api.remove(path);
+    cluster.runtime.exit("a", 1);
+    cluster.until("the reason", |status| waiting(status) == "CreateContainerConfigError").await;
+    tokio::time::sleep(std::time::Duration::from_secs(600)).await;
+    cluster.api.put(path, map);
+    let before = tokio::time::Instant::now();
+    cluster.until_ready().await;
+    assert!(before.elapsed() < std::time::Duration::from_secs(5), "{:?}", before.elapsed());
+}
+
 #[tokio::test(start_paused = true)]
 async fn variables_come_from_a_file_that_an_init_container_wrote() {
     let variable = |name: &str, volume: &str, optional: bool| {

@@ -1,5 +1,8 @@
 //! Resizes in place: agreed to where there is room, told by conditions, and kept across a restart of the agent.
 
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
 use super::lives::{Cluster, POD, condition};
@@ -49,7 +52,7 @@ async fn what_there_is_no_room_for_waits_and_what_can_never_be_is_told() {
 
     wish(&cluster, 4, &asking("2", "64Mi"));
     cluster.until("deferred again", |status| told(status, "PodResizePending").0 == "Deferred").await;
-    cluster.ctx.admitted().release("u2");
+    cluster.ctx.release("u2");
     let status =
         cluster.until("room", |status| status["containerStatuses"][0]["resources"]["limits"]["cpu"] == "2").await;
     assert_eq!(status["containerStatuses"][0]["allocatedResources"]["cpu"], "2");
@@ -59,6 +62,53 @@ async fn what_there_is_no_room_for_waits_and_what_can_never_be_is_told() {
         eventually("the event", || cluster.api.told("ResizeCompleted")).await.starts_with("Pod resize completed: {")
     );
     assert_eq!(cluster.status()["containerStatuses"][0]["restartCount"], 0);
+}
+
+/// Amounts of a whole pod are told as they are set aside, and as they are in force.
+#[tokio::test(start_paused = true)]
+async fn a_whole_pods_amounts_are_told_and_resized() {
+    let cluster = Cluster::new();
+    let whole =
+        |memory: &str| json!({"requests": {"cpu": "2", "memory": memory}, "limits": {"cpu": "2", "memory": memory}});
+    let containers = json!([{"name": "a", "image": "app:1"}, {"name": "b", "image": "app:1", "resources": {"requests": {"cpu": "1"}}}]);
+    cluster.create(json!({"resources": whole("64Mi"), "containers": containers}));
+    let status = cluster.until_ready().await;
+    assert_eq!(status["allocatedResources"], json!({"cpu": "2", "memory": "64Mi"}));
+    assert_eq!(status["resources"], whole("64Mi"));
+    cluster.api.change(POD, |pod| {
+        pod["spec"]["resources"] = whole("96Mi");
+        pod["metadata"]["generation"] = json!(2);
+    });
+    let status = cluster.until("in force", |status| status["resources"] == whole("96Mi")).await;
+    assert_eq!(status["allocatedResources"]["memory"], "96Mi");
+    assert_eq!(cluster.runtime.sandbox_limits().last(), Some(&(96 << 20)));
+}
+
+/// What is given back goes to the pod of the highest priority that it is enough for, whoever asked first.
+#[tokio::test(start_paused = true)]
+async fn room_goes_to_those_that_matter_most() {
+    let cluster = Cluster::new();
+    let pod = |uid: &str, priority: i32, cpu: &str| -> Arc<Pod> {
+        let mut spec = asking(cpu, "1Mi");
+        spec["priority"] = json!(priority);
+        Arc::new(serde_json::from_value(json!({"metadata": {"uid": uid}, "spec": spec})).unwrap())
+    };
+    let now = cluster.ctx.now();
+    let wake = Arc::new(tokio::sync::Notify::new());
+    let queue = &cluster.ctx.resizes;
+    cluster.ctx.with_offer(|offer| {
+        let mut admitted = cluster.ctx.admitted();
+        for (uid, priority) in [("low", 0), ("high", 10)] {
+            admitted.admit(&pod(uid, priority, "1"), offer, true).unwrap();
+        }
+        // Two of the four are free, and both want them.
+        queue.join("low", &pod("low", 0, "3"), now, &wake);
+        queue.join("high", &pod("high", 10, "3"), now + std::time::Duration::from_secs(1), &wake);
+        queue.serve_before("low", &pod("low", 0, "3"), now, &mut admitted, offer);
+        let left = admitted.resize(&pod("low", 0, "3"), offer).unwrap_err();
+        assert_eq!(left.cause(), "Node didn't have enough resource: cpu, requested: 3000, used: 3000, capacity: 4000");
+    });
+    wake.notified().await;
 }
 
 #[tokio::test(start_paused = true)]
