@@ -6,8 +6,10 @@
 //! [`pod::plan`] says, so that a restart of the agent needs no memory of its own: it re-adopts what runs.
 
 mod agent;
+mod checkpoint;
 mod config;
 mod disk;
+mod dra;
 mod evict;
 #[cfg(fuzzing)]
 pub mod fuzzing;

@@ -19,6 +19,7 @@ use super::{
     status::EVICTED,
 };
 use crate::{
+    dra::Claims,
     evict::{Eviction, Pressures},
     gc::ImageGc,
     images::records::PullRecords,
@@ -61,6 +62,8 @@ pub struct Context {
     pub admitted: Mutex<Admitted>,
     /// With which credentials images came here.
     pub records: PullRecords,
+    /// What pods claim beside that.
+    pub claims: Arc<Claims>,
     /// How many images are pulled at once.
     pub pulls: Semaphore,
     /// How many status updates are under way at once.
