@@ -29,8 +29,6 @@ pub enum CdiError {
     Unknown(Vec<String>),
     #[error("CDI device {device} is described twice: in {first} and {second}")]
     Conflict { device: String, first: PathBuf, second: PathBuf },
-    #[error("the CDI file {path} cannot be read: {why}")]
-    File { path: PathBuf, why: String },
     #[error("CDI device {device} asks for {what}, which this runtime does not do")]
     Unsupported { device: String, what: String },
     #[error("CDI device {device}: {path} cannot be used")]

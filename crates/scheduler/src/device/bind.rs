@@ -17,15 +17,24 @@ pub enum BindError {
     #[error("claim {claim} got allocated elsewhere in the meantime")]
     Allocated { claim: String },
     #[error("{what} claim {claim}: {}", errors::message(source))]
-    Api { what: &'static str, claim: String, source: kube::Error },
+    Api {
+        what: &'static str,
+        claim: String,
+        /// Of the claim as it was before.
+        version: u64,
+        source: kube::Error,
+    },
 }
 
 impl BindError {
-    /// Whether it is certain that nothing came of it.
-    pub fn is_refusal(&self) -> bool {
+    /// The version that was written to, where it is not certain that nothing came of it.
+    pub fn doubt(&self) -> Option<u64> {
         match self {
-            Self::Deleted { .. } | Self::Allocated { .. } => true,
-            Self::Api { source, .. } => errors::code(source).is_some_and(|code| (400..500).contains(&code)),
+            Self::Api { source, version, .. } => {
+                let is_refused = errors::code(source).is_some_and(|code| (400..500).contains(&code));
+                (!is_refused).then_some(*version)
+            }
+            Self::Deleted { .. } | Self::Allocated { .. } => None,
         }
     }
 }
@@ -36,13 +45,14 @@ pub async fn write(client: &kube::Client, pod: &PodInfo, step: &Step) -> Result<
     let mut tries = 0;
     loop {
         tries += 1;
+        let version = meta::version(&claim.metadata);
         match attempt(client, pod, step, claim).await {
             Err(BindError::Api { source, .. }) if errors::is_conflict(&source) && tries < TRIES => {}
             outcome => return outcome,
         }
         let name = step.key.to_string();
         let newest = call::get::<ResourceClaim>(client, &step.key.namespace, &step.key.name).await;
-        let failed = |source| BindError::Api { what: "get updated", claim: name.clone(), source };
+        let failed = |source| BindError::Api { what: "get updated", claim: name.clone(), version, source };
         claim = newest.map_err(failed)?.ok_or_else(|| BindError::Deleted { claim: name.clone() })?;
     }
 }
@@ -58,7 +68,6 @@ async fn attempt(
     if claim.metadata.deletion_timestamp.is_some() || is_another {
         return Err(BindError::Deleted { claim: name });
     }
-    let failed = |what| move |source| BindError::Api { what, claim: name.clone(), source };
     let mut what = "add reservation to";
     if let Some(allocation) = &step.allocation {
         let there = claim.status.as_ref().and_then(|status| status.allocation.as_ref());
@@ -68,7 +77,10 @@ async fn attempt(
         }
         if !meta::has_finalizer(&claim.metadata, FINALIZER) {
             claim.metadata.finalizers.get_or_insert_default().push(FINALIZER.to_owned());
-            claim = call::replace(client, &claim).await.map_err(failed.clone()("add finalizer to"))?;
+            let version = meta::version(&claim.metadata);
+            let name = step.key.to_string();
+            let failed = |source| BindError::Api { what: "add finalizer to", claim: name, version, source };
+            claim = call::replace(client, &claim).await.map_err(failed)?;
         }
         claim.status.get_or_insert_default().allocation = Some((**allocation).clone());
         what = "add allocation and reservation to";
@@ -79,7 +91,9 @@ async fn attempt(
         let users = claim.status.get_or_insert_default().reserved_for.get_or_insert_default();
         users.push(user(&pod.object.metadata));
     }
-    call::replace_status(client, &claim).await.map_err(failed(what))
+    let version = meta::version(&claim.metadata);
+    let failed = |source| BindError::Api { what, claim: name, version, source };
+    call::replace_status(client, &claim).await.map_err(failed)
 }
 
 /// Takes its devices from a claim that nobody uses.

@@ -7,7 +7,7 @@ use k8s_openapi::api::resource::v1::{AllocationResult, Device, DeviceClass, Reso
 use knarr_api::device::selector::Subject;
 use knarr_client::{Change, ObjectKey, meta};
 
-use super::Plan;
+use super::{Plan, Step};
 
 /// One device of all.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -53,6 +53,10 @@ struct Decided {
     allocation: Arc<AllocationResult>,
     /// Since when the API server says so; before that, or while that is not known, whatever the watch shows is older.
     written: Option<u64>,
+    /// A write to the claim of this version may have been heard although its answer was not; a later version tells.
+    doubt: Option<u64>,
+    /// Writes under way. While there is one, nothing that the watch shows is the last word.
+    in_flight: usize,
 }
 
 impl Slice {
@@ -106,39 +110,51 @@ impl Picture {
         self.pools.get(pool).into_iter().flatten().filter_map(|name| self.slices.get(name))
     }
 
-    /// Decides for good, so that the next pod finds the devices taken.
+    /// Decides for good, so that the next pod finds the devices taken. Each step has to be followed by what became of
+    /// it.
     pub fn reserve(&mut self, plan: &Plan) {
         for step in &plan.steps {
-            if let Some(allocation) = &step.allocation {
-                self.change(&step.key, |claim| {
-                    claim.decided = Some(Decided { allocation: allocation.clone(), written: None });
-                });
-            }
+            let Some(allocation) = &step.allocation else { continue };
+            // What was decided before, and may be written down, is what the plan says again.
+            self.change(&step.key, |claim| {
+                let allocation = allocation.clone();
+                let new = || Decided { allocation, written: None, doubt: None, in_flight: 0 };
+                claim.decided.get_or_insert_with(new).in_flight += 1;
+            });
         }
+    }
+
+    /// Nobody knows what became of a write to the claim of this version.
+    pub fn doubt(&mut self, step: &Step, version: u64) {
+        self.ended(step, |decided| decided.doubt = decided.doubt.max(Some(version)));
     }
 
     /// The API server has it, as of this version.
-    pub fn written(&mut self, key: &ObjectKey, version: u64) {
-        if let Some(claim) = self.claims.get_mut(key)
-            && let Some(decided) = &mut claim.decided
-        {
-            decided.written = Some(version);
-        }
-        self.change(key, Claim::settle);
+    pub fn written(&mut self, step: &Step, version: u64) {
+        self.ended(step, |decided| decided.written = decided.written.max(Some(version)));
     }
 
-    /// The API server would not have it.
-    pub fn release(&mut self, key: &ObjectKey) {
-        self.change(key, |claim| {
-            if claim.decided.as_ref().is_some_and(|decided| decided.written.is_none()) {
-                claim.decided = None;
+    /// The API server would not have it, or was not asked.
+    pub fn release(&mut self, step: &Step) {
+        self.ended(step, |_| {});
+    }
+
+    fn ended(&mut self, step: &Step, apply: impl FnOnce(&mut Decided)) {
+        if step.allocation.is_none() {
+            return;
+        }
+        self.change(&step.key, |claim| {
+            if let Some(decided) = &mut claim.decided {
+                decided.in_flight = decided.in_flight.saturating_sub(1);
+                apply(decided);
             }
+            claim.settle();
         });
     }
 
     /// None of the plan was written.
     pub fn release_all(&mut self, plan: &Plan) {
-        plan.steps.iter().for_each(|step| self.release(&step.key));
+        plan.steps.iter().for_each(|step| self.release(step));
     }
 
     pub fn claim_changed(&mut self, change: &Change<ResourceClaim>) {
@@ -234,12 +250,13 @@ impl Picture {
 }
 
 impl Claim {
-    /// What the watch shows by now counts instead of what was decided.
+    /// Once the watch shows what became of all writes, what it shows counts instead of what was decided.
     fn settle(&mut self) {
-        let is_allocated = knarr_api::device::is_allocated(&self.object);
         let version = meta::version(&self.object.metadata);
-        let is_seen = |decided: &Decided| decided.written.is_some_and(|written| version >= written);
-        if is_allocated || self.decided.as_ref().is_some_and(is_seen) {
+        let Some(decided) = &mut self.decided else { return };
+        decided.doubt.take_if(|base| version > *base);
+        let is_seen = decided.written.is_none_or(|written| version >= written);
+        if decided.in_flight == 0 && decided.doubt.is_none() && is_seen {
             self.decided = None;
         }
     }

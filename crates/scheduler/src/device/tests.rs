@@ -75,10 +75,14 @@ fn one(change: Value) -> Value {
     json!({"requests": [{"name": "r", "exactly": merged(json!({"deviceClassName": "gpu", "count": 1}), change)}]})
 }
 
+/// It likes `n1` better.
 fn pod(name: &str, claims: &[&str]) -> Arc<PodInfo> {
     let claims: Vec<_> = claims.iter().map(|name| json!({"name": name, "resourceClaimName": name})).collect();
-    let pod = json!({"metadata": {"name": name, "namespace": "ns", "uid": name}, "spec": {"containers": [], "resourceClaims": claims}});
-    let pod: Pod = from_value(pod).unwrap();
+    let near = json!({"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 100, "preference": {
+        "matchExpressions": [{"key": "rack", "operator": "In", "values": ["n1"]}]}}]}});
+    let spec = json!({"containers": [], "resourceClaims": claims, "affinity": near});
+    let pod: Pod =
+        from_value(json!({"metadata": {"name": name, "namespace": "ns", "uid": name}, "spec": spec})).unwrap();
     Arc::new(PodInfo::of(Arc::new(pod)))
 }
 

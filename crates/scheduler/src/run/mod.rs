@@ -282,21 +282,27 @@ impl Scheduler {
             let written = match &failed {
                 None => device::bind::write(&self.client, pod, step).await,
                 Some(_) => {
-                    self.state().cluster.devices.release(&step.key);
+                    self.state().cluster.devices.release(step);
                     continue;
                 }
             };
             match written {
-                Ok(claim) => self.state().cluster.devices.written(&step.key, meta::version(&claim.metadata)),
+                Ok(claim) => self.state().cluster.devices.written(step, meta::version(&claim.metadata)),
                 Err(error) => {
-                    if error.is_refusal() {
-                        self.state().cluster.devices.release(&step.key);
-                    }
+                    self.not_handed_out(step, error.doubt());
                     failed = Some(error);
                 }
             }
         }
         failed.map_or(Ok(()), Err)
+    }
+
+    fn not_handed_out(&self, step: &device::Step, doubt: Option<u64>) {
+        let devices = &mut self.state().cluster.devices;
+        match doubt {
+            Some(version) => devices.doubt(step, version),
+            None => devices.release(step),
+        }
     }
 
     /// Takes the decision back. A claim keeps the devices that were written down for it: nobody else gets them, and the

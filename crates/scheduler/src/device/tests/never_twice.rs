@@ -1,6 +1,9 @@
 //! No device is ever two claims' at once, whatever the watch has shown so far and whatever becomes of writes.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use k8s_openapi::api::resource::v1::ResourceClaim;
 use knarr_client::{Change, ObjectKey};
@@ -25,6 +28,8 @@ struct World {
     untold: Vec<Change<ResourceClaim>>,
     /// Decided, and not written.
     writes: Vec<Step>,
+    /// Claims that a write was lost of which never arrived.
+    doubted: BTreeSet<String>,
     version: u64,
 }
 
@@ -58,21 +63,28 @@ impl World {
         }
     }
 
-    /// The write arrives or is refused, and its answer arrives or is lost.
+    /// The write arrives, is refused or is lost on its way, and its answer arrives or is lost.
     fn write(&mut self, random: &mut SmallRng) {
         if self.writes.is_empty() {
             return;
         }
         let step = self.writes.swap_remove(random.random_range(0..self.writes.len()));
         let name = step.key.name.clone();
-        let is_allocated = knarr_api::device::is_allocated(&self.claims[&name]);
-        if is_allocated || random.random_bool(0.2) {
-            return self.cluster.devices.release(&step.key);
-        }
+        let there = self.claims[&name].status.as_ref().and_then(|status| status.allocation.clone());
         let allocation = step.allocation.as_deref().cloned();
+        let is_refused = there.is_some() && there != allocation || random.random_bool(0.2);
+        if is_refused {
+            return self.cluster.devices.release(&step);
+        }
+        let before = knarr_client::meta::version(&self.claims[&name].metadata);
+        if random.random_bool(0.1) {
+            self.doubted.insert(name);
+            return self.cluster.devices.doubt(&step, before);
+        }
         let version = self.change(&name, |claim| claim.status.get_or_insert_default().allocation = allocation);
-        if random.random_bool(0.7) {
-            self.cluster.devices.written(&step.key, version);
+        match random.random_bool(0.7) {
+            true => self.cluster.devices.written(&step, version),
+            false => self.cluster.devices.doubt(&step, before),
         }
     }
 
@@ -103,6 +115,7 @@ fn no_device_is_two_claims_at_once() {
             claims: names.iter().cloned().zip(claims).collect(),
             untold: Vec::new(),
             writes: Vec::new(),
+            doubted: BTreeSet::new(),
             version: 1,
         };
         for step in 0..STEPS {
@@ -127,7 +140,7 @@ fn no_device_is_two_claims_at_once() {
         for name in &names {
             let is_free = !knarr_api::device::is_allocated(&world.claims[name]);
             let key = ObjectKey::new("ns", name);
-            let waits = world.writes.iter().any(|step| step.key == key);
+            let waits = world.writes.iter().any(|step| step.key == key) || world.doubted.contains(name);
             assert!(!is_free || waits || world.cluster.devices.decided(&key).is_none(), "seed {seed}: {name} leaks");
         }
     }
