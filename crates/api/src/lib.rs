@@ -5,6 +5,7 @@ pub mod apply;
 pub mod bootstrap_token;
 pub mod cidr;
 pub mod custom;
+pub mod device;
 pub mod field;
 pub mod host_port;
 pub mod jsonpath;

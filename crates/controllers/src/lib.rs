@@ -25,6 +25,7 @@ mod node_ipam;
 mod node_lifecycle;
 mod pod_gc;
 mod replicaset;
+mod resource_claim;
 mod resource_quota;
 mod role_aggregation;
 mod root_ca;
@@ -139,6 +140,7 @@ pub fn spawn(config: Config, wanted: impl FnMut(&'static str) -> bool) -> JoinSe
     start.controller(volume_protection::CLAIMS, volume_protection::run_claims);
     start.controller(volume_protection::VOLUMES, volume_protection::run_volumes);
     start.controller(ephemeral_volume::NAME, ephemeral_volume::run);
+    start.controller(resource_claim::NAME, resource_claim::run);
     start.controller(service_cidr::NAME, service_cidr::run);
     start.controller(service_cidr::DEFAULT, move |context| service_cidr::run_default(context, service_cidr.clone()));
     start.controller(address_repair::NAME, address_repair::run);

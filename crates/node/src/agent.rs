@@ -1,6 +1,6 @@
 //! Wires the parts of a node together and runs them until told to stop.
 
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use knarr_client::{Recorder, informer::Scope, supervise};
@@ -16,10 +16,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Config,
+    dra::Claims,
     evict::{self, Evictor},
     gc::Collector,
     images::records::PullRecords,
     logs::{Limits, Rotator},
+    plugins,
     pod::{admit::Admitted, confine::Host, context::Context, manager::Manager, references::References, resize::Queue},
     provision,
     register::{self, Registrar},
@@ -30,6 +32,8 @@ use crate::{
 
 const MAX_PULLS: usize = 5;
 const MAX_STATUS_WRITES: usize = 32;
+/// How often the claims of pods that are gone are given back, where that failed before.
+const CLAIMS_PERIOD: Duration = Duration::from_secs(60);
 
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
@@ -63,6 +67,7 @@ impl Agent {
             data_dir,
             pod_dir,
             volume_dir,
+            kubelet_dir,
             cluster_dns,
             cluster_domain,
             resolv_conf,
@@ -97,6 +102,9 @@ impl Agent {
         let listener = TcpListener::bind(listen).await;
         let listener = listener.map_err(|source| AgentError::Listen { address: listen, source })?;
         let port = listener.local_addr().map_or(listen.port(), |address| address.port());
+        let prepared = data_dir.join("claims.json");
+        let claims = Claims::open(informers.client().clone(), prepared.clone());
+        let claims = Arc::new(claims.map_err(|source| AgentError::Folder { path: prepared, source })?);
         let stop = shutdown.child_token();
         let client = informers.client().clone();
         let node = informers.with_params::<Node>(Scope::fields(format!("metadata.name={node_name}")));
@@ -133,6 +141,7 @@ impl Agent {
             admitted: std::sync::Mutex::new(Admitted::default()),
             resizes: Queue::default(),
             records,
+            claims: claims.clone(),
             pulls: Semaphore::new(MAX_PULLS),
             writes: Semaphore::new(MAX_STATUS_WRITES),
             probes: Arc::default(),
@@ -182,18 +191,22 @@ impl Agent {
         };
         let ending =
             Shutdown { ctx: context.clone(), manager: manager.clone(), pods: pods.clone(), periods, told: power_off };
+        let handlers = plugins::Handlers::from([("DRAPlugin", claims.drivers.clone() as Arc<dyn plugins::Handler>)]);
+        let registry = plugins::Registry::new(plugins::make_dirs(&kubelet_dir), handlers);
         let rotator = Rotator { runtime: runtime.clone(), limits: Limits::default(), clock };
         let work = async {
             tokio::join!(
                 registrar.run(),
-                register::heartbeat(client, node_name.clone(), node, clock),
+                register::heartbeat(client.clone(), node_name.clone(), node, clock),
                 server.serve(listener, tls, stop.clone()),
                 keep(&stop, "node-events", || manager.listen(runtime.container_events())),
-                follow(&stop, &manager, pods, services, &statics),
+                follow(&stop, &manager, pods, services, &statics, &claims),
                 rotator.run(),
                 keep(&stop, "node-evictions", || evictor.run()),
                 keep(&stop, "node-garbage", || collector.run()),
                 keep(&stop, "local-provisioner", provisioner),
+                keep(&stop, "node-plugins", || registry.run()),
+                keep(&stop, "node-drivers", || claims.drivers.tidy(&client, &node_name)),
             )
         };
         tokio::select! {
@@ -213,6 +226,7 @@ async fn follow(
     pods: knarr_client::Informer<Pod>,
     services: knarr_client::Informer<Service>,
     statics: &StaticPods,
+    claims: &Claims,
 ) {
     statics.read_once().await;
     services.synced().await;
@@ -227,7 +241,13 @@ async fn follow(
         if let Err(error) = manager.clear_left_overs().await {
             tracing::warn!(%error, "what runs of earlier pods could not be listed");
         }
-        statics.run().await;
+        let tend_claims = async {
+            loop {
+                claims.keep_only(|uid| manager.knows(uid)).await;
+                tokio::time::sleep(CLAIMS_PERIOD).await;
+            }
+        };
+        tokio::join!(statics.run(), tend_claims);
     };
     tokio::join!(keep(stop, "node-pods", || manager.follow(pods.clone())), cleaning);
 }

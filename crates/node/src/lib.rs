@@ -6,14 +6,17 @@
 //! [`pod::plan`] says, so that a restart of the agent needs no memory of its own: it re-adopts what runs.
 
 mod agent;
+mod checkpoint;
 mod config;
 mod disk;
+mod dra;
 mod evict;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod gc;
 mod images;
 mod logs;
+mod plugins;
 mod pod;
 mod probe;
 mod provision;
@@ -33,6 +36,7 @@ pub use evict::{
 };
 pub use gc::{ImageGc, ImageGcError};
 pub use images::keyring::Keyring;
+pub use plugins::dirs as plugin_dirs;
 pub use register::Machine;
 pub use reserve::{Budget, Reserved, ReservedError};
 pub use shutdown::{Periods, PeriodsError};

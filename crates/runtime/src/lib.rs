@@ -4,6 +4,7 @@
 //! The runtime itself can be killed at any instant. What runs is held by shims ([`shim`]), one process per sandbox;
 //! what is known is in files below the data directory; opening the runtime again finds both.
 
+mod cdi;
 mod client;
 mod config;
 mod container;

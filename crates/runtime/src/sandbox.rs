@@ -126,6 +126,8 @@ impl Sandbox {
             recursive_readonly: false,
             propagation: Propagation::Private,
             layers: None,
+            nosuid: false,
+            noexec: false,
         };
         let mut mounts: Vec<BindMount> = ["hostname", "hosts", "resolv.conf"].map(mount).to_vec();
         if self.namespaces().ipc() == NamespaceMode::Node {

@@ -11,6 +11,7 @@ use knarr_client::meta;
 
 use crate::{
     around::Around,
+    device,
     pod::{PodInfo, Uid},
     resources::Resources,
     tally::{self, Gone, Groups, PerNode, Question, Tallies},
@@ -106,6 +107,7 @@ pub struct Cluster {
     /// How many pods of one controller are on each node.
     siblings: HashMap<Arc<str>, HashMap<usize, i64>>,
     pub volumes: volume::Picture,
+    pub devices: device::Picture,
 }
 
 impl Cluster {

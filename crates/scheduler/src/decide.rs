@@ -1,7 +1,11 @@
 //! One pod, one decision: a node, or why there is none.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
+use k8s_openapi::api::resource::v1::ResourceClaim;
 use rand::{Rng as _, rngs::SmallRng};
 
 use crate::{
@@ -35,6 +39,8 @@ pub struct Nowhere {
     pub preemption: Option<preempt::Preemption>,
     /// A promise of room that was made to the pod before stands, or, where there is a preemption, a new one is made.
     pub keeps_nomination: bool,
+    /// A claim that nobody uses keeps the pod from nodes by where its devices are: it gives them back.
+    pub idle_claim: Option<Arc<ResourceClaim>>,
 }
 
 /// Looks at nodes from `start` on, round, until enough can take the pod; moves `start` so that the next pod looks at
@@ -47,9 +53,16 @@ pub fn decide(
     around: &dyn Around,
 ) -> Decision {
     let filters = Filters::prepare(pod, cluster, around);
-    if let Some(why) = filters.hopeless() {
-        return Decision::Nowhere(Box::new(nowhere_at_all(cluster, why)));
+    if let Some((plugin, why)) = filters.hopeless() {
+        return Decision::Nowhere(Box::new(nowhere_at_all(cluster, plugin, why)));
     }
+    let nowhere = |refusals| {
+        let mut nowhere = nowhere(pod, cluster, refusals, around);
+        if nowhere.refused_by.contains(&Plugin::Devices) {
+            nowhere.idle_claim = filters.idle_claim(cluster);
+        }
+        Decision::Nowhere(Box::new(nowhere))
+    };
     // Where room was made for it, it goes.
     let status = pod.object.status.as_ref();
     let promised = status.and_then(|status| status.nominated_node_name.as_deref());
@@ -58,14 +71,13 @@ pub fn decide(
         match filters.check_with_nominated(&cluster.nodes[index], cluster) {
             Ok(()) => return Decision::Place(index),
             Err(refusal) if pod.only_node.is_some() => {
-                let refusals = BTreeMap::from([(index, refusal)]);
-                return Decision::Nowhere(Box::new(nowhere(pod, cluster, refusals, around)));
+                return nowhere(BTreeMap::from([(index, refusal)]));
             }
             Err(_) => {}
         }
     }
     if pod.only_node.is_some() {
-        return Decision::Nowhere(Box::new(nowhere(pod, cluster, BTreeMap::new(), around)));
+        return nowhere(BTreeMap::new());
     }
     let count = cluster.nodes.len();
     let enough = enough_of(count);
@@ -86,7 +98,7 @@ pub fn decide(
     }
     *start = if count == 0 { 0 } else { (*start + seen) % count };
     match candidates.as_slice() {
-        [] => Decision::Nowhere(Box::new(nowhere(pod, cluster, refusals, around))),
+        [] => nowhere(refusals),
         [only] => Decision::Place(*only),
         several => {
             let totals = score::totals(pod, cluster, several, around);
@@ -121,7 +133,7 @@ fn best(totals: &[i64], random: &mut SmallRng) -> usize {
 }
 
 /// The pod itself is not ready to go anywhere, whatever the nodes are like.
-fn nowhere_at_all(cluster: &Cluster, why: &str) -> Nowhere {
+fn nowhere_at_all(cluster: &Cluster, plugin: Plugin, why: &str) -> Nowhere {
     let message = match cluster.existing_nodes() {
         0 => "no nodes available to schedule pods".to_owned(),
         count => format!(
@@ -129,14 +141,20 @@ fn nowhere_at_all(cluster: &Cluster, why: &str) -> Nowhere {
              helpful for scheduling."
         ),
     };
-    Nowhere { message, refused_by: vec![Plugin::Volumes], preemption: None, keeps_nomination: false }
+    Nowhere { message, refused_by: vec![plugin], preemption: None, keeps_nomination: false, idle_claim: None }
 }
 
 fn nowhere(pod: &PodInfo, cluster: &Cluster, refusals: BTreeMap<usize, Refusal>, around: &dyn Around) -> Nowhere {
     let count = cluster.existing_nodes();
     if count == 0 {
         let message = "no nodes available to schedule pods".to_owned();
-        return Nowhere { message, refused_by: Vec::new(), preemption: None, keeps_nomination: false };
+        return Nowhere {
+            message,
+            refused_by: Vec::new(),
+            preemption: None,
+            keeps_nomination: false,
+            idle_claim: None,
+        };
     }
     let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
     for reason in refusals.values().flat_map(|refusal| &refusal.reasons) {
@@ -161,6 +179,7 @@ fn nowhere(pod: &PodInfo, cluster: &Cluster, refusals: BTreeMap<usize, Refusal>,
         refused_by: refused_by.into_iter().collect(),
         preemption: preemption.ok(),
         keeps_nomination,
+        idle_claim: None,
     }
 }
 

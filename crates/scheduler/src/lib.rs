@@ -10,6 +10,7 @@ mod around;
 mod bind;
 mod cluster;
 mod decide;
+mod device;
 mod filter;
 mod pod;
 mod preempt;

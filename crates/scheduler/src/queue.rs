@@ -37,6 +37,8 @@ pub enum Happening {
     PodGone,
     /// A claim, a volume or a storage class is there or differs.
     Storage,
+    /// A claim, a class or a slice of devices is there or differs.
+    Devices,
 }
 
 impl Happening {
@@ -46,11 +48,14 @@ impl Happening {
         match self {
             Happening::NodeAdded => true,
             Happening::NodeRoom => plugin == Fit,
-            Happening::NodeLabels => matches!(plugin, Affinity | PodAffinity | Spread | Volumes | VolumeZones),
+            Happening::NodeLabels => {
+                matches!(plugin, Affinity | PodAffinity | Spread | Volumes | VolumeZones | Plugin::Devices)
+            }
             Happening::NodeTaints => matches!(plugin, Taints | Unschedulable | Spread),
             Happening::PodPlaced => matches!(plugin, PodAffinity | Spread),
             Happening::PodGone => matches!(plugin, Fit | Ports | PodAffinity | Spread | VolumeUsers),
             Happening::Storage => matches!(plugin, Volumes | VolumeUsers | VolumeZones),
+            Happening::Devices => plugin == Plugin::Devices,
         }
     }
 }
@@ -134,7 +139,8 @@ impl Queue {
             return self.activate(&uid);
         };
         // A change of the pod's own wishes may help it; its status is what this scheduler itself writes.
-        let wishes = |pod: &PodInfo| (pod.object.spec.clone(), pod.labels.clone());
+        let claims = |pod: &PodInfo| pod.object.status.as_ref().and_then(|s| s.resource_claim_statuses.clone());
+        let wishes = |pod: &PodInfo| (pod.object.spec.clone(), pod.labels.clone(), claims(pod));
         let changed = wishes(&waiting.pod) != wishes(&pod);
         waiting.pod = pod;
         if changed && matches!(waiting.place, Place::Aside { .. }) {

@@ -163,7 +163,6 @@ pub fn unfollowed(resource: &Resource) -> Option<&'static str> {
         ("networking.k8s.io", "NetworkPolicy") => {
             Some("this cluster does not enforce network policies: whoever could reach a pod still can")
         }
-        ("resource.k8s.io", _) => Some("this cluster allocates no devices: its nodes refuse pods that claim them"),
         (
             "storage.k8s.io",
             "CSIDriver" | "CSINode" | "CSIStorageCapacity" | "VolumeAttachment" | "VolumeAttributesClass",

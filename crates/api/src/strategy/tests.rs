@@ -338,8 +338,6 @@ fn what_nobody_follows_says_so() {
     let said = |group: &str, plural: &str| unfollowed(crate::registry::by_plural(group, "v1", plural).unwrap());
     for (group, plural, word) in [
         ("networking.k8s.io", "networkpolicies", "network policies"),
-        ("resource.k8s.io", "resourceclaims", "devices"),
-        ("resource.k8s.io", "deviceclasses", "devices"),
         ("storage.k8s.io", "csidrivers", "CSI"),
         ("storage.k8s.io", "volumeattachments", "CSI"),
     ] {
@@ -347,6 +345,7 @@ fn what_nobody_follows_says_so() {
     }
     for (group, plural) in [
         ("", "pods"),
+        ("resource.k8s.io", "resourceclaims"),
         ("networking.k8s.io", "ingresses"),
         ("networking.k8s.io", "servicecidrs"),
         ("networking.k8s.io", "ipaddresses"),

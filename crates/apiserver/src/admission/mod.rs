@@ -5,6 +5,7 @@
 mod certificates;
 mod default_class;
 mod default_tolerations;
+mod device_admin;
 mod limit_ranger;
 mod namespace_lifecycle;
 mod node_labels;
@@ -45,6 +46,7 @@ use crate::tokens::TokenReviewer;
 pub use certificates::CertificateRequests;
 pub use default_class::{DefaultIngressClass, DefaultStorageClass};
 pub use default_tolerations::DefaultTolerationSeconds;
+pub use device_admin::DeviceAdminAccess;
 pub use limit_ranger::LimitRanger;
 pub use namespace_lifecycle::NamespaceLifecycle;
 pub use node_labels::is_forbidden as is_forbidden_to_nodes;
@@ -81,6 +83,7 @@ pub fn plugins(
         Arc::new(InUseProtection),
         Arc::new(ClaimResize::new(lookup.clone())),
         Arc::new(DefaultIngressClass::new(lookup.clone())),
+        Arc::new(DeviceAdminAccess::new(lookup.clone())),
         Arc::new(PodSecurity::new(lookup.clone(), pod_security)),
         Arc::new(LimitRanger::new(lookup.clone())),
         Arc::new(TokenSecrets::new(lookup.clone(), tokens.clone(), env.clone())),

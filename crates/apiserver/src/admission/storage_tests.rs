@@ -84,3 +84,24 @@ async fn a_node_writes_no_volumes_but_its_own() {
     let (code, _) = cluster.send(&own, "DELETE", &path, Value::Null).await;
     assert_eq!(code, 200);
 }
+
+#[tokio::test]
+async fn devices_are_administered_only_where_the_namespace_says_so() {
+    let cluster = cluster().await;
+    let path = "/apis/resource.k8s.io/v1/namespaces/team/resourceclaims";
+    let claim = |name: &str| {
+        let requests = json!([{ "name": "r", "exactly": { "deviceClassName": "c", "adminAccess": true } }]);
+        json!({ "metadata": { "name": name }, "spec": { "devices": { "requests": requests } } })
+    };
+    let (code, answer) = cluster.send(&admin(), "POST", path, claim("a")).await;
+    let why = "ResourceClaim.resource.k8s.io \"a\" is invalid: spec.devices.requests[0].exactly.adminAccess: Forbidden: admin \
+               access to devices requires the `resource.kubernetes.io/admin-access: true` label on the containing namespace";
+    assert_eq!((code, message(&answer)), (422, why));
+    let templates = "/apis/resource.k8s.io/v1/namespaces/team/resourceclaimtemplates";
+    let template = json!({ "metadata": { "name": "a" }, "spec": { "spec": claim("a")["spec"] } });
+    let (code, answer) = cluster.send(&admin(), "POST", templates, template).await;
+    assert!(code == 422 && message(&answer).contains("spec.spec.devices.requests[0].exactly.adminAccess"), "{answer}");
+    let label = json!({ "metadata": { "labels": { "resource.kubernetes.io/admin-access": "true" } } });
+    cluster.send(&admin(), "PATCH", "/api/v1/namespaces/team", label).await;
+    cluster.make(path, claim("a")).await;
+}

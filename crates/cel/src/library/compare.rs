@@ -60,7 +60,7 @@ fn contains<'a>(args: &[Value<'a>]) -> Outcome<'a> {
             }
             Ok(Value::Bool(false))
         }
-        [value, Value::Map(map)] => Ok(Value::Bool(Key::of(value).is_some_and(|key| map.get(&key).is_some()))),
+        [value, Value::Map(map)] => Ok(Value::Bool(Key::of(value).is_some_and(|key| map.contains(&key)))),
         _ => no_overload(),
     }
 }

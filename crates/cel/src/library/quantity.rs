@@ -63,7 +63,7 @@ pub(crate) const ROWS: &[Row] = &[
     member("sub", &[QUANTITY, Sig::Int], QUANTITY, ONE, with_int!(a, b => Ok(of(a - i128::from(*b) * NANO)))),
 ];
 
-fn of<'a>(nanos: i128) -> Value<'a> {
+pub(crate) fn of<'a>(nanos: i128) -> Value<'a> {
     Value::Opaque(Opaque::Quantity(Quantity(nanos.clamp(-MAX, MAX))))
 }
 

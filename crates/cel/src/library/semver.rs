@@ -62,7 +62,7 @@ pub(crate) const ROWS: &[Row] = &[
     member("compareTo", TWO, Sig::Int, ONE, both!(a, b => Value::Int(a.compare(b) as i64))),
 ];
 
-fn of<'a>(version: Semver) -> Value<'a> {
+pub(crate) fn of<'a>(version: Semver) -> Value<'a> {
     Value::Opaque(Opaque::Semver(Arc::new(version)))
 }
 
@@ -88,7 +88,7 @@ fn normalized(text: &str) -> Result<String, String> {
     Ok(parts.join("."))
 }
 
-fn parse(text: &str) -> Result<Semver, String> {
+pub(crate) fn parse(text: &str) -> Result<Semver, String> {
     if text.is_empty() {
         return Err("Version string empty".to_owned());
     }

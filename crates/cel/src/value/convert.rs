@@ -55,7 +55,7 @@ impl Value<'_> {
             Value::List(List::Json(list, _)) => Json::Array(list.to_vec()),
             Value::List(list) => Json::Array(list.iter().map(|value| value?.to_json()).collect::<Result<_, _>>()?),
             Value::Map(Map::Json(map, _)) => Json::Object((*map).clone()),
-            Value::Map(Map::Owned(map)) => {
+            Value::Map(Map::Owned(map) | Map::Total(map)) => {
                 let entry = |(key, value): (&Key<'_>, &Value<'_>)| match key {
                     Key::String(name) => Ok((name.to_string(), value.to_json()?)),
                     key => Err(format!("a map with the key {:?} has no form in JSON", key)),

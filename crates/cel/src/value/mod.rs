@@ -16,6 +16,7 @@ pub(crate) use self::{
     convert::read,
 };
 use crate::{
+    library::{quantity, semver},
     schema::{Declaration, ListKind},
     types::{ObjectType, Type},
 };
@@ -67,6 +68,8 @@ pub enum List<'a> {
 pub enum Map<'a> {
     Json(&'a JsonMap<String, Json>, Option<&'a Declaration>),
     Owned(Arc<BTreeMap<Key<'a>, Value<'a>>>),
+    /// Whatever key is asked for and not there stands for an empty map.
+    Total(Arc<BTreeMap<Key<'a>, Value<'a>>>),
 }
 
 /// What an entry of a map stands under.
@@ -96,6 +99,25 @@ impl<'a> Value<'a> {
 
     pub fn list(list: Vec<Value<'a>>) -> Self {
         Value::List(List::Owned(Arc::new(list)))
+    }
+
+    pub fn map(entries: impl IntoIterator<Item = (String, Value<'a>)>) -> Self {
+        Value::Map(Map::Owned(Arc::new(by_name(entries))))
+    }
+
+    /// A map in which every other key stands for an empty map.
+    pub fn total_map(entries: impl IntoIterator<Item = (String, Value<'a>)>) -> Self {
+        Value::Map(Map::Total(Arc::new(by_name(entries))))
+    }
+
+    /// What `quantity(text)` is.
+    pub fn quantity(text: &str) -> Result<Self, String> {
+        quantity::parse(text).map(quantity::of)
+    }
+
+    /// What `semver(text)` is.
+    pub fn semver(text: &str) -> Result<Self, String> {
+        semver::parse(text).map(semver::of)
     }
 
     pub fn some(value: Value<'a>) -> Self {
@@ -155,6 +177,10 @@ impl<'a> Value<'a> {
     }
 }
 
+fn by_name<'a>(entries: impl IntoIterator<Item = (String, Value<'a>)>) -> BTreeMap<Key<'a>, Value<'a>> {
+    entries.into_iter().map(|(name, value)| (Key::String(Text::Shared(name.into())), value)).collect()
+}
+
 impl<'a> List<'a> {
     pub fn len(&self) -> usize {
         match self {
@@ -193,7 +219,7 @@ impl<'a> Map<'a> {
     pub fn len(&self) -> usize {
         match self {
             Map::Json(map, _) => map.len(),
-            Map::Owned(map) => map.len(),
+            Map::Owned(map) | Map::Total(map) => map.len(),
         }
     }
 
@@ -210,6 +236,14 @@ impl<'a> Map<'a> {
             }
             (Map::Json(..), _) => None,
             (Map::Owned(map), key) => map.get(key).cloned().map(Ok),
+            (Map::Total(map), key) => Some(Ok(map.get(key).cloned().unwrap_or_else(|| Value::map([])))),
+        }
+    }
+
+    pub(crate) fn contains(&self, key: &Key<'_>) -> bool {
+        match self {
+            Map::Total(map) => map.contains_key(key),
+            map => map.get(key).is_some(),
         }
     }
 
@@ -232,7 +266,7 @@ impl<'a> Map<'a> {
     pub(crate) fn keys(&self) -> Vec<Key<'a>> {
         match self {
             Map::Json(map, _) => map.keys().map(|key| Key::String(Text::Borrowed(key))).collect(),
-            Map::Owned(map) => map.keys().cloned().collect(),
+            Map::Owned(map) | Map::Total(map) => map.keys().cloned().collect(),
         }
     }
 }

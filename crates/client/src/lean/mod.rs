@@ -12,7 +12,8 @@ use std::{borrow::Cow, collections::BTreeMap};
 
 use k8s_openapi::{
     api::core::v1::{
-        Affinity, PodCondition, PodIP, PodSchedulingGate, ResourceRequirements, Toleration, TopologySpreadConstraint,
+        Affinity, PodCondition, PodIP, PodResourceClaim, PodResourceClaimStatus, PodSchedulingGate,
+        ResourceRequirements, Toleration, TopologySpreadConstraint,
     },
     apimachinery::pkg::{
         api::resource::Quantity,
@@ -52,6 +53,8 @@ pub struct PodSpec {
     pub preemption_policy: Option<String>,
     pub priority: Option<i32>,
     pub priority_class_name: Option<String>,
+    #[serde(default, deserialize_with = "exact_some")]
+    pub resource_claims: Option<Vec<PodResourceClaim>>,
     pub resources: Option<Box<ResourceRequirements>>,
     pub scheduler_name: Option<String>,
     pub scheduling_gates: Option<Vec<PodSchedulingGate>>,
@@ -81,6 +84,8 @@ pub struct PodStatus {
     #[serde(rename = "podIPs", default, deserialize_with = "exact_some")]
     pub pod_ips: Option<Vec<PodIP>>,
     pub reason: Option<String>,
+    #[serde(default, deserialize_with = "exact_some")]
+    pub resource_claim_statuses: Option<Vec<PodResourceClaimStatus>>,
     pub start_time: Option<Time>,
 }
 

@@ -220,7 +220,11 @@ fn path(object: &serde_json::Value) -> String {
     let (version, kind) = (text(&object["apiVersion"]), text(&object["kind"]));
     let root = if version.contains('/') { format!("/apis/{version}") } else { format!("/api/{version}") };
     let plural = kind.to_lowercase();
-    let plural = if plural.ends_with('s') { plural } else { plural + "s" };
+    let plural = match plural.as_bytes() {
+        [.., b's', b's'] => plural + "es",
+        [.., b's'] => plural,
+        _ => plural + "s",
+    };
     match object["metadata"]["namespace"].as_str() {
         Some(namespace) => format!("{root}/namespaces/{namespace}/{plural}"),
         None => format!("{root}/{plural}"),

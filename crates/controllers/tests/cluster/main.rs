@@ -2,6 +2,7 @@
 
 mod addresses;
 mod custom;
+mod devices;
 mod garbage;
 mod harness;
 mod network;

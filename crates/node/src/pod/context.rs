@@ -20,6 +20,7 @@ use super::{
     status::EVICTED,
 };
 use crate::{
+    dra::Claims,
     evict::{Eviction, Pressures},
     gc::ImageGc,
     images::records::PullRecords,
@@ -66,6 +67,8 @@ pub struct Context {
     pub resizes: Queue,
     /// With which credentials images came here.
     pub records: PullRecords,
+    /// What pods claim beside that.
+    pub claims: Arc<Claims>,
     /// How many images are pulled at once.
     pub pulls: Semaphore,
     /// How many status updates are under way at once.

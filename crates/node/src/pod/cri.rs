@@ -4,8 +4,9 @@ use std::{collections::BTreeMap, path::Path};
 
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use knarr_cri::v1::{
-    ContainerConfig, ContainerMetadata, DnsConfig, ImageSpec, KeyValue, LinuxContainerConfig, LinuxContainerResources,
-    LinuxPodSandboxConfig, Mount, PodSandboxConfig, PodSandboxMetadata, PortMapping, Protocol, Signal,
+    CdiDevice, ContainerConfig, ContainerMetadata, DnsConfig, ImageSpec, KeyValue, LinuxContainerConfig,
+    LinuxContainerResources, LinuxPodSandboxConfig, Mount, PodSandboxConfig, PodSandboxMetadata, PortMapping, Protocol,
+    Signal,
 };
 
 use super::{confine::Host, containers::Entry, expand::expand, labels, qos, security};
@@ -113,6 +114,8 @@ pub struct Ingredients<'a> {
     pub image: Option<&'a knarr_cri::v1::Image>,
     pub env: Vec<(String, String)>,
     pub mounts: Vec<Mount>,
+    /// By the names that drivers gave them.
+    pub cdi_devices: Vec<String>,
     /// Of the container whose processes an ephemeral one sees.
     pub target_id: Option<&'a str>,
     /// Of the whole node, in bytes; it scales the scores of the out-of-memory killer.
@@ -133,6 +136,7 @@ pub fn container(
         image,
         env,
         mounts,
+        cdi_devices,
         target_id,
         memory_capacity,
         grace_seconds,
@@ -164,6 +168,7 @@ pub fn container(
         working_dir: own.working_dir.clone().unwrap_or_default(),
         envs: env.into_iter().map(|(key, value)| KeyValue { key, value }).collect(),
         mounts,
+        cdi_devices: cdi_devices.into_iter().map(|name| CdiDevice { name }).collect(),
         labels: all_labels,
         annotations,
         log_path: format!("{}/{restart_count}.log", own.name),

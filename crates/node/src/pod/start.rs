@@ -78,11 +78,10 @@ impl Worker {
             message: format!("Failed to create pod sandbox: {error}"),
         };
         let spec = self.spec().ok_or_else(|| failed("the pod has no spec".to_owned()))?;
-        if spec.resource_claims.as_ref().is_some_and(|claims| !claims.is_empty()) {
-            // Without its devices a container would run, and fail in ways nobody understands.
-            let message = "Failed to prepare dynamic resources: this node has no drivers for resource claims";
-            return Err(NotStarted { reason: "FailedPrepareDynamicResources", message: message.to_owned() });
-        }
+        self.ctx.claims.prepare(&self.pod).await.map_err(|error| NotStarted {
+            reason: "FailedPrepareDynamicResources",
+            message: format!("Failed to prepare dynamic resources: prepare dynamic resources: {error}"),
+        })?;
         let (config, warnings) = self.sandbox_config(spec, attempt).await.map_err(failed)?;
         for warning in warnings {
             self.ctx.warning(&self.pod, "DNSConfigForming", warning);
@@ -182,12 +181,15 @@ impl Worker {
         let mounts = mounts.map_err(|error| config_error(error.to_string()))?;
         let image = image::find(&self.ctx, reference).await.ok().flatten();
         let target = entry.target.as_deref().and_then(|name| self.observed.current(name)).map(|run| run.id.as_str());
+        let cdi_devices = self.ctx.claims.devices(&self.pod, &entry.spec);
+        let cdi_devices = cdi_devices.map_err(|error| config_error(error.to_string()))?;
         let ingredients = cri::Ingredients {
             restart_count,
             image_reference: reference,
             image: image.as_ref(),
             env,
             mounts,
+            cdi_devices,
             target_id: target,
             memory_capacity: self.ctx.memory_capacity,
             grace_seconds: spec.termination_grace_period_seconds.unwrap_or(30),

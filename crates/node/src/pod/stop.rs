@@ -198,6 +198,10 @@ impl Worker {
                 _ => {}
             }
         }
+        if let Err(error) = self.ctx.claims.release(&self.uid).await {
+            tracing::warn!(pod = full_name(&self.pod), %error, "a pod's claims cannot be given back; will retry");
+            return Ok(Next::Wait(self.ctx.now() + DELETE_RETRY));
+        }
         if let Err(error) = self.volumes.tear_down().await {
             let pod = full_name(&self.pod);
             tracing::warn!(pod, %error, path = %self.volumes.dir().display(), "cannot remove a pod's folder; will retry");

@@ -14,6 +14,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    dra::Claims,
     evict::{self, Eviction},
     gc::ImageGc,
     images::records::PullRecords,
@@ -45,7 +46,7 @@ pub fn context(
         runtime: runtime.clone(),
         images: runtime.clone(),
         runtime_name: "knarr".to_owned(),
-        recorder: Recorder::new(client, "kubelet", "n1", clock, stop.clone()),
+        recorder: Recorder::new(client.clone(), "kubelet", "n1", clock, stop.clone()),
         references: References::new(informers.clone()),
         services: informers.of::<Service>(),
         node: informers.with_params::<Node>(Scope::fields("metadata.name=n1")),
@@ -76,6 +77,7 @@ pub fn context(
         clock,
         admitted: std::sync::Mutex::default(),
         resizes: Queue::default(),
+        claims: Arc::new(Claims::open(client, dir.join("claims.json")).unwrap()),
         records: PullRecords::open(&dir.join("image_manager")).unwrap(),
         pulls: Semaphore::new(5),
         writes: Semaphore::new(32),

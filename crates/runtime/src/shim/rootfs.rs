@@ -146,10 +146,11 @@ fn attach(root: &Root, source: &Source, privileged: bool) -> Result<()> {
         mount::set_propagation(&path, *propagation)?;
     }
     // Of an image only the data is wanted: its programs run in containers of their own.
-    let noexec = source.mount.layers.is_some();
+    let of_image = source.mount.layers.is_some();
+    let (nosuid, noexec) = (of_image || source.mount.nosuid, of_image || source.mount.noexec);
     let nodev = !privileged && !source.is_device;
-    if *readonly || nodev {
-        mount::set_flags(&path, Flags { readonly: *readonly, nodev, noexec, nosuid: noexec })?;
+    if *readonly || nodev || nosuid || noexec {
+        mount::set_flags(&path, Flags { readonly: *readonly, nodev, noexec, nosuid })?;
     }
     if *recursive_readonly {
         mount::set_readonly_recursive(&source.tree)?;

@@ -77,6 +77,10 @@ pub struct BindMount {
     /// the container's own.
     #[serde(default)]
     pub layers: Option<Vec<String>>,
+    #[serde(default)]
+    pub nosuid: bool,
+    #[serde(default)]
+    pub noexec: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -25,6 +25,7 @@ use knarr_os::{
 
 use self::modules::SecurityModules;
 use crate::{
+    cdi::{self, CdiError},
     images::RunConfig,
     shim::spec::{BindMount, ContainerSpec, PidMode, ProcessSpec, Rootfs, UserSpec},
 };
@@ -78,6 +79,8 @@ pub enum SpecError {
     Id { field: &'static str, value: i64 },
     #[error(transparent)]
     Seccomp(#[from] seccomp::ProfileError),
+    #[error("CDI device injection failed")]
+    Cdi(#[from] CdiError),
 }
 
 /// What containers get unless the pod says otherwise: the set Docker and containerd give.
@@ -126,6 +129,11 @@ pub fn container(inputs: Inputs<'_>) -> Result<ContainerSpec, SpecError> {
         rules.extend(found.iter().map(|d| devices::rule(d, &device.permissions)));
         devices.extend(found);
     }
+    let given = cdi::given(&config.cdi_devices, &cdi::DIRS.map(Path::new))?;
+    for (device, permissions) in given.devices {
+        rules.push(devices::rule(&device, &permissions));
+        devices.push(device);
+    }
     if security.privileged {
         devices.extend(devices::all_of_host());
     }
@@ -133,7 +141,9 @@ pub fn container(inputs: Inputs<'_>) -> Result<ContainerSpec, SpecError> {
     let requested = linux.resources.unwrap_or_default();
     let modules = SecurityModules::look();
     modules.check_labels(&security)?;
-    let process = process(config, sandbox, image, &security, modules, requested.oom_score_adj)?;
+    let mut process = process(config, sandbox, image, &security, modules, requested.oom_score_adj)?;
+    process.env = given.env.into_iter().fold(process.env, with);
+    process.user.supplemental.extend(given.groups);
     let mut resources = resources(&requested);
     resources.oom_group = true;
     resources.devices = (!security.privileged).then_some(rules);
@@ -142,7 +152,7 @@ pub fn container(inputs: Inputs<'_>) -> Result<ContainerSpec, SpecError> {
     Ok(ContainerSpec {
         id: id.to_owned(),
         rootfs,
-        mounts: mounts(config, sandbox_mounts, &mounted_images)?,
+        mounts: mounts(config, given.mounts, sandbox_mounts, &mounted_images)?,
         devices,
         pid: match namespaces.pid() {
             NamespaceMode::Pod => PidMode::Sandbox,
@@ -220,17 +230,20 @@ fn args(config: &ContainerConfig, image: &RunConfig) -> Result<Vec<String>, Spec
 
 /// The image's variables, overridden by name by the pod's.
 fn env(config: &ContainerConfig, sandbox: &PodSandboxConfig, image: &RunConfig) -> Vec<String> {
-    let name = |entry: &str| entry.split('=').next().unwrap_or(entry).to_owned();
     let mut all = vec![format!("HOSTNAME={}", sandbox.hostname)];
     if sandbox.hostname.is_empty() {
         all.clear();
     }
     let own = config.envs.iter().map(|e| format!("{}={}", e.key, e.value));
-    for entry in image.env.iter().cloned().chain(own) {
-        match all.iter_mut().find(|e| name(e) == name(&entry)) {
-            Some(existing) => *existing = entry,
-            None => all.push(entry),
-        }
+    image.env.iter().cloned().chain(own).fold(all, with)
+}
+
+/// One more variable, or another value of one that is there.
+fn with(mut all: Vec<String>, entry: String) -> Vec<String> {
+    let name = |entry: &str| entry.split('=').next().unwrap_or(entry).to_owned();
+    match all.iter_mut().find(|e| name(e) == name(&entry)) {
+        Some(existing) => *existing = entry,
+        None => all.push(entry),
     }
     all
 }
@@ -296,6 +309,7 @@ fn seccomp_programs(
 /// The pod's mounts and the sandbox's files, parents before children.
 fn mounts(
     config: &ContainerConfig,
+    given: Vec<BindMount>,
     sandbox_mounts: Vec<BindMount>,
     images: &BTreeMap<String, Vec<String>>,
 ) -> Result<Vec<BindMount>, SpecError> {
@@ -318,9 +332,11 @@ fn mounts(
                 v1::MountPropagation::PropagationHostToContainer => Propagation::HostToContainer,
                 v1::MountPropagation::PropagationBidirectional => Propagation::Bidirectional,
             },
+            nosuid: false,
+            noexec: false,
         });
     }
-    for mount in sandbox_mounts {
+    for mount in given.into_iter().chain(sandbox_mounts) {
         if !all.iter().any(|m| m.target == mount.target) {
             all.push(mount);
         }

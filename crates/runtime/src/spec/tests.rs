@@ -77,14 +77,16 @@ fn mounts_are_ordered_and_the_pods_win() {
         recursive_readonly: false,
         propagation: Propagation::Private,
         layers: None,
+        nosuid: false,
+        noexec: false,
     };
     let none = BTreeMap::new();
-    let all = mounts(&config, vec![of_sandbox("/etc/hosts"), of_sandbox("/etc/hostname")], &none).unwrap();
+    let all = mounts(&config, vec![], vec![of_sandbox("/etc/hosts"), of_sandbox("/etc/hostname")], &none).unwrap();
     let got: Vec<_> = all.iter().map(|m| (m.source.to_str().unwrap(), m.target.to_str().unwrap())).collect();
     assert_eq!(got, [("/h", "/a"), ("/h", "/etc/hosts"), ("/s", "/etc/hostname"), ("/h", "/a/b/c")]);
     for target in ["relative", "/", "/a/.."] {
         let config = ContainerConfig { mounts: vec![mount(target)], ..Default::default() };
-        assert!(mounts(&config, vec![], &none).is_err(), "{target}");
+        assert!(mounts(&config, vec![], vec![], &none).is_err(), "{target}");
     }
 }
 
@@ -96,9 +98,9 @@ fn an_image_is_mounted_by_its_layers_and_never_written_to() {
         ContainerConfig { mounts: vec![mount], ..Default::default() }
     };
     let known = BTreeMap::from([("id".to_owned(), vec!["2".to_owned(), "1".to_owned()])]);
-    let mount = mounts(&image("id"), vec![], &known).unwrap().remove(0);
+    let mount = mounts(&image("id"), vec![], vec![], &known).unwrap().remove(0);
     assert_eq!((mount.source.to_str(), mount.readonly, mount.layers), (Some("a/b"), true, known.get("id").cloned()));
-    let error = mounts(&image("other"), vec![], &known).unwrap_err().to_string();
+    let error = mounts(&image("other"), vec![], vec![], &known).unwrap_err().to_string();
     assert!(error.contains("\"/i\"") && error.contains("other"), "{error}");
 }
 

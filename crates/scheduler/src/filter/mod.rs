@@ -6,9 +6,14 @@ mod basic;
 mod fit;
 mod spread;
 
+use std::sync::Arc;
+
+use k8s_openapi::api::resource::v1::ResourceClaim;
+
 use crate::{
     around::Around,
     cluster::{Cluster, NodeInfo},
+    device,
     pod::PodInfo,
     tally::Gone,
     volume,
@@ -28,6 +33,7 @@ pub enum Plugin {
     VolumeZones,
     Spread,
     PodAffinity,
+    Devices,
 }
 
 /// Why a node does not take a pod.
@@ -51,6 +57,7 @@ pub struct Filters<'a> {
     affinity: affinity::Counts,
     spread: Vec<spread::Counts>,
     volumes: Result<volume::Wishes<'a>, String>,
+    devices: Result<device::Wishes<'a>, String>,
 }
 
 impl<'a> Filters<'a> {
@@ -64,12 +71,19 @@ impl<'a> Filters<'a> {
         let hard = pod.spread.iter().filter(|constraint| constraint.is_hard);
         let spread = hard.map(|constraint| spread::Counts::of(pod, constraint, cluster, gone)).collect();
         let volumes = volume::Wishes::of(pod, cluster, gone);
-        Self { pod, affinity, spread, volumes }
+        let devices = device::Wishes::of(pod, cluster);
+        Self { pod, affinity, spread, volumes, devices }
     }
 
     /// Why no node at all can take the pod, however much room there is.
-    pub fn hopeless(&self) -> Option<&str> {
-        self.volumes.as_ref().err().map(String::as_str)
+    pub fn hopeless(&self) -> Option<(Plugin, &str)> {
+        let volumes = self.volumes.as_ref().err().map(|why| (Plugin::Volumes, why.as_str()));
+        volumes.or(self.devices.as_ref().err().map(|why| (Plugin::Devices, why.as_str())))
+    }
+
+    /// A claim that keeps the pod from nodes, and need not.
+    pub fn idle_claim(&self, cluster: &Cluster) -> Option<Arc<ResourceClaim>> {
+        self.devices.as_ref().ok()?.idle_elsewhere(cluster)
     }
 
     /// Also with the pods on it to which room there is promised.
@@ -96,6 +110,7 @@ impl<'a> Filters<'a> {
             volumes.check_zones(node)?;
         }
         self.spread.iter().try_for_each(|counts| counts.check(pod, node))?;
-        self.affinity.check(pod, node)
+        self.affinity.check(pod, node)?;
+        self.devices.as_ref().map_or(Ok(()), |devices| devices.check(node))
     }
 }

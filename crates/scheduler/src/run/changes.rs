@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::{
     core::v1::{Node, PersistentVolume, PersistentVolumeClaim},
+    resource::v1::{DeviceClass, ResourceClaim, ResourceSlice},
     storage::v1::StorageClass,
 };
 use knarr_client::{Change, Informers, lean::Pod, meta};
@@ -11,7 +12,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{NAME, Scheduler, State};
-use crate::{pod::PodInfo, queue::Happening, volume::Picture};
+use crate::{device, pod::PodInfo, queue::Happening, volume::Picture};
 
 impl Scheduler {
     pub(super) fn node_changed(&self, change: &Change<Node>) {
@@ -90,6 +91,29 @@ impl Scheduler {
         let this = self.clone();
         classes.on_change_until(cancel, move |change| this.storage_changed(|picture| picture.class_changed(change)));
         true
+    }
+
+    /// Keeps the picture of slices, classes and claims of devices; false once cancelled.
+    pub(super) async fn follow_devices(self: &Arc<Self>, informers: &Informers, cancel: &CancellationToken) -> bool {
+        let (slices, classes) = (informers.of::<ResourceSlice>(), informers.of::<DeviceClass>());
+        let claims = informers.of::<ResourceClaim>();
+        if !(slices.synced().await && classes.synced().await && claims.synced().await) {
+            return false;
+        }
+        let this = self.clone();
+        slices.on_change_until(cancel, move |change| this.devices_changed(|picture| picture.slice_changed(change)));
+        let this = self.clone();
+        classes.on_change_until(cancel, move |change| this.devices_changed(|picture| picture.class_changed(change)));
+        let this = self.clone();
+        claims.on_change_until(cancel, move |change| this.devices_changed(|picture| picture.claim_changed(change)));
+        true
+    }
+
+    fn devices_changed(&self, apply: impl FnOnce(&mut device::Picture)) {
+        let mut state = self.state();
+        apply(&mut state.cluster.devices);
+        state.queue.notice(Happening::Devices, Instant::now());
+        self.wake_for(&state);
     }
 
     fn storage_changed(&self, apply: impl FnOnce(&mut Picture)) {

@@ -20,6 +20,7 @@ use crate::{
     bind,
     cluster::Cluster,
     decide::{self, Decision, Nowhere},
+    device,
     pod::PodInfo,
     queue::{Happening, Queue, Turn},
     volume::{self, bind::Volumes},
@@ -89,7 +90,7 @@ impl Writes {
     fn of(&mut self, outcome: &Outcome) -> &mut JoinSet<()> {
         match outcome {
             Outcome::Explain(_) => &mut self.explanations,
-            Outcome::Bind { volumes, .. } if volumes.is_empty() => &mut self.bindings,
+            Outcome::Bind { needs, .. } if needs.volumes.is_empty() => &mut self.bindings,
             Outcome::Bind { .. } => &mut self.patient_bindings,
         }
     }
@@ -132,7 +133,7 @@ pub async fn run(config: Config) {
     if !(nodes.synced().await && pods.synced().await && scheduler.around.synced().await) {
         return;
     }
-    if !scheduler.follow_storage(&informers, &cancel).await {
+    if !(scheduler.follow_storage(&informers, &cancel).await && scheduler.follow_devices(&informers, &cancel).await) {
         return;
     }
     let watcher = scheduler.clone();
@@ -185,8 +186,9 @@ impl Scheduler {
                 let node_name = cluster.nodes[index].name.clone();
                 cluster.nominate(&pod, None);
                 let volumes = volume::reserve(&pod, cluster, index);
+                let devices = device::reserve(&pod, cluster, index);
                 cluster.assume(&pod, index);
-                Outcome::Bind { node_name, volumes }
+                Outcome::Bind { node_name, needs: Needs { volumes, devices } }
             }
             Decision::Nowhere(nowhere) => {
                 match &nowhere.preemption {
@@ -205,9 +207,9 @@ impl Scheduler {
 
     async fn write(&self, pod: Arc<PodInfo>, outcome: Outcome, mut turn: Turn) {
         match outcome {
-            Outcome::Bind { node_name, volumes } => {
+            Outcome::Bind { node_name, needs } => {
                 turn.begin().await;
-                self.bind(&pod, &node_name, &volumes).await;
+                self.bind(&pod, &node_name, &needs).await;
             }
             Outcome::Explain(nowhere) => {
                 let makes_room = nowhere.preemption.is_some();
@@ -241,7 +243,7 @@ impl Scheduler {
         }
     }
 
-    async fn bind(&self, pod: &Arc<PodInfo>, node_name: &str, volumes: &volume::Plan) {
+    async fn bind(&self, pod: &Arc<PodInfo>, node_name: &str, needs: &Needs) {
         let name = format!("{}/{}", pod.namespace, pod.name);
         let progress = |written: &volume::bind::Written| {
             let state = self.state();
@@ -249,10 +251,16 @@ impl Scheduler {
             let node = state.cluster.node_of(pod).filter(|_| state.cluster.is_assumed(&pod.uid));
             node.map(|node| written.progress(&state.cluster.volumes, &node.name, &node.labels))
         };
-        if let Err(error) = self.volumes.bind(volumes, node_name, progress).await {
+        if let Err(error) = self.volumes.bind(&needs.volumes, node_name, progress).await {
             let message = format!("running PreBind plugin \"VolumeBinding\": {error}");
             self.recorder.warning(&*pod.object, "FailedScheduling", message);
-            return self.not_bound(pod, volumes, false);
+            self.state().cluster.devices.release_all(&needs.devices);
+            return self.not_bound(pod, needs, false);
+        }
+        if let Err(error) = self.hand_out(pod, &needs.devices).await {
+            let message = format!("running PreBind plugin \"DynamicResources\": {error}");
+            self.recorder.warning(&*pod.object, "FailedScheduling", message);
+            return self.not_bound(pod, needs, false);
         }
         match bind::bind(&self.client, pod, node_name).await {
             Ok(()) => {
@@ -261,18 +269,49 @@ impl Scheduler {
                 self.state().queue.remove(&pod.uid);
             }
             Err(error) => {
-                self.not_bound(pod, volumes, errors::is_not_found(&error));
+                self.not_bound(pod, needs, errors::is_not_found(&error));
                 tracing::debug!(pod = name, node = node_name, error = &error as &dyn std::error::Error, "not bound");
             }
         }
     }
 
-    /// Takes the decision back.
-    fn not_bound(&self, pod: &PodInfo, volumes: &volume::Plan, is_gone: bool) {
+    /// Writes who gets which devices. What was not written is free again; of what may have been, the watch will tell.
+    async fn hand_out(&self, pod: &PodInfo, plan: &device::Plan) -> Result<(), device::bind::BindError> {
+        let mut failed = None;
+        for step in &plan.steps {
+            let written = match &failed {
+                None => device::bind::write(&self.client, pod, step).await,
+                Some(_) => {
+                    self.state().cluster.devices.release(step);
+                    continue;
+                }
+            };
+            match written {
+                Ok(claim) => self.state().cluster.devices.written(step, meta::version(&claim.metadata)),
+                Err(error) => {
+                    self.not_handed_out(step, error.doubt());
+                    failed = Some(error);
+                }
+            }
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    fn not_handed_out(&self, step: &device::Step, doubt: Option<u64>) {
+        let devices = &mut self.state().cluster.devices;
+        match doubt {
+            Some(version) => devices.doubt(step, version),
+            None => devices.release(step),
+        }
+    }
+
+    /// Takes the decision back. A claim keeps the devices that were written down for it: nobody else gets them, and the
+    /// pod finds them when it is tried again.
+    fn not_bound(&self, pod: &PodInfo, needs: &Needs, is_gone: bool) {
         let mut state = self.state();
         let State { cluster, queue, .. } = &mut *state;
         cluster.forget(&pod.uid);
-        cluster.volumes.release(volumes);
+        cluster.volumes.release(&needs.volumes);
         if is_gone {
             // Its deletion is on its way here.
             queue.remove(&pod.uid);
@@ -281,6 +320,7 @@ impl Scheduler {
         }
         queue.notice(Happening::PodGone, Instant::now());
         queue.notice(Happening::Storage, Instant::now());
+        queue.notice(Happening::Devices, Instant::now());
         drop(state);
         self.wake.notify_one();
     }
@@ -299,6 +339,12 @@ impl Scheduler {
             tracing::debug!(pod = name, error = &error as &dyn std::error::Error, "condition not written");
             None
         });
+        if let Some(claim) = &nowhere.idle_claim
+            && let Err(error) = device::bind::give_up(&self.client, claim).await
+        {
+            let name = meta::name(&claim.metadata);
+            tracing::debug!(claim = name, error = &error as &dyn std::error::Error, "devices were not given back");
+        }
         for victim in nowhere.preemption.iter().flat_map(|preemption| &preemption.victims) {
             let message =
                 format!("Preempted by pod {} on node {}", meta::uid(&pod.metadata), nominated.unwrap_or_default());
@@ -326,7 +372,13 @@ impl Scheduler {
     }
 }
 
+/// What a pod needs on its node beside room.
+struct Needs {
+    volumes: volume::Plan,
+    devices: device::Plan,
+}
+
 enum Outcome {
-    Bind { node_name: String, volumes: volume::Plan },
+    Bind { node_name: String, needs: Needs },
     Explain(Box<Nowhere>),
 }

@@ -205,17 +205,10 @@ fn refusals() -> Vec<Refusal> {
     };
     let windows = json!({"windowsOptions": {"runAsUserName": "u"}});
     let linux = "windows options cannot be set for a linux pod";
-    let devices = json!({"resources": {"claims": [{"name": "r"}]}});
     let block = json!({"volumeDevices": [{"name": "v", "devicePath": "/dev/v"}]});
     let projected = |source: Value| json!({"volumes": [{"name": "v", "projected": {"sources": [source]}}]});
     let mut rows = vec![
         row(&["PodSpec.hostUsers"], json!({"hostUsers": false}), json!({}), "user namespaces are asked for"),
-        row(
-            &["PodSpec.resourceClaims", "ResourceRequirements.claims"],
-            json!({"resourceClaims": [{"name": "r", "resourceClaimName": "c"}]}),
-            devices,
-            "no drivers for resource claims",
-        ),
         row(
             &["PodSpec.schedulingGroup"],
             json!({"schedulingGroup": {"podGroupName": "g"}}),

@@ -12,6 +12,7 @@ mod clients;
 mod config;
 mod custom;
 mod deployments;
+mod dra;
 mod elsewhere;
 mod endings;
 mod escapes;
@@ -128,6 +129,7 @@ fn main() -> ExitCode {
         full_disk::tests(),
         elsewhere::tests(),
         nodes::tests(),
+        dra::tests(),
         readme::tests(),
         registry::tests(),
         static_pods::tests(),

@@ -20,8 +20,8 @@ fn refusals(cluster: &Cluster) -> Result<()> {
         (
             "devices",
             "resourceClaims: [{name: r, resourceClaimName: c}]",
-            "FailedPrepareDynamicResources",
-            "no drivers for resource claims",
+            "FailedScheduling",
+            "resourceclaim.resource.k8s.io \"c\" not found",
         ),
         (
             "kernel",

@@ -2,7 +2,7 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
-use super::{env, probe, resources, security, volume::Volumes};
+use super::{claims, env, probe, resources, security, volume::Volumes};
 use crate::{
     field::{FieldError, FieldPath},
     meta::names,
@@ -75,7 +75,9 @@ pub(super) fn common(
     ports(&container["ports"], &path.child("ports"), errors);
     env::validate(container, &spec["volumes"], path, errors);
     mounts(container, volumes, path, errors);
-    resources::validate(&container["resources"], &path.child("resources"), errors);
+    let requirements = path.child("resources");
+    resources::validate(&container["resources"], &requirements, errors);
+    claims::of_container(&container["resources"], spec, &requirements, errors);
     let host_users = spec["hostUsers"] != false;
     security::container(&container["securityContext"], host_users, &path.child("securityContext"), errors);
 }

@@ -2,6 +2,7 @@
 //! (<https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/pod-v1/>)
 
 mod affinity;
+mod claims;
 mod container;
 mod defaults;
 mod env;

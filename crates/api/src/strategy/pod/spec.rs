@@ -2,7 +2,7 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
-use super::{affinity, container, ephemeral, security, tolerations, volume, windows};
+use super::{affinity, claims, container, ephemeral, security, tolerations, volume, windows};
 use crate::{
     field::{FieldError, FieldPath},
     meta::{self, names},
@@ -22,6 +22,7 @@ pub(crate) fn validate(spec: &Value, path: &FieldPath<'_>, context: Context, err
     let volumes = volume::validate_all(&spec["volumes"], &path.child("volumes"), errors);
     container::validate_all(spec, &volumes, path, errors);
     ephemeral::validate(spec, &volumes, path, errors);
+    claims::of_pod(spec, path, errors);
     let policies = ["Always", "OnFailure", "Never"];
     check::one_of(&spec["restartPolicy"], &policies, &path.child("restartPolicy"), errors);
     dns(spec, path, errors);

@@ -380,3 +380,41 @@ fn options_of_windows_are_not_passed_over_in_silence() {
         ]
     );
 }
+
+#[test]
+fn claims_are_named_and_found() {
+    let of = |claims: Value, wanted: Value| {
+        errors(&pod(|pod| {
+            pod["spec"]["resourceClaims"] = claims;
+            pod["spec"]["containers"][0]["resources"]["claims"] = wanted;
+        }))
+    };
+    let named = |name: &str| json!({"name": name, "resourceClaimName": "c"});
+    let missing = "must be one of the names in pod.spec.resourceClaims";
+    let at = "spec.containers[0].resources.claims";
+    for (claims, wanted, expected) in [
+        (json!([named("a")]), json!([{"name": "a"}, {"name": "a", "request": "r"}]), vec![]),
+        (
+            json!([named("a"), named("a")]),
+            json!([]),
+            vec!["spec.resourceClaims[1].name: Duplicate value: \"a\"".to_owned()],
+        ),
+        (
+            json!([{"name": "a"}]),
+            json!([]),
+            vec![
+                "spec.resourceClaims[0]: Required value: must specify one of: `resourceClaimName`, \
+                 `resourceClaimTemplateName`"
+                    .to_owned(),
+            ],
+        ),
+        (json!([]), json!([{"name": "a"}]), vec![format!("{at}[0]: Not found: \"a\": {missing} which is empty")]),
+        (
+            json!([named("b"), named("a")]),
+            json!([{"name": "c"}, {"name": "a"}, {"name": "a"}]),
+            vec![format!("{at}[0]: Not found: \"c\": {missing}: a, b"), format!("{at}[2]: Duplicate value: \"a\"")],
+        ),
+    ] {
+        assert_eq!(of(claims.clone(), wanted.clone()), expected, "{claims} {wanted}");
+    }
+}

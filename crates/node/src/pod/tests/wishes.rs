@@ -46,7 +46,12 @@ async fn a_pod_without_its_devices_does_not_run() {
     let mut spec = app();
     spec["resourceClaims"] = json!([{"name": "gpu", "resourceClaimName": "one"}]);
     cluster.create(spec);
-    eventually("the event", || cluster.api.told("FailedPrepareDynamicResources")).await;
+    let told = eventually("the event", || cluster.api.told("FailedPrepareDynamicResources")).await;
+    assert_eq!(
+        told,
+        "Failed to prepare dynamic resources: prepare dynamic resources: failed to fetch ResourceClaim one referenced by \
+         pod p: resourceclaims.resource.k8s.io \"one\" not found"
+    );
     assert_eq!(cluster.runtime.count(), (0, 0));
     assert_eq!(cluster.status()["phase"], "Pending");
 }

@@ -1,0 +1,212 @@
+//! A driver of devices (DRA), as a vendor would write it: gRPC from its bytes up, so that the node's own is not tested
+//! by itself. It asks the API what a claim was given, and describes that to the runtime in a file (CDI).
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use anyhow::{Context, Result};
+use bytes::Bytes;
+use h2::{RecvStream, server::SendResponse};
+use http::{HeaderMap, Request, Response};
+use serde_json::json;
+use tokio::{net::UnixListener, runtime::Runtime};
+
+use crate::Clients;
+
+/// Where runtimes look for what devices bring.
+const CDI_DIR: &str = "/var/run/cdi";
+
+/// Its devices are all `/dev/zero` of the host, each with its name in a variable. Ends when it is dropped.
+pub struct Driver {
+    shared: Arc<Shared>,
+    sockets: [PathBuf; 2],
+    _runtime: Runtime,
+}
+
+struct Shared {
+    name: &'static str,
+    endpoint: PathBuf,
+    clients: Clients,
+    calls: Mutex<Vec<String>>,
+}
+
+impl Driver {
+    /// `kubelet_dir` is where the node looks for plugins.
+    pub fn start(kubelet_dir: &Path, name: &'static str, clients: Clients) -> Result<Self> {
+        let own = kubelet_dir.join("plugins").join(name);
+        fs::create_dir_all(&own)?;
+        fs::create_dir_all(CDI_DIR)?;
+        let endpoint = own.join("dra.sock");
+        let registration = kubelet_dir.join("plugins_registry").join(format!("{name}-reg.sock"));
+        let sockets = [endpoint.clone(), registration];
+        let shared = Arc::new(Shared { name, endpoint, clients, calls: Mutex::default() });
+        let runtime = Runtime::new()?;
+        for socket in &sockets {
+            let listener = runtime.block_on(async { UnixListener::bind(socket) });
+            runtime.spawn(serve(listener.context(socket.display().to_string())?, shared.clone()));
+        }
+        Ok(Self { shared, sockets, _runtime: runtime })
+    }
+
+    /// What it was asked for, in order.
+    pub fn calls(&self) -> Vec<String> {
+        self.shared.calls.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        for socket in &self.sockets {
+            let _ = fs::remove_file(socket);
+        }
+        for entry in fs::read_dir(CDI_DIR).into_iter().flatten().flatten() {
+            if entry.file_name().to_string_lossy().starts_with(self.shared.name) {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+        let _ = fs::remove_dir(self.shared.endpoint.with_file_name(""));
+        let _ = fs::remove_dir(CDI_DIR);
+    }
+}
+
+async fn serve(listener: UnixListener, shared: Arc<Shared>) {
+    while let Ok((stream, _)) = listener.accept().await {
+        let shared = shared.clone();
+        tokio::spawn(async move {
+            let Ok(mut connection) = h2::server::handshake(stream).await else { return };
+            while let Some(Ok((request, respond))) = connection.accept().await {
+                let shared = shared.clone();
+                // A node that went away has no use for the answer.
+                tokio::spawn(async move { drop(shared.answer(request, respond).await) });
+            }
+        });
+    }
+}
+
+impl Shared {
+    async fn answer(self: Arc<Self>, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) -> Result<()> {
+        let method = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
+        let mut body = request.into_body();
+        let mut message = Vec::new();
+        while let Some(data) = body.data().await {
+            let data = data?;
+            body.flow_control().release_capacity(data.len())?;
+            message.extend_from_slice(&data);
+        }
+        // kubectl takes its time.
+        let this = self.clone();
+        let reply =
+            tokio::task::spawn_blocking(move || this.reply(&method, message.get(5..).unwrap_or_default())).await?;
+        let head = Response::builder().header("content-type", "application/grpc").body(())?;
+        let mut answer = respond.send_response(head, false)?;
+        let mut trailers = HeaderMap::new();
+        match reply {
+            Ok(reply) => {
+                let length = u32::try_from(reply.len())?.to_be_bytes();
+                answer.send_data([&[0][..], &length, &reply].concat().into(), false)?;
+                trailers.insert("grpc-status", "0".parse()?);
+            }
+            Err(error) => {
+                trailers.insert("grpc-status", "2".parse()?);
+                trailers.insert("grpc-message", format!("{error:#}").replace('\n', " ").parse()?);
+            }
+        }
+        Ok(answer.send_trailers(trailers)?)
+    }
+
+    fn reply(&self, method: &str, message: &[u8]) -> Result<Vec<u8>> {
+        let claims: Vec<[String; 3]> = fields(message).into_iter().map(|(_, claim)| claim_of(&claim)).collect();
+        let told = |call: String| self.calls.lock().unwrap_or_else(PoisonError::into_inner).push(call);
+        match method {
+            "GetInfo" => {
+                let endpoint = self.endpoint.to_string_lossy();
+                Ok([text(1, "DRAPlugin"), text(2, self.name), text(3, &endpoint), text(4, "v1.DRAPlugin")].concat())
+            }
+            "NotifyRegistrationStatus" => {
+                told(if message == [8, 1] { "registered".to_owned() } else { format!("refused {message:?}") });
+                Ok(Vec::new())
+            }
+            "NodePrepareResources" => {
+                let mut answer = Vec::new();
+                for [namespace, uid, name] in &claims {
+                    let device = self.prepare(namespace, name, uid)?;
+                    told(format!("prepare {device}"));
+                    let id = format!("{}/device={uid}", self.name);
+                    let given = [text(1, "r"), text(2, "node-1"), text(3, &device), text(4, &id)].concat();
+                    answer.extend(nested(1, &[text(1, uid), nested(2, &nested(1, &given))].concat()));
+                }
+                Ok(answer)
+            }
+            "NodeUnprepareResources" => {
+                let mut answer = Vec::new();
+                for [_, uid, name] in &claims {
+                    let file = self.file(uid);
+                    told(format!("unprepare {}", if file.exists() { "what it had" } else { name }));
+                    let _ = fs::remove_file(file);
+                    answer.extend(nested(1, &[text(1, uid), nested(2, &[])].concat()));
+                }
+                Ok(answer)
+            }
+            other => anyhow::bail!("nobody calls {other}"),
+        }
+    }
+
+    fn prepare(&self, namespace: &str, name: &str, uid: &str) -> Result<String> {
+        let claim = self.clients.get(&format!("resourceclaim/{name} -n {namespace}"))?;
+        let result = &claim["status"]["allocation"]["devices"]["results"][0];
+        let device = result["device"].as_str().context("the claim has nothing")?.to_owned();
+        let edits = json!({
+            "env": [format!("BERTH={device}")],
+            "deviceNodes": [{"path": "/dev/berth", "hostPath": "/dev/zero"}],
+            "mounts": [{"hostPath": CDI_DIR, "containerPath": "/berths", "options": ["ro", "nosuid", "bind"]}],
+        });
+        let spec = json!({"cdiVersion": "0.6.0", "kind": format!("{}/device", self.name),
+            "devices": [{"name": uid, "containerEdits": edits}]});
+        fs::write(self.file(uid), spec.to_string())?;
+        Ok(device)
+    }
+
+    fn file(&self, uid: &str) -> PathBuf {
+        Path::new(CDI_DIR).join(format!("{}-{uid}.json", self.name))
+    }
+}
+
+/// Namespace, uid and name.
+fn claim_of(message: &[u8]) -> [String; 3] {
+    let mut claim = [const { String::new() }; 3];
+    for (number, value) in fields(message) {
+        if let Some(part) = claim.get_mut(usize::from(number).wrapping_sub(1)) {
+            *part = String::from_utf8_lossy(&value).into_owned();
+        }
+    }
+    claim
+}
+
+/// The fields of a message that has nothing but short texts or messages.
+fn fields(mut message: &[u8]) -> Vec<(u8, Vec<u8>)> {
+    let mut found = Vec::new();
+    while let [key, length, rest @ ..] = message {
+        // Two bytes say all lengths here.
+        let (length, rest) = match (length, rest) {
+            (low, [high, rest @ ..]) if low & 0x80 != 0 => (usize::from(low & 0x7f) | usize::from(*high) << 7, rest),
+            (low, rest) => (usize::from(*low), rest),
+        };
+        let (field, next) = rest.split_at(length.min(rest.len()));
+        found.push((key >> 3, field.to_vec()));
+        message = next;
+    }
+    found
+}
+
+fn nested(number: u8, bytes: &[u8]) -> Vec<u8> {
+    let (low, high) = ((bytes.len() & 0x7f) as u8, (bytes.len() >> 7) as u8);
+    let length = if high == 0 { vec![low] } else { vec![low | 0x80, high] };
+    [&[number << 3 | 2][..], &length, bytes].concat()
+}
+
+fn text(number: u8, text: &str) -> Vec<u8> {
+    nested(number, text.as_bytes())
+}
