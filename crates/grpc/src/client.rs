@@ -1,6 +1,6 @@
 //! The side that calls.
 
-use std::convert::Infallible;
+use std::{convert::Infallible, fmt};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use futures::{
@@ -32,6 +32,24 @@ pub enum Failure {
     Lost(String),
     /// The server refused it.
     Refused { code: u32, message: String },
+}
+
+impl Failure {
+    /// The code and the message that gRPC's own clients give it.
+    pub fn parts(&self) -> (u32, &str) {
+        match self {
+            Self::Refused { code, message } => (*code, message),
+            Self::Unsent(why) | Self::Lost(why) => (code::UNAVAILABLE, why),
+        }
+    }
+}
+
+/// As kubelets print it, in events too.
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (code, message) = self.parts();
+        write!(f, "rpc error: code = {} desc = {message}", code::name(code))
+    }
 }
 
 /// Who is called, and how.

@@ -5,6 +5,7 @@
 
 pub mod client;
 pub mod server;
+pub mod unix;
 mod wire;
 
 pub use wire::{Metadata, code};

@@ -27,6 +27,9 @@ pub struct Record {
     /// The socket of the runtime that has the pods, where that is not the built-in one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runtime: Option<String>,
+    /// Where plugins find the node, so that a reset removes the folders made there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kubelet_dir: Option<PathBuf>,
 }
 
 /// What can be told of a record before its fields are known to mean what they mean here.
@@ -44,6 +47,7 @@ impl Record {
             node_name: node_name.into(),
             kubeconfigs: BTreeSet::new(),
             runtime: runtime.map(ToString::to_string),
+            kubelet_dir: None,
         }
     }
 

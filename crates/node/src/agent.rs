@@ -20,6 +20,7 @@ use crate::{
     gc::Collector,
     images::records::PullRecords,
     logs::{Limits, Rotator},
+    plugins,
     pod::{admit::Admitted, confine::Host, context::Context, manager::Manager, references::References},
     provision,
     register::{self, Registrar},
@@ -61,6 +62,7 @@ impl Agent {
             data_dir,
             pod_dir,
             volume_dir,
+            kubelet_dir,
             cluster_dns,
             cluster_domain,
             resolv_conf,
@@ -173,6 +175,7 @@ impl Agent {
             collector: collector.clone(),
             meter: Arc::new(evict::Host::new(&machine)),
         };
+        let registry = plugins::Registry::new(plugins::make_dirs(&kubelet_dir), plugins::Handlers::new());
         let rotator = Rotator { runtime: runtime.clone(), limits: Limits::default(), clock };
         let work = async {
             tokio::join!(
@@ -185,6 +188,7 @@ impl Agent {
                 keep(&stop, "node-evictions", || evictor.run()),
                 keep(&stop, "node-garbage", || collector.run()),
                 keep(&stop, "local-provisioner", provisioner),
+                keep(&stop, "node-plugins", || registry.run()),
             )
         };
         tokio::select! {

@@ -23,6 +23,8 @@ pub struct Config {
     pub pod_dir: PathBuf,
     /// The volumes of claims, which outlive pods.
     pub volume_dir: PathBuf,
+    /// What plugins know as `/var/lib/kubelet`: they register in `plugins_registry` below it.
+    pub kubelet_dir: PathBuf,
     pub cluster_dns: Vec<IpAddr>,
     pub cluster_domain: String,
     /// A `resolv.conf` for pods with `dnsPolicy: Default`; without one, the host's.

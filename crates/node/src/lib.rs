@@ -14,6 +14,7 @@ pub mod fuzzing;
 mod gc;
 mod images;
 mod logs;
+mod plugins;
 mod pod;
 mod probe;
 mod provision;
@@ -32,6 +33,7 @@ pub use evict::{
 };
 pub use gc::{ImageGc, ImageGcError};
 pub use images::keyring::Keyring;
+pub use plugins::dirs as plugin_dirs;
 pub use register::Machine;
 pub use reserve::{Budget, Reserved, ReservedError};
 pub use volume::reset;

@@ -15,7 +15,6 @@ use crate::{
     cli::AgentArgs,
     datadir::DataDir,
     log,
-    record::Record,
     say::say,
     start::{self, NETWORK, NODE, RUNTIME, preflight, progress::Progress},
 };
@@ -90,7 +89,7 @@ impl Config {
     ) -> Result<(super::Agent, kube::Client, Timestamp)> {
         let begun = Timestamp::now();
         let identity = Arc::new(self.identity().await?);
-        Record::new(&self.node.name, self.node.engine.runtime.as_ref()).write(&self.node.data.record_file())?;
+        self.node.new_record().write(&self.node.data.record_file())?;
         progress.ready(JOINED);
         let client = identity.client();
         let access = Access { client: client.clone(), serving: Arc::new(identity.server_config()?) };

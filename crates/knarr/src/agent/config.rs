@@ -35,6 +35,8 @@ pub struct NodeConfig {
     pub pod_pids: Option<i64>,
     /// What pods resolve names by that are not the cluster's; the host's file where none is named.
     pub resolv_conf: Option<PathBuf>,
+    /// Where plugins find the node.
+    pub kubelet_dir: PathBuf,
     pub labels: BTreeMap<String, String>,
     /// Put on the Node when it is registered for the first time.
     pub taints: Vec<Taint>,
@@ -62,6 +64,7 @@ impl NodeConfig {
             max_pods,
             pod_pids_limit,
             resolv_conf,
+            kubelet_dir,
             registries,
             resources,
             engine,
@@ -100,6 +103,7 @@ impl NodeConfig {
             max_pods,
             pod_pids: (pod_pids_limit > 0).then_some(pod_pids_limit),
             resolv_conf,
+            kubelet_dir: std::path::absolute(kubelet_dir).context("--kubelet-dir names no path")?,
             labels: node_labels.into_iter().collect(),
             taints: node_taints,
             engine,
@@ -108,6 +112,13 @@ impl NodeConfig {
             pod_cidr: None,
             record,
         })
+    }
+
+    /// What the data directory says of this node.
+    pub fn new_record(&self) -> Record {
+        let mut record = Record::new(&self.name, self.engine.runtime.as_ref());
+        record.kubelet_dir = Some(self.kubelet_dir.clone());
+        record
     }
 
     /// What the lock tells others of a process that serves an API at `port`, or is the agent of the server at `server`.

@@ -87,6 +87,7 @@ pub async fn start(
         data_dir: config.data.root().join("node"),
         pod_dir: pod_dir(config.data.root()),
         volume_dir: volume_dir(config.data.root()),
+        kubelet_dir: config.kubelet_dir.clone(),
         cluster_dns: vec![CLUSTER_DNS.into()],
         cluster_domain: CLUSTER_DOMAIN.into(),
         resolv_conf: config.resolv_conf.clone(),

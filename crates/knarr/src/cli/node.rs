@@ -47,6 +47,9 @@ pub struct NodeArgs {
     /// /etc/resolv.conf, or systemd-resolved's where that leads to it]
     #[arg(long, value_name = "FILE")]
     pub resolv_conf: Option<PathBuf>,
+    /// Where plugins for devices and volumes find the node: they register in plugins_registry below it
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/kubelet")]
+    pub kubelet_dir: PathBuf,
     #[command(flatten)]
     pub registries: RegistryArgs,
     #[command(flatten)]

@@ -67,6 +67,7 @@ fn check_is_ours(data: &DataDir, ours: &[String], others: &[String]) -> Result<(
 
 async fn remove_from_kernel(data: &DataDir) -> Result<()> {
     let record = data.record().ok().flatten();
+    let kubelet_dir = record.as_ref().and_then(|record| record.kubelet_dir.clone());
     if let Some(runtime) = record.and_then(|record| record.runtime) {
         let remote = agent::remote(&runtime.parse()?, data.root())
             .await
@@ -79,6 +80,10 @@ async fn remove_from_kernel(data: &DataDir) -> Result<()> {
     knarr_cni::reset(&agent::cni_dir(data.root())).await.context("not all of the pods' network could be undone")?;
     for dir in [agent::pod_dir(data.root()), agent::volume_dir(data.root())] {
         knarr_node::reset(&dir).context("not all volumes could be removed")?;
+    }
+    // What plugins left in them is theirs.
+    for dir in kubelet_dir.iter().flat_map(|dir| knarr_node::plugin_dirs(dir).into_iter().chain([dir.clone()])) {
+        let _ = fs::remove_dir(dir);
     }
     let root = data.root().to_owned();
     tokio::task::spawn_blocking(move || knarr_net::reset(&root))

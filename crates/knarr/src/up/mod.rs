@@ -14,7 +14,6 @@ use crate::{
     cli::{ControlArgs, NodeArgs, ServerArgs, UpArgs},
     datadir::DataDir,
     kubeconfig, log,
-    record::Record,
     say::say,
     server::{self, ServerConfig},
     start::{self, API, CONTROL, NETWORK, NODE, RUNTIME, detach, preflight, progress::Progress},
@@ -139,7 +138,7 @@ impl Config {
     /// Notes what a later start and a reset have to know. The store is there by now, so that from here on a missing one
     /// is a loss.
     fn write_record(&self) -> Result<()> {
-        let mut record = Record::new(&self.node.name, self.node.engine.runtime.as_ref());
+        let mut record = self.node.new_record();
         record.kubeconfigs.extend(self.node.record.iter().flat_map(|before| before.kubeconfigs.clone()));
         record.kubeconfigs.extend(self.kubeconfig.clone());
         record.write(&self.node.data.record_file())
