@@ -2,7 +2,10 @@
 
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
 
-use k8s_openapi::api::core::v1::{Node, Pod, Service};
+use k8s_openapi::api::{
+    core::v1::{Node, Pod, Service},
+    storage::v1::CSIDriver,
+};
 use knarr_client::{Recorder, informer::Scope, supervise};
 use knarr_cri::{
     CriError,
@@ -16,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Config,
+    csi::{self, Csi},
     evict::{self, Evictor},
     gc::Collector,
     images::records::PullRecords,
@@ -82,6 +86,7 @@ impl Agent {
             clock,
         } = self.config;
         let (log_dir, manifest_dir) = (data_dir.join("logs"), data_dir.join("manifests"));
+        let staged_dir = data_dir.join("csi");
         for path in [&pod_dir, &log_dir, &manifest_dir] {
             let made = tokio::fs::create_dir_all(path).await;
             made.map_err(|source| AgentError::Folder { path: path.clone(), source })?;
@@ -101,7 +106,12 @@ impl Agent {
         let pods = informers.with_params::<Pod>(Scope::fields(format!("spec.nodeName={node_name}")));
         let services = informers.of::<Service>();
         let recorder = Recorder::new(client.clone(), "kubelet", node_name.clone(), clock, stop.clone());
+        let places = csi::Places { kubelet_dir: kubelet_dir.clone(), pod_dir: pod_dir.clone(), staged_dir };
+        let drivers = informers.of::<CSIDriver>();
+        let csi = Csi::new(node_name.clone(), places, client.clone(), node.clone(), drivers, recorder.clone(), clock);
+        let csi = Arc::new(csi);
         let context = Arc::new(Context {
+            csi: csi.clone(),
             node_name: node_name.clone(),
             node_ips: vec![node_ip.to_string()],
             log_dir,
@@ -175,7 +185,10 @@ impl Agent {
             collector: collector.clone(),
             meter: Arc::new(evict::Host::new(&machine)),
         };
-        let registry = plugins::Registry::new(plugins::make_dirs(&kubelet_dir), plugins::Handlers::new());
+        let registry = plugins::Registry::new(
+            plugins::make_dirs(&kubelet_dir),
+            plugins::Handlers::from([(csi::PLUGIN, csi.clone() as _)]),
+        );
         let rotator = Rotator { runtime: runtime.clone(), limits: Limits::default(), clock };
         let work = async {
             tokio::join!(
@@ -183,7 +196,7 @@ impl Agent {
                 register::heartbeat(client, node_name.clone(), node, clock),
                 server.serve(listener, tls, stop.clone()),
                 keep(&stop, "node-events", || manager.listen(runtime.container_events())),
-                follow(&stop, &manager, pods, services, &statics),
+                follow(&stop, &manager, pods, services, &statics, &csi),
                 rotator.run(),
                 keep(&stop, "node-evictions", || evictor.run()),
                 keep(&stop, "node-garbage", || collector.run()),
@@ -207,6 +220,7 @@ async fn follow(
     pods: knarr_client::Informer<Pod>,
     services: knarr_client::Informer<Service>,
     statics: &StaticPods,
+    csi: &Csi,
 ) {
     statics.read_once().await;
     services.synced().await;
@@ -221,7 +235,7 @@ async fn follow(
         if let Err(error) = manager.clear_left_overs().await {
             tracing::warn!(%error, "what runs of earlier pods could not be listed");
         }
-        statics.run().await;
+        tokio::join!(statics.run(), keep(stop, "node-volumes", || csi.tidy(|uid| manager.knows(uid))));
     };
     tokio::join!(keep(stop, "node-pods", || manager.follow(pods.clone())), cleaning);
 }

@@ -7,6 +7,7 @@
 
 mod agent;
 mod config;
+mod csi;
 mod disk;
 mod evict;
 #[cfg(fuzzing)]
@@ -28,6 +29,7 @@ mod volume;
 
 pub use agent::{Agent, AgentError};
 pub use config::Config;
+pub use csi::reset as reset_drivers;
 pub use evict::{
     Eviction, Levels, Signal, ThresholdError, default_hard, parse_grace_periods, parse_reclaims, parse_thresholds,
 };

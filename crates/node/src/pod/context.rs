@@ -19,6 +19,7 @@ use super::{
     status::EVICTED,
 };
 use crate::{
+    csi::Csi,
     evict::{Eviction, Pressures},
     gc::ImageGc,
     images::records::PullRecords,
@@ -44,6 +45,8 @@ pub struct Context {
     pub runtime_name: String,
     pub recorder: Recorder,
     pub references: References,
+    /// The drivers of volumes.
+    pub csi: Arc<Csi>,
     pub services: Informer<Service>,
     pub node: Informer<Node>,
     pub budget: Budget,
