@@ -24,6 +24,7 @@ pub enum Plugin {
     Ports,
     Fit,
     VolumeUsers,
+    VolumeLimits,
     Volumes,
     VolumeZones,
     Spread,
@@ -92,6 +93,7 @@ impl<'a> Filters<'a> {
         fit::check(pod, node)?;
         if let Ok(volumes) = &self.volumes {
             volumes.check_users()?;
+            volumes.check_limits(node)?;
             volumes.check(node)?;
             volumes.check_zones(node)?;
         }
