@@ -264,7 +264,8 @@ fn a_volume_is_made_where_its_driver_has_room() {
     let mut cluster = cluster(&[driven], &[]);
     cluster.volumes.class_changed(&seen(class("driven", "d.io", "WaitForFirstConsumer", json!({}))));
     assert!(outcome(&pod("p", &["a"]), &mut cluster).ends_with(" +a"), "a driver that says nothing has room");
-    cluster.volumes.release(&reserve(&pod("p", &["a"]), &mut cluster, 0));
+    let plan = reserve(&pod("p", &["a"]), &mut cluster, 0);
+    cluster.volumes.release(&plan);
     cluster.volumes.driver_changed(&seen(json!({"metadata": {"name": "d.io"}, "spec": {"storageCapacity": true}})));
     let none = hopeless("2 node(s) did not have enough free storage");
     assert_eq!(outcome(&pod("p", &["a"]), &mut cluster), none);
