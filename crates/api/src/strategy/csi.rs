@@ -17,7 +17,7 @@ const SPEC: FieldPath<'static> = FieldPath::new("spec");
 const DRIVER_NAME_BYTES: usize = 63;
 const NODE_ID_BYTES: usize = 192;
 const SHORTEST_TOKEN_SECONDS: i64 = 600;
-const LONGEST_TOKEN_SECONDS: i64 = 1 << 32;
+const TOO_MANY_TOKEN_SECONDS: i64 = (1 << 32) + 1;
 
 /// A name of the Internet's kind, in any case.
 pub(super) fn driver_name(name: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
@@ -57,7 +57,7 @@ fn token_requests(requests: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
         let why = match int(seconds) {
             _ if !is_set(seconds) => continue,
             ..SHORTEST_TOKEN_SECONDS => "may not specify a duration less than 10 minutes",
-            LONGEST_TOKEN_SECONDS.. => "may not specify a duration larger than 2^32 seconds",
+            TOO_MANY_TOKEN_SECONDS.. => "may not specify a duration larger than 2^32 seconds",
             _ => continue,
         };
         errors.push(FieldError::invalid(&path.child("expirationSeconds"), seconds.clone(), why));

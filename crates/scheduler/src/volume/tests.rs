@@ -261,11 +261,13 @@ fn a_node_takes_as_many_volumes_as_its_driver_says() {
 fn a_volume_is_made_where_its_driver_has_room() {
     let driven =
         claim("a", json!({"spec": {"storageClassName": "driven", "resources": {"requests": {"storage": "3Gi"}}}}));
-    let mut cluster = cluster(&[driven], &[]);
-    cluster.volumes.class_changed(&seen(class("driven", "d.io", "WaitForFirstConsumer", json!({}))));
-    assert!(outcome(&pod("p", &["a"]), &mut cluster).ends_with(" +a"), "a driver that says nothing has room");
-    let plan = reserve(&pod("p", &["a"]), &mut cluster, 0);
-    cluster.volumes.release(&plan);
+    let fresh = || {
+        let mut cluster = cluster(&[driven.clone()], &[]);
+        cluster.volumes.class_changed(&seen(class("driven", "d.io", "WaitForFirstConsumer", json!({}))));
+        cluster
+    };
+    assert!(outcome(&pod("p", &["a"]), &mut fresh()).ends_with(" +a"), "a driver that says nothing has room");
+    let mut cluster = fresh();
     cluster.volumes.driver_changed(&seen(json!({"metadata": {"name": "d.io"}, "spec": {"storageCapacity": true}})));
     let none = hopeless("2 node(s) did not have enough free storage");
     assert_eq!(outcome(&pod("p", &["a"]), &mut cluster), none);
