@@ -50,6 +50,22 @@ const NOT_SOURCES: [&str; 10] = [
 /// Where claims and volumes named their class before their spec did; it goes before the spec.
 pub const BETA_CLASS: &str = "volume.beta.kubernetes.io/storage-class";
 
+/// SHA-256 in digits, which names of what belongs to volumes are made of.
+pub fn digest(text: &str) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What the object is called by which a driver's volume is attached to a node.
+pub fn attachment_name(driver: &str, handle: &str, node: &str) -> String {
+    format!("csi-{}", digest(&format!("{handle}{driver}{node}")))
+}
+
+/// What a Node's status calls a driver's volume.
+pub fn unique_name(driver: &str, handle: &str) -> String {
+    format!("kubernetes.io/csi/{driver}^{handle}")
+}
+
 type Annotations = Option<BTreeMap<String, String>>;
 
 fn annotation<'a>(annotations: &'a Annotations, key: &str) -> Option<&'a str> {

@@ -20,7 +20,7 @@ pub enum DialError {
 }
 
 /// Every address of a host; an address is its own.
-async fn resolve(host: &str) -> Result<Vec<IpAddr>, DialError> {
+pub async fn resolve(host: &str) -> Result<Vec<IpAddr>, DialError> {
     if let Ok(ip) = host.parse() {
         return Ok(vec![ip]);
     }

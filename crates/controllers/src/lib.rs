@@ -5,6 +5,7 @@
 //! store, nor the API server. [`spawn_all`] starts them under supervision.
 
 mod address_repair;
+mod attach_detach;
 mod certificates;
 mod common;
 mod control_plane;
@@ -135,6 +136,7 @@ pub fn spawn(config: Config, wanted: impl FnMut(&'static str) -> bool) -> JoinSe
     if config.ingress {
         start.controller(ingress::NAME, ingress::run);
     }
+    start.controller(attach_detach::NAME, attach_detach::run);
     start.controller(volume_binder::NAME, volume_binder::run);
     start.controller(volume_expand::NAME, volume_expand::run);
     start.controller(volume_protection::CLAIMS, volume_protection::run_claims);

@@ -2,7 +2,10 @@
 
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use k8s_openapi::api::core::v1::{Node, Pod, Service};
+use k8s_openapi::api::{
+    core::v1::{Node, Pod, Service},
+    storage::v1::CSIDriver,
+};
 use knarr_client::{Recorder, informer::Scope, supervise};
 use knarr_cri::{
     CriError,
@@ -16,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Config,
+    csi::{self, Csi},
     dra::Claims,
     evict::{self, Evictor},
     gc::Collector,
@@ -89,6 +93,7 @@ impl Agent {
             clock,
         } = self.config;
         let (log_dir, manifest_dir) = (data_dir.join("logs"), data_dir.join("manifests"));
+        let staged_dir = data_dir.join("csi");
         for path in [&pod_dir, &log_dir, &manifest_dir] {
             let made = tokio::fs::create_dir_all(path).await;
             made.map_err(|source| AgentError::Folder { path: path.clone(), source })?;
@@ -111,7 +116,12 @@ impl Agent {
         let pods = informers.with_params::<Pod>(Scope::fields(format!("spec.nodeName={node_name}")));
         let services = informers.of::<Service>();
         let recorder = Recorder::new(client.clone(), "kubelet", node_name.clone(), clock, stop.clone());
+        let places = csi::Places { kubelet_dir: kubelet_dir.clone(), pod_dir: pod_dir.clone(), staged_dir };
+        let drivers = informers.of::<CSIDriver>();
+        let csi = Csi::new(node_name.clone(), places, client.clone(), node.clone(), drivers, recorder.clone(), clock);
+        let csi = Arc::new(csi);
         let context = Arc::new(Context {
+            csi: csi.clone(),
             node_name: node_name.clone(),
             node_ips: vec![node_ip.to_string()],
             log_dir,
@@ -191,7 +201,10 @@ impl Agent {
         };
         let ending =
             Shutdown { ctx: context.clone(), manager: manager.clone(), pods: pods.clone(), periods, told: power_off };
-        let handlers = plugins::Handlers::from([("DRAPlugin", claims.drivers.clone() as Arc<dyn plugins::Handler>)]);
+        let handlers = plugins::Handlers::from([
+            ("DRAPlugin", claims.drivers.clone() as Arc<dyn plugins::Handler>),
+            (csi::PLUGIN, csi.clone() as _),
+        ]);
         let registry = plugins::Registry::new(plugins::make_dirs(&kubelet_dir), handlers);
         let rotator = Rotator { runtime: runtime.clone(), limits: Limits::default(), clock };
         let work = async {
@@ -200,7 +213,7 @@ impl Agent {
                 register::heartbeat(client.clone(), node_name.clone(), node, clock),
                 server.serve(listener, tls, stop.clone()),
                 keep(&stop, "node-events", || manager.listen(runtime.container_events())),
-                follow(&stop, &manager, pods, services, &statics, &claims),
+                follow(&stop, &manager, pods, services, &statics, &claims, &csi),
                 rotator.run(),
                 keep(&stop, "node-evictions", || evictor.run()),
                 keep(&stop, "node-garbage", || collector.run()),
@@ -227,6 +240,7 @@ async fn follow(
     services: knarr_client::Informer<Service>,
     statics: &StaticPods,
     claims: &Claims,
+    csi: &Csi,
 ) {
     statics.read_once().await;
     services.synced().await;
@@ -247,7 +261,8 @@ async fn follow(
                 tokio::time::sleep(CLAIMS_PERIOD).await;
             }
         };
-        tokio::join!(statics.run(), tend_claims);
+        let tend_volumes = keep(stop, "node-volumes", || csi.tidy(|uid| manager.knows(uid)));
+        tokio::join!(statics.run(), tend_claims, tend_volumes);
     };
     tokio::join!(keep(stop, "node-pods", || manager.follow(pods.clone())), cleaning);
 }

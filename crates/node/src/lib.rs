@@ -8,6 +8,7 @@
 mod agent;
 mod checkpoint;
 mod config;
+mod csi;
 mod disk;
 mod dra;
 mod evict;
@@ -31,6 +32,7 @@ mod volume;
 
 pub use agent::{Agent, AgentError};
 pub use config::Config;
+pub use csi::reset as reset_drivers;
 pub use evict::{
     Eviction, Levels, Signal, ThresholdError, default_hard, parse_grace_periods, parse_reclaims, parse_thresholds,
 };

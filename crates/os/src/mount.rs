@@ -64,6 +64,40 @@ pub fn filesystem(kind: &str, target: &Path, flags: Flags, options: &str) -> Res
     rustix::mount::mount(kind, target, kind, flags.bits(), data).os("mount", format!("{kind} on {}", target.display()))
 }
 
+/// Mounts what has a name of its own, with options as people write them: those that every file system has become flags,
+/// and the others are for the file system.
+pub fn from(source: &str, kind: &str, target: &Path, options: &[&str]) -> Result<()> {
+    let (flags, rest) = split_options(options);
+    let data = CString::new(rest).os("read the options of", target.display())?;
+    rustix::mount::mount(source, target, kind, flags, Some(data.as_c_str())).os("mount", format!("{kind} {source}"))
+}
+
+/// (mount(8), "filesystem-independent mount options")
+fn split_options(options: &[&str]) -> (MountFlags, String) {
+    let mut flags = MountFlags::empty();
+    let mut rest = Vec::new();
+    for option in options {
+        match *option {
+            "ro" => flags |= MountFlags::RDONLY,
+            "rw" => flags -= MountFlags::RDONLY,
+            "noatime" => flags |= MountFlags::NOATIME,
+            "nodiratime" => flags |= MountFlags::NODIRATIME,
+            "relatime" => flags |= MountFlags::RELATIME,
+            "strictatime" => flags |= MountFlags::STRICTATIME,
+            "lazytime" => flags |= MountFlags::LAZYTIME,
+            "noexec" => flags |= MountFlags::NOEXEC,
+            "nosuid" => flags |= MountFlags::NOSUID,
+            "nodev" => flags |= MountFlags::NODEV,
+            "sync" => flags |= MountFlags::SYNCHRONOUS,
+            "dirsync" => flags |= MountFlags::DIRSYNC,
+            // What there is anyway, and what is for other programs than the kernel.
+            "defaults" | "async" | "exec" | "suid" | "dev" | "_netdev" | "auto" | "noauto" | "nofail" | "" => {}
+            other => rest.push(other),
+        }
+    }
+    (flags, rest.join(","))
+}
+
 /// As [`filesystem`], onto a directory held open, whatever its path has come to mean.
 pub fn filesystem_at(kind: &str, target: impl AsFd, flags: Flags, options: &str) -> Result<()> {
     // Borrowed: the descriptor has to be open while its path is used.
@@ -246,6 +280,12 @@ pub enum DeviceKind {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn options_are_the_kernels_or_the_file_systems() {
+        let (flags, rest) = split_options(&["ro", "hard", "noatime", "_netdev", "rw", "addr=192.0.2.1"]);
+        assert_eq!((flags, rest.as_str()), (MountFlags::NOATIME, "hard,addr=192.0.2.1"));
+    }
 
     #[test]
     fn rows_of_the_table_are_read() {

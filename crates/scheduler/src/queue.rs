@@ -53,8 +53,8 @@ impl Happening {
             }
             Happening::NodeTaints => matches!(plugin, Taints | Unschedulable | Spread),
             Happening::PodPlaced => matches!(plugin, PodAffinity | Spread),
-            Happening::PodGone => matches!(plugin, Fit | Ports | PodAffinity | Spread | VolumeUsers),
-            Happening::Storage => matches!(plugin, Volumes | VolumeUsers | VolumeZones),
+            Happening::PodGone => matches!(plugin, Fit | Ports | PodAffinity | Spread | VolumeUsers | VolumeLimits),
+            Happening::Storage => matches!(plugin, Volumes | VolumeUsers | VolumeLimits | VolumeZones),
             Happening::Devices => plugin == Plugin::Devices,
         }
     }

@@ -10,6 +10,7 @@ pub mod batch;
 mod check;
 pub mod convert;
 mod core;
+mod csi;
 mod defaults;
 mod definition;
 mod devices;
@@ -163,10 +164,9 @@ pub fn unfollowed(resource: &Resource) -> Option<&'static str> {
         ("networking.k8s.io", "NetworkPolicy") => {
             Some("this cluster does not enforce network policies: whoever could reach a pod still can")
         }
-        (
-            "storage.k8s.io",
-            "CSIDriver" | "CSINode" | "CSIStorageCapacity" | "VolumeAttachment" | "VolumeAttributesClass",
-        ) => Some("this cluster runs no CSI drivers: nothing is attached, mounted or changed by this"),
+        ("storage.k8s.io", "VolumeAttributesClass") => {
+            Some("only the controllers of CSI drivers act on this: volumes of knarr.dev/local have no attributes")
+        }
         _ => None,
     }
 }
@@ -241,11 +241,11 @@ fn rules_of(group: &str, kind: &str) -> &'static rules::Rules {
         ("resource.k8s.io", "ResourceClaimTemplate") => &devices::RESOURCE_CLAIM_TEMPLATE,
         ("resource.k8s.io", "ResourceSlice") => &devices::RESOURCE_SLICE,
         ("scheduling.k8s.io", "PriorityClass") => &policy::PRIORITY_CLASS,
-        ("storage.k8s.io", "CSIDriver") => &storage::CSI_DRIVER,
-        ("storage.k8s.io", "CSINode") => &storage::CSI_NODE,
-        ("storage.k8s.io", "CSIStorageCapacity") => &storage::CSI_STORAGE_CAPACITY,
+        ("storage.k8s.io", "CSIDriver") => &csi::CSI_DRIVER,
+        ("storage.k8s.io", "CSINode") => &csi::CSI_NODE,
+        ("storage.k8s.io", "CSIStorageCapacity") => &csi::CSI_STORAGE_CAPACITY,
         ("storage.k8s.io", "StorageClass") => &storage::STORAGE_CLASS,
-        ("storage.k8s.io", "VolumeAttachment") => &storage::VOLUME_ATTACHMENT,
+        ("storage.k8s.io", "VolumeAttachment") => &csi::VOLUME_ATTACHMENT,
         ("storage.k8s.io", "VolumeAttributesClass") => &storage::VOLUME_ATTRIBUTES_CLASS,
         _ => &rules::Rules::DATA,
     }

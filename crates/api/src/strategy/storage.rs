@@ -180,6 +180,9 @@ fn volume(object: &Value, errors: &mut Errors) {
             errors.push(FieldError::required(&SPEC.child("nodeAffinity"), "Local volume requires node affinity"));
         }
     }
+    if is_set(&spec["csi"]) {
+        super::csi::volume_source(&spec["csi"], &SPEC.child("csi"), errors);
+    }
     if is_set(&spec["nodeAffinity"]["required"]) {
         let affinity = SPEC.child("nodeAffinity");
         check::node_selector(&spec["nodeAffinity"]["required"], &affinity.child("required"), errors);
@@ -226,99 +229,6 @@ pub(super) static VOLUME_ATTRIBUTES_CLASS: Rules = Rules {
             if !same(&new[key], &old[key]) {
                 errors.push(FieldError::forbidden(&FieldPath::new(key), format!("updates to {key} are forbidden.")));
             }
-        }
-    },
-    ..Rules::DATA
-};
-
-pub(super) static VOLUME_ATTACHMENT: Rules = Rules {
-    generation: Generation::Never,
-    initial_status: Some(|| json!({"attached": false})),
-    validate: |object, errors| {
-        let spec = &object["spec"];
-        check::required(&spec["attacher"], &SPEC.child("attacher"), errors);
-        check::required(&spec["nodeName"], &SPEC.child("nodeName"), errors);
-        let source = SPEC.child("source");
-        let (name, inline) = (&spec["source"]["persistentVolumeName"], &spec["source"]["inlineVolumeSpec"]);
-        match (is_set(name), is_set(inline)) {
-            (false, false) => {
-                let why = "must specify exactly one of inlineVolumeSpec and persistentVolumeName";
-                errors.push(FieldError::required(&source, why));
-            }
-            (true, true) => {
-                let why = "must specify exactly one of inlineVolumeSpec and persistentVolumeName";
-                errors.push(FieldError::forbidden(&source, why));
-            }
-            _ => {}
-        }
-    },
-    validate_update: |new, old, part, errors| {
-        if part == Part::Main {
-            check::immutable(&new["spec"], &old["spec"], &SPEC, errors);
-        }
-    },
-    unconditional_update: false,
-    ..Rules::WITH_STATUS
-};
-
-pub(super) static CSI_DRIVER: Rules = Rules {
-    generation: Generation::Never,
-    default: |object| {
-        let Some(spec) = defaults::spec(object) else { return };
-        set_default(spec, "attachRequired", true);
-        for key in ["podInfoOnMount", "storageCapacity", "requiresRepublish", "seLinuxMount"] {
-            set_default(spec, key, false);
-        }
-        set_default(spec, "fsGroupPolicy", "ReadWriteOnceWithFSType");
-        if items(get(spec, "volumeLifecycleModes")).is_empty() {
-            spec.insert("volumeLifecycleModes".into(), json!(["Persistent"]));
-        }
-    },
-    validate: |object, errors| {
-        let policies = ["File", "None", "ReadWriteOnceWithFSType"];
-        let path = SPEC.child("fsGroupPolicy");
-        check::optional_one_of(&object["spec"]["fsGroupPolicy"], &policies, &path, errors);
-        let path = SPEC.child("volumeLifecycleModes");
-        for mode in items(&object["spec"]["volumeLifecycleModes"]) {
-            check::one_of(mode, &["Ephemeral", "Persistent"], &path, errors);
-        }
-    },
-    unconditional_update: false,
-    ..Rules::DATA
-};
-
-pub(super) static CSI_NODE: Rules = Rules {
-    validate: |object, errors| {
-        let list = SPEC.child("drivers");
-        let mut taken: Vec<&str> = Vec::new();
-        for (i, driver) in items(&object["spec"]["drivers"]).iter().enumerate() {
-            let path = list.index(i);
-            check::required(&driver["name"], &path.child("name"), errors);
-            check::required(&driver["nodeID"], &path.child("nodeID"), errors);
-            if taken.contains(&text(&driver["name"])) {
-                errors.push(FieldError::duplicate(&path.child("name"), text(&driver["name"])));
-            }
-            taken.push(text(&driver["name"]));
-        }
-    },
-    unconditional_update: false,
-    ..Rules::DATA
-};
-
-pub(super) static CSI_STORAGE_CAPACITY: Rules = Rules {
-    default: |object| {
-        for key in ["capacity", "maximumVolumeSize"] {
-            if let Ok(amount) = Quantity::from_value(&object[key]) {
-                object[key] = amount.to_string().into();
-            }
-        }
-    },
-    validate: |object, errors| {
-        check::name(&object["storageClassName"], names::subdomain, &FieldPath::new("storageClassName"), errors);
-    },
-    validate_update: |new, old, _, errors| {
-        for key in ["nodeTopology", "storageClassName"] {
-            check::immutable(&new[key], &old[key], &FieldPath::new(key), errors);
         }
     },
     ..Rules::DATA

@@ -79,6 +79,37 @@ fn first_faults_of_many_kinds() {
         ("", "Secret", json!({"type": "kubernetes.io/tls"}), "data[tls.crt]: Required value"),
         ("", "PersistentVolumeClaim", json!({"spec": {}}), "spec.accessModes: Required value: at least 1 access mode"),
         (
+            "storage.k8s.io",
+            "CSIDriver",
+            json!({"metadata": {"name": "d"}, "spec": {"tokenRequests": [{"audience": "a", "expirationSeconds": 599}]}}),
+            "spec.tokenRequests[0].expirationSeconds: Invalid value: 599: may not specify a duration less than 10 minutes",
+        ),
+        (
+            "storage.k8s.io",
+            "CSIDriver",
+            json!({"metadata": {"name": "d_d"}, "spec": {}}),
+            "metadata.name: Invalid value: \"d_d\": a lowercase RFC 1123 subdomain must consist of",
+        ),
+        (
+            "storage.k8s.io",
+            "CSINode",
+            json!({"metadata": {"name": "n"}, "spec": {"drivers": [{"name": "d", "nodeID": "n", "topologyKeys": ["a", "a"]}]}}),
+            "spec.drivers[0].topologyKeys: Duplicate value: \"a\"",
+        ),
+        (
+            "storage.k8s.io",
+            "CSINode",
+            json!({"metadata": {"name": "n"}, "spec": {"drivers": [{"name": "d", "nodeID": "n", "allocatable": {"count": -1}}]}}),
+            "spec.drivers[0].allocatable.count: Invalid value: -1: must be greater than or equal to 0",
+        ),
+        (
+            "",
+            "PersistentVolume",
+            json!({"metadata": {"name": "v"}, "spec": {"accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Gi"},
+                "csi": {"driver": "d", "nodePublishSecretRef": {"name": "s", "namespace": "x"}}}}),
+            "spec.csi.volumeHandle: Required value",
+        ),
+        (
             "",
             "PersistentVolume",
             json!({"spec": {"accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Gi"}}}),
@@ -338,8 +369,7 @@ fn what_nobody_follows_says_so() {
     let said = |group: &str, plural: &str| unfollowed(crate::registry::by_plural(group, "v1", plural).unwrap());
     for (group, plural, word) in [
         ("networking.k8s.io", "networkpolicies", "network policies"),
-        ("storage.k8s.io", "csidrivers", "CSI"),
-        ("storage.k8s.io", "volumeattachments", "CSI"),
+        ("storage.k8s.io", "volumeattributesclasses", "CSI"),
     ] {
         assert!(said(group, plural).is_some_and(|text| text.contains(word)), "{plural}");
     }
@@ -350,6 +380,8 @@ fn what_nobody_follows_says_so() {
         ("networking.k8s.io", "servicecidrs"),
         ("networking.k8s.io", "ipaddresses"),
         ("storage.k8s.io", "storageclasses"),
+        ("storage.k8s.io", "csidrivers"),
+        ("storage.k8s.io", "volumeattachments"),
     ] {
         assert_eq!(said(group, plural), None);
     }

@@ -78,6 +78,11 @@ async fn remove_from_kernel(data: &DataDir) -> Result<()> {
     let run_dir = config.run_dir.clone();
     knarr_runtime::reset(&config).await.context("not all containers could be removed")?;
     knarr_cni::reset(&agent::cni_dir(data.root())).await.context("not all of the pods' network could be undone")?;
+    if let Some(dir) = &kubelet_dir {
+        let staged_dir = data.root().join("node/csi");
+        let done = knarr_node::reset_drivers(dir, &agent::pod_dir(data.root()), &staged_dir);
+        done.context("not all volumes of CSI drivers could be removed")?;
+    }
     for dir in [agent::pod_dir(data.root()), agent::volume_dir(data.root())] {
         knarr_node::reset(&dir).context("not all volumes could be removed")?;
     }

@@ -20,6 +20,7 @@ use super::{
     status::EVICTED,
 };
 use crate::{
+    csi::Csi,
     dra::Claims,
     evict::{Eviction, Pressures},
     gc::ImageGc,
@@ -46,6 +47,8 @@ pub struct Context {
     pub runtime_name: String,
     pub recorder: Recorder,
     pub references: References,
+    /// The drivers of volumes.
+    pub csi: Arc<Csi>,
     pub services: Informer<Service>,
     pub node: Informer<Node>,
     pub budget: Budget,

@@ -233,7 +233,9 @@ fn clear_folders(pod_dir: &std::path::Path, log_dir: &std::path::Path, known: &H
     };
     for entry in missing_is_empty(std::fs::read_dir(pod_dir))?.into_iter().flatten() {
         let entry = entry?;
-        if !known.contains(&*entry.file_name().to_string_lossy()) {
+        // Volumes of drivers are theirs to take back first.
+        let is_left = !known.contains(&*entry.file_name().to_string_lossy());
+        if is_left && !crate::csi::has_volumes(&entry.path()) {
             crate::volume::remove_pod_folder(&entry.path())?;
         }
     }

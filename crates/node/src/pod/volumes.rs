@@ -46,7 +46,7 @@ impl Worker {
         let none = BTreeMap::new();
         let labels = node.as_ref().and_then(|node| node.metadata.labels.as_ref()).unwrap_or(&none);
         let here = Here { name: &self.ctx.node_name, labels };
-        let done = self.volumes.set_up(&self.ctx.client, facts, snapshot, here, now).await;
+        let done = self.volumes.set_up(&self.ctx.client, &self.pod, facts, snapshot, here, now).await;
         self.volumes_due = done.renew_at;
         if done.failures.is_empty() {
             self.volumes_told = Told::default();

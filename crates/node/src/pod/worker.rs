@@ -129,7 +129,7 @@ impl Worker {
         let (reports, reports_in) = mpsc::channel(64);
         let (verdicts, verdicts_in) = mpsc::channel(64);
         let first_seen = ctx.now();
-        let volumes = Volumes::new(ctx.pod_dir.join(&uid));
+        let volumes = Volumes::new(ctx.pod_dir.join(&uid), ctx.csi.clone(), handle.wake.clone());
         Self {
             containers: Containers::of(&pod),
             wished: pod.clone(),

@@ -164,6 +164,11 @@ impl FakeApi {
                 self.put(&path, made);
                 page(201, &self.get(&path).unwrap_or_default())
             }
+            Method::PUT => {
+                let path = path.trim_end_matches("/status");
+                self.put(path, sent);
+                page(200, &self.get(path).unwrap_or_default())
+            }
             Method::PATCH => self.patch(&path, &sent),
             Method::DELETE => {
                 let gone = self.get(&path);

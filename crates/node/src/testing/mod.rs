@@ -8,12 +8,16 @@ pub use runtime::FakeRuntime;
 
 use std::{sync::Arc, time::Duration};
 
-use k8s_openapi::api::core::v1::{Node, Service};
+use k8s_openapi::api::{
+    core::v1::{Node, Service},
+    storage::v1::CSIDriver,
+};
 use knarr_client::{Clock, Informers, Recorder, informer::Scope};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    csi::{self, Csi},
     dra::Claims,
     evict::{self, Eviction},
     gc::ImageGc,
@@ -33,7 +37,14 @@ pub fn context(
     let informers = Informers::seeded(client.clone(), stop.clone(), 1);
     let clock = Clock::starting_at("2026-01-01T00:00:00Z".parse().unwrap());
     runtime.use_clock(clock);
+    let node = informers.with_params::<Node>(Scope::fields("metadata.name=n1"));
+    let recorder = Recorder::new(client.clone(), "kubelet", "n1", clock, stop.clone());
+    let places =
+        csi::Places { kubelet_dir: dir.join("kubelet"), pod_dir: dir.join("pods"), staged_dir: dir.join("csi") };
+    let drivers = informers.of::<CSIDriver>();
+    let csi = Csi::new("n1".to_owned(), places, client.clone(), node.clone(), drivers, recorder.clone(), clock);
     let context = Context {
+        csi: Arc::new(csi),
         node_name: "n1".to_owned(),
         node_ips: vec!["192.0.2.1".to_owned()],
         log_dir: dir.join("logs"),
@@ -42,14 +53,14 @@ pub fn context(
         cluster_dns: vec!["10.43.0.10".parse().unwrap()],
         cluster_domain: "cluster.local".to_owned(),
         resolv_conf: None,
-        client: client.clone(),
+        client,
         runtime: runtime.clone(),
         images: runtime.clone(),
         runtime_name: "knarr".to_owned(),
-        recorder: Recorder::new(client.clone(), "kubelet", "n1", clock, stop.clone()),
+        recorder,
         references: References::new(informers.clone()),
         services: informers.of::<Service>(),
-        node: informers.with_params::<Node>(Scope::fields("metadata.name=n1")),
+        node,
         budget: Budget {
             allocatable: Allocatable { cpu_milli: 4000, memory_bytes: 8 << 30, ephemeral_bytes: 100 << 30 },
             ..Budget::default()

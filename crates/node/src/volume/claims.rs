@@ -10,8 +10,8 @@ use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod, V
 use knarr_api::{placement::node_selector_matches, volume as rules};
 use knarr_client::{call, errors, meta};
 
-use super::VolumeError;
-use crate::pod::containers::Containers;
+use super::{VolumeError, nfs};
+use crate::{csi, pod::containers::Containers};
 
 /// Where a claim's volume lies.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -33,15 +33,31 @@ pub struct Here<'a> {
     pub labels: &'a BTreeMap<String, String>,
 }
 
-/// Follows those claims that were not yet. One that was stays where it is: its binding cannot change any more.
-pub async fn follow(client: &kube::Client, pod: &Pod, here: Here<'_>, places: &mut Places) -> Result<(), VolumeError> {
+/// What a claim's volume turned out to be.
+pub enum Found {
+    Place(Place),
+    /// A driver has to bring it here.
+    Driver(csi::Wish),
+    /// It is on a server.
+    Share(nfs::Share),
+}
+
+/// Follows those claims that `wanted` asks for, by the volume's name in the pod. One that was followed stays where it
+/// is: its binding cannot change any more.
+pub async fn follow(
+    client: &kube::Client,
+    pod: &Pod,
+    here: Here<'_>,
+    wanted: impl Fn(&str) -> bool,
+    followed: &mut Vec<(String, Found)>,
+) -> Result<(), VolumeError> {
     for volume in pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()) {
         let (name, is_own) = match (&volume.persistent_volume_claim, &volume.ephemeral) {
             (Some(source), _) => (source.claim_name.clone(), false),
             (None, Some(_)) => (rules::own_claim_name(&pod.metadata, &volume.name), true),
             (None, None) => continue,
         };
-        if places.contains_key(&volume.name) {
+        if !wanted(&volume.name) {
             continue;
         }
         let namespace = meta::namespace(&pod.metadata);
@@ -64,10 +80,15 @@ pub async fn follow(client: &kube::Client, pod: &Pod, here: Here<'_>, places: &m
         check_reference(&found, &claim).map_err(failed)?;
         check_mode(&found, pod, &volume.name)
             .map_err(|cause| VolumeError::Process { volume: volume.name.clone(), cause })?;
-        places.insert(
-            volume.name.clone(),
-            place(&found, here).map_err(|why| VolumeError::SetUp { volume: bound.to_owned(), cause: why })?,
-        );
+        let refused = |cause| VolumeError::SetUp { volume: bound.to_owned(), cause };
+        check_place(&found, here).map_err(refused)?;
+        let read_only = volume.persistent_volume_claim.as_ref().is_some_and(|claim| claim.read_only == Some(true));
+        let driven = csi::Wish::of_claim(&volume.name, &claim, &found, read_only).map(Found::Driver);
+        let what = match driven.or_else(|| nfs::Share::of_claim(&found, read_only).map(Found::Share)) {
+            Some(what) => what,
+            None => Found::Place(place(&found).map_err(refused)?),
+        };
+        followed.push((volume.name.clone(), what));
     }
     Ok(())
 }
@@ -120,8 +141,8 @@ fn check_mode(found: &PersistentVolume, pod: &Pod, name: &str) -> Result<(), Str
     if wrong { Err(format!("volume {name} has volumeMode {mode}, but is specified in {field}")) } else { Ok(()) }
 }
 
-/// Pure: where the volume is, or why it cannot be used here.
-fn place(volume: &PersistentVolume, here: Here<'_>) -> Result<Place, String> {
+/// Pure: why no volume of any kind could be used here.
+fn check_place(volume: &PersistentVolume, here: Here<'_>) -> Result<(), String> {
     let spec = volume.spec.clone().unwrap_or_default();
     let affinity = spec.node_affinity.as_ref().and_then(|affinity| affinity.required.as_ref());
     if !affinity.is_none_or(|selector| node_selector_matches(selector, here.name, here.labels)) {
@@ -130,6 +151,12 @@ fn place(volume: &PersistentVolume, here: Here<'_>) -> Result<Place, String> {
     if spec.volume_mode.as_deref() == Some("Block") {
         return Err("block volumes (volumeMode: Block) are not supported by this node".to_owned());
     }
+    Ok(())
+}
+
+/// Pure: where the volume is, if it is of this node's own file systems.
+fn place(volume: &PersistentVolume) -> Result<Place, String> {
+    let spec = volume.spec.clone().unwrap_or_default();
     if spec.mount_options.as_ref().is_some_and(|options| !options.is_empty()) {
         return Err("mountOptions are not supported: this node uses directories that are there already".to_owned());
     }
@@ -142,10 +169,7 @@ fn place(volume: &PersistentVolume, here: Here<'_>) -> Result<Place, String> {
     if let Some(source) = spec.host_path {
         return Ok(Place { path: source.path.into(), kind: source.type_.unwrap_or_default(), owned: false });
     }
-    let kind = match spec.csi {
-        Some(csi) => format!("csi ({})", csi.driver),
-        None => source_kind(volume),
-    };
+    let kind = source_kind(volume);
     Err(format!("{kind} volumes are not supported by this node"))
 }
 
@@ -189,14 +213,14 @@ mod tests {
                 "mountOptions are not supported: this node uses directories that are there already",
             ),
             (
-                json!({"csi": {"driver": "ebs.csi.aws.com", "volumeHandle": "x"}}),
-                "csi (ebs.csi.aws.com) volumes are not supported by this node",
+                json!({"fc": {"targetWWNs": ["50060e801049cfd1"], "lun": 0}}),
+                "fc volumes are not supported by this node",
             ),
-            (json!({"nfs": {"server": "s", "path": "/"}}), "nfs volumes are not supported by this node"),
-        ] as [(Value, &str); 8]
+        ] as [(Value, &str); 7]
         {
             let volume: PersistentVolume = from_value(json!({"metadata": {"name": "v"}, "spec": spec})).unwrap();
-            let said = match place(&volume, Here { name: "n1", labels: &labels }) {
+            let here = Here { name: "n1", labels: &labels };
+            let said = match check_place(&volume, here).and_then(|()| place(&volume)) {
                 Ok(place) => format!("{} {} {}", place.path.display(), place.kind, place.owned),
                 Err(why) => why,
             };

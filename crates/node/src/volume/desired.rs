@@ -33,7 +33,8 @@ pub enum Content {
     Empty { memory: Option<MemorySize> },
     /// Something of the host's, which must be of this type (empty: unchecked).
     Host { kind: String },
-    /// What a claim's volume is made of, somewhere else on this node; the volume's folder has a link to it.
+    /// What a claim's volume is made of, or what a driver mounted, somewhere else on this node; the volume's folder has
+    /// a link to it.
     Claimed(Place),
     /// An image, which the runtime keeps and mounts.
     Image,
@@ -70,7 +71,7 @@ pub fn plugin(volume: &Volume) -> Option<&'static str> {
         () if volume.downward_api.is_some() => Some("downward-api"),
         () if volume.host_path.is_some() => Some("host-path"),
         () if volume.image.is_some() => Some("image"),
-        () if super::is_claim(volume) => Some("claim"),
+        () if super::is_elsewhere(volume) => Some("claim"),
         () => None,
     }
 }
@@ -135,7 +136,7 @@ impl Builder<'_> {
         if volume.image.is_some() {
             return Ok(Content::Image);
         }
-        if super::is_claim(volume) {
+        if super::is_elsewhere(volume) {
             let place = self.places.get(&volume.name).ok_or("its claim was not looked up yet")?;
             return Ok(Content::Claimed(place.clone()));
         }
@@ -289,9 +290,6 @@ fn token_access(pod: &Pod, mode: u32) -> (Option<u32>, u32) {
 }
 
 fn unsupported_kind(volume: &Volume) -> String {
-    if let Some(source) = &volume.csi {
-        return format!("csi ({})", source.driver);
-    }
     // The only field besides `name` says what it is.
     let value = k8s_openapi::serde_json::to_value(volume).unwrap_or_default();
     let kind = value.as_object().and_then(|map| map.keys().find(|key| *key != "name").cloned());

@@ -4,9 +4,11 @@
 
 mod apply;
 mod atomic;
+mod bring;
 mod claims;
 mod desired;
 mod mounts;
+mod nfs;
 mod subpath;
 mod tmpfs;
 mod token;
@@ -15,17 +17,24 @@ use std::{
     collections::HashMap,
     io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodSpec, Volume};
+use tokio::sync::Notify;
 
-pub use claims::Here;
+pub use bring::{Bring, Coming};
+pub use claims::{Here, Place};
 pub use desired::{Content, Desired, FileContent};
 pub use mounts::container_mounts;
-pub use token::Tokens;
+pub use token::{Tokens, request_token};
 
-use crate::pod::{downward::Facts, references::Snapshot};
+use self::claims::Found;
+use crate::{
+    csi::{self, Csi, CsiError},
+    pod::{downward::Facts, references::Snapshot},
+};
 
 /// Why a pod's volumes are not there; the pod waits, and a `FailedMount` event says this.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +53,17 @@ pub enum VolumeError {
          volumes=[{volume}]: {cause}"
     )]
     Process { volume: String, cause: String },
+    #[error(transparent)]
+    Driver(#[from] CsiError),
+}
+
+/// Why a pod's folder is still there.
+#[derive(Debug, thiserror::Error)]
+pub enum TearDownError {
+    #[error(transparent)]
+    Disk(#[from] io::Error),
+    #[error(transparent)]
+    Driver(#[from] CsiError),
 }
 
 /// What came of setting up a pod's volumes.
@@ -53,7 +73,7 @@ pub struct SetUp {
     pub complete: bool,
     /// Why which volumes could not be made or brought up to date.
     pub failures: Vec<VolumeError>,
-    /// When a token has to be renewed.
+    /// When a token has to be renewed, or a driver's volume is looked at again.
     pub renew_at: Option<Timestamp>,
 }
 
@@ -70,17 +90,29 @@ pub struct Volumes {
     applied: HashMap<String, u64>,
     tokens: Tokens,
     places: claims::Places,
+    /// The volumes that somebody has to bring.
+    coming: Coming,
+    csi: Arc<Csi>,
 }
 
 impl Volumes {
-    pub fn new(dir: PathBuf) -> Self {
-        Self { dir, applied: HashMap::new(), tokens: Tokens::default(), places: claims::Places::default() }
+    /// `wake` is told when a volume came, or did not.
+    pub fn new(dir: PathBuf, csi: Arc<Csi>, wake: Arc<Notify>) -> Self {
+        Self {
+            dir,
+            applied: HashMap::new(),
+            tokens: Tokens::default(),
+            places: claims::Places::default(),
+            coming: Coming::new(wake),
+            csi,
+        }
     }
 
     /// Brings every volume to its present content, each for itself: what one lacks is nothing to the others.
     pub async fn set_up(
         &mut self,
         client: &kube::Client,
+        pod: &Arc<Pod>,
         facts: Facts<'_>,
         snapshot: &Snapshot,
         here: Here<'_>,
@@ -88,8 +120,10 @@ impl Volumes {
     ) -> SetUp {
         let mut failures = Vec::new();
         failures.extend(self.tokens.refresh(client, facts.pod, now).await.err());
-        failures.extend(claims::follow(client, facts.pod, here, &mut self.places).await.err());
+        failures.extend(self.follow(client, pod, here, now).await.err());
         let asked_in_vain = !failures.is_empty();
+        let (undone, look_at) = self.coming.tend(pod, &mut self.places, now);
+        failures.extend(undone);
         let mut work = Vec::new();
         let volumes = || facts.pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
         let all = desired::all(facts, snapshot, &self.tokens, &self.places, &self.dir);
@@ -103,6 +137,8 @@ impl Volumes {
                 }
                 // What could not be had is missing in the volume, of course.
                 Err(_) if asked_in_vain && asks_the_api(volume) => {}
+                // It is on its way, or was told of already.
+                Err(_) if self.coming.knows(&volume.name) => {}
                 Err(error) => failures.push(error),
             }
         }
@@ -129,14 +165,58 @@ impl Volumes {
             }
         }
         let complete = volumes().all(|volume| self.applied.contains_key(&volume.name));
-        SetUp { complete, failures, renew_at: self.tokens.renew_at() }
+        SetUp { complete, failures, renew_at: self.tokens.renew_at().into_iter().chain(look_at).min() }
+    }
+
+    /// Finds out where volumes are that lie elsewhere, and has drivers begin with theirs.
+    async fn follow(
+        &mut self,
+        client: &kube::Client,
+        pod: &Arc<Pod>,
+        here: Here<'_>,
+        now: Timestamp,
+    ) -> Result<(), VolumeError> {
+        for volume in pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()) {
+            if self.coming.knows(&volume.name) {
+                continue;
+            }
+            if let Some(wish) = csi::Wish::inline(pod, volume) {
+                self.want(&volume.name, Found::Driver(wish), pod, now);
+            } else if let Some(source) = &volume.nfs {
+                self.want(&volume.name, Found::Share(nfs::Share::inline(&volume.name, source)), pod, now);
+            }
+        }
+        let mut found = Vec::new();
+        let wanted = |name: &str| !self.places.contains_key(name) && !self.coming.knows(name);
+        let followed = claims::follow(client, pod, here, wanted, &mut found).await;
+        for (name, found) in found {
+            self.want(&name, found, pod, now);
+        }
+        followed
+    }
+
+    fn want(&mut self, name: &str, found: Found, pod: &Arc<Pod>, now: Timestamp) {
+        let brings: Arc<dyn Bring> = match found {
+            Found::Place(place) => {
+                self.places.insert(name.to_owned(), place);
+                return;
+            }
+            Found::Driver(wish) => Arc::new(csi::Driven::new(self.csi.clone(), wish)),
+            Found::Share(share) => Arc::new(nfs::Mounted::new(share, &self.dir)),
+        };
+        self.coming.want(name, brings, pod, &mut self.places, now);
     }
 
     /// Takes all volumes away, mounts first. What lies under a hostPath stays, of course.
-    pub async fn tear_down(&mut self) -> io::Result<()> {
+    pub async fn tear_down(&mut self) -> Result<(), TearDownError> {
         self.applied.clear();
-        let dir = self.dir.clone();
-        tokio::task::spawn_blocking(move || remove_pod_folder(&dir)).await.map_err(io::Error::other)?
+        self.coming.stop().await;
+        let (dir, parts) = (self.dir.clone(), self.dir.clone());
+        // Parts of volumes that are mounted by themselves hold the volumes they are of.
+        let unbound = tokio::task::spawn_blocking(move || subpath::unbind(&parts)).await.map_err(io::Error::other)?;
+        unbound?;
+        self.csi.release(&dir).await?;
+        Ok(tokio::task::spawn_blocking(move || remove_pod_folder(&dir)).await.map_err(io::Error::other)??)
     }
 
     pub fn dir(&self) -> &Path {
@@ -177,8 +257,8 @@ pub fn host_path(pod: &Pod, dir: &Path, name: &str) -> Option<PathBuf> {
         return None;
     }
     let path = volume_path(dir, desired::plugin(volume)?, name);
-    // The folder of a claim has no more than a link to where its volume is.
-    if is_claim(volume) { std::fs::read_link(path).ok() } else { Some(path) }
+    // The folder of such a volume has no more than a link to where it is.
+    if is_elsewhere(volume) { std::fs::read_link(path).ok() } else { Some(path) }
 }
 
 /// Nobody in the pod may write to the volume: the pod says so itself, or it is the node that writes it.
@@ -187,6 +267,8 @@ pub fn is_read_only(pod: &Pod, name: &str) -> bool {
     volumes.find(|volume| volume.name == name).is_some_and(|volume| {
         let claim = volume.persistent_volume_claim.as_ref();
         claim.is_some_and(|claim| claim.read_only == Some(true))
+            || volume.csi.as_ref().is_some_and(|source| source.read_only == Some(true))
+            || volume.nfs.as_ref().is_some_and(|source| source.read_only == Some(true))
             || volume.config_map.is_some()
             || volume.secret.is_some()
             || volume.downward_api.is_some()
@@ -197,11 +279,13 @@ pub fn is_read_only(pod: &Pod, name: &str) -> bool {
 /// Its content is asked for when it is set up, beside what is watched.
 fn asks_the_api(volume: &Volume) -> bool {
     let mut sources = volume.projected.iter().flat_map(|projected| projected.sources.iter().flatten());
-    is_claim(volume) || sources.any(|source| source.service_account_token.is_some())
+    is_elsewhere(volume) || sources.any(|source| source.service_account_token.is_some())
 }
 
-fn is_claim(volume: &Volume) -> bool {
-    volume.persistent_volume_claim.is_some() || volume.ephemeral.is_some()
+/// It lies where its claim says, or was brought to.
+fn is_elsewhere(volume: &Volume) -> bool {
+    let is_claim = volume.persistent_volume_claim.is_some() || volume.ephemeral.is_some();
+    is_claim || volume.csi.is_some() || volume.nfs.is_some()
 }
 
 #[cfg(test)]

@@ -111,6 +111,11 @@ pub fn bind(opened: &OwnedFd, target: &Path) -> io::Result<()> {
     mount::attach(&tree, &on).map_err(io_error)
 }
 
+/// Unmounts the parts of a pod's volumes.
+pub fn unbind(dir: &Path) -> io::Result<()> {
+    super::tmpfs::unmount_below(&dir.join(FOLDER))
+}
+
 /// Takes away what mounts were put on, after they were unmounted. Nothing is removed that has anything in it: a mount
 /// that is still there shows somebody's files.
 pub fn clear(dir: &Path) -> io::Result<()> {

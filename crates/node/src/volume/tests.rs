@@ -181,7 +181,7 @@ fn volumes_hold_what_their_sources_say() {
             failed("emptyDir medium \"HugePages-2Mi\" is not supported: this node has no huge pages to give"),
         ),
         (json!({"emptyDir": {"medium": "Tape"}}), failed("unknown storage medium \"Tape\"")),
-        (json!({"nfs": {"server": "s", "path": "/"}}), failed("nfs volumes are not supported by this node")),
+        (json!({"rbd": {"monitors": ["m"], "image": "i"}}), failed("rbd volumes are not supported by this node")),
     ] {
         assert_eq!(wanted(volume.clone()), expected, "{volume}");
     }

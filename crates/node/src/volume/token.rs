@@ -20,6 +20,18 @@ const LONGEST: SignedDuration = SignedDuration::from_hours(24);
 
 type Key = (String, i64);
 
+/// A token of the pod's service account for one audience, and when it ends.
+pub async fn request_token(
+    client: &kube::Client,
+    pod: &Pod,
+    audience: &str,
+    seconds: Option<i64>,
+    now: Timestamp,
+) -> Result<(String, Timestamp), kube::Error> {
+    let key = (audience.to_owned(), seconds.unwrap_or(DEFAULT_SECONDS));
+    request(client, pod, &key, now).await.map(|token| (token.text, token.expires_at))
+}
+
 #[derive(Default)]
 pub struct Tokens {
     held: HashMap<Key, Token>,

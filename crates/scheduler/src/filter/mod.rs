@@ -29,6 +29,7 @@ pub enum Plugin {
     Ports,
     Fit,
     VolumeUsers,
+    VolumeLimits,
     Volumes,
     VolumeZones,
     Spread,
@@ -106,6 +107,7 @@ impl<'a> Filters<'a> {
         fit::check(pod, node)?;
         if let Ok(volumes) = &self.volumes {
             volumes.check_users()?;
+            volumes.check_limits(node)?;
             volumes.check(node)?;
             volumes.check_zones(node)?;
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use k8s_openapi::api::{
     core::v1::{Node, PersistentVolume, PersistentVolumeClaim},
     resource::v1::{DeviceClass, ResourceClaim, ResourceSlice},
-    storage::v1::StorageClass,
+    storage::v1::{CSIDriver, CSINode, CSIStorageCapacity, StorageClass},
 };
 use knarr_client::{Change, Informers, lean::Pod, meta};
 use tokio::time::Instant;
@@ -77,11 +77,14 @@ impl Scheduler {
         self.wake_for(&state);
     }
 
-    /// Keeps the picture of claims, volumes and classes; false once cancelled.
+    /// Keeps the picture of claims, volumes, classes and drivers; false once cancelled.
     pub(super) async fn follow_storage(self: &Arc<Self>, informers: &Informers, cancel: &CancellationToken) -> bool {
         let claims = informers.of::<PersistentVolumeClaim>();
         let (volumes, classes) = (informers.of::<PersistentVolume>(), informers.of::<StorageClass>());
-        if !(claims.synced().await && volumes.synced().await && classes.synced().await) {
+        let (nodes, drivers) = (informers.of::<CSINode>(), informers.of::<CSIDriver>());
+        let capacities = informers.of::<CSIStorageCapacity>();
+        let is_synced = claims.synced().await && volumes.synced().await && classes.synced().await;
+        if !(is_synced && nodes.synced().await && drivers.synced().await && capacities.synced().await) {
             return false;
         }
         let this = self.clone();
@@ -90,6 +93,13 @@ impl Scheduler {
         volumes.on_change_until(cancel, move |change| this.storage_changed(|picture| picture.volume_changed(change)));
         let this = self.clone();
         classes.on_change_until(cancel, move |change| this.storage_changed(|picture| picture.class_changed(change)));
+        let this = self.clone();
+        nodes.on_change_until(cancel, move |change| this.storage_changed(|picture| picture.csi_node_changed(change)));
+        let this = self.clone();
+        drivers.on_change_until(cancel, move |change| this.storage_changed(|picture| picture.driver_changed(change)));
+        let this = self.clone();
+        capacities
+            .on_change_until(cancel, move |change| this.storage_changed(|picture| picture.capacity_changed(change)));
         true
     }
 

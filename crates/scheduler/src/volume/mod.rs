@@ -7,6 +7,8 @@
 //! that and waits until it is so, before the pod itself is bound.
 
 pub mod bind;
+mod capacity;
+mod limits;
 mod picture;
 #[cfg(test)]
 mod tests;
@@ -31,6 +33,8 @@ use crate::{
     terms::Labels,
 };
 
+const TOO_MANY: &str = "node(s) exceed max volume count";
+const NO_ROOM: &str = "node(s) did not have enough free storage";
 const NODE_CONFLICT: &str = "node(s) didn't match PersistentVolume's node affinity";
 const BIND_CONFLICT: &str = "node(s) didn't find available persistent volumes to bind";
 const VOLUME_MISSING: &str = "node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)";
@@ -49,6 +53,8 @@ pub struct Wishes<'a> {
     zones: Vec<zone::Zone<'a>>,
     /// Another pod uses a claim of this pod which only one pod may use.
     in_use: bool,
+    /// Of drivers that may take only so many on one node.
+    attached: BTreeSet<limits::Id<'a>>,
     picture: Option<&'a Picture>,
 }
 
@@ -79,7 +85,8 @@ impl<'a> Wishes<'a> {
     /// As if the pods with the uids in `gone` were gone. An error is why no node at all can take the pod.
     pub fn of(pod: &PodInfo, cluster: &'a Cluster, gone: &Gone<'_>) -> Result<Self, String> {
         let picture = &cluster.volumes;
-        let mut wishes = Self { picture: Some(picture), ..Self::default() };
+        let attached = limits::of_pod(&pod.object, picture).collect();
+        let mut wishes = Self { picture: Some(picture), attached, ..Self::default() };
         for (name, is_own) in pod.object.claims() {
             let key = ObjectKey::new(&pod.namespace, &name);
             let claim = picture.claim(&key).ok_or_else(|| match is_own {
@@ -125,6 +132,16 @@ impl<'a> Wishes<'a> {
         }
     }
 
+    /// With other pods gone there may be room.
+    pub fn check_limits(&self, node: &NodeInfo) -> Result<(), Refusal> {
+        let pods = node.pods.values().map(|pod| &*pod.object);
+        let allows = |picture: &&Picture| limits::allow(&node.name, &self.attached, pods, picture);
+        match self.attached.is_empty() || self.picture.as_ref().is_none_or(allows) {
+            true => Ok(()),
+            false => Err(Refusal::new(Plugin::VolumeLimits, TOO_MANY, true)),
+        }
+    }
+
     pub fn check_zones(&self, node: &NodeInfo) -> Result<(), Refusal> {
         match zone::is_in(&self.zones, &node.labels) {
             true => Ok(()),
@@ -150,26 +167,24 @@ impl<'a> Wishes<'a> {
             reasons.push(NODE_CONFLICT);
         }
         let plan = self.bind_on(node, labels);
-        if plan.is_none() {
-            reasons.push(BIND_CONFLICT);
-        }
+        reasons.extend(plan.as_ref().err());
         if self.bound.iter().any(Option::is_none) {
             reasons.push(VOLUME_MISSING);
         }
         match plan {
-            Some(plan) if reasons.is_empty() => Ok(plan),
+            Ok(plan) if reasons.is_empty() => Ok(plan),
             _ => Err(reasons),
         }
     }
 
-    fn bind_on(&self, node: &str, labels: &Labels) -> Option<Plan> {
+    fn bind_on(&self, node: &str, labels: &Labels) -> Result<Plan, &'static str> {
         let mut plan = Plan::default();
-        let Some(picture) = self.picture else { return Some(plan) };
+        let Some(picture) = self.picture else { return Ok(plan) };
         let mut taken: BTreeSet<&str> = BTreeSet::new();
         for claim in &self.unbound {
             if let Some(selected) = claim.selected {
                 if selected != node {
-                    return None;
+                    return Err(BIND_CONFLICT);
                 }
                 plan.provisions.push(claim.object.clone());
                 continue;
@@ -180,11 +195,12 @@ impl<'a> Wishes<'a> {
                     taken.insert(meta::name(&found.metadata));
                     plan.bindings.push((found.clone(), claim.object.clone()));
                 }
-                None if can_be_made(claim.class, labels) => plan.provisions.push(claim.object.clone()),
-                None => return None,
+                None if !can_be_made(claim.class, labels) => return Err(BIND_CONFLICT),
+                None if !capacity::is_enough(claim.object, claim.class, labels, picture) => return Err(NO_ROOM),
+                None => plan.provisions.push(claim.object.clone()),
             }
         }
-        Some(plan)
+        Ok(plan)
     }
 }
 

@@ -5,7 +5,7 @@ use std::{
 
 use k8s_openapi::api::{
     core::v1::{PersistentVolume, PersistentVolumeClaim},
-    storage::v1::StorageClass,
+    storage::v1::{CSIDriver, CSINode, CSIStorageCapacity, StorageClass},
 };
 use knarr_api::volume;
 use knarr_client::{Change, ObjectKey, meta};
@@ -20,6 +20,11 @@ pub struct Picture {
     /// The names of volumes that a claim may yet get.
     open: BTreeSet<String>,
     classes: HashMap<String, Arc<StorageClass>>,
+    /// By node and driver: how many volumes the node can take.
+    limits: HashMap<String, BTreeMap<String, i32>>,
+    /// The drivers that say how much they can still make.
+    telling: BTreeSet<String>,
+    capacities: BTreeMap<ObjectKey, Arc<CSIStorageCapacity>>,
     /// By volume: the claim that gets it, until the volume says so itself.
     reserved: HashMap<String, ObjectKey>,
     /// By claim: the node that its volume is made for, until the claim says so itself.
@@ -37,6 +42,18 @@ impl Picture {
 
     pub fn class(&self, name: &str) -> Option<&StorageClass> {
         self.classes.get(name).map(Arc::as_ref)
+    }
+
+    pub fn limits(&self, node: &str) -> Option<&BTreeMap<String, i32>> {
+        self.limits.get(node)
+    }
+
+    pub fn says_capacity(&self, driver: &str) -> bool {
+        self.telling.contains(driver)
+    }
+
+    pub fn capacities(&self) -> impl Iterator<Item = &CSIStorageCapacity> {
+        self.capacities.values().map(Arc::as_ref)
     }
 
     pub fn selected(&self, claim: &ObjectKey) -> Option<&str> {
@@ -108,6 +125,33 @@ impl Picture {
         match &change.new {
             Some(class) => drop(self.classes.insert(name, class.clone())),
             None => drop(self.classes.remove(&name)),
+        }
+    }
+
+    pub fn csi_node_changed(&mut self, change: &Change<CSINode>) {
+        let name = meta::name(&change.latest().metadata).to_owned();
+        let drivers = change.new.iter().flat_map(|node| &node.spec.drivers);
+        let limits = drivers.filter_map(|driver| Some((driver.name.clone(), driver.allocatable.as_ref()?.count?)));
+        let limits: BTreeMap<String, i32> = limits.collect();
+        match limits.is_empty() {
+            true => drop(self.limits.remove(&name)),
+            false => drop(self.limits.insert(name, limits)),
+        }
+    }
+
+    pub fn driver_changed(&mut self, change: &Change<CSIDriver>) {
+        let name = meta::name(&change.latest().metadata).to_owned();
+        match change.new.as_ref().is_some_and(|driver| driver.spec.storage_capacity == Some(true)) {
+            true => self.telling.insert(name),
+            false => self.telling.remove(&name),
+        };
+    }
+
+    pub fn capacity_changed(&mut self, change: &Change<CSIStorageCapacity>) {
+        let key = ObjectKey::of(&**change.latest());
+        match &change.new {
+            Some(capacity) => drop(self.capacities.insert(key, capacity.clone())),
+            None => drop(self.capacities.remove(&key)),
         }
     }
 }

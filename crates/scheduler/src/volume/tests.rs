@@ -232,6 +232,57 @@ fn a_claim_for_one_pod_has_one_user() {
 }
 
 #[test]
+fn a_node_takes_as_many_volumes_as_its_driver_says() {
+    let of = |handle: &str| json!({"spec": {"csi": {"driver": "d.io", "volumeHandle": handle}}});
+    let names = ["a", "b", "c"];
+    let claims = names.map(|name| claim(name, bound_to(name)));
+    let mut volumes = names.map(|name| volume(name, "5Gi", merged(of(name), on("n1"))));
+    volumes[2] = volume("c", "5Gi", merged(of("a"), on("n1")));
+    let mut cluster = cluster(&claims, &volumes);
+    let new = claim("new", json!({"spec": {"storageClassName": "driven"}}));
+    cluster.volumes.claim_changed(&seen(new));
+    cluster.volumes.class_changed(&seen(class("driven", "d.io", "WaitForFirstConsumer", json!({}))));
+    let limit = |count: i64| json!([{"name": "d.io", "nodeID": "n", "allocatable": {"count": count}}]);
+    for node in ["n1", "n2"] {
+        let drivers = limit(if node == "n1" { 1 } else { 0 });
+        cluster.volumes.csi_node_changed(&seen(json!({"metadata": {"name": node}, "spec": {"drivers": drivers}})));
+    }
+    assert_eq!(outcome(&pod("p", &["a"]), &mut cluster), "n1");
+    cluster.assume(&pod("p", &["a"]), 0);
+    let full = |count: &str| format!("{count} node(s) exceed max volume count");
+    assert!(outcome(&pod("q", &["b"]), &mut cluster).contains(&full("2")));
+    assert!(outcome(&pod("q", &["new"]), &mut cluster).contains(&full("2")));
+    assert_eq!(outcome(&pod("q", &["c"]), &mut cluster), "n1", "it is the same volume");
+    cluster.volumes.csi_node_changed(&seen(json!({"metadata": {"name": "n1"}, "spec": {"drivers": limit(2)}})));
+    assert_eq!(outcome(&pod("q", &["b"]), &mut cluster), "n1");
+}
+
+#[test]
+fn a_volume_is_made_where_its_driver_has_room() {
+    let driven =
+        claim("a", json!({"spec": {"storageClassName": "driven", "resources": {"requests": {"storage": "3Gi"}}}}));
+    let fresh = || {
+        let mut cluster = cluster(&[driven.clone()], &[]);
+        cluster.volumes.class_changed(&seen(class("driven", "d.io", "WaitForFirstConsumer", json!({}))));
+        cluster
+    };
+    assert!(outcome(&pod("p", &["a"]), &mut fresh()).ends_with(" +a"), "a driver that says nothing has room");
+    let mut cluster = fresh();
+    cluster.volumes.driver_changed(&seen(json!({"metadata": {"name": "d.io"}, "spec": {"storageCapacity": true}})));
+    let none = hopeless("2 node(s) did not have enough free storage");
+    assert_eq!(outcome(&pod("p", &["a"]), &mut cluster), none);
+    for (capacity, maximum, expected) in
+        [("2Gi", json!(null), none.as_str()), ("9Gi", json!("2Gi"), none.as_str()), ("9Gi", json!(null), "n2 +a")]
+    {
+        let topology = json!({"matchLabels": {"kubernetes.io/hostname": "n2"}});
+        let said = json!({"metadata": {"name": "c", "namespace": "d"}, "storageClassName": "driven",
+            "capacity": capacity, "maximumVolumeSize": maximum, "nodeTopology": topology});
+        cluster.volumes.capacity_changed(&seen(said));
+        assert_eq!(outcome(&pod("p", &["a"]), &mut cluster), expected, "{capacity} {maximum}");
+    }
+}
+
+#[test]
 fn a_pod_goes_into_the_zone_that_its_volume_has_as_a_label() {
     let beta = "failure-domain.beta.kubernetes.io";
     let label = |key: &str, value: &str| json!({"metadata": {"labels": {key: value}}});

@@ -10,6 +10,7 @@ mod churn;
 mod cli;
 mod clients;
 mod config;
+mod csi;
 mod custom;
 mod deployments;
 mod dra;
@@ -137,6 +138,7 @@ fn main() -> ExitCode {
         storm::tests(),
         churn::tests(),
         storage::alone(),
+        csi::tests(),
     ];
     let alone = alone.into_iter().flatten().map(|(name, test)| {
         let (one, five) = (one.clone(), five.clone());

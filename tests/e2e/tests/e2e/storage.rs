@@ -233,10 +233,10 @@ fn what_cannot_be_provided_is_said(cluster: &Cluster) -> Result<()> {
     told("shared", "ProvisioningFailed", "cannot be ReadWriteMany; ask for ReadWriteOnce or ReadWriteOncePod")?;
     told("q", "FailedScheduling", "persistentvolumeclaim \"nowhere\" not found")?;
     let driver = "apiVersion: v1\nkind: PersistentVolume\nmetadata: {name: foreign}\nspec:\n  capacity: {storage: 1Gi}\n  \
-                  accessModes: [ReadWriteOnce]\n  storageClassName: foreign\n  csi: {driver: ebs.csi.aws.com, volumeHandle: x}\n---\n";
+                  accessModes: [ReadWriteOnce]\n  storageClassName: foreign\n  iscsi: {targetPortal: 192.0.2.1, iqn: \"iqn.2001-04.com.example:x\", lun: 0}\n---\n";
     let all = driver.to_owned() + &claim("foreign", "  storageClassName: foreign\n") + &user("r", "foreign", "true");
     cluster.apply(&ns, &all)?;
-    told("r", "FailedMount", "csi (ebs.csi.aws.com) volumes are not supported by this node")?;
+    told("r", "FailedMount", "iscsi volumes are not supported by this node")?;
     cluster.kubectl(&format!("delete namespace {ns}"))?;
     cluster.kubectl("delete pv foreign")?;
     Ok(())

@@ -169,7 +169,11 @@ fn source(kind: &str, source: &Value, path: &FieldPath<'_>, errors: &mut Errors)
             }
         }
         "csi" => {
-            check::required(&source["driver"], &path.child("driver"), errors);
+            crate::strategy::csi::driver_name(&source["driver"], &path.child("driver"), errors);
+            if is_set(&source["nodePublishSecretRef"]) {
+                let path = path.child("nodePublishSecretRef");
+                check::required(&source["nodePublishSecretRef"]["name"], &path.child("name"), errors);
+            }
         }
         "ephemeral" => {
             let path = path.child("volumeClaimTemplate");

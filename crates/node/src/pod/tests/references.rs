@@ -137,11 +137,11 @@ async fn what_one_volume_lacks_later_is_nothing_to_the_others_nor_to_restarts() 
 async fn volumes_that_are_not_supported_are_named() {
     let cluster = Cluster::new();
     cluster.create(json!({
-        "volumes": [{"name": "v", "nfs": {"server": "s", "path": "/"}}],
+        "volumes": [{"name": "v", "rbd": {"monitors": ["m"], "image": "i"}}],
         "containers": [{"name": "a", "image": "app:1"}],
     }));
     let told = eventually("the event", || cluster.api.told("FailedMount")).await;
-    assert_eq!(told, "MountVolume.SetUp failed for volume \"v\" : nfs volumes are not supported by this node");
+    assert_eq!(told, "MountVolume.SetUp failed for volume \"v\" : rbd volumes are not supported by this node");
     let status = cluster.until("told", |status| waiting(status) == "ContainerCreating").await;
     assert_eq!(status["phase"], "Pending");
 }
