@@ -9,21 +9,16 @@ use knarr_grpc::{client::Failure, code, server::Status};
 pub type Subject<'a> = Option<(&'static str, &'a str)>;
 
 /// What a failure means to who called.
-pub fn from_failure(failure: Failure, subject: Subject<'_>, limit: Duration) -> CriError {
-    let (code, message) = match failure {
-        Failure::Refused { code, message } => (code, message),
-        Failure::Unsent(why) | Failure::Lost(why) => (code::UNAVAILABLE, why),
-    };
-    match (code, subject) {
+pub fn from_failure(failure: &Failure, subject: Subject<'_>, limit: Duration) -> CriError {
+    match (failure.code(), subject) {
         (code::NOT_FOUND, Some((what, id))) => return CriError::NotFound { what, id: id.to_owned() },
         (code::DEADLINE_EXCEEDED, _) => {
-            return CriError::DeadlineExceeded { what: message, seconds: limit.as_secs() };
+            return CriError::DeadlineExceeded { what: failure.message().to_owned(), seconds: limit.as_secs() };
         }
         _ => {}
     }
-    // As kubelets print it, in events too.
-    let message = format!("rpc error: code = {} desc = {message}", code::name(code));
-    match code {
+    let message = failure.to_string();
+    match failure.code() {
         code::INVALID_ARGUMENT => CriError::InvalidArgument { message },
         code::FAILED_PRECONDITION => CriError::FailedPrecondition { message },
         code::PERMISSION_DENIED => CriError::PermissionDenied { message },
@@ -67,7 +62,7 @@ mod tests {
             (Failure::Lost("gone".into()), None, "rpc error: code = Unavailable desc = gone"),
             (refused(99, "odd"), None, "rpc error: code = Unknown desc = odd"),
         ] {
-            assert_eq!(from_failure(failure, subject, Duration::from_secs(1)).to_string(), expected);
+            assert_eq!(from_failure(&failure, subject, Duration::from_secs(1)).to_string(), expected);
         }
     }
 
@@ -87,7 +82,7 @@ mod tests {
             let kind = std::mem::discriminant(&error);
             let Status { code, message } = to_status(error);
             let failure = Failure::Refused { code, message };
-            let back = from_failure(failure, Some(("container", "abc")), Duration::from_secs(1));
+            let back = from_failure(&failure, Some(("container", "abc")), Duration::from_secs(1));
             assert_eq!(std::mem::discriminant(&back), kind, "{back}");
         }
     }

@@ -1,6 +1,6 @@
 //! The side that calls.
 
-use std::convert::Infallible;
+use std::{convert::Infallible, fmt};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use futures::{
@@ -32,6 +32,29 @@ pub enum Failure {
     Lost(String),
     /// The server refused it.
     Refused { code: u32, message: String },
+}
+
+impl Failure {
+    pub fn code(&self) -> u32 {
+        match self {
+            Self::Unsent(_) | Self::Lost(_) => code::UNAVAILABLE,
+            Self::Refused { code, .. } => *code,
+        }
+    }
+
+    pub fn message(&self) -> &str {
+        match self {
+            Self::Unsent(why) | Self::Lost(why) => why,
+            Self::Refused { message, .. } => message,
+        }
+    }
+}
+
+/// As kubelets print it, in events too.
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "rpc error: code = {} desc = {}", code::name(self.code()), self.message())
+    }
 }
 
 /// Who is called, and how.
