@@ -16,6 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Config,
+    cpus::{Cpus, CpusError, Topology},
+    devices::{Devices, DevicesError},
     evict::{self, Evictor},
     gc::Collector,
     images::records::PullRecords,
@@ -36,6 +38,10 @@ pub enum AgentError {
     Folder { path: PathBuf, source: io::Error },
     #[error("the container runtime does not answer")]
     Runtime(#[source] CriError),
+    #[error(transparent)]
+    Devices(#[from] DevicesError),
+    #[error(transparent)]
+    Cpus(#[from] CpusError),
     #[error("cannot listen on {address}; another kubelet may run on this machine")]
     Listen { address: SocketAddr, source: io::Error },
 }
@@ -61,11 +67,13 @@ impl Agent {
             data_dir,
             pod_dir,
             volume_dir,
+            device_plugin_dir,
             cluster_dns,
             cluster_domain,
             resolv_conf,
             machine,
             budget,
+            cpus,
             eviction,
             image_gc,
             max_pods,
@@ -89,11 +97,18 @@ impl Agent {
             PullRecords::open(&records).map_err(|source| AgentError::Folder { path: records.clone(), source })?;
         let there = images.list_images(ListImagesRequest::default()).await.map_err(AgentError::Runtime)?;
         records.settle(&there.images, clock.now());
+        let stop = shutdown.child_token();
+        let reserved_milli = budget.system.cpu_milli + budget.kube.cpu_milli;
+        let has_pods = std::fs::read_dir(&pod_dir).is_ok_and(|mut pods| pods.next().is_some());
+        let topology = || Topology::read("/sys/devices/system".as_ref());
+        let cpus = Cpus::open(&cpus, topology, &data_dir.join("cpu_manager_state"), reserved_milli, has_pods)?;
+        let cpus = Arc::new(cpus);
+        let devices = Devices::open(&device_plugin_dir, &data_dir.join("devices.json"), stop.clone())?;
+        let registration = devices.bind()?;
         let version = runtime.version(VersionRequest::default()).await.map_err(AgentError::Runtime)?;
         let listener = TcpListener::bind(listen).await;
         let listener = listener.map_err(|source| AgentError::Listen { address: listen, source })?;
         let port = listener.local_addr().map_or(listen.port(), |address| address.port());
-        let stop = shutdown.child_token();
         let client = informers.client().clone();
         let node = informers.with_params::<Node>(Scope::fields(format!("metadata.name={node_name}")));
         let pods = informers.with_params::<Pod>(Scope::fields(format!("spec.nodeName={node_name}")));
@@ -126,6 +141,8 @@ impl Agent {
             unsafe_sysctls,
             clock,
             admitted: std::sync::Mutex::new(Admitted::default()),
+            devices: devices.clone(),
+            cpus: cpus.clone(),
             records,
             pulls: Semaphore::new(MAX_PULLS),
             writes: Semaphore::new(MAX_STATUS_WRITES),
@@ -145,6 +162,7 @@ impl Agent {
             machine: machine.clone(),
             allocatable: budget.allocatable,
             pressures: context.pressures.subscribe(),
+            devices: devices.clone(),
             runtime_version: format!("{}://{}", version.runtime_name, version.runtime_version),
             client: client.clone(),
             runtime: runtime.clone(),
@@ -182,6 +200,9 @@ impl Agent {
                 keep(&stop, "node-events", || manager.listen(runtime.container_events())),
                 follow(&stop, &manager, pods, services, &statics),
                 rotator.run(),
+                registration,
+                keep(&stop, "node-devices", || tell_health(&devices, &manager)),
+                keep(&stop, "node-processors", || tell_processors(&cpus, &manager)),
                 keep(&stop, "node-evictions", || evictor.run()),
                 keep(&stop, "node-garbage", || collector.run()),
                 keep(&stop, "local-provisioner", provisioner),
@@ -193,6 +214,22 @@ impl Agent {
         }
         manager.stop();
         Ok(())
+    }
+}
+
+/// A pod's status says how its devices are.
+async fn tell_health(devices: &Devices, manager: &Manager) {
+    let mut changes = devices.subscribe();
+    while changes.changed().await.is_ok() {
+        devices.holders().iter().for_each(|uid| manager.wake(uid));
+    }
+}
+
+/// What one pod has for itself, others have to leave.
+async fn tell_processors(cpus: &Cpus, manager: &Manager) {
+    let mut changes = cpus.subscribe();
+    while changes.changed().await.is_ok() {
+        manager.wake_all();
     }
 }
 

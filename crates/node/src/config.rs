@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::Taint;
 use knarr_client::{Clock, Informers};
 use knarr_cri::{ImageService, RuntimeService, StreamService};
 
-use crate::{evict::Eviction, gc::ImageGc, register::Machine, reserve::Budget};
+use crate::{cpus::CpuOptions, evict::Eviction, gc::ImageGc, register::Machine, reserve::Budget};
 
 /// All that an agent is told; it reads no environment and no file to find out more.
 pub struct Config {
@@ -23,6 +23,8 @@ pub struct Config {
     pub pod_dir: PathBuf,
     /// The volumes of claims, which outlive pods.
     pub volume_dir: PathBuf,
+    /// Where device plugins register.
+    pub device_plugin_dir: PathBuf,
     pub cluster_dns: Vec<IpAddr>,
     pub cluster_domain: String,
     /// A `resolv.conf` for pods with `dnsPolicy: Default`; without one, the host's.
@@ -30,6 +32,8 @@ pub struct Config {
     pub machine: Machine,
     /// How the machine is divided.
     pub budget: Budget,
+    /// Which processors containers run on.
+    pub cpus: CpuOptions,
     /// When pods have to go.
     pub eviction: Eviction,
     /// When images have to go.

@@ -6,7 +6,10 @@
 //! [`pod::plan`] says, so that a restart of the agent needs no memory of its own: it re-adopts what runs.
 
 mod agent;
+mod checkpoint;
 mod config;
+mod cpus;
+mod devices;
 mod disk;
 mod evict;
 #[cfg(fuzzing)]
@@ -27,6 +30,7 @@ mod volume;
 
 pub use agent::{Agent, AgentError};
 pub use config::Config;
+pub use cpus::{CpuOptions, CpuPolicy, CpuSet};
 pub use evict::{
     Eviction, Levels, Signal, ThresholdError, default_hard, parse_grace_periods, parse_reclaims, parse_thresholds,
 };

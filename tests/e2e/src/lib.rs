@@ -14,6 +14,7 @@ pub mod host;
 pub mod image;
 pub mod load;
 pub mod local;
+pub mod plugin;
 pub mod traces;
 pub mod wait;
 
@@ -22,4 +23,5 @@ pub use cluster::Cluster;
 pub use containerd::Containerd;
 pub use load::Load;
 pub use local::Local;
+pub use plugin::Plugin;
 pub use wait::{eventually, eventually_within};

@@ -30,6 +30,8 @@ pub struct NodeConfig {
     pub registries: PathBuf,
     pub unsafe_sysctls: Vec<String>,
     pub resources: ResourceArgs,
+    /// Where device plugins register.
+    pub device_plugin_dir: PathBuf,
     pub max_pods: u32,
     /// How many processes each pod may have, where there is a limit.
     pub pod_pids: Option<i64>,
@@ -59,6 +61,7 @@ impl NodeConfig {
             node_taints,
             overlay,
             allowed_unsafe_sysctls,
+            device_plugin_dir,
             max_pods,
             pod_pids_limit,
             resolv_conf,
@@ -89,6 +92,10 @@ impl NodeConfig {
             check_runtime(record.runtime.as_deref(), engine.runtime.as_ref())?;
         }
         Ok(Self {
+            device_plugin_dir: match device_plugin_dir {
+                Some(dir) => std::path::absolute(dir)?,
+                None => data.root().join("node/device-plugins"),
+            },
             data,
             name,
             ip: node_ip.map_or_else(|| default_address(server), Ok)?,

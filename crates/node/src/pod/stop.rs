@@ -205,6 +205,7 @@ impl Worker {
         }
         self.look().await?;
         self.ctx.admitted().release(&self.uid);
+        self.give_back().await;
         self.publish();
         self.state = State::Ended;
         Ok(Next::Again)

@@ -1,6 +1,7 @@
 //! Stand-ins for tests: an API that stores what it is sent, and a runtime whose containers do as they are told.
 
 mod api;
+pub mod plugin;
 mod runtime;
 
 pub use api::FakeApi;
@@ -14,6 +15,8 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    cpus::Cpus,
+    devices::Devices,
     evict::{self, Eviction},
     gc::ImageGc,
     images::records::PullRecords,
@@ -74,6 +77,8 @@ pub fn context(
         unsafe_sysctls: Vec::new(),
         clock,
         admitted: std::sync::Mutex::default(),
+        cpus: Arc::new(Cpus::unmanaged()),
+        devices: Devices::open(&dir.join("plugins"), &dir.join("devices.json"), stop.clone()).unwrap(),
         records: PullRecords::open(&dir.join("image_manager")).unwrap(),
         pulls: Semaphore::new(5),
         writes: Semaphore::new(32),

@@ -68,6 +68,11 @@ pub enum SpecError {
     DefaultAppArmor,
     #[error("seLinuxOptions are asked for on a host with SELinux, and this runtime cannot set labels yet")]
     SeLinux,
+    #[error(
+        "the CDI device {0} is asked for, and this runtime reads no CDI specs: have the device plugin name device nodes \
+         and mounts instead"
+    )]
+    Cdi(String),
     #[error("the device {path} cannot be used")]
     Device {
         path: String,
@@ -117,6 +122,9 @@ pub fn container(inputs: Inputs<'_>) -> Result<ContainerSpec, SpecError> {
     let namespaces = namespaces(&security, sandbox);
     if namespaces.userns_options.as_ref().is_some_and(|u| u.mode() == NamespaceMode::Pod) {
         return Err(SpecError::UserNamespace);
+    }
+    if let Some(device) = config.cdi_devices.first() {
+        return Err(SpecError::Cdi(device.name.clone()));
     }
     let mut devices = crate::shim::default_devices();
     let mut rules = Vec::new();

@@ -12,6 +12,7 @@ mod clients;
 mod config;
 mod custom;
 mod deployments;
+mod devices;
 mod elsewhere;
 mod escapes;
 mod examples;
@@ -118,6 +119,7 @@ fn main() -> ExitCode {
         full_disk::tests(),
         elsewhere::tests(),
         nodes::tests(),
+        devices::tests(),
         readme::tests(),
         registry::tests(),
         storm::tests(),
