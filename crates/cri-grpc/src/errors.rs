@@ -10,16 +10,15 @@ pub type Subject<'a> = Option<(&'static str, &'a str)>;
 
 /// What a failure means to who called.
 pub fn from_failure(failure: &Failure, subject: Subject<'_>, limit: Duration) -> CriError {
-    let (code, what) = failure.parts();
-    match (code, subject) {
+    match (failure.code(), subject) {
         (code::NOT_FOUND, Some((what, id))) => return CriError::NotFound { what, id: id.to_owned() },
         (code::DEADLINE_EXCEEDED, _) => {
-            return CriError::DeadlineExceeded { what: what.to_owned(), seconds: limit.as_secs() };
+            return CriError::DeadlineExceeded { what: failure.message().to_owned(), seconds: limit.as_secs() };
         }
         _ => {}
     }
     let message = failure.to_string();
-    match code {
+    match failure.code() {
         code::INVALID_ARGUMENT => CriError::InvalidArgument { message },
         code::FAILED_PRECONDITION => CriError::FailedPrecondition { message },
         code::PERMISSION_DENIED => CriError::PermissionDenied { message },

@@ -35,11 +35,17 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// The code and the message that gRPC's own clients give it.
-    pub fn parts(&self) -> (u32, &str) {
+    pub fn code(&self) -> u32 {
         match self {
-            Self::Refused { code, message } => (*code, message),
-            Self::Unsent(why) | Self::Lost(why) => (code::UNAVAILABLE, why),
+            Self::Unsent(_) | Self::Lost(_) => code::UNAVAILABLE,
+            Self::Refused { code, .. } => *code,
+        }
+    }
+
+    pub fn message(&self) -> &str {
+        match self {
+            Self::Unsent(why) | Self::Lost(why) => why,
+            Self::Refused { message, .. } => message,
         }
     }
 }
@@ -47,8 +53,7 @@ impl Failure {
 /// As kubelets print it, in events too.
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (code, message) = self.parts();
-        write!(f, "rpc error: code = {} desc = {message}", code::name(code))
+        write!(f, "rpc error: code = {} desc = {}", code::name(self.code()), self.message())
     }
 }
 

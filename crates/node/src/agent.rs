@@ -19,7 +19,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Config,
+    cpus::{Cpus, CpusError, Topology},
     csi::{self, Csi},
+    devices::{Devices, DevicesError},
     dra::Claims,
     evict::{self, Evictor},
     gc::Collector,
@@ -45,6 +47,10 @@ pub enum AgentError {
     Folder { path: PathBuf, source: io::Error },
     #[error("the container runtime does not answer")]
     Runtime(#[source] CriError),
+    #[error(transparent)]
+    Devices(#[from] DevicesError),
+    #[error(transparent)]
+    Cpus(#[from] CpusError),
     #[error("cannot listen on {address}; another kubelet may run on this machine")]
     Listen { address: SocketAddr, source: io::Error },
 }
@@ -72,11 +78,13 @@ impl Agent {
             pod_dir,
             volume_dir,
             kubelet_dir,
+            device_plugin_dir,
             cluster_dns,
             cluster_domain,
             resolv_conf,
             machine,
             budget,
+            cpus,
             eviction,
             shutdown: periods,
             power_off,
@@ -103,6 +111,14 @@ impl Agent {
             PullRecords::open(&records).map_err(|source| AgentError::Folder { path: records.clone(), source })?;
         let there = images.list_images(ListImagesRequest::default()).await.map_err(AgentError::Runtime)?;
         records.settle(&there.images, clock.now());
+        let stop = shutdown.child_token();
+        let reserved_milli = budget.system.cpu_milli + budget.kube.cpu_milli;
+        let has_pods = std::fs::read_dir(&pod_dir).is_ok_and(|mut pods| pods.next().is_some());
+        let topology = || Topology::read("/sys/devices/system".as_ref());
+        let cpus = Cpus::open(&cpus, topology, &data_dir.join("cpu_manager_state"), reserved_milli, has_pods)?;
+        let cpus = Arc::new(cpus);
+        let devices = Devices::open(&device_plugin_dir, &data_dir.join("devices.json"), stop.clone())?;
+        let registration = devices.bind()?;
         let version = runtime.version(VersionRequest::default()).await.map_err(AgentError::Runtime)?;
         let listener = TcpListener::bind(listen).await;
         let listener = listener.map_err(|source| AgentError::Listen { address: listen, source })?;
@@ -110,7 +126,6 @@ impl Agent {
         let prepared = data_dir.join("claims.json");
         let claims = Claims::open(informers.client().clone(), prepared.clone());
         let claims = Arc::new(claims.map_err(|source| AgentError::Folder { path: prepared, source })?);
-        let stop = shutdown.child_token();
         let client = informers.client().clone();
         let node = informers.with_params::<Node>(Scope::fields(format!("metadata.name={node_name}")));
         let pods = informers.with_params::<Pod>(Scope::fields(format!("spec.nodeName={node_name}")));
@@ -150,6 +165,8 @@ impl Agent {
             clock,
             admitted: std::sync::Mutex::new(Admitted::default()),
             resizes: Queue::default(),
+            devices: devices.clone(),
+            cpus: cpus.clone(),
             records,
             claims: claims.clone(),
             pulls: Semaphore::new(MAX_PULLS),
@@ -171,6 +188,7 @@ impl Agent {
             allocatable: budget.allocatable,
             pressures: context.pressures.subscribe(),
             shutting_down: context.shutting_down.subscribe(),
+            devices: devices.clone(),
             runtime_version: format!("{}://{}", version.runtime_name, version.runtime_version),
             client: client.clone(),
             runtime: runtime.clone(),
@@ -215,6 +233,9 @@ impl Agent {
                 keep(&stop, "node-events", || manager.listen(runtime.container_events())),
                 follow(&stop, &manager, pods, services, &statics, &claims, &csi),
                 rotator.run(),
+                registration,
+                keep(&stop, "node-devices", || tell_health(&devices, &manager)),
+                keep(&stop, "node-processors", || tell_processors(&cpus, &manager)),
                 keep(&stop, "node-evictions", || evictor.run()),
                 keep(&stop, "node-garbage", || collector.run()),
                 keep(&stop, "local-provisioner", provisioner),
@@ -229,6 +250,22 @@ impl Agent {
         }
         manager.stop();
         Ok(())
+    }
+}
+
+/// A pod's status says how its devices are.
+async fn tell_health(devices: &Devices, manager: &Manager) {
+    let mut changes = devices.subscribe();
+    while changes.changed().await.is_ok() {
+        devices.holders().iter().for_each(|uid| manager.wake(uid));
+    }
+}
+
+/// What one pod has for itself, others have to leave.
+async fn tell_processors(cpus: &Cpus, manager: &Manager) {
+    let mut changes = cpus.subscribe();
+    while changes.changed().await.is_ok() {
+        manager.wake_all();
     }
 }
 

@@ -5,7 +5,7 @@ use knarr_client::{Clock, Informers};
 use knarr_cri::{ImageService, RuntimeService, StreamService};
 use tokio_util::sync::CancellationToken;
 
-use crate::{evict::Eviction, gc::ImageGc, register::Machine, reserve::Budget, shutdown::Periods};
+use crate::{cpus::CpuOptions, evict::Eviction, gc::ImageGc, register::Machine, reserve::Budget, shutdown::Periods};
 
 /// All that an agent is told; it reads no environment and no file to find out more.
 pub struct Config {
@@ -26,6 +26,8 @@ pub struct Config {
     pub volume_dir: PathBuf,
     /// What plugins know as `/var/lib/kubelet`: they register in `plugins_registry` below it.
     pub kubelet_dir: PathBuf,
+    /// Where device plugins register.
+    pub device_plugin_dir: PathBuf,
     pub cluster_dns: Vec<IpAddr>,
     pub cluster_domain: String,
     /// A `resolv.conf` for pods with `dnsPolicy: Default`; without one, the host's.
@@ -33,6 +35,8 @@ pub struct Config {
     pub machine: Machine,
     /// How the machine is divided.
     pub budget: Budget,
+    /// Which processors containers run on.
+    pub cpus: CpuOptions,
     /// When pods have to go.
     pub eviction: Eviction,
     /// How long pods may take to end before the machine goes down.

@@ -8,7 +8,9 @@
 mod agent;
 mod checkpoint;
 mod config;
+mod cpus;
 mod csi;
+mod devices;
 mod disk;
 mod dra;
 mod evict;
@@ -32,6 +34,7 @@ mod volume;
 
 pub use agent::{Agent, AgentError};
 pub use config::Config;
+pub use cpus::{CpuOptions, CpuPolicy, CpuSet};
 pub use csi::reset as reset_drivers;
 pub use evict::{
     Eviction, Levels, Signal, ThresholdError, default_hard, parse_grace_periods, parse_reclaims, parse_thresholds,

@@ -15,6 +15,7 @@ pub mod host;
 pub mod image;
 pub mod load;
 pub mod local;
+pub mod plugin;
 pub mod traces;
 pub mod wait;
 
@@ -24,4 +25,5 @@ pub use containerd::Containerd;
 pub use driver::Driver;
 pub use load::Load;
 pub use local::Local;
+pub use plugin::Plugin;
 pub use wait::{eventually, eventually_within};

@@ -33,6 +33,8 @@ pub struct NodeConfig {
     pub resources: ResourceArgs,
     /// How long pods may take to end before the machine goes down.
     pub shutdown: Periods,
+    /// Where device plugins register.
+    pub device_plugin_dir: PathBuf,
     pub max_pods: u32,
     /// How many processes each pod may have, where there is a limit.
     pub pod_pids: Option<i64>,
@@ -64,6 +66,7 @@ impl NodeConfig {
             node_taints,
             overlay,
             allowed_unsafe_sysctls,
+            device_plugin_dir,
             max_pods,
             pod_pids_limit,
             resolv_conf,
@@ -96,6 +99,10 @@ impl NodeConfig {
             check_runtime(record.runtime.as_deref(), engine.runtime.as_ref())?;
         }
         Ok(Self {
+            device_plugin_dir: match device_plugin_dir {
+                Some(dir) => std::path::absolute(dir)?,
+                None => data.root().join("node/device-plugins"),
+            },
             data,
             name,
             ip: node_ip.map_or_else(|| default_address(server), Ok)?,

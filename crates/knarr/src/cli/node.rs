@@ -39,6 +39,10 @@ pub struct NodeArgs {
     /// Kernel parameters that pods may set beside the safe ones, such as net.core.somaxconn or net.ipv4.*
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     pub allowed_unsafe_sysctls: Vec<String>,
+    /// Where device plugins register, for plugins that are no pods; pods find theirs by mounting
+    /// /var/lib/kubelet/device-plugins in any case [default: node/device-plugins in the data directory]
+    #[arg(long, value_name = "DIR")]
+    pub device_plugin_dir: Option<PathBuf>,
     /// How many pods the node takes
     #[arg(long, value_name = "N", default_value_t = 110)]
     pub max_pods: u32,

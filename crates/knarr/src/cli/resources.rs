@@ -2,10 +2,11 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use knarr_node::{
-    Budget, Eviction, ImageGc, Levels, Machine, Reserved, Signal, parse_grace_periods, parse_reclaims, parse_thresholds,
+    Budget, CpuOptions, CpuPolicy, CpuSet, Eviction, ImageGc, Levels, Machine, Reserved, Signal, parse_grace_periods,
+    parse_reclaims, parse_thresholds,
 };
 
 use super::{parse_period, parse_time};
@@ -18,6 +19,18 @@ pub struct ResourceArgs {
     /// What is kept from pods for Knarr itself
     #[arg(long, value_name = "RESOURCE=AMOUNT,...", default_value = "", hide_default_value = true)]
     pub kube_reserved: Reserved,
+    /// Which processors the system and Knarr have in any case, such as 0-1; in place of the cpu that the two above keep
+    #[arg(long, value_name = "CPUS")]
+    pub reserved_cpus: Option<CpuSet>,
+    /// none, or static: containers of Guaranteed pods that ask for whole processors have them for themselves
+    #[arg(long, value_name = "POLICY", default_value = "none")]
+    pub cpu_manager_policy: CpuPolicy,
+    /// None of upstream's is there yet
+    #[arg(long, value_name = "OPTION=VALUE,...", hide = true, value_parser = no_cpu_option)]
+    pub cpu_manager_policy_options: Option<String>,
+    /// How processors and devices are brought together: none is the one policy there is
+    #[arg(long, value_name = "POLICY", default_value = "none", value_parser = topology_policy)]
+    pub topology_manager_policy: String,
     /// Pods are evicted at once while less than this is left [default: upstream's, but never more than 1Gi of a disk]
     #[arg(long, value_name = "SIGNAL<AMOUNT,...", value_parser = parse_thresholds)]
     pub eviction_hard: Option<Levels>,
@@ -63,6 +76,13 @@ impl ResourceArgs {
         Ok(settings)
     }
 
+    pub fn cpus(&self) -> Result<CpuOptions> {
+        if self.reserved_cpus.as_ref().is_some_and(|cpus| cpus.0.is_empty()) {
+            bail!("--reserved-cpus names no processor");
+        }
+        Ok(CpuOptions { policy: self.cpu_manager_policy, reserved: self.reserved_cpus.clone() })
+    }
+
     pub fn eviction(&self, machine: &Machine) -> Result<Eviction> {
         let eviction = Eviction {
             hard: self.eviction_hard.clone().unwrap_or_else(|| knarr_node::default_hard(machine)),
@@ -77,7 +97,27 @@ impl ResourceArgs {
     }
 
     pub fn budget(&self, machine: &Machine, eviction: &Eviction) -> Result<Budget> {
-        let budget = Budget::new(machine, self.system_reserved, self.kube_reserved, eviction);
+        let (mut system, mut kube) = (self.system_reserved, self.kube_reserved);
+        if let Some(cpus) = &self.reserved_cpus {
+            (system.cpu_milli, kube.cpu_milli) = (i64::try_from(cpus.0.len())? * 1000, 0);
+        }
+        let budget = Budget::new(machine, system, kube, eviction);
         budget.context("--system-reserved, --kube-reserved and --eviction-hard take more than there is")
+    }
+}
+
+fn no_cpu_option(text: &str) -> Result<String, String> {
+    match text {
+        "" => Ok(String::new()),
+        _ => Err(format!(
+            "unsupported cpumanager option: {text:?}: the static policy packs processors, and has no options"
+        )),
+    }
+}
+
+fn topology_policy(text: &str) -> Result<String, String> {
+    match text {
+        "none" => Ok(text.to_owned()),
+        _ => Err(format!("unknown policy: {text:?}: none is the one that is there")),
     }
 }

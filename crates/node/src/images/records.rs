@@ -4,17 +4,17 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    fs,
-    io::{self, Write},
+    fs, io,
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use jiff::Timestamp;
 use knarr_cri::v1::Image;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 
 use super::{keyring::Source, repository};
+use crate::checkpoint::{read, write};
 
 const API_VERSION: &str = "kubelet.config.k8s.io/v1beta1";
 
@@ -235,24 +235,6 @@ fn file_name(of: &str) -> String {
 fn files(directory: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     entries.filter(|e| e.file_name().to_string_lossy().starts_with("sha256-")).map(|e| e.path()).collect()
-}
-
-fn read<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
-    match fs::read(path) {
-        Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(e),
-    }
-}
-
-fn write(path: &Path, record: &impl Serialize) -> io::Result<()> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let temporary = path.with_file_name(format!("new-{name}"));
-    let mut file = fs::File::create(&temporary)?;
-    file.write_all(&serde_json::to_vec(record)?)?;
-    // Without its record an image would be everybody's after a crash.
-    file.sync_data()?;
-    fs::rename(&temporary, path)
 }
 
 fn remove(path: &Path) {

@@ -1,9 +1,13 @@
 //! A pod that is new to this agent: to be taken in, to be refused, or at its end already.
 
+use std::error::Error;
+
 use knarr_cri::CriError;
 
 use super::{
+    admit::REJECTED,
     resize::Allocation,
+    status::Verdict,
     worker::{Next, State, Worker},
 };
 
@@ -25,12 +29,18 @@ impl Worker {
         self.recall_allocation().await;
         let runs_already = !self.observed.is_empty();
         let answer = self.ctx.with_offer(|offer| self.ctx.admitted().admit(&self.pod, offer, runs_already));
+        let answer = match answer {
+            Ok(()) if !runs_already => self.allocate().await.map_err(|error| unexpected(&*error)),
+            answer => answer,
+        };
         match answer {
             Ok(()) => {
                 self.keep_allocation().await;
                 self.state = State::Running;
             }
             Err(verdict) => {
+                self.ctx.admitted().release(&self.uid);
+                self.give_back().await;
                 let message = verdict.cause().to_owned();
                 self.ctx.warning(&self.pod, &verdict.reason, message);
                 self.verdict = Some(verdict);
@@ -40,6 +50,17 @@ impl Worker {
             }
         }
         Ok(Next::Again)
+    }
+
+    /// What is given out piece by piece.
+    async fn allocate(&self) -> Result<(), Box<dyn Error + Send + Sync>> {
+        self.ctx.cpus.allocate(&self.pod).await?;
+        Ok(self.ctx.devices.allocate(&self.pod).await?)
+    }
+
+    pub(super) async fn give_back(&self) {
+        self.ctx.devices.release(&self.uid).await;
+        self.ctx.cpus.release(&self.uid).await;
     }
 
     /// What an earlier agent promised the pod counts, whatever its spec wishes for by now.
@@ -78,4 +99,10 @@ impl Worker {
             }
         }
     }
+}
+
+/// What no scheduler could have foreseen, in upstream's words.
+fn unexpected(why: &dyn Error) -> Verdict {
+    let message = format!("{REJECTED}Allocate failed due to {why}, which is unexpected");
+    Verdict { reason: "UnexpectedAdmissionError".to_owned(), message }
 }

@@ -1,26 +1,30 @@
 //! What all pod workers of a node share.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, HashMap},
     net::IpAddr,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use k8s_openapi::api::core::v1::{Node, ObjectReference, Pod, Service};
+use k8s_openapi::api::core::v1::{Container, Node, ObjectReference, Pod, PodSpec, Service};
 use knarr_client::{Clock, Informer, Recorder, events};
-use knarr_cri::{ImageService, RuntimeService};
+use knarr_cri::{ImageService, RuntimeService, v1::LinuxContainerResources};
 use tokio::sync::{Semaphore, watch};
 
 use super::{
     admit::{Admitted, Offer},
     confine::Host,
+    cri, qos,
     references::References,
     resize::Queue,
     status::EVICTED,
 };
 use crate::{
+    cpus::Cpus,
     csi::Csi,
+    devices::Devices,
     dra::Claims,
     evict::{Eviction, Pressures},
     gc::ImageGc,
@@ -68,6 +72,8 @@ pub struct Context {
     pub admitted: Mutex<Admitted>,
     /// Resizes that wait for room.
     pub resizes: Queue,
+    pub devices: Arc<Devices>,
+    pub cpus: Arc<Cpus>,
     /// With which credentials images came here.
     pub records: PullRecords,
     /// What pods claim beside that.
@@ -110,12 +116,17 @@ impl Context {
         let none = (BTreeMap::new(), BTreeMap::new());
         let node = node.as_deref();
         let status = node.and_then(|node| node.status.as_ref());
+        let mut allocatable = Cow::Borrowed(status.and_then(|status| status.allocatable.as_ref()).unwrap_or(&none.0));
+        // Devices are not counted here, but given one by one.
+        for resource in self.devices.resources() {
+            allocatable.to_mut().remove(&resource);
+        }
         look(&Offer {
             cpu_milli: self.budget.allocatable.cpu_milli,
             memory_bytes: self.budget.allocatable.memory_bytes,
             ephemeral_bytes: self.budget.allocatable.ephemeral_bytes,
             pods: self.max_pods,
-            allocatable: status.and_then(|status| status.allocatable.as_ref()).unwrap_or(&none.0),
+            allocatable: &allocatable,
             node_name: &self.node_name,
             labels: node.and_then(|node| node.metadata.labels.as_ref()).unwrap_or(&none.1),
             taints: node.and_then(|node| node.spec.as_ref()?.taints.as_deref()).unwrap_or_default(),
@@ -124,6 +135,22 @@ impl Context {
             pressures: &self.pressures.borrow(),
             is_shutting_down: *self.shutting_down.borrow(),
         })
+    }
+
+    /// What a container may take, as the kernel counts.
+    pub fn container_resources(&self, pod: &Pod, container: &Container) -> LinuxContainerResources {
+        let mut resources = qos::container_resources(pod, container, self.memory_capacity);
+        self.cpus.confine(pod.metadata.uid.as_deref().unwrap_or_default(), &container.name, &mut resources);
+        resources
+    }
+
+    /// What a whole pod may take.
+    pub fn sandbox_resources(&self, pod: &Pod, spec: &PodSpec) -> LinuxContainerResources {
+        let mut resources = cri::sandbox_resources(pod, spec, self.pod_pids);
+        if self.cpus.has_own(pod.metadata.uid.as_deref().unwrap_or_default()) {
+            resources.cpu_quota = -1;
+        }
+        resources
     }
 
     pub fn set_mirrors(&self, mirrors: HashMap<String, Arc<Pod>>) {

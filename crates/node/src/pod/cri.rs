@@ -10,6 +10,7 @@ use knarr_cri::v1::{
 };
 
 use super::{confine::Host, containers::Entry, expand::expand, labels, qos, security};
+use crate::devices::Given;
 
 /// The folder below `logs/` that holds a pod's logs, named as log collectors expect.
 pub fn log_folder(namespace: &str, name: &str, uid: &str) -> String {
@@ -31,8 +32,7 @@ pub struct Surroundings<'a> {
     pub hostname: &'a str,
     pub dns: DnsConfig,
     pub log_directory: &'a Path,
-    /// How many processes the pod may have.
-    pub pids: Option<i64>,
+    pub resources: LinuxContainerResources,
 }
 
 pub fn sandbox(pod: &Pod, spec: &PodSpec, attempt: u32, around: &Surroundings<'_>) -> PodSandboxConfig {
@@ -58,7 +58,7 @@ pub fn sandbox(pod: &Pod, spec: &PodSpec, attempt: u32, around: &Surroundings<'_
             security_context: Some(security::sandbox(spec)),
             sysctls: sysctls.map(|sysctl| (sysctl.name.clone(), sysctl.value.clone())).collect(),
             overhead: None,
-            resources: Some(sandbox_resources(pod, spec, around.pids)),
+            resources: Some(around.resources.clone()),
         }),
         windows: None,
     }
@@ -116,10 +116,11 @@ pub struct Ingredients<'a> {
     pub mounts: Vec<Mount>,
     /// By the names that drivers gave them.
     pub cdi_devices: Vec<String>,
+    /// By device plugins.
+    pub given: Given,
     /// Of the container whose processes an ephemeral one sees.
     pub target_id: Option<&'a str>,
-    /// Of the whole node, in bytes; it scales the scores of the out-of-memory killer.
-    pub memory_capacity: u64,
+    pub resources: LinuxContainerResources,
     pub grace_seconds: i64,
     pub host: &'a Host,
 }
@@ -135,10 +136,11 @@ pub fn container(
         image_reference,
         image,
         env,
-        mounts,
+        mut mounts,
         cdi_devices,
+        given,
         target_id,
-        memory_capacity,
+        resources,
         grace_seconds,
         host,
     } = ingredients;
@@ -146,13 +148,16 @@ pub fn container(
     let mut all_labels = identity(pod);
     all_labels.insert(labels::CONTAINER_NAME.to_owned(), own.name.clone());
     let text = |value: &Option<String>, default: &str| value.clone().unwrap_or_else(|| default.to_owned());
-    let annotations = BTreeMap::from([
+    let own_annotations = [
         (labels::HASH.to_owned(), entry.hash()),
         (labels::RESTART_COUNT.to_owned(), restart_count.to_string()),
         (labels::TERMINATION_MESSAGE_PATH.to_owned(), text(&own.termination_message_path, "/dev/termination-log")),
         (labels::TERMINATION_MESSAGE_POLICY.to_owned(), text(&own.termination_message_policy, "File")),
         (labels::GRACE_PERIOD.to_owned(), grace_seconds.to_string()),
-    ]);
+    ];
+    // What the pod says of itself comes later, and counts.
+    let env: Vec<_> = given.envs.into_iter().chain(env).collect();
+    mounts.extend(given.mounts);
     let known = env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let expanded = |list: &Option<Vec<String>>| list.iter().flatten().map(|text| expand(text, &known)).collect();
     let (command, args) = (expanded(&own.command), expanded(&own.args));
@@ -168,16 +173,17 @@ pub fn container(
         working_dir: own.working_dir.clone().unwrap_or_default(),
         envs: env.into_iter().map(|(key, value)| KeyValue { key, value }).collect(),
         mounts,
-        cdi_devices: cdi_devices.into_iter().map(|name| CdiDevice { name }).collect(),
+        devices: given.devices,
+        cdi_devices: cdi_devices.into_iter().map(|name| CdiDevice { name }).chain(given.cdi_devices).collect(),
         labels: all_labels,
-        annotations,
+        annotations: given.annotations.into_iter().chain(own_annotations).collect(),
         log_path: format!("{}/{restart_count}.log", own.name),
         stdin: own.stdin == Some(true),
         stdin_once: own.stdin_once == Some(true),
         tty: own.tty == Some(true),
         stop_signal: stop_signal(own) as i32,
         linux: Some(LinuxContainerConfig {
-            resources: Some(qos::container_resources(pod, own, memory_capacity)),
+            resources: Some(resources),
             security_context: Some(security::container(spec, entry, image, target_id, host)?),
         }),
         ..ContainerConfig::default()

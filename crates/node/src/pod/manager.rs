@@ -68,6 +68,7 @@ impl Manager {
     /// Passes a pod as it is wanted now to its worker, which is begun where there is none.
     pub fn want(&self, pod: Arc<Pod>) {
         let uid = pod.metadata.uid.clone().unwrap_or_default();
+        let pod = self.ctx.devices.lead(pod);
         let mut handles = self.handles();
         match handles.get(&uid) {
             Some(handle) => handle.set(|wish| wish.pod = pod),
@@ -162,7 +163,7 @@ impl Manager {
         }
     }
 
-    fn wake_all(&self) {
+    pub fn wake_all(&self) {
         for handle in self.handles().values() {
             handle.wake.notify_one();
         }
@@ -188,6 +189,8 @@ impl Manager {
             }
         }
         let known: HashSet<String> = self.handles().keys().cloned().collect();
+        self.ctx.devices.keep_only(|uid| known.contains(uid)).await;
+        self.ctx.cpus.keep_only(|uid| known.contains(uid)).await;
         let (pod_dir, log_dir) = (self.ctx.pod_dir.clone(), self.ctx.log_dir.clone());
         let blocking = tokio::task::spawn_blocking(move || clear_folders(&pod_dir, &log_dir, &known));
         if let Ok(Err(error)) = blocking.await {

@@ -26,6 +26,7 @@ mod look;
 pub mod manager;
 pub mod observe;
 pub mod plan;
+mod processors;
 pub mod qos;
 pub mod references;
 mod refuse;

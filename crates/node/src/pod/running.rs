@@ -66,6 +66,7 @@ impl Worker {
             return Ok(Next::Again);
         }
         let again = self.bring_resize_about(now).await;
+        self.tend_processors().await;
         self.clear_stale_sandboxes().await?;
         self.tend_probes();
         self.publish();

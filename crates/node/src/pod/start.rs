@@ -56,8 +56,7 @@ impl Worker {
         }
         match self.try_sandbox(attempt).await {
             Ok(id) => {
-                self.sandbox_given =
-                    self.spec().map(|spec| (id.clone(), cri::sandbox_resources(&self.pod, spec, self.ctx.pod_pids)));
+                self.sandbox_given = self.spec().map(|spec| (id.clone(), self.ctx.sandbox_resources(&self.pod, spec)));
                 self.ctx.owners().insert(id, self.uid.clone());
                 self.sandbox_failed = None;
             }
@@ -116,8 +115,8 @@ impl Worker {
         }
         let dns::Formed { config, warnings } = dns::config(&self.pod, &cluster, &host);
         let hostname = names.kernel().map_err(|error| error.to_string())?;
-        let around =
-            cri::Surroundings { hostname, dns: config, log_directory: &log_directory, pids: self.ctx.pod_pids };
+        let resources = self.ctx.sandbox_resources(&self.pod, spec);
+        let around = cri::Surroundings { hostname, dns: config, log_directory: &log_directory, resources };
         Ok((cri::sandbox(&self.pod, spec, attempt, &around), warnings))
     }
 
@@ -179,6 +178,8 @@ impl Worker {
         let env = env.map_err(|error| config_error(error.to_string()))?;
         let mounts = self.mounts(entry, restart_count, &env, image_volumes, &ips).await;
         let mounts = mounts.map_err(|error| config_error(error.to_string()))?;
+        let given = self.ctx.devices.prepare(&self.pod, entry.name()).await;
+        let given = given.map_err(|error| config_error(error.to_string()))?;
         let image = image::find(&self.ctx, reference).await.ok().flatten();
         let target = entry.target.as_deref().and_then(|name| self.observed.current(name)).map(|run| run.id.as_str());
         let cdi_devices = self.ctx.claims.devices(&self.pod, &entry.spec);
@@ -190,8 +191,9 @@ impl Worker {
             env,
             mounts,
             cdi_devices,
+            given,
             target_id: target,
-            memory_capacity: self.ctx.memory_capacity,
+            resources: self.ctx.container_resources(&self.pod, &entry.spec),
             grace_seconds: spec.termination_grace_period_seconds.unwrap_or(30),
             host: &self.ctx.host,
         };

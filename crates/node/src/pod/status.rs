@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::{
     api::core::v1::{
         ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus,
-        ContainerUser, HostIP, LinuxContainerUser, Pod, PodIP, PodStatus, VolumeMountStatus,
+        ContainerUser, HostIP, LinuxContainerUser, Pod, PodIP, PodStatus, ResourceStatus, VolumeMountStatus,
     },
     apimachinery::pkg::apis::meta::v1::Time,
 };
@@ -56,6 +56,8 @@ pub struct Input<'a> {
     pub verdict: Option<&'a Verdict>,
     /// Where a resize in place stands.
     pub resize: &'a Resize,
+    /// How the devices are that containers have.
+    pub devices: &'a dyn Fn(&str) -> Option<Vec<ResourceStatus>>,
     /// Nothing runs any more and nothing will be started.
     pub over: bool,
     /// `knarr`, `containerd`: the scheme of container IDs.
@@ -172,6 +174,8 @@ fn container(input: &Input<'_>, entry: &Entry, before: Option<&Vec<ContainerStat
     status.stop_signal.clone_from(&newest.stop_signal);
     status.resources = resize::actual_resources(input.pod, &entry.spec, newest);
     status.allocated_resources = entry.spec.resources.as_ref().and_then(|resources| resources.requests.clone());
+    // Upstream tells of these only.
+    status.allocated_resources_status = (input.devices)(entry.name()).filter(|_| entry.role == Role::App);
     status.started = Some(entry.started(newest, track));
     let previous = runs.iter().skip(1).find(|run| run.ended());
     let last = previous.map(|run| terminated(input, run));

@@ -209,6 +209,7 @@ impl Worker {
         }
         self.look().await?;
         self.ctx.release(&self.uid);
+        self.give_back().await;
         self.publish();
         self.state = State::Ended;
         Ok(Next::Again)

@@ -26,6 +26,7 @@ impl Worker {
             waiting: &self.waiting,
             verdict: self.verdict.as_ref(),
             resize: &self.resize,
+            devices: &|container| self.ctx.devices.health(&self.uid, container),
             over: self.over,
             runtime_name: &self.ctx.runtime_name,
             host_ips: &self.ctx.node_ips,

@@ -1,5 +1,6 @@
 //! The planner's table, and whole lives of pods on a scripted runtime.
 
+mod devices;
 mod lives;
 mod plans;
 mod references;

@@ -23,7 +23,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use crate::{evict::Pressures, pod::downward::Allocatable, shutdown};
+use crate::{devices::Devices, evict::Pressures, pod::downward::Allocatable, shutdown};
 
 pub use heard::Heard;
 pub use lease::run as heartbeat;
@@ -49,6 +49,7 @@ pub struct Registrar {
     pub allocatable: Allocatable,
     pub pressures: watch::Receiver<Pressures>,
     pub shutting_down: watch::Receiver<bool>,
+    pub devices: Arc<Devices>,
     /// Name and version, as `knarr://0.1.0`.
     pub runtime_version: String,
     pub client: kube::Client,
@@ -66,6 +67,7 @@ impl Registrar {
         let mut unready_looks = 0;
         let mut changes = self.node.subscribe();
         let (mut pressures, mut shutting_down) = (self.pressures.clone(), self.shutting_down.clone());
+        let mut devices = self.devices.subscribe();
         self.tell("Starting", "Starting kubelet.".to_owned());
         loop {
             let ready = match self.look(&mut reported).await {
@@ -96,6 +98,7 @@ impl Registrar {
                     () = sleep_until(next) => break,
                     Ok(()) = pressures.changed() => break,
                     Ok(()) = shutting_down.changed() => break,
+                    Ok(()) = devices.changed() => break,
                     change = changes.next() => match change {
                         None => return,
                         Some(change) if change.new.as_ref().is_some_and(|node| wants_a_look(node)) => break,
@@ -130,6 +133,7 @@ impl Registrar {
             standing: &standing,
             images: &images,
             given: extended::given(cached.as_ref()),
+            devices: self.devices.counts(),
             now,
         };
         let before = reported.as_ref().map(|(status, _)| status.clone()).or(cached);

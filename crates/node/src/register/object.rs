@@ -19,6 +19,7 @@ use knarr_cri::v1::{RuntimeCondition, StatusResponse};
 
 use super::machine::Machine;
 use crate::{
+    devices::Count,
     evict::{Pressure, Pressures},
     pod::downward::Allocatable,
 };
@@ -40,6 +41,8 @@ pub struct Facts<'a> {
     pub images: &'a [ContainerImage],
     /// What an operator says that the machine has beside what can be measured.
     pub given: super::extended::Amounts,
+    /// What device plugins say that it has.
+    pub devices: BTreeMap<String, Count>,
     pub now: Timestamp,
 }
 
@@ -140,7 +143,7 @@ pub fn node(
 pub fn status(facts: &Facts<'_>, before: Option<&NodeStatus>) -> NodeStatus {
     let machine = facts.machine;
     let kibi = |bytes: u64| Quantity(format!("{}Ki", bytes / 1024));
-    let amounts = |cpu: Quantity, memory: Quantity, storage: Quantity| {
+    let amounts = |cpu: Quantity, memory: Quantity, storage: Quantity, devices: fn(&Count) -> usize| {
         let own = [
             ("cpu".to_owned(), cpu),
             ("memory".to_owned(), memory),
@@ -150,13 +153,15 @@ pub fn status(facts: &Facts<'_>, before: Option<&NodeStatus>) -> NodeStatus {
             ("hugepages-1Gi".to_owned(), Quantity("0".to_owned())),
             ("hugepages-2Mi".to_owned(), Quantity("0".to_owned())),
         ];
-        facts.given.clone().into_iter().chain(own).collect::<BTreeMap<_, _>>()
+        let devices = facts.devices.iter().map(|(name, count)| (name.clone(), Quantity(devices(count).to_string())));
+        facts.given.clone().into_iter().chain(devices).chain(own).collect::<BTreeMap<_, _>>()
     };
     let whole = Quantity(machine.cpus.to_string());
-    let capacity = amounts(whole, kibi(machine.memory_bytes), kibi(machine.disk_bytes));
+    let capacity = amounts(whole, kibi(machine.memory_bytes), kibi(machine.disk_bytes), |count| count.all);
     let Allocatable { cpu_milli, memory_bytes, ephemeral_bytes } = facts.allocatable;
     let cpu = Exact::from_milli(cpu_milli, Format::DecimalSi).to_string();
-    let allocatable = amounts(Quantity(cpu), kibi(memory_bytes.unsigned_abs()), Quantity(ephemeral_bytes.to_string()));
+    let (memory, storage) = (kibi(memory_bytes.unsigned_abs()), Quantity(ephemeral_bytes.to_string()));
+    let allocatable = amounts(Quantity(cpu), memory, storage, |count| count.healthy);
     let address = |kind: &str, address: String| NodeAddress { type_: kind.to_owned(), address };
     NodeStatus {
         addresses: Some(vec![address("InternalIP", facts.ip.to_string()), address("Hostname", facts.name.to_owned())]),

@@ -1,6 +1,7 @@
 //! Stand-ins for tests: an API that stores what it is sent, and a runtime whose containers do as they are told.
 
 mod api;
+pub mod plugin;
 mod runtime;
 
 pub use api::FakeApi;
@@ -17,7 +18,9 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    cpus::Cpus,
     csi::{self, Csi},
+    devices::Devices,
     dra::Claims,
     evict::{self, Eviction},
     gc::ImageGc,
@@ -53,7 +56,7 @@ pub fn context(
         cluster_dns: vec!["10.43.0.10".parse().unwrap()],
         cluster_domain: "cluster.local".to_owned(),
         resolv_conf: None,
-        client,
+        client: client.clone(),
         runtime: runtime.clone(),
         images: runtime.clone(),
         runtime_name: "knarr".to_owned(),
@@ -89,6 +92,8 @@ pub fn context(
         admitted: std::sync::Mutex::default(),
         resizes: Queue::default(),
         claims: Arc::new(Claims::open(client, dir.join("claims.json")).unwrap()),
+        cpus: Arc::new(Cpus::unmanaged()),
+        devices: Devices::open(&dir.join("plugins"), &dir.join("devices.json"), stop.clone()).unwrap(),
         records: PullRecords::open(&dir.join("image_manager")).unwrap(),
         pulls: Semaphore::new(5),
         writes: Semaphore::new(32),

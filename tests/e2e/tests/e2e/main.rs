@@ -13,6 +13,7 @@ mod config;
 mod csi;
 mod custom;
 mod deployments;
+mod devices;
 mod dra;
 mod elsewhere;
 mod endings;
@@ -130,6 +131,7 @@ fn main() -> ExitCode {
         full_disk::tests(),
         elsewhere::tests(),
         nodes::tests(),
+        devices::tests(),
         dra::tests(),
         readme::tests(),
         registry::tests(),

@@ -24,7 +24,9 @@ pub fn resources(pod: &Pod, container: &Container, run: &Instance) -> Option<Res
             None => _ = list.as_mut().and_then(|list| list.remove(name)),
         }
     };
-    if present.cpu_quota != promised.cpu_quota {
+    // A container with processors of its own has all of their time, which is its limit.
+    let has_own = !present.cpuset_cpus.is_empty() && present.cpu_quota <= 0;
+    if present.cpu_quota != promised.cpu_quota && !has_own {
         let period = present.cpu_period.max(1);
         let milli = (present.cpu_quota > 0).then(|| cores(present.cpu_quota * 1000 / period));
         set(|amounts| &mut amounts.limits, "cpu", milli);

@@ -9,7 +9,9 @@ use serde_json::json;
 use super::Allocation;
 use crate::pod::{
     admit::{Admitted, Offer, capacity},
+    containers::Containers,
     demand::Demand,
+    qos::{QosClass, class, milli},
     worker::Worker,
 };
 
@@ -56,6 +58,25 @@ fn decide(admitted: &mut Admitted, wished: &Pod, offer: &Offer<'_>) -> Result<()
 }
 
 impl Worker {
+    fn changes_own_processors(&self) -> bool {
+        self.ctx.cpus.are_fixed()
+            && class(&self.pod) == QosClass::Guaranteed
+            && processors(&self.pod) != processors(&self.wished)
+    }
+
+    fn decide_with_room(&self, now: Timestamp) -> Result<(), (&'static str, String)> {
+        self.ctx.with_offer(|offer| {
+            let mut admitted = self.ctx.admitted();
+            self.ctx.resizes.serve_before(&self.uid, &self.wished, now, &mut admitted, offer);
+            let answer = decide(&mut admitted, &self.wished, offer);
+            if answer.is_err() {
+                // What it was promised still counts, and no room that it was given meanwhile.
+                _ = admitted.admit(&self.pod, offer, true);
+            }
+            answer
+        })
+    }
+
     /// Agrees to what the spec wishes for, where there is room for it. Says when to ask again.
     pub(in crate::pod) async fn consider_resize(&mut self, now: Timestamp) -> Option<Timestamp> {
         // With the amounts that were promised it is the same pod, which is so for nearly all pods at nearly all times.
@@ -71,16 +92,13 @@ impl Worker {
             self.resize.pending = None;
             return None;
         }
-        let answer = self.ctx.with_offer(|offer| {
-            let mut admitted = self.ctx.admitted();
-            self.ctx.resizes.serve_before(&self.uid, &self.wished, now, &mut admitted, offer);
-            let answer = decide(&mut admitted, &self.wished, offer);
-            if answer.is_err() {
-                // What it was promised still counts, and no room that it was given meanwhile.
-                _ = admitted.admit(&self.pod, offer, true);
+        let answer = match self.changes_own_processors() {
+            true => {
+                let why = "Resize is infeasible for Guaranteed Pods alongside CPU Manager policy \"static\"";
+                Err(("Infeasible", why.to_owned()))
             }
-            answer
-        });
+            false => self.decide_with_room(now),
+        };
         let generation = self.wished.metadata.generation;
         match answer {
             Ok(()) => {
@@ -116,6 +134,12 @@ impl Worker {
             }
         }
     }
+}
+
+/// What each container asks for of the processors.
+fn processors(pod: &Pod) -> Vec<i64> {
+    let containers = Containers::of(pod).entries.into_iter().map(|entry| entry.spec.resources);
+    containers.map(|resources| milli(resources.and_then(|resources| resources.requests).as_ref(), "cpu")).collect()
 }
 
 /// An event about a resize names all amounts, as upstream's do.

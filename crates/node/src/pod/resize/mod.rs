@@ -15,7 +15,7 @@ use knarr_cri::v1::{
     UpdateContainerResourcesRequest, UpdatePodSandboxResourcesRequest,
 };
 
-use super::{containers::Role, observe::Instance, plan::Kill, qos, worker::Worker};
+use super::{containers::Role, observe::Instance, plan::Kill, worker::Worker};
 
 pub use actual::{requests_of_pod, resources as actual_resources};
 pub use allocation::Allocation;
@@ -34,9 +34,9 @@ struct Change {
     restart: bool,
 }
 
-/// What a resize may change; the rest follows from the pod.
+/// What a resize may change; the rest follows from the pod. No limit of time is written in several ways.
 fn numbers(resources: &LinuxContainerResources) -> (i64, i64, i64) {
-    (resources.cpu_shares, resources.cpu_quota, resources.memory_limit_in_bytes)
+    (resources.cpu_shares, resources.cpu_quota.max(0), resources.memory_limit_in_bytes)
 }
 
 /// Whether a change from one to the other means a new start for this container.
@@ -99,7 +99,7 @@ impl Worker {
             return Ok(());
         };
         let Some(spec) = self.spec() else { return Ok(()) };
-        let wanted = super::cri::sandbox_resources(&self.pod, spec, self.ctx.pod_pids);
+        let wanted = self.ctx.sandbox_resources(&self.pod, spec);
         // Whoever takes a pod over does not know what its sandbox was given last, and says it once more.
         let known = self.sandbox_given.as_ref().filter(|(id, _)| *id == sandbox.id).map(|(_, given)| given.clone());
         let changes = self.changes();
@@ -196,7 +196,7 @@ impl Worker {
             let Some(run) = self.observed.current(entry.name()).filter(|run| run.running()) else { continue };
             // A runtime that does not say what a container has is left alone.
             let Some(present) = &run.resources else { continue };
-            let to = qos::container_resources(&self.pod, &entry.spec, self.ctx.memory_capacity);
+            let to = self.ctx.container_resources(&self.pod, &entry.spec);
             if numbers(present) != numbers(&to) {
                 let restart = needs_restart(&entry.spec, present, &to);
                 found.push(Change { name: entry.name().to_owned(), run: run.clone(), to, restart });
