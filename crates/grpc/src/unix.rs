@@ -2,18 +2,13 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use prost::Message;
-use tokio::{net::UnixStream, sync::Mutex, time::timeout};
+use tokio::{sync::Mutex, time::timeout};
 
 use crate::{
     client::{self, Answers, Failure, Sender, Service},
-    code,
+    code, socket,
 };
-
-const CONNECT_LIMIT: Duration = Duration::from_secs(10);
-/// How much one answer may have under way: the list of all containers, say.
-const WINDOW_BYTES: u32 = 1 << 20;
 
 /// As requests name any server behind a socket.
 pub const ORIGIN: &str = "http://localhost";
@@ -70,29 +65,8 @@ impl Channel {
         if let Some(sender) = current.as_ref().filter(|sender| sender.is_ready()) {
             return Ok(sender.clone());
         }
-        let sender = match timeout(CONNECT_LIMIT, self.dial()).await {
-            Ok(Ok(sender)) => sender,
-            Ok(Err(error)) => return Err(Failure::Unsent(self.trouble(&error.to_string()))),
-            Err(_) => return Err(Failure::Unsent(self.trouble("it does not answer"))),
-        };
+        let sender = socket::connect(&self.socket).await?;
         *current = Some(sender.clone());
-        Ok(sender)
-    }
-
-    fn trouble(&self, why: &str) -> String {
-        format!("connection error: while dialing unix://{}: {why}", self.socket.display())
-    }
-
-    async fn dial(&self) -> Result<Sender, Box<dyn std::error::Error + Send + Sync>> {
-        let stream = UnixStream::connect(&self.socket).await?;
-        let (sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .initial_stream_window_size(WINDOW_BYTES)
-            .initial_connection_window_size(2 * WINDOW_BYTES)
-            .handshake(TokioIo::new(stream))
-            .await?;
-        // It ends with the last sender; what went wrong is heard by whoever waits for an answer.
-        tokio::spawn(async move { drop(connection.await) });
         Ok(sender)
     }
 }
