@@ -29,7 +29,12 @@ fn refusals(cluster: &Cluster) -> Result<()> {
             "SysctlForbidden",
             "forbidden sysctl: \"kernel.msgmax\" not allowlisted",
         ),
-        ("share", "volumes: [{name: v, nfs: {server: s, path: /}}]", "FailedMount", "nfs volumes are not supported"),
+        (
+            "share",
+            "volumes: [{name: v, iscsi: {targetPortal: '192.0.2.1:3260', iqn: 'iqn.2026-01.io.example:a', lun: 0}}]",
+            "FailedMount",
+            "iscsi volumes are not supported",
+        ),
     ];
     for (name, wish, _, _) in wishes {
         let yaml = format!(
