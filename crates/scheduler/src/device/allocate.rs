@@ -49,7 +49,7 @@ pub fn allocate(asks: &[Ask], pools: &[Pool<'_>], picture: &Picture) -> Result<O
 }
 
 /// The devices that a request means, free or not.
-fn meant_by(ask: &Ask, choice: &Choice, pools: &[Pool<'_>]) -> Result<Vec<(usize, usize)>, String> {
+fn meant_by(ask: &Ask, choice: &Choice, pools: &[Pool<'_>]) -> Result<Devices, String> {
     let mut meant = Vec::new();
     for (at, pool) in pools.iter().enumerate() {
         let trouble = match pool.state {
@@ -77,12 +77,15 @@ fn meant_by(ask: &Ask, choice: &Choice, pools: &[Pool<'_>]) -> Result<Vec<(usize
     Ok(meant)
 }
 
+/// By their places in the list of pools and in the pool.
+type Devices = Vec<(usize, usize)>;
+
 struct Search<'a> {
     asks: &'a [Ask],
     pools: &'a [Pool<'a>],
     picture: &'a Picture,
     /// By claim, request and choice.
-    meant: Vec<Vec<Vec<Vec<(usize, usize)>>>>,
+    meant: Vec<Vec<Vec<Devices>>>,
     chosen: Vec<Chosen>,
     tries: usize,
 }
