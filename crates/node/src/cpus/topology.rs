@@ -24,6 +24,9 @@ pub struct Topology(pub BTreeMap<u32, Place>);
 
 type Cpus = BTreeSet<u32>;
 
+/// What of the machine a processor is a part of, by number.
+type Unit = fn(Place) -> (u32, u32);
+
 impl Topology {
     /// `sys` is `/sys/devices/system`.
     pub fn read(sys: &Path) -> io::Result<Self> {
@@ -65,8 +68,8 @@ impl Topology {
         let socket = |place: Place| (place.socket, 0);
         let core = |place: Place| (place.socket, place.core);
         // A socket may have several NUMA nodes, and the other way round: the greater unit comes first.
-        let units = |unit: fn(Place) -> (u32, u32)| self.0.values().map(|place| unit(*place)).collect::<BTreeSet<_>>();
-        let (greater, smaller): (fn(Place) -> _, fn(Place) -> _) =
+        let units = |unit: Unit| self.0.values().map(|place| unit(*place)).collect::<BTreeSet<_>>();
+        let (greater, smaller): (Unit, Unit) =
             if units(socket).len() >= units(numa).len() { (numa, socket) } else { (socket, numa) };
         for unit in [greater, smaller, core] {
             for whole in self.whole(&free, unit, smaller) {
@@ -82,7 +85,7 @@ impl Topology {
     }
 
     /// The units of which all is free.
-    fn whole(&self, free: &Cpus, unit: fn(Place) -> (u32, u32), around: fn(Place) -> (u32, u32)) -> Vec<Cpus> {
+    fn whole(&self, free: &Cpus, unit: Unit, around: Unit) -> Vec<Cpus> {
         let size = |cpus: &Cpus| {
             let first = cpus.first().map(|cpu| unit(self.0[cpu]));
             self.0.values().filter(|place| Some(unit(**place)) == first).count()
@@ -91,7 +94,7 @@ impl Topology {
     }
 
     /// What is free, by unit: the fewer are free around it and of it, the earlier.
-    fn sorted(&self, free: &Cpus, unit: fn(Place) -> (u32, u32), around: fn(Place) -> (u32, u32)) -> Vec<Cpus> {
+    fn sorted(&self, free: &Cpus, unit: Unit, around: Unit) -> Vec<Cpus> {
         let mut found: BTreeMap<(u32, u32), Cpus> = BTreeMap::new();
         let mut room: BTreeMap<(u32, u32), usize> = BTreeMap::new();
         for (cpu, place) in self.0.iter().filter(|(cpu, _)| free.contains(cpu)) {

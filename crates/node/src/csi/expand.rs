@@ -2,6 +2,8 @@
 //! system larger, or of a driver that wants to renew them from time to time.
 //! (<https://kubernetes.io/docs/concepts/storage/persistent-volumes/#csi-volume-expansion>)
 
+use std::path::PathBuf;
+
 use k8s_openapi::{
     api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod},
     apimachinery::pkg::api::resource::Quantity,
@@ -52,7 +54,7 @@ impl Csi {
         let size = rules::capacity(volume);
         if can.expands {
             let secret = volume.spec.as_ref().and_then(|spec| spec.csi.as_ref()?.node_expand_secret_ref.as_ref());
-            let staging = can.stages.then(|| self.staging(&wish.driver, &wish.handle)).unwrap_or_default();
+            let staging = if can.stages { self.staging(&wish.driver, &wish.handle) } else { PathBuf::new() };
             let path = self.target(meta::uid(&pod.metadata), &wish.name);
             let request = NodeExpandVolumeRequest {
                 volume_id: wish.handle.clone(),

@@ -254,7 +254,7 @@ impl Devices {
         }
         tracing::info!(resource, "a device plugin has not come back; there are no such devices any more");
         self.changed.send_replace(());
-        if let Err(error) = self.save(&*self.turn.lock().await).await {
+        if let Err(error) = self.save(&self.turn.lock().await).await {
             tracing::warn!(%error, "which devices there are cannot be written down");
         }
     }

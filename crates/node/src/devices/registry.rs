@@ -90,7 +90,7 @@ impl Devices {
             (known.epoch, is_new)
         };
         if is_new {
-            self.save(&*self.turn.lock().await).await.map_err(|error| error.to_string())?;
+            self.save(&self.turn.lock().await).await.map_err(|error| error.to_string())?;
         }
         self.spawn(self.clone().follow(resource, endpoint, epoch, Arc::new(plugin)));
         Ok(())

@@ -37,7 +37,7 @@ pub struct Here<'a> {
 pub enum Found {
     Place(Place),
     /// A driver has to bring it here.
-    Driver(csi::Wish),
+    Driver(Box<csi::Wish>),
     /// It is on a server.
     Share(nfs::Share),
 }
@@ -83,7 +83,8 @@ pub async fn follow(
         let refused = |cause| VolumeError::SetUp { volume: bound.to_owned(), cause };
         check_place(&found, here).map_err(refused)?;
         let read_only = volume.persistent_volume_claim.as_ref().is_some_and(|claim| claim.read_only == Some(true));
-        let driven = csi::Wish::of_claim(&volume.name, &claim, &found, read_only).map(Found::Driver);
+        let driven =
+            csi::Wish::of_claim(&volume.name, &claim, &found, read_only).map(|wish| Found::Driver(Box::new(wish)));
         let what = match driven.or_else(|| nfs::Share::of_claim(&found, read_only).map(Found::Share)) {
             Some(what) => what,
             None => Found::Place(place(&found).map_err(refused)?),

@@ -181,7 +181,7 @@ impl Volumes {
                 continue;
             }
             if let Some(wish) = csi::Wish::inline(pod, volume) {
-                self.want(&volume.name, Found::Driver(wish), pod, now);
+                self.want(&volume.name, Found::Driver(Box::new(wish)), pod, now);
             } else if let Some(source) = &volume.nfs {
                 self.want(&volume.name, Found::Share(nfs::Share::inline(&volume.name, source)), pod, now);
             }
@@ -201,7 +201,7 @@ impl Volumes {
                 self.places.insert(name.to_owned(), place);
                 return;
             }
-            Found::Driver(wish) => Arc::new(csi::Driven::new(self.csi.clone(), wish)),
+            Found::Driver(wish) => Arc::new(csi::Driven::new(self.csi.clone(), *wish)),
             Found::Share(share) => Arc::new(nfs::Mounted::new(share, &self.dir)),
         };
         self.coming.want(name, brings, pod, &mut self.places, now);

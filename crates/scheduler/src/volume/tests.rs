@@ -262,7 +262,7 @@ fn a_volume_is_made_where_its_driver_has_room() {
     let driven =
         claim("a", json!({"spec": {"storageClassName": "driven", "resources": {"requests": {"storage": "3Gi"}}}}));
     let fresh = || {
-        let mut cluster = cluster(&[driven.clone()], &[]);
+        let mut cluster = cluster(std::slice::from_ref(&driven), &[]);
         cluster.volumes.class_changed(&seen(class("driven", "d.io", "WaitForFirstConsumer", json!({}))));
         cluster
     };
