@@ -92,7 +92,7 @@ pub async fn delete_pods<O: Kind>(
 /// So many more are under way for each that went well: one, then sixteen, then as many as may be at once. Each step costs
 /// a wait for the disk.
 const GROWTH: usize = 15;
-const MAX_AT_ONCE: usize = 128;
+const MAX_AT_ONCE: usize = 256;
 
 /// Runs `count` times `work`, the more at once the more went well, and starts no more after an error. Answers how many
 /// went well and the first error. Upstream doubles its batches and waits for the whole of each (slowStartBatch); here

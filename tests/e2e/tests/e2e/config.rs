@@ -33,7 +33,7 @@ fn reaches(cluster: &Cluster) -> Result<()> {
          - {{name: PASSWORD, valueFrom: {{secretKeyRef: {{name: login, key: password}}}}}}\n        \
          - {{name: POD_IP, valueFrom: {{fieldRef: {{fieldPath: status.podIP}}}}}}\n        \
          - {{name: BOTH, value: $(COLOUR)-$(PASSWORD)}}\n        - {{name: CPU, valueFrom: {{resourceFieldRef: {{resource: limits.cpu}}}}}}\n      \
-         envFrom: [{{prefix: S_, configMapRef: {{name: settings}}}}]\n      resources: {{limits: {{cpu: '2'}}}}\n      \
+         envFrom: [{{prefix: S_, configMapRef: {{name: settings}}}}]\n      resources: {{limits: {{cpu: '2'}}, requests: {{cpu: 10m}}}}\n      \
          volumeMounts: [{{name: settings, mountPath: /settings}}, {{name: login, mountPath: /login}}, {{name: info, mountPath: /info}}]\n      \
          command: [sh, -c]\n      args: ['echo $(COLOUR) $PASSWORD $BOTH $S_size $CPU; cat /settings/colour; echo; cat /login/user; echo; stat -L -c %a /login/user; cat /info/labels; echo; test -n \"$POD_IP\" && echo has-ip']\n"
     );
