@@ -61,17 +61,32 @@ pub(super) fn validate(spec: &Value, errors: &mut Errors) {
     unique(&spec["sharedCounters"], Some("name"), &sets, errors);
 }
 
+/// The attributes that are lists.
+const LISTS: [&str; 4] = ["bools", "ints", "strings", "versions"];
+
 /// What is kept of devices, and what nobody here knows how to hand out.
 pub(super) fn warnings(spec: &Value) -> Vec<String> {
     let mut warnings = Vec::new();
     for (i, device) in items(&spec["devices"]).iter().enumerate() {
         let conditions = !items(&device["bindingConditions"]).is_empty();
+        let counted = device["nodeAllocatableResourceMappings"].is_object();
         for (is_so, field, why) in [
-            (device["allowMultipleAllocations"] == true, "allowMultipleAllocations", "shares no device between claims"),
-            (conditions, "bindingConditions", "waits for no device to be made ready"),
+            (
+                device["allowMultipleAllocations"] == true,
+                "allowMultipleAllocations",
+                "shares no device between claims, and gives this one to nobody",
+            ),
+            (conditions, "bindingConditions", "waits for no device to be made ready, and gives this one to nobody"),
+            (counted, "nodeAllocatableResourceMappings", "takes nothing off a node's resources for a device"),
         ] {
             if is_so {
-                warnings.push(format!("spec.devices[{i}].{field}: this cluster {why}, and gives this one to nobody"));
+                warnings.push(format!("spec.devices[{i}].{field}: this cluster {why}"));
+            }
+        }
+        for (name, attribute) in device["attributes"].as_object().into_iter().flatten() {
+            for kind in LISTS.iter().filter(|kind| is_set(&attribute[**kind])) {
+                let why = "no selector and no constraint of this cluster sees a list";
+                warnings.push(format!("spec.devices[{i}].attributes[{name}].{kind}: {why}"));
             }
         }
     }
@@ -179,8 +194,8 @@ fn device(device: &Value, says_nodes: bool, path: &FieldPath<'_>, errors: &mut E
 }
 
 fn attribute(attribute: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
-    let kinds = ["bool", "int", "string", "version", "bools", "ints", "strings", "versions"];
-    let set: Vec<&str> = kinds.into_iter().filter(|kind| is_set(&attribute[*kind])).collect();
+    let kinds = ["bool", "int", "string", "version"].into_iter().chain(LISTS);
+    let set: Vec<&str> = kinds.filter(|kind| is_set(&attribute[*kind])).collect();
     if set.len() != 1 {
         let value = if set.is_empty() { Value::from("") } else { attribute.clone() };
         errors.push(FieldError::invalid(path, value, "exactly one value must be specified"));

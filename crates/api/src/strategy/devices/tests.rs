@@ -187,6 +187,11 @@ fn slices_are_checked() {
     let warning = "spec.devices[0].allowMultipleAllocations: this cluster shares no device between claims, and gives this \
                    one to nobody";
     assert_eq!(of_kind(GROUP, "ResourceSlice").warnings(&shared), [warning]);
+    let counted =
+        json!({"spec": device(json!({"nodeAllocatableResourceMappings": {"cpu": {"capacityKey": "cores"}}}))});
+    let warning = "spec.devices[0].nodeAllocatableResourceMappings: this cluster takes nothing off a node's resources for a \
+                   device";
+    assert_eq!(of_kind(GROUP, "ResourceSlice").warnings(&counted), [warning]);
 }
 
 #[test]
