@@ -8,8 +8,9 @@ use k8s_openapi::api::{
     core::v1::{Node, Service},
     policy::v1::PodDisruptionBudget,
 };
-use knarr_client::lean::Pod;
+use knarr_client::{Change, lean::Pod};
 use rand::{SeedableRng as _, rngs::SmallRng};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::{
@@ -41,13 +42,18 @@ impl Around for Setting {
     }
 }
 
-fn node(name: &str, change: Value) -> Node {
+pub(crate) fn node(name: &str, change: Value) -> Node {
     let mut value = json!({
         "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name, "zone": "a"}},
         "status": {"allocatable": {"cpu": "4", "memory": "8Gi", "pods": "10"}},
     });
     json_patch::merge(&mut value, &change);
     serde_json::from_value(value).unwrap()
+}
+
+/// What an informer tells of an object that it sees for the first time.
+pub(crate) fn seen<K: DeserializeOwned>(value: Value) -> Change<K> {
+    Change { old: None, new: Some(Arc::new(serde_json::from_value(value).unwrap())) }
 }
 
 fn pod(name: &str, change: Value) -> Arc<PodInfo> {

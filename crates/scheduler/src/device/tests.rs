@@ -4,10 +4,8 @@ mod never_twice;
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Node;
-use knarr_client::{Change, lean::Pod};
+use knarr_client::lean::Pod;
 use rand::{SeedableRng as _, rngs::SmallRng};
-use serde::de::DeserializeOwned;
 use serde_json::{Value, from_value, json};
 
 use super::reserve;
@@ -15,23 +13,14 @@ use crate::{
     cluster::Cluster,
     decide::{Decision, decide},
     pod::PodInfo,
-    tests::Setting,
+    tests::{Setting, node, seen},
 };
-
-fn seen<K: DeserializeOwned>(value: Value) -> Change<K> {
-    Change { old: None, new: Some(Arc::new(from_value(value).unwrap())) }
-}
 
 /// A cluster of `n1` and `n2` with a class for all devices of the driver `d`, and one for nobody's.
 fn cluster(slices: &[Value], claims: &[Value]) -> Cluster {
     let mut cluster = Cluster::default();
     for name in ["n1", "n2"] {
-        let node: Node = from_value(json!({
-            "metadata": {"name": name, "labels": {"rack": name}},
-            "status": {"allocatable": {"cpu": "4", "memory": "8Gi", "pods": "100"}},
-        }))
-        .unwrap();
-        cluster.set_node(&node);
+        cluster.set_node(&node(name, json!({"metadata": {"labels": {"rack": name}}})));
     }
     let class = |name: &str, expression: &str| {
         json!({"metadata": {"name": name}, "spec": {

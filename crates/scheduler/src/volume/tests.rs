@@ -2,10 +2,8 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Node;
-use knarr_client::{Change, ObjectKey, lean::Pod};
+use knarr_client::{ObjectKey, lean::Pod};
 use rand::{SeedableRng as _, rngs::SmallRng};
-use serde::de::DeserializeOwned;
 use serde_json::{Value, from_value, json};
 
 use super::{
@@ -16,12 +14,8 @@ use crate::{
     cluster::Cluster,
     decide::{Decision, decide},
     pod::PodInfo,
-    tests::Setting,
+    tests::{Setting, node, seen},
 };
-
-fn seen<K: DeserializeOwned>(value: Value) -> Change<K> {
-    Change { old: None, new: Some(Arc::new(from_value(value).unwrap())) }
-}
 
 fn claim(name: &str, change: Value) -> Value {
     let mut claim = json!({
@@ -73,12 +67,7 @@ fn pod(name: &str, claims: &[&str]) -> Arc<PodInfo> {
 fn cluster(claims: &[Value], volumes: &[Value]) -> Cluster {
     let mut cluster = Cluster::default();
     for name in ["n1", "n2"] {
-        let node: Node = from_value(json!({
-            "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name}},
-            "status": {"allocatable": {"cpu": "4", "memory": "8Gi", "pods": "10"}},
-        }))
-        .unwrap();
-        cluster.set_node(&node);
+        cluster.set_node(&node(name, json!({})));
     }
     let only_n2 = json!({"allowedTopologies": [
         {"matchLabelExpressions": [{"key": "kubernetes.io/hostname", "values": ["n2"]}]}]});
@@ -322,12 +311,7 @@ fn a_pod_goes_into_the_zone_that_its_volume_has_as_a_label() {
     ] {
         let mut cluster = cluster(&[claim("a", bound_to("v"))], &[volume("v", "5Gi", change.clone())]);
         for (name, labels) in nodes {
-            let node: Node = from_value(json!({
-                "metadata": {"name": name, "labels": merged(json!({"kubernetes.io/hostname": name}), labels.clone())},
-                "status": {"allocatable": {"cpu": "4", "memory": "8Gi", "pods": "10"}},
-            }))
-            .unwrap();
-            cluster.set_node(&node);
+            cluster.set_node(&node(name, json!({"metadata": {"labels": labels}})));
         }
         assert_eq!(outcome(&pod("p", &["a"]), &mut cluster), expected, "{change}");
     }
