@@ -1,17 +1,11 @@
 //! A sandbox as the runtime knows it, and the files it is made of.
 
-use std::{
-    collections::BTreeMap,
-    fs, io,
-    net::IpAddr,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, fs, io, net::IpAddr, path::Path};
 
 use knarr_cri::{
     NetworkRequest, PortMapping,
     v1::{NamespaceMode, NamespaceOption, PodSandboxConfig, PodSandboxState, Protocol},
 };
-use knarr_os::mount::Propagation;
 
 use crate::{
     config::Config,
@@ -119,19 +113,10 @@ impl Sandbox {
     /// The files containers are shown unless the pod mounts something else there.
     pub fn mounts(&self, config: &Config) -> Vec<BindMount> {
         let run = config.sandbox_run_dir(&self.meta.id);
-        let mount = |name: &str| BindMount {
-            source: run.join(name),
-            target: PathBuf::from("/etc").join(name),
-            readonly: false,
-            recursive_readonly: false,
-            propagation: Propagation::Private,
-            layers: None,
-            nosuid: false,
-            noexec: false,
-        };
+        let mount = |name: &str| BindMount::new(run.join(name), Path::new("/etc").join(name));
         let mut mounts: Vec<BindMount> = ["hostname", "hosts", "resolv.conf"].map(mount).to_vec();
         if self.namespaces().ipc() == NamespaceMode::Node {
-            mounts.push(BindMount { source: "/dev/shm".into(), target: "/dev/shm".into(), ..mount("shm") });
+            mounts.push(BindMount::new("/dev/shm", "/dev/shm"));
         }
         mounts
     }

@@ -140,16 +140,7 @@ fn bind(mount: &Mount) -> Result<BindMount, String> {
     if !matches!(mount.kind.as_deref(), None | Some("" | "bind" | "none")) {
         return Err(format!("a mount of the type {:?}", mount.kind.as_deref().unwrap_or_default()));
     }
-    let mut bind = BindMount {
-        source: mount.host_path.clone().into(),
-        target: mount.container_path.clone().into(),
-        readonly: false,
-        recursive_readonly: false,
-        propagation: Propagation::Private,
-        layers: None,
-        nosuid: false,
-        noexec: false,
-    };
+    let mut bind = BindMount::new(&mount.host_path, &mount.container_path);
     for option in &mount.options {
         match option.as_str() {
             "ro" => bind.readonly = true,

@@ -83,6 +83,22 @@ pub struct BindMount {
     pub noexec: bool,
 }
 
+impl BindMount {
+    /// To read and write, and what is mounted below later stays where it was mounted.
+    pub fn new(source: impl Into<PathBuf>, target: impl Into<PathBuf>) -> Self {
+        Self {
+            source: source.into(),
+            target: target.into(),
+            readonly: false,
+            recursive_readonly: false,
+            propagation: Propagation::Private,
+            layers: None,
+            nosuid: false,
+            noexec: false,
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Device {
     /// Below `/dev`.

@@ -70,16 +70,7 @@ fn mounts_are_ordered_and_the_pods_win() {
     let mount = |target: &str| Mount { container_path: target.into(), host_path: "/h".into(), ..Mount::default() };
     let config =
         ContainerConfig { mounts: vec![mount("/a/b/c"), mount("/etc/hosts"), mount("/a/../a/")], ..Default::default() };
-    let of_sandbox = |target: &str| BindMount {
-        source: "/s".into(),
-        target: target.into(),
-        readonly: false,
-        recursive_readonly: false,
-        propagation: Propagation::Private,
-        layers: None,
-        nosuid: false,
-        noexec: false,
-    };
+    let of_sandbox = |target: &str| BindMount::new("/s", target);
     let none = BTreeMap::new();
     let all = mounts(&config, vec![], vec![of_sandbox("/etc/hosts"), of_sandbox("/etc/hostname")], &none).unwrap();
     let got: Vec<_> = all.iter().map(|m| (m.source.to_str().unwrap(), m.target.to_str().unwrap())).collect();
