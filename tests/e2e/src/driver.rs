@@ -1,5 +1,4 @@
-//! A driver of devices (DRA), as a vendor would write it: gRPC from its bytes up, so that the node's own is not tested
-//! by itself. It asks the API what a claim was given, and describes that to the runtime in a file (CDI).
+//! A driver of devices (DRA), as a vendor would write it. It asks the API what a claim was given, and describes that to the runtime in a file (CDI).
 
 use std::{
     fs,
@@ -10,11 +9,14 @@ use std::{
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use h2::{RecvStream, server::SendResponse};
-use http::{HeaderMap, Request, Response};
+use http::Request;
 use serde_json::json;
 use tokio::{net::UnixListener, runtime::Runtime};
 
-use crate::Clients;
+use crate::{
+    Clients,
+    vendor::{self, fields, nested, text},
+};
 
 /// Where runtimes look for what devices bring.
 const CDI_DIR: &str = "/var/run/cdi";
@@ -46,7 +48,9 @@ impl Driver {
         let runtime = Runtime::new()?;
         for socket in &sockets {
             let listener = runtime.block_on(async { UnixListener::bind(socket) });
-            runtime.spawn(serve(listener.context(socket.display().to_string())?, shared.clone()));
+            let listener = listener.context(socket.display().to_string())?;
+            let shared = shared.clone();
+            runtime.spawn(vendor::serve(listener, move |request, respond| shared.clone().answer(request, respond)));
         }
         Ok(Self { shared, sockets, _runtime: runtime })
     }
@@ -72,49 +76,19 @@ impl Drop for Driver {
     }
 }
 
-async fn serve(listener: UnixListener, shared: Arc<Shared>) {
-    while let Ok((stream, _)) = listener.accept().await {
-        let shared = shared.clone();
-        tokio::spawn(async move {
-            let Ok(mut connection) = h2::server::handshake(stream).await else { return };
-            while let Some(Ok((request, respond))) = connection.accept().await {
-                let shared = shared.clone();
-                // A node that went away has no use for the answer.
-                tokio::spawn(async move { drop(shared.answer(request, respond).await) });
-            }
-        });
-    }
-}
-
 impl Shared {
     async fn answer(self: Arc<Self>, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) -> Result<()> {
-        let method = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
-        let mut body = request.into_body();
-        let mut message = Vec::new();
-        while let Some(data) = body.data().await {
-            let data = data?;
-            body.flow_control().release_capacity(data.len())?;
-            message.extend_from_slice(&data);
-        }
+        let (method, message) = vendor::read(request).await?;
         // kubectl takes its time.
-        let this = self.clone();
-        let reply =
-            tokio::task::spawn_blocking(move || this.reply(&method, message.get(5..).unwrap_or_default())).await?;
-        let head = Response::builder().header("content-type", "application/grpc").body(())?;
-        let mut answer = respond.send_response(head, false)?;
-        let mut trailers = HeaderMap::new();
+        let reply = tokio::task::spawn_blocking(move || self.reply(&method, &message)).await?;
+        let mut answer = vendor::begin(&mut respond)?;
         match reply {
             Ok(reply) => {
-                let length = u32::try_from(reply.len())?.to_be_bytes();
-                answer.send_data([&[0][..], &length, &reply].concat().into(), false)?;
-                trailers.insert("grpc-status", "0".parse()?);
+                answer.send_data(vendor::framed(&reply), false)?;
+                vendor::end(answer, "0", "")
             }
-            Err(error) => {
-                trailers.insert("grpc-status", "2".parse()?);
-                trailers.insert("grpc-message", format!("{error:#}").replace('\n', " ").parse()?);
-            }
+            Err(error) => vendor::end(answer, "2", &format!("{error:#}")),
         }
-        Ok(answer.send_trailers(trailers)?)
     }
 
     fn reply(&self, method: &str, message: &[u8]) -> Result<Vec<u8>> {
@@ -183,30 +157,4 @@ fn claim_of(message: &[u8]) -> [String; 3] {
         }
     }
     claim
-}
-
-/// The fields of a message that has nothing but short texts or messages.
-fn fields(mut message: &[u8]) -> Vec<(u8, Vec<u8>)> {
-    let mut found = Vec::new();
-    while let [key, length, rest @ ..] = message {
-        // Two bytes say all lengths here.
-        let (length, rest) = match (length, rest) {
-            (low, [high, rest @ ..]) if low & 0x80 != 0 => (usize::from(low & 0x7f) | usize::from(*high) << 7, rest),
-            (low, rest) => (usize::from(*low), rest),
-        };
-        let (field, next) = rest.split_at(length.min(rest.len()));
-        found.push((key >> 3, field.to_vec()));
-        message = next;
-    }
-    found
-}
-
-fn nested(number: u8, bytes: &[u8]) -> Vec<u8> {
-    let (low, high) = ((bytes.len() & 0x7f) as u8, (bytes.len() >> 7) as u8);
-    let length = if high == 0 { vec![low] } else { vec![low | 0x80, high] };
-    [&[number << 3 | 2][..], &length, bytes].concat()
-}
-
-fn text(number: u8, text: &str) -> Vec<u8> {
-    nested(number, text.as_bytes())
 }

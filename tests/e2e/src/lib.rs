@@ -17,6 +17,7 @@ pub mod load;
 pub mod local;
 pub mod plugin;
 pub mod traces;
+mod vendor;
 pub mod wait;
 
 pub use clients::Clients;

@@ -1,4 +1,4 @@
-//! A device plugin, as a vendor would write it: gRPC from its bytes up, so that the node's own is not tested by itself.
+//! A device plugin, as a vendor would write it.
 
 use std::{
     path::{Path, PathBuf},
@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use h2::{RecvStream, SendStream, server::SendResponse};
-use http::{HeaderMap, Request, Response};
+use http::Request;
 use tokio::{
     net::{UnixListener, UnixStream},
     runtime::Runtime,
@@ -17,6 +17,8 @@ use tokio::{
     task::JoinHandle,
     time::timeout,
 };
+
+use crate::vendor::{self, fields, framed, nested, text, texts};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -56,17 +58,8 @@ impl Plugin {
         ensure!(!socket.exists(), "the node left {} of a former plugin", socket.display());
         let (shared, dir, resource) = (self.shared.clone(), self.shared.dir.clone(), self.resource);
         let listener = self.runtime.block_on(async { UnixListener::bind(&socket) })?;
-        self.serving = Some(self.runtime.spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let shared = shared.clone();
-                tokio::spawn(async move {
-                    let Ok(mut connection) = h2::server::handshake(stream).await else { return };
-                    while let Some(Ok((request, respond))) = connection.accept().await {
-                        tokio::spawn(shared.clone().answer(request, respond));
-                    }
-                });
-            }
-        }));
+        let answer = move |request, respond| shared.clone().answer(request, respond);
+        self.serving = Some(self.runtime.spawn(vendor::serve(listener, answer)));
         self.runtime.block_on(async { timeout(PATIENCE, register(&dir, resource)).await })?
     }
 
@@ -105,32 +98,19 @@ async fn register(dir: &Path, resource: &str) -> Result<()> {
 }
 
 impl Shared {
-    async fn answer(self: Arc<Self>, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
-        let method = request.uri().path().trim_start_matches("/v1beta1.DevicePlugin/").to_owned();
-        // A node that went away has no use for the answer.
-        let _ = self.reply(&method, request.into_body(), respond).await;
-    }
-
-    async fn reply(&self, method: &str, mut body: RecvStream, mut respond: SendResponse<Bytes>) -> Result<()> {
-        let mut message = Vec::new();
-        while let Some(data) = body.data().await {
-            let data = data?;
-            body.flow_control().release_capacity(data.len())?;
-            message.extend_from_slice(&data);
-        }
-        let message = message.get(5..).unwrap_or_default();
-        let head = Response::builder().header("content-type", "application/grpc").body(())?;
-        let mut answer = respond.send_response(head, false)?;
+    async fn answer(self: Arc<Self>, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) -> Result<()> {
+        let (method, message) = vendor::read(request).await?;
+        let mut answer = vendor::begin(&mut respond)?;
         let called = |ids: &[String]| {
             let call = format!("{method} {}", ids.join(" "));
             self.calls.lock().unwrap_or_else(PoisonError::into_inner).push(call);
         };
-        match method {
+        match method.as_str() {
             "ListAndWatch" => return self.list(answer).await,
             // It wants to be asked before each start.
             "GetDevicePluginOptions" => answer.send_data(framed(&[0x08, 1]), false)?,
             "Allocate" => {
-                let ids = strings(&strings_of(message).concat());
+                let ids = fields(&message).iter().flat_map(|(_, container)| texts(container)).collect::<Vec<_>>();
                 called(&ids);
                 let node = [text(1, "/dev/berth"), text(2, "/dev/fuse"), text(3, "r")].concat();
                 let variable = [text(1, "BERTHS"), text(2, &ids.join(","))].concat();
@@ -139,12 +119,12 @@ impl Shared {
                 answer.send_data(framed(&nested(1, &container)), false)?;
             }
             "PreStartContainer" => {
-                called(&strings(message));
+                called(&texts(&message));
                 answer.send_data(framed(&[]), false)?;
             }
-            _ => return end(answer, "12"),
+            _ => return vendor::end(answer, "12", ""),
         }
-        end(answer, "0")
+        vendor::end(answer, "0", "")
     }
 
     /// The devices as they are, and again whenever they change.
@@ -159,42 +139,4 @@ impl Shared {
             changes.changed().await?;
         }
     }
-}
-
-fn end(mut answer: SendStream<Bytes>, status: &str) -> Result<()> {
-    let mut trailers = HeaderMap::new();
-    trailers.insert("grpc-status", status.parse()?);
-    Ok(answer.send_trailers(trailers)?)
-}
-
-/// A message with gRPC's head before it.
-fn framed(message: &[u8]) -> Bytes {
-    let length = u32::try_from(message.len()).unwrap_or(u32::MAX).to_be_bytes();
-    [&[0][..], &length, message].concat().into()
-}
-
-/// A field of protobuf's that has a length: a text or a message. None here is longer than two bytes can say.
-fn nested(number: u8, bytes: &[u8]) -> Vec<u8> {
-    let (low, high) = ((bytes.len() & 0x7f) as u8, (bytes.len() >> 7) as u8);
-    let length = if high == 0 { vec![low] } else { vec![low | 0x80, high] };
-    [&[number << 3 | 2][..], &length, bytes].concat()
-}
-
-fn text(number: u8, text: &str) -> Vec<u8> {
-    nested(number, text.as_bytes())
-}
-
-/// What is in the fields of a message that has nothing but short texts or messages.
-fn strings_of(mut message: &[u8]) -> Vec<Vec<u8>> {
-    let mut found = Vec::new();
-    while let [_, length, rest @ ..] = message {
-        let (field, next) = rest.split_at(usize::from(*length).min(rest.len()));
-        found.push(field.to_vec());
-        message = next;
-    }
-    found
-}
-
-fn strings(message: &[u8]) -> Vec<String> {
-    strings_of(message).into_iter().map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).collect()
 }
