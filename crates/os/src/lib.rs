@@ -5,6 +5,7 @@
 
 pub mod alloc;
 pub mod arp;
+mod aside;
 pub mod caps;
 pub mod cgroup;
 mod entropy;
@@ -21,4 +22,5 @@ pub mod root;
 pub mod seccomp;
 pub mod syscalls;
 
+pub use aside::aside;
 pub use error::{Context, OsError, Result};

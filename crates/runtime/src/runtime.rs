@@ -239,7 +239,7 @@ impl EmbeddedRuntime {
             sandbox.meta.cgroup.clone()
         };
         let cgroups = self.cgroups.clone();
-        let _ = tokio::task::spawn_blocking(move || cgroups.kill(&cgroup)).await;
+        let _ = knarr_os::aside(move || cgroups.kill(&cgroup)).await;
         for container in self.containers_of(id) {
             let seen = load::<Exit>(&self.config.container_dir(&container).join(EXIT_FILE));
             self.ended(&container, seen.unwrap_or_else(|_| unseen_exit()));

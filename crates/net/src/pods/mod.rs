@@ -209,6 +209,6 @@ async fn blocking<T: Send + 'static>(
     action: String,
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> knarr_cri::Result<T> {
-    let result = tokio::task::spawn_blocking(work).await.unwrap_or(Err(NetworkError::WorkerGone));
+    let result = knarr_os::aside(work).await.unwrap_or(Err(NetworkError::WorkerGone));
     result.map_err(|error| CriError::internal(format!("cannot {action}"), error))
 }

@@ -67,7 +67,7 @@ impl Worker {
         };
         let message = termination_file(self.volumes.dir(), &run.name, run.restart_count);
         let remove_all = move || logs::files(&log)?.iter().chain([&message]).try_for_each(|path| remove(path));
-        let done = tokio::task::spawn_blocking(remove_all).await;
+        let done = knarr_os::aside(remove_all).await;
         if let Err(error) = done.map_err(io::Error::other).and_then(|done| done) {
             tracing::warn!(container = run.name, id = run.id, %error, "the files of an earlier run cannot be removed");
         }

@@ -184,7 +184,7 @@ impl EmbeddedRuntime {
 /// Does what waits for the kernel on a thread of its own, where it keeps no other pod waiting: a file system that tells
 /// its disk of every block that is free again takes milliseconds for each file.
 async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
+    match knarr_os::aside(work).await {
         Ok(done) => done,
         Err(crash) => match crash.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),

@@ -42,9 +42,9 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// What the server may hold more after the loop: the events of the last hour, and what the allocator has not given back.
 const MORE_MEMORY_KIB: u64 = 64 * 1024;
 const MORE_DISK: u64 = 64 << 20;
-/// As many threads for what blocks as a batch once needed at the same time: what little there is to do later goes round
-/// among them, so that none is idle for long enough to end.
-const MORE_THREADS: usize = 2 * BATCH;
+/// Those of the runtime and of parts that have their own, 24 for what waits for the kernel, and as many as a batch of pods
+/// has volumes to make or remove at the same time.
+const MOST_THREADS: usize = 16 + 24 + 2 * BATCH;
 
 pub fn tests() -> Vec<(&'static str, Alone)> {
     vec![("kills_under_pod_churn_lose_and_double_nothing", storm), ("pods_in_a_loop_leave_nothing_behind", looped)]
@@ -244,7 +244,7 @@ fn looped() -> Result<()> {
     let (after, disk_after) = (Held::by(pid)?, bytes_below(&cluster.data_dir()));
     println!("{} pods: {held:?} and {disk} bytes on disk became {after:?} and {disk_after}", rounds * BATCH);
     ensure!(after.files <= held.files + 8, "{} open files became {}", held.files, after.files);
-    ensure!(after.threads <= held.threads + MORE_THREADS, "{} threads became {}", held.threads, after.threads);
+    ensure!(after.threads <= MOST_THREADS, "there are {} threads", after.threads);
     ensure!(after.memory_kib <= held.memory_kib + MORE_MEMORY_KIB, "{held:?} became {after:?}");
     ensure!(disk_after <= disk + MORE_DISK, "{disk} bytes became {disk_after}");
     cluster.reset().map(drop)
