@@ -17,6 +17,7 @@ macro_rules! scalars_are_passed_over {
 }
 
 mod accept;
+mod again;
 mod compress;
 mod decode;
 mod json;
