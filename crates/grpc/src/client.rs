@@ -13,12 +13,16 @@ use hyper::{
     body::{Frame, Incoming},
     client::conn::http2::SendRequest,
 };
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use prost::Message;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::wire::{HEAD_BYTES, Metadata, code, frame, message_length, unescape};
 
 /// No answer may be larger; etcd's own client takes as much.
 const ANSWER_BYTES: usize = i32::MAX as usize;
+/// How much one answer may have under way: the list of all containers, say.
+const WINDOW_BYTES: u32 = 1 << 20;
 
 pub type Body = UnsyncBoxBody<Bytes, Infallible>;
 pub type Sender = SendRequest<Body>;
@@ -65,7 +69,23 @@ pub struct Service<'a> {
     /// The package of its services, such as `etcdserverpb`.
     pub package: &'a str,
     /// Sent with every call.
-    pub metadata: Metadata,
+    pub metadata: Metadata<'a>,
+}
+
+/// Calls go over this stream. It ends with the last sender.
+pub async fn over<S>(stream: S) -> hyper::Result<Sender>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(2 * WINDOW_BYTES)
+        .handshake(TokioIo::new(stream))
+        .await?;
+    // What goes wrong is heard by whoever waits for an answer.
+    tokio::spawn(async move { drop(connection.await) });
+    Ok(sender)
 }
 
 /// One request, one answer.
@@ -75,10 +95,21 @@ pub async fn call<A: Message + Default>(
     method: &str,
     request: &impl Message,
 ) -> Result<A, Failure> {
+    call_stranger(sender, service, method, request, ANSWER_BYTES).await
+}
+
+/// One request to somebody who may answer more than there is room for.
+pub async fn call_stranger<A: Message + Default>(
+    sender: &mut Sender,
+    service: Service<'_>,
+    method: &str,
+    request: &impl Message,
+    most_bytes: usize,
+) -> Result<A, Failure> {
     let body = Full::new(frame(request)).boxed_unsync();
     let response = send(sender, service, method, body).await?;
     let (head, body) = response.into_parts();
-    let answer = Limited::new(body, ANSWER_BYTES).collect().await.map_err(|error| Failure::Lost(error.to_string()))?;
+    let answer = Limited::new(body, most_bytes).collect().await.map_err(|error| Failure::Lost(error.to_string()))?;
     check_status(answer.trailers().unwrap_or(&head.headers))?;
     let mut bytes = answer.aggregate();
     let length = message_length(bytes.chunk(), bytes.remaining());

@@ -9,7 +9,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
     net::{UnixListener, UnixStream},
     sync::Semaphore,
@@ -18,15 +17,13 @@ use tokio::{
 };
 
 use crate::{
-    client::{Failure, Sender},
+    client::{self, Failure, Sender},
     server::{self, Reply, Status},
 };
 
 /// Connections at one time; more wait to be accepted.
 const MAX_CONNECTIONS: usize = 64;
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
-/// How much one answer may have under way: the list of all containers, say.
-const WINDOW_BYTES: u32 = 1 << 20;
 
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
@@ -106,16 +103,7 @@ impl Socket {
 pub async fn connect(path: &Path) -> Result<Sender, Failure> {
     let dialled = async {
         let stream = UnixStream::connect(path).await.map_err(|error| error.to_string())?;
-        let (sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .initial_stream_window_size(WINDOW_BYTES)
-            .initial_connection_window_size(2 * WINDOW_BYTES)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| error.to_string())?;
-        // What goes wrong is heard by whoever waits for an answer.
-        tokio::spawn(async move { drop(connection.await) });
-        Ok(sender)
+        client::over(stream).await.map_err(|error| error.to_string())
     };
     let dialled = timeout(CONNECT_LIMIT, dialled).await.unwrap_or_else(|_| Err("it does not answer".to_owned()));
     dialled.map_err(|why: String| {

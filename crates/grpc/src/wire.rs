@@ -7,7 +7,7 @@ use prost::Message;
 pub const HEAD_BYTES: usize = 5;
 
 /// Headers by which a call says more than its message.
-pub type Metadata = &'static [(&'static str, &'static str)];
+pub type Metadata<'a> = &'a [(&'a str, &'a str)];
 
 /// What a call that failed may say, of the seventeen codes there are.
 pub mod code {

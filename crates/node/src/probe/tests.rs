@@ -107,6 +107,8 @@ mod network {
         net::TcpListener,
     };
 
+    use knarr_grpc::server::{Reply, Status};
+
     use super::super::{grpc, http::Get};
     use super::*;
 
@@ -207,29 +209,39 @@ mod network {
     }
 
     #[tokio::test]
-    async fn grpc_health_over_http2() {
+    async fn grpc_health() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
+        // The protobuf of a health status, or of very much.
+        let answer = async |method: String, request: bytes::Bytes| {
+            assert_eq!(method, "grpc.health.v1.Health/Check");
+            let service = String::from_utf8_lossy(&request[2..]).into_owned();
+            match service.as_str() {
+                "up" => Ok(Reply::One(bytes::Bytes::from_static(&[0, 0, 0, 0, 2, 8, 1]))),
+                "down" => Ok(Reply::One(bytes::Bytes::from_static(&[0, 0, 0, 0, 2, 8, 2]))),
+                "endless" => Ok(Reply::One(vec![0; 1 << 20].into())),
+                "broken" => Err(Status { code: 13, message: "out of order".into() }),
+                _ => Err(Status { code: 12, message: format!("unknown method {method}") }),
+            }
+        };
         tokio::spawn(async move {
-            // Serving, then not serving.
-            for status in [1_u8, 2] {
-                let (stream, _) = listener.accept().await.unwrap();
-                let mut connection = h2::server::handshake(stream).await.unwrap();
-                while let Some(Ok((request, mut respond))) = connection.accept().await {
-                    assert_eq!(request.uri().path(), "/grpc.health.v1.Health/Check");
-                    let response =
-                        http::Response::builder().header("content-type", "application/grpc").body(()).unwrap();
-                    let mut body = respond.send_response(response, false).unwrap();
-                    body.send_data(bytes::Bytes::from(vec![0, 0, 0, 0, 2, 8, status]), false).unwrap();
-                    let mut trailers = http::HeaderMap::new();
-                    trailers.insert("grpc-status", "0".parse().unwrap());
-                    body.send_trailers(trailers).unwrap();
-                }
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(knarr_grpc::server::serve(stream, answer));
             }
         });
-        let limit = PATIENCE;
-        assert_eq!(grpc::check("127.0.0.1", port, "svc", limit).await, Outcome::Success);
-        let bad = grpc::check("127.0.0.1", port, "svc", limit).await;
-        assert_eq!(bad, Outcome::Failure("service unhealthy (responded with \"NOT_SERVING\")".to_owned()));
+        assert_eq!(grpc::check("127.0.0.1", port, "up", PATIENCE).await, Outcome::Success);
+        for (service, expected) in [
+            ("down", "service unhealthy (responded with \"NOT_SERVING\")"),
+            ("broken", "error: health rpc failed: rpc error: code = Internal desc = out of order"),
+            (
+                "none",
+                "error: this server does not implement the grpc health protocol (grpc.health.v1.Health): unknown method \
+                 grpc.health.v1.Health/Check",
+            ),
+            ("endless", "error: health rpc failed: rpc error: code = Unavailable desc = length limit exceeded"),
+        ] {
+            let found = grpc::check("127.0.0.1", port, service, PATIENCE).await;
+            assert_eq!(found, Outcome::Failure(expected.to_owned()), "{service}");
+        }
     }
 }
