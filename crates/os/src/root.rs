@@ -16,27 +16,11 @@ use rustix::{
 
 /// A directory that all paths given to it stay within.
 #[derive(Debug)]
-pub struct Root {
-    directory: OwnedFd,
-    /// Who gets what is made in it, where that is not this process's own user and group.
-    owner: Option<u32>,
-}
+pub struct Root(OwnedFd);
 
 impl Root {
     pub fn open(path: &Path) -> io::Result<Self> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Ok(Self { directory: rustix::fs::openat(CWD, path, flags, Mode::empty())?, owner: None })
-    }
-
-    /// Has what is made in it from now on belong to a user, and to the group of the same number.
-    #[must_use]
-    pub fn owned_by(self, owner: Option<u32>) -> Self {
-        Self { owner, ..self }
-    }
-
-    fn hand_over(&self, made: &OwnedFd) -> io::Result<()> {
-        let Some(owner) = self.owner else { return Ok(()) };
-        std::os::unix::fs::chown(magic_path(made), Some(owner), Some(owner))
+        Ok(Self(rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?))
     }
 
     /// Opens what `path` names, following links within the root only.
@@ -45,7 +29,7 @@ impl Root {
         let relative = if relative.as_os_str().is_empty() { Path::new(".") } else { &relative };
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
         loop {
-            match rustix::fs::openat2(&self.directory, relative, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
+            match rustix::fs::openat2(&self.0, relative, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
                 // A rename elsewhere on the path's way made the answer uncertain; the kernel asks to try again.
                 Err(Errno::AGAIN) => continue,
                 other => return Ok(other?),
@@ -57,7 +41,7 @@ impl Root {
     pub fn get_unlinked(&self, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-        Ok(rustix::fs::openat2(&self.directory, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve)?)
+        Ok(rustix::fs::openat2(&self.0, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve)?)
     }
 
     /// The directory at `path`, made with its parents where missing.
@@ -68,12 +52,7 @@ impl Root {
         }
         let (parent, name) = self.parent(path, mode)?;
         match rustix::fs::mkdirat(&parent, &name, Mode::from_raw_mode(mode)) {
-            Ok(()) => {
-                let made = self.get(path, OFlags::PATH | OFlags::DIRECTORY)?;
-                self.hand_over(&made)?;
-                Ok(made)
-            }
-            Err(Errno::EXIST) => self.get(path, OFlags::PATH | OFlags::DIRECTORY),
+            Ok(()) | Err(Errno::EXIST) => self.get(path, OFlags::PATH | OFlags::DIRECTORY),
             Err(e) => Err(e.into()),
         }
     }
@@ -86,7 +65,7 @@ impl Root {
         }
         let (parent, name) = self.parent(path, 0o755)?;
         let create = OFlags::CREATE | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        self.hand_over(&rustix::fs::openat(&parent, &name, create, Mode::from_raw_mode(0o644))?)?;
+        rustix::fs::openat(&parent, &name, create, Mode::from_raw_mode(0o644))?;
         self.get(path, OFlags::PATH)
     }
 
@@ -102,7 +81,7 @@ impl Root {
 
 impl AsFd for Root {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.directory.as_fd()
+        self.0.as_fd()
     }
 }
 

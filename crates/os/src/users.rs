@@ -10,6 +10,7 @@ use nix::libc;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    caps,
     error::{Context, Result},
     mount,
     namespace::{self, Namespace},
@@ -43,6 +44,15 @@ impl IdBlock {
 pub fn become_root_of(namespace: BorrowedFd<'_>) -> Result<()> {
     namespace::join(namespace, Namespace::User)?;
     process::set_identity(0, 0, &[])
+}
+
+/// Has what this process makes from now on belong to a user and the group of the same number, with all its rights kept:
+/// where files are mapped, one can be made only by who is among those that they are mapped for.
+pub fn make_files_as(id: u32) -> Result<()> {
+    // These two calls tell of no error; rights over files go with the first, and come back with the last.
+    nix::unistd::setfsuid(nix::unistd::Uid::from_raw(id));
+    nix::unistd::setfsgid(nix::unistd::Gid::from_raw(id));
+    caps::raise_permitted()
 }
 
 /// Has the files of a mount that is attached nowhere yet belong to the users of a namespace by the numbers that are on

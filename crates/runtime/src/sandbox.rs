@@ -81,8 +81,8 @@ impl Sandbox {
     /// Refuses what this runtime cannot make, before anything of it is made.
     pub fn check(&self) -> Result<(), String> {
         if self.users()?.is_some() && !knarr_os::users::are_possible() {
-            return Err("user namespaces are asked for, which this host cannot make (Linux 6.3 and                         user.max_user_namespaces above 0 are needed): set hostUsers to true"
-                .to_owned());
+            let needs = "Linux 6.3 and user.max_user_namespaces above 0 are needed";
+            return Err(format!("user namespaces are asked for, which this host cannot make ({needs})"));
         }
         self.check_sysctls()
     }

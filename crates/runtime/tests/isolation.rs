@@ -354,14 +354,17 @@ async fn pods_may_have_users_of_their_own() {
     let script = "mount -t tmpfs none /tmp && echo mounted; hostname other && hostname; \
                   (echo 1 >/proc/sys/vm/drop_caches) 2>/dev/null || echo refused; \
                   mknod /disk b 254 0 2>/dev/null || echo no device; umount /proc 2>/dev/null || echo held; \
-                  mount -o remount,bind,rw /r 2>/dev/null; touch /r/x 2>/dev/null || echo read-only; stat -c %u /i/added; \
+                  mount -o remount,bind,rw /r 2>/dev/null; touch /r/x 2>/dev/null || echo read-only; stat -c %u:%g /i/added /v/nested /dev/fd /dev/ptmx; \
                   unshare -m -p -f --mount-proc sh -c 'echo nested $$'";
     let mut config = all("all", script);
     let readonly = Mount { container_path: "/r".into(), readonly: true, ..config.mounts[0].clone() };
     let image = Some(ImageSpec { image: support::IMAGE.into(), ..Default::default() });
-    config.mounts.extend([readonly, Mount { container_path: "/i".into(), image, ..Default::default() }]);
+    // Where it is mounted is made in the volume that is mounted around it.
+    let nested = Mount { container_path: "/v/nested/deep".into(), ..config.mounts[0].clone() };
+    config.mounts.extend([nested, readonly, Mount { container_path: "/i".into(), image, ..Default::default() }]);
     let log = host.script_of(&sandbox, config).await.1;
-    assert_eq!(log, "mounted\nother\nrefused\nno device\nheld\nread-only\n0\nnested 1\n");
+    assert_eq!(log, "mounted\nother\nrefused\nno device\nheld\nread-only\n0:0\n0:0\n0:0\n0:0\nnested 1\n");
+    assert_eq!(owner(&volume.join("nested")), (0, 0));
     let tty = ContainerConfig { tty: true, ..container("tty", "tty; stat -c %u /dev/console; echo x >/dev/tty") };
     assert_eq!(host.script_of(&sandbox, tty).await.1.replace('\r', ""), "/dev/pts/0\n0\nx\n");
     let id = host.run(&sandbox, container("long", "exec sleep 1000")).await;

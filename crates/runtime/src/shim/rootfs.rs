@@ -69,8 +69,10 @@ pub fn enter(
     sources.sort_by_key(|source| source.mount.target.components().count());
     let flags = if privileged { Flags::NONE } else { Flags::NODEV };
     mount::overlay(&spec.rootfs.layers, &spec.rootfs.upper, &spec.rootfs.work, target, flags)?;
-    let owner = users.map(PodUsers::root);
-    let root = Root::open(target).map_err(|source| at(target, source))?.owned_by(owner);
+    if let Some(users) = users {
+        users.make_files()?;
+    }
+    let root = Root::open(target).map_err(|source| at(target, source))?;
 
     let given = |path: &str| spec.mounts.iter().any(|m| m.target == Path::new(path));
     if !given("/proc") {
@@ -78,7 +80,7 @@ pub fn enter(
     }
     let mut terminal = None;
     if !given("/dev") {
-        make_dev(&root, spec, shm.as_ref(), owner.unwrap_or(0), &given)?;
+        make_dev(&root, spec, shm.as_ref(), users, &given)?;
         terminal = spec.process.terminal.then(|| open_terminal(&root, target)).transpose()?;
     }
     in_cgroup()?;
@@ -182,23 +184,22 @@ fn attach(root: &Root, source: &Source, privileged: bool) -> Result<()> {
     Ok(())
 }
 
-/// `owner` is the root of the container. Devices stay the host's, as what they are lies outside of the pod.
+/// Devices stay the host's, whoever the root of the container is: what they are lies outside of the pod.
 fn make_dev(
     root: &Root,
     spec: &ContainerSpec,
     shm: Option<&OwnedFd>,
-    owner: u32,
+    users: Option<&PodUsers>,
     given: &dyn Fn(&str) -> bool,
 ) -> Result<()> {
     // This one file system does allow devices: it holds exactly those the spec lists.
     let flags = Flags { nosuid: true, ..Flags::NONE };
-    let options = format!("mode=755,size=65536k,uid={owner},gid={owner}");
-    mount::filesystem_at("tmpfs", directory(root, "/dev")?, flags, &options)?;
+    mount::filesystem_at("tmpfs", directory(root, "/dev")?, flags, "mode=755,size=65536k")?;
     mount::filesystem_at(
         "devpts",
         directory(root, "/dev/pts")?,
         Flags { nosuid: true, noexec: true, ..Flags::NONE },
-        &format!("newinstance,ptmxmode=0666,mode=0620,gid={}", owner + 5),
+        &format!("newinstance,ptmxmode=0666,mode=0620,gid={}", users.map_or(0, PodUsers::root) + 5),
     )?;
     if !given("/dev/mqueue") {
         mount::filesystem_at("mqueue", directory(root, "/dev/mqueue")?, Flags::KERNEL, "")?;

@@ -80,6 +80,11 @@ impl PodUsers {
             .map_err(|error| SetupError::IdMap { path: path.display().to_string(), error })
     }
 
+    /// Has what this process makes from now on be the root's of the pod.
+    pub fn make_files(&self) -> Result<()> {
+        Ok(users::make_files_as(self.ids.host_id)?)
+    }
+
     /// Makes this process the pod's root, with namespaces of its own of the kinds. There is no way back.
     pub fn enter(&self, kinds: &[Namespace]) -> Result<()> {
         users::become_root_of(self.namespace.as_fd())?;
