@@ -1,9 +1,15 @@
 //! Pods with users of their own: root inside is nobody outside, files keep their owners, and no two pods share a number.
 
-use std::{fs, os::unix::fs::MetadataExt, path::PathBuf};
+use std::{fs, os::unix::fs::MetadataExt, path::PathBuf, process::Command};
 
 use anyhow::{Context, Result, bail, ensure};
-use knarr_e2e::{Cluster, eventually, host::Footprint, image::BUSYBOX};
+use knarr_e2e::{
+    Cluster,
+    command::{PATIENCE, run_with},
+    eventually,
+    host::Footprint,
+    image::BUSYBOX,
+};
 use serde_json::{Value, json};
 
 use crate::Alone;
@@ -98,7 +104,25 @@ fn inside(cluster: &Cluster, ns: &str) -> Result<()> {
         let said = says(cluster, ns, "one", script)?;
         ensure!(said == expected, "{script}: {said:?}");
     }
-    Ok(())
+    let kubectl = cluster.kubectl_command(&[]);
+    let line = format!("{} exec -it one -n {ns} -- sh", kubectl.get_program().to_string_lossy());
+    let mut script = Command::new("script");
+    script.args(["-q", "-e", "-c", &line, "/dev/null"]).env("KUBECONFIG", cluster.kubeconfig());
+    let typed = "stat -c owner=%u:%g $(tty); echo seen=$((6*7)) >/dev/tty; exit 5\n";
+    let said = run_with(&mut script, typed, PATIENCE)?;
+    let has = |word| said.stdout.contains(word);
+    ensure!(said.code == 5 && has("owner=0:5") && has("seen=42"), "{}", said.all());
+    // Who is added to look at the pod is of its users as well.
+    let look =
+        ["--target=c", "-c", "look", "--", "sh", "-c", "cat /proc/self/uid_map /proc/1/uid_map; ls /proc/1/root/login"];
+    let debug = ["debug", "one", "-n", ns, "--image", BUSYBOX].into_iter().chain(look);
+    cluster.kubectl_args(&debug.collect::<Vec<_>>())?;
+    eventually("the debugger's words", || {
+        let said = cluster.kubectl(&format!("logs one -n {ns} -c look"))?;
+        let lines: Vec<&str> = said.lines().collect();
+        ensure!(lines.len() == 3 && lines[0] == lines[1] && lines[2] == "who", "{said:?}");
+        Ok(())
+    })
 }
 
 /// On the disk it is as if the pod's users were the host's; its processes are the block's.
