@@ -1,7 +1,7 @@
 //! Linux capabilities: names to bits and back, and giving up what a process should not keep.
 
 use rustix::thread::{
-    CapabilitySet, CapabilitySets, capability_is_in_bounding_set, configure_capability_in_ambient_set,
+    CapabilitySet, CapabilitySets, capabilities, capability_is_in_bounding_set, configure_capability_in_ambient_set,
     remove_capability_from_bounding_set, set_capabilities, set_keep_capabilities,
 };
 
@@ -121,6 +121,12 @@ pub fn set(caps: Capabilities, ambient: Capabilities) -> Result<()> {
             .os("raise", format!("{capability:?} in the ambient set"))?;
     }
     Ok(())
+}
+
+/// Puts every right that this process may have into force.
+pub fn raise_permitted() -> Result<()> {
+    let sets = capabilities(None).os("read", "capabilities")?;
+    set_capabilities(None, CapabilitySets { effective: sets.permitted, ..sets }).os("raise", "capabilities")
 }
 
 #[cfg(test)]

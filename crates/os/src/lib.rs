@@ -21,6 +21,7 @@ pub mod pty;
 pub mod root;
 pub mod seccomp;
 pub mod syscalls;
+pub mod users;
 
 pub use aside::aside;
 pub use error::{Context, OsError, Result};

@@ -148,21 +148,32 @@ pub fn set_flags(target: &Path, flags: Flags) -> Result<()> {
 
 /// Makes a mount and all below it read-only, submounts included (`recursiveReadOnly`; Linux 5.12).
 pub fn set_readonly_recursive(target: impl AsFd) -> Result<()> {
+    set_attributes(target, true, nix::libc::MOUNT_ATTR_RDONLY, 0).os("make read-only", "a mount tree")
+}
+
+/// `mount_setattr(2)` on an open mount.
+pub(crate) fn set_attributes(
+    target: impl AsFd,
+    recursive: bool,
+    attributes: u64,
+    user_namespace: i32,
+) -> std::io::Result<()> {
     use nix::libc;
     use std::os::fd::AsRawFd;
-    let attributes = libc::mount_attr { attr_set: libc::MOUNT_ATTR_RDONLY, attr_clr: 0, propagation: 0, userns_fd: 0 };
+    let attributes =
+        libc::mount_attr { attr_set: attributes, attr_clr: 0, propagation: 0, userns_fd: user_namespace as u64 };
     // SAFETY: the descriptor is open, the path empty and terminated, and the structure lives through the call.
     let code = unsafe {
         libc::syscall(
             libc::SYS_mount_setattr,
             target.as_fd().as_raw_fd(),
             c"".as_ptr(),
-            libc::AT_EMPTY_PATH | libc::AT_RECURSIVE,
+            libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 },
             &raw const attributes,
             size_of::<libc::mount_attr>(),
         )
     };
-    if code == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()).os("make read-only", "a mount tree") }
+    if code == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }
 
 /// Sets how a mount, and all below it, exchanges new mounts with its copies.

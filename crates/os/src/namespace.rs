@@ -19,6 +19,7 @@ pub enum Namespace {
     Uts,
     Cgroup,
     Pid,
+    User,
 }
 
 impl Namespace {
@@ -30,6 +31,7 @@ impl Namespace {
             Self::Uts => CloneFlags::CLONE_NEWUTS,
             Self::Cgroup => CloneFlags::CLONE_NEWCGROUP,
             Self::Pid => CloneFlags::CLONE_NEWPID,
+            Self::User => CloneFlags::CLONE_NEWUSER,
         }
     }
 
@@ -42,6 +44,7 @@ impl Namespace {
             Self::Uts => "uts",
             Self::Cgroup => "cgroup",
             Self::Pid => "pid",
+            Self::User => "user",
         }
     }
 }

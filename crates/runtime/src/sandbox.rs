@@ -4,8 +4,9 @@ use std::{collections::BTreeMap, fs, io, net::IpAddr, path::Path};
 
 use knarr_cri::{
     NetworkRequest, PortMapping,
-    v1::{NamespaceMode, NamespaceOption, PodSandboxConfig, PodSandboxState, Protocol},
+    v1::{NamespaceMode, NamespaceOption, PodSandboxConfig, PodSandboxState, Protocol, UserNamespace},
 };
+use knarr_os::users::IdBlock;
 
 use crate::{
     config::Config,
@@ -35,6 +36,23 @@ impl Sandbox {
         self.namespaces().network() != NamespaceMode::Node
     }
 
+    /// The host's users that are the pod's, where it has any of its own: one block of them, from the root on.
+    pub fn users(&self) -> Result<Option<IdBlock>, String> {
+        let Some(UserNamespace { uids, gids, .. }) =
+            self.namespaces().userns_options.filter(|users| users.mode() == NamespaceMode::Pod)
+        else {
+            return Ok(None);
+        };
+        let refused = |why: &str| Err(format!("the pod's user namespace cannot be made: {why}"));
+        match (uids.as_slice(), uids == gids) {
+            (_, false) => refused("user and group mappings have to be the same"),
+            ([one], true) if one.container_id == 0 && one.host_id > 0 && one.length > 0 => {
+                Ok(Some(IdBlock { host_id: one.host_id, length: one.length }))
+            }
+            _ => refused("one mapping is wanted, of the container's 0 to users that are not the host's root"),
+        }
+    }
+
     /// What its shim is told.
     pub fn shim_spec(&self, config: &Config) -> SandboxSpec {
         let run = config.sandbox_run_dir(&self.meta.id);
@@ -47,6 +65,8 @@ impl Sandbox {
             shm: own_ipc.then(|| run.join("shm")),
             shared_pid: namespaces.pid() == NamespaceMode::Pod,
             sysctls: self.config.linux.as_ref().map(|l| l.sysctls.clone()).unwrap_or_default(),
+            // One that cannot be was refused before anything was made.
+            users: self.users().unwrap_or_default(),
             shim_cgroup: config.cgroup("shims"),
         }
     }
@@ -60,11 +80,9 @@ impl Sandbox {
 
     /// Refuses what this runtime cannot make, before anything of it is made.
     pub fn check(&self) -> Result<(), String> {
-        let own_users = self.namespaces().userns_options.is_some_and(|users| users.mode() == NamespaceMode::Pod);
-        if own_users {
-            return Err(
-                "user namespaces are asked for, which this runtime cannot make yet: leave hostUsers unset".to_owned()
-            );
+        if self.users()?.is_some() && !knarr_os::users::are_possible() {
+            let needs = "Linux 6.3 and user.max_user_namespaces above 0 are needed";
+            return Err(format!("user namespaces are asked for, which this host cannot make ({needs})"));
         }
         self.check_sysctls()
     }
@@ -113,7 +131,8 @@ impl Sandbox {
     /// The files containers are shown unless the pod mounts something else there.
     pub fn mounts(&self, config: &Config) -> Vec<BindMount> {
         let run = config.sandbox_run_dir(&self.meta.id);
-        let mount = |name: &str| BindMount::new(run.join(name), Path::new("/etc").join(name));
+        let mount =
+            |name: &str| BindMount { mapped: true, ..BindMount::new(run.join(name), Path::new("/etc").join(name)) };
         let mut mounts: Vec<BindMount> = ["hostname", "hosts", "resolv.conf"].map(mount).to_vec();
         if self.namespaces().ipc() == NamespaceMode::Node {
             mounts.push(BindMount::new("/dev/shm", "/dev/shm"));
@@ -189,6 +208,31 @@ mod tests {
         for (letters, kept) in [(63, 63), (64, 64), (65, 64)] {
             let s = sandbox(PodSandboxConfig { hostname: "a".repeat(letters), ..Default::default() });
             assert_eq!(s.hostname().len(), kept);
+        }
+    }
+
+    #[test]
+    fn a_pod_has_one_block_of_users_of_its_own() {
+        use knarr_cri::v1::{IdMapping, LinuxSandboxSecurityContext};
+        let ids = |container_id, host_id, length| IdMapping { host_id, container_id, length };
+        let own = |uids: &[IdMapping], gids: &[IdMapping]| {
+            let users = UserNamespace { mode: NamespaceMode::Pod.into(), uids: uids.to_vec(), gids: gids.to_vec() };
+            let options = NamespaceOption { userns_options: Some(users), ..Default::default() };
+            let security = LinuxSandboxSecurityContext { namespace_options: Some(options), ..Default::default() };
+            let linux = LinuxPodSandboxConfig { security_context: Some(security), ..Default::default() };
+            sandbox(PodSandboxConfig { linux: Some(linux), ..Default::default() }).users()
+        };
+        let (good, other) = (ids(0, 65_536, 65_536), ids(0, 131_072, 65_536));
+        assert_eq!(own(&[good], &[good]), Ok(Some(IdBlock { host_id: 65_536, length: 65_536 })));
+        assert_eq!(sandbox(PodSandboxConfig::default()).users(), Ok(None));
+        for (uids, gids, why) in [
+            (&[good][..], &[other][..], "have to be the same"),
+            (&[], &[], "one mapping"),
+            (&[good, other], &[good, other], "one mapping"),
+            (&[ids(1, 65_536, 1)], &[ids(1, 65_536, 1)], "one mapping"),
+            (&[ids(0, 0, 65_536)], &[ids(0, 0, 65_536)], "not the host's root"),
+        ] {
+            assert!(own(uids, gids).unwrap_err().contains(why), "{uids:?} {gids:?}");
         }
     }
 

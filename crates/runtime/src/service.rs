@@ -45,7 +45,8 @@ impl RuntimeService for EmbeddedRuntime {
             condition("RuntimeReady", None, ""),
             condition("NetworkReady", network.err().map(|e| e.to_string()), "NetworkPluginNotReady"),
         ];
-        let features = RuntimeHandlerFeatures { recursive_read_only_mounts: true, user_namespaces: false };
+        let user_namespaces = knarr_os::users::are_possible();
+        let features = RuntimeHandlerFeatures { recursive_read_only_mounts: true, user_namespaces };
         Ok(StatusResponse {
             status: Some(RuntimeStatus { conditions }),
             runtime_handlers: HANDLERS

@@ -279,3 +279,136 @@ async fn privileged_containers_may_mount_and_share_mounts_with_the_host() {
     }
     host.finish().await;
 }
+
+/// The block of the host's users that the sandbox of a test has.
+fn block(host_id: u32) -> UserNamespace {
+    let ids = vec![IdMapping { host_id, container_id: 0, length: 65_536 }];
+    UserNamespace { mode: NamespaceMode::Pod.into(), uids: ids.clone(), gids: ids }
+}
+
+#[tokio::test]
+async fn pods_may_have_users_of_their_own() {
+    let host = Host::new("users").await;
+    let mut config = host.sandbox_config();
+    let linux = config.linux.as_mut().unwrap();
+    let own = NamespaceOption {
+        pid: NamespaceMode::Container.into(),
+        userns_options: Some(block(262_144)),
+        ..Default::default()
+    };
+    linux.security_context.as_mut().unwrap().namespace_options = Some(own.clone());
+    linux.sysctls = [("kernel.shm_rmid_forced", "1"), ("net.ipv4.ip_unprivileged_port_start", "7")]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into();
+    let sandbox = host.sandbox_of(config).await;
+    let volume = host.directory.path().join("volume");
+    std::fs::create_dir_all(&volume).unwrap();
+    std::fs::write(volume.join("f"), "from the host\n").unwrap();
+    let container = |name: &str, script: &str| {
+        let mut config = with_security(container(name, script), |s| s.namespace_options = Some(own.clone()));
+        config.mounts = vec![Mount {
+            host_path: volume.display().to_string(),
+            container_path: "/v".into(),
+            uid_mappings: block(262_144).uids,
+            gid_mappings: block(262_144).gids,
+            ..Default::default()
+        }];
+        config
+    };
+    let check = async |name: &str, script: &str, expected: &str| {
+        let (status, log) = host.script_of(&sandbox, container(name, script)).await;
+        assert_eq!((status.exit_code, log.as_str()), (0, expected), "{script}");
+    };
+    check("map", "echo $(cat /proc/self/uid_map /proc/self/gid_map)", "0 262144 65536 0 262144 65536\n").await;
+    check("image", "stat -c %u:%g / /bin/busybox /added /etc/hosts /dev /v /v/f", &"0:0\n".repeat(7)).await;
+    check("sysctls", "cat /proc/sys/kernel/shm_rmid_forced /proc/sys/net/ipv4/ip_unprivileged_port_start", "1\n7\n")
+        .await;
+    check("dev", "echo x >/dev/null; head -c2 /dev/zero | wc -c; echo y >/dev/stdout; echo z >/dev/shm/f", "2\ny\n")
+        .await;
+    check("shm", "cat /dev/shm/f; stat -c %u /dev/shm/f", "z\n0\n").await;
+    check("write", "echo new >/added; cat /added; touch /made; stat -c %u /added /made", "new\n0\n0\n").await;
+    check(
+        "volume",
+        "cat /v/f; touch /v/root; touch /v/web && chmod 600 /v/web; exec stat -c %u /v/root",
+        "from the host\n0\n",
+    )
+    .await;
+    use std::os::unix::fs::MetadataExt;
+    let owner = |path: &std::path::Path| std::fs::metadata(path).map(|m| (m.uid(), m.gid())).unwrap();
+    assert_eq!(owner(&volume.join("root")), (0, 0), "on the disk it is as if the pod's users were the host's");
+    let web = with_security(container("web", ""), |s| {
+        s.namespace_options = Some(own.clone());
+        s.run_as_username = "web".into();
+    });
+    let command = "touch /tmp/x; stat -c %u:%g /tmp/x; echo by name >/dev/stdout";
+    let web = ContainerConfig { command: ["/bin/sh", "-c", command].map(str::to_owned).to_vec(), ..web };
+    assert_eq!(host.script_of(&sandbox, web).await.1, "101:102\nby name\n");
+    // What its root may do ends with what is the pod's.
+    let all = |name: &str, script: &str| {
+        let mut config = container(name, script);
+        let security = config.linux.as_mut().unwrap().security_context.as_mut().unwrap();
+        let add_capabilities = vec!["ALL".into()];
+        security.capabilities = Some(Capability { add_capabilities, ..Default::default() });
+        config
+    };
+    let script = "mount -t tmpfs none /tmp && echo mounted; hostname other && hostname; \
+                  (echo 1 >/proc/sys/vm/drop_caches) 2>/dev/null || echo refused; \
+                  mknod /disk b 254 0 2>/dev/null || echo no device; umount /proc 2>/dev/null || echo held; \
+                  mount -o remount,bind,rw /r 2>/dev/null; touch /r/x 2>/dev/null || echo read-only; stat -c %u:%g /i/added /v/nested /dev/fd /dev/ptmx; \
+                  unshare -m -p -f --mount-proc sh -c 'echo nested $$'";
+    let mut config = all("all", script);
+    let readonly = Mount { container_path: "/r".into(), readonly: true, ..config.mounts[0].clone() };
+    let image = Some(ImageSpec { image: support::IMAGE.into(), ..Default::default() });
+    // Where it is mounted is made in the volume that is mounted around it.
+    let nested = Mount { container_path: "/v/nested/deep".into(), ..config.mounts[0].clone() };
+    config.mounts.extend([nested, readonly, Mount { container_path: "/i".into(), image, ..Default::default() }]);
+    let log = host.script_of(&sandbox, config).await.1;
+    assert_eq!(log, "mounted\nother\nrefused\nno device\nheld\nread-only\n0:0\n0:0\n0:0\n0:0\nnested 1\n");
+    assert_eq!(owner(&volume.join("nested")), (0, 0));
+    let tty = ContainerConfig { tty: true, ..container("tty", "tty; stat -c %u /dev/console; echo x >/dev/tty") };
+    assert_eq!(host.script_of(&sandbox, tty).await.1.replace('\r', ""), "/dev/pts/0\n0\nx\n");
+    let id = host.run(&sandbox, container("long", "exec sleep 1000")).await;
+    assert_eq!(owner(format!("/proc/{}", host.pid(&id).await).as_ref()), (262_144, 262_144), "the host sees who it is");
+    let (code, out, _) =
+        host.exec(&id, "id -u; cat /proc/self/uid_map | head -c 100 | wc -l; stat -c %u /proc/1").await;
+    assert_eq!((code, out.as_str()), (0, "0\n1\n0\n"));
+    let namespace = |pid: i32| std::fs::read_link(format!("/proc/{pid}/ns/user")).unwrap();
+    assert_ne!(namespace(host.pid(&id).await), std::fs::read_link("/proc/self/ns/user").unwrap());
+    // Numbers that the pod does not have, and files that cannot be mapped.
+    let stranger = with_security(container("stranger", "true"), |s| {
+        s.namespace_options = Some(own.clone());
+        s.run_as_user = Some(Int64Value { value: 65_536 });
+    });
+    let error = host.create(&sandbox, stranger).await.unwrap_err().to_string();
+    assert!(error.contains("user 65536 is none of the pod's own"), "{error}");
+    let mut unmappable = container("unmappable", "true");
+    unmappable.mounts[0].host_path = "/proc/sys".into();
+    let error = host.create(&sandbox, unmappable).await.unwrap_err().to_string();
+    let words = "failed to set MOUNT_ATTR_IDMAP on /proc/sys: invalid argument (maybe the filesystem used doesn't \
+                 support idmap mounts on this kernel?)";
+    assert!(error.contains(words), "{error}");
+    // A container that looks at another's processes is of the same users.
+    let look = with_security(support::container("look", "stat -c %u /proc/1; kill -0 1 && echo may"), |s| {
+        let pid = NamespaceMode::Target.into();
+        s.namespace_options = Some(NamespaceOption { pid, target_id: id.clone(), ..own.clone() });
+    });
+    assert_eq!(host.script_of(&sandbox, look).await.1, "0\nmay\n");
+    let theirs = support::container("theirs", "true");
+    let error = host.create(&sandbox, theirs).await.unwrap_err().to_string();
+    assert!(error.contains("has to be its sandbox's"), "{error}");
+    host.finish().await;
+}
+
+#[tokio::test]
+async fn the_first_process_of_a_pod_is_of_its_users_as_well() {
+    let host = Host::new("userspid").await;
+    let mut config = host.sandbox_config();
+    let options = NamespaceOption { userns_options: Some(block(327_680)), ..Default::default() };
+    config.linux.as_mut().unwrap().security_context.as_mut().unwrap().namespace_options = Some(options.clone());
+    let sandbox = host.sandbox_of(config).await;
+    let look = with_security(container("c", "grep ^Uid: /proc/1/status; echo $(cat /proc/1/uid_map)"), |s| {
+        s.namespace_options = Some(options);
+    });
+    assert_eq!(host.script_of(&sandbox, look).await.1, "Uid:\t0\t0\t0\t0\n0 327680 65536\n");
+    host.finish().await;
+}

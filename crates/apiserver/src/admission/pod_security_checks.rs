@@ -115,6 +115,11 @@ fn calls_elsewhere(container: &Value) -> bool {
     handlers.any(|handler| ["httpGet", "tcpSocket"].iter().any(|way| !text(&handler[way]["host"]).is_empty()))
 }
 
+/// Root of a pod with users of its own is nobody on the node.
+fn has_own_users(spec: &Value) -> bool {
+    spec["hostUsers"] == false
+}
+
 fn baseline(minor: u32, spec: &Value, found: &mut Vec<String>) {
     let host: Vec<String> = ["hostNetwork", "hostPID", "hostIPC"]
         .into_iter()
@@ -148,8 +153,8 @@ fn baseline(minor: u32, spec: &Value, found: &mut Vec<String>) {
     if let Some(who) = named(spec, takes_port) {
         found.push(format!("hostPort ({who} uses host ports)"));
     }
-    if let Some(who) = named(spec, |c| !matches!(text(&c["securityContext"]["procMount"]), "" | "Default")) {
-        found.push(format!("procMount ({who} must not set securityContext.procMount to anything but \"Default\")"));
+    if !(minor >= 35 && has_own_users(spec)) {
+        proc_mount(spec, found);
     }
     let profiles = |context: &Value| {
         context["seccompProfile"]["type"] == "Unconfined" || context["appArmorProfile"]["type"] == "Unconfined"
@@ -184,7 +189,16 @@ fn baseline(minor: u32, spec: &Value, found: &mut Vec<String>) {
     }
 }
 
+fn proc_mount(spec: &Value, found: &mut Vec<String>) {
+    if let Some(who) = named(spec, |c| !matches!(text(&c["securityContext"]["procMount"]), "" | "Default")) {
+        found.push(format!("procMount ({who} must not set securityContext.procMount to anything but \"Default\")"));
+    }
+}
+
 fn restricted(minor: u32, spec: &Value, found: &mut Vec<String>) {
+    if minor >= 35 && has_own_users(spec) {
+        proc_mount(spec, found);
+    }
     let pod = &spec["securityContext"];
     // Windows knows neither of these; older editions did not know that.
     let is_linux = minor < 25 || spec["os"]["name"] != "windows";
@@ -221,10 +235,15 @@ fn restricted(minor: u32, spec: &Value, found: &mut Vec<String>) {
         Some(non_root) => !non_root,
         None => pod["runAsNonRoot"] != true,
     };
-    if let Some(who) = named(spec, runs_as_root) {
+    if !has_own_users(spec)
+        && let Some(who) = named(spec, runs_as_root)
+    {
         found.push(format!("runAsNonRoot != true (pod or {who} must set securityContext.runAsNonRoot=true)"));
     }
-    if minor >= 23 && (pod["runAsUser"] == 0 || containers(spec).any(|c| c["securityContext"]["runAsUser"] == 0)) {
+    if minor >= 23
+        && !has_own_users(spec)
+        && (pod["runAsUser"] == 0 || containers(spec).any(|c| c["securityContext"]["runAsUser"] == 0))
+    {
         found.push("runAsUser=0 (pod or containers must not set runAsUser=0)".into());
     }
     let has_profile =
@@ -297,6 +316,27 @@ mod tests {
             );
             let found = violations(Level::Restricted, LATEST, &spec);
             assert_eq!(found.len(), restricted, "{what}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn users_of_its_own_let_a_pod_run_as_root() {
+        let spec = |host_users: bool, proc_mount: &str| {
+            let context = json!({
+                "allowPrivilegeEscalation": false, "capabilities": { "drop": ["ALL"] }, "runAsUser": 0,
+                "seccompProfile": { "type": "RuntimeDefault" }, "procMount": proc_mount,
+            });
+            json!({ "hostUsers": host_users, "containers": [{ "name": "a", "securityContext": context }] })
+        };
+        for (what, level, minor, spec, expected) in [
+            ("root", Level::Restricted, LATEST, spec(true, "Default"), 2),
+            ("root of its own", Level::Restricted, LATEST, spec(false, "Default"), 0),
+            ("all of proc", Level::Baseline, LATEST, spec(true, "Unmasked"), 1),
+            ("all of its own proc", Level::Baseline, LATEST, spec(false, "Unmasked"), 0),
+            ("the same before its time", Level::Baseline, 34, spec(false, "Unmasked"), 1),
+            ("the same where it is restricted", Level::Restricted, LATEST, spec(false, "Unmasked"), 1),
+        ] {
+            assert_eq!(violations(level, minor, &spec).len(), expected, "{what}");
         }
     }
 

@@ -20,6 +20,7 @@ use super::{
     references::References,
     resize::Queue,
     status::EVICTED,
+    users::UserBlocks,
 };
 use crate::{
     cpus::Cpus,
@@ -74,6 +75,8 @@ pub struct Context {
     pub resizes: Queue,
     pub devices: Arc<Devices>,
     pub cpus: Arc<Cpus>,
+    /// Which users pods have that do not have the host's.
+    pub users: Arc<UserBlocks>,
     /// With which credentials images came here.
     pub records: PullRecords,
     /// What pods claim beside that.

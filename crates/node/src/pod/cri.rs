@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use knarr_cri::v1::{
     CdiDevice, ContainerConfig, ContainerMetadata, DnsConfig, ImageSpec, KeyValue, LinuxContainerConfig,
     LinuxContainerResources, LinuxPodSandboxConfig, Mount, PodSandboxConfig, PodSandboxMetadata, PortMapping, Protocol,
-    Signal,
+    Signal, UserNamespace,
 };
 
 use super::{confine::Host, containers::Entry, expand::expand, labels, qos, security};
@@ -33,6 +33,8 @@ pub struct Surroundings<'a> {
     pub dns: DnsConfig,
     pub log_directory: &'a Path,
     pub resources: LinuxContainerResources,
+    /// The pod's own, if it has any.
+    pub users: Option<UserNamespace>,
 }
 
 pub fn sandbox(pod: &Pod, spec: &PodSpec, attempt: u32, around: &Surroundings<'_>) -> PodSandboxConfig {
@@ -55,7 +57,7 @@ pub fn sandbox(pod: &Pod, spec: &PodSpec, attempt: u32, around: &Surroundings<'_
         annotations: meta.annotations.clone().unwrap_or_default(),
         linux: Some(LinuxPodSandboxConfig {
             cgroup_parent: qos::cgroup_parent(pod),
-            security_context: Some(security::sandbox(spec)),
+            security_context: Some(security::sandbox(spec, around.users.as_ref())),
             sysctls: sysctls.map(|sysctl| (sysctl.name.clone(), sysctl.value.clone())).collect(),
             overhead: None,
             resources: Some(around.resources.clone()),
@@ -123,6 +125,7 @@ pub struct Ingredients<'a> {
     pub resources: LinuxContainerResources,
     pub grace_seconds: i64,
     pub host: &'a Host,
+    pub users: Option<&'a UserNamespace>,
 }
 
 pub fn container(
@@ -143,6 +146,7 @@ pub fn container(
         resources,
         grace_seconds,
         host,
+        users,
     } = ingredients;
     let own = &entry.spec;
     let mut all_labels = identity(pod);
@@ -158,6 +162,11 @@ pub fn container(
     // What the pod says of itself comes later, and counts.
     let env: Vec<_> = given.envs.into_iter().chain(env).collect();
     mounts.extend(given.mounts);
+    if let Some(users) = users {
+        for mount in &mut mounts {
+            (mount.uid_mappings, mount.gid_mappings) = (users.uids.clone(), users.gids.clone());
+        }
+    }
     let known = env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let expanded = |list: &Option<Vec<String>>| list.iter().flatten().map(|text| expand(text, &known)).collect();
     let (command, args) = (expanded(&own.command), expanded(&own.args));
@@ -184,7 +193,7 @@ pub fn container(
         stop_signal: stop_signal(own) as i32,
         linux: Some(LinuxContainerConfig {
             resources: Some(resources),
-            security_context: Some(security::container(spec, entry, image, target_id, host)?),
+            security_context: Some(security::container(spec, entry, image, target_id, host, users)?),
         }),
         ..ContainerConfig::default()
     })

@@ -39,6 +39,7 @@ mod stop;
 pub mod storage;
 mod tell;
 pub mod track;
+pub mod users;
 mod volumes;
 pub mod wish;
 pub mod worker;

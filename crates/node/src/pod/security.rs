@@ -26,15 +26,15 @@ pub enum SecurityError {
     SeccompProfile(String),
 }
 
-/// For the whole pod. It is privileged as soon as one container is.
-pub fn sandbox(spec: &PodSpec) -> LinuxSandboxSecurityContext {
+/// For the whole pod. It is privileged as soon as one container is. `users` are those it has for itself, if any.
+pub fn sandbox(spec: &PodSpec, users: Option<&UserNamespace>) -> LinuxSandboxSecurityContext {
     let own = spec.security_context.clone().unwrap_or_default();
     let containers = spec.init_containers.iter().flatten().chain(&spec.containers);
     let privileged = containers
         .filter_map(|container| container.security_context.as_ref())
         .any(|context| context.privileged == Some(true));
     LinuxSandboxSecurityContext {
-        namespace_options: Some(namespaces(spec, None)),
+        namespace_options: Some(namespaces(spec, None, users)),
         selinux_options: own.se_linux_options.as_ref().map(selinux),
         run_as_user: own.run_as_user.map(|value| Int64Value { value }),
         run_as_group: own.run_as_group.filter(|_| own.run_as_user.is_some()).map(|value| Int64Value { value }),
@@ -54,6 +54,7 @@ pub fn container(
     image: Option<&Image>,
     target_id: Option<&str>,
     host: &Host,
+    users: Option<&UserNamespace>,
 ) -> Result<LinuxContainerSecurityContext, SecurityError> {
     let pod = spec.security_context.clone().unwrap_or_default();
     let own = entry.spec.security_context.clone().unwrap_or_default();
@@ -64,7 +65,7 @@ pub fn container(
     Ok(LinuxContainerSecurityContext {
         capabilities: Some(capabilities(own.capabilities.as_ref())),
         privileged,
-        namespace_options: Some(namespaces(spec, Some((entry, target_id)))),
+        namespace_options: Some(namespaces(spec, Some((entry, target_id)), users)),
         selinux_options: own.se_linux_options.as_ref().or(pod.se_linux_options.as_ref()).map(selinux),
         run_as_user: user.id.map(|value| Int64Value { value }),
         run_as_username: user.name,
@@ -108,7 +109,11 @@ fn user(pod: &PodSecurityContext, own: &SecurityContext, image: Option<&Image>) 
     }
 }
 
-fn namespaces(spec: &PodSpec, container: Option<(&Entry, Option<&str>)>) -> NamespaceOption {
+fn namespaces(
+    spec: &PodSpec,
+    container: Option<(&Entry, Option<&str>)>,
+    users: Option<&UserNamespace>,
+) -> NamespaceOption {
     let node_or = |host: Option<bool>, other: NamespaceMode| {
         if host == Some(true) { NamespaceMode::Node } else { other }
     };
@@ -123,8 +128,7 @@ fn namespaces(spec: &PodSpec, container: Option<(&Entry, Option<&str>)>) -> Name
         ipc: node_or(spec.host_ipc, NamespaceMode::Pod) as i32,
         pid: pid as i32,
         target_id: if pid == NamespaceMode::Target { target.unwrap_or_default().to_owned() } else { String::new() },
-        userns_options: (spec.host_users == Some(false))
-            .then(|| UserNamespace { mode: NamespaceMode::Pod as i32, ..UserNamespace::default() }),
+        userns_options: users.cloned(),
     }
 }
 

@@ -81,11 +81,12 @@ impl Worker {
             reason: "FailedPrepareDynamicResources",
             message: format!("Failed to prepare dynamic resources: prepare dynamic resources: {error}"),
         })?;
+        let runtime_handler = self.runtime_handler(spec).await.map_err(failed)?;
+        self.check_users(spec, &runtime_handler).await.map_err(failed)?;
         let (config, warnings) = self.sandbox_config(spec, attempt).await.map_err(failed)?;
         for warning in warnings {
             self.ctx.warning(&self.pod, "DNSConfigForming", warning);
         }
-        let runtime_handler = self.runtime_handler(spec).await.map_err(failed)?;
         let request = RunPodSandboxRequest { config: Some(config), runtime_handler };
         let response = self.ctx.runtime.run_pod_sandbox(request).await.map_err(|error| failed(error.to_string()))?;
         Ok(response.pod_sandbox_id)
@@ -116,7 +117,8 @@ impl Worker {
         let dns::Formed { config, warnings } = dns::config(&self.pod, &cluster, &host);
         let hostname = names.kernel().map_err(|error| error.to_string())?;
         let resources = self.ctx.sandbox_resources(&self.pod, spec);
-        let around = cri::Surroundings { hostname, dns: config, log_directory: &log_directory, resources };
+        let users = self.users(spec).await?;
+        let around = cri::Surroundings { hostname, dns: config, log_directory: &log_directory, resources, users };
         Ok((cri::sandbox(&self.pod, spec, attempt, &around), warnings))
     }
 
@@ -184,6 +186,7 @@ impl Worker {
         let target = entry.target.as_deref().and_then(|name| self.observed.current(name)).map(|run| run.id.as_str());
         let cdi_devices = self.ctx.claims.devices(&self.pod, &entry.spec);
         let cdi_devices = cdi_devices.map_err(|error| config_error(error.to_string()))?;
+        let users = self.users(spec).await.map_err(create_error)?;
         let ingredients = cri::Ingredients {
             restart_count,
             image_reference: reference,
@@ -196,6 +199,7 @@ impl Worker {
             resources: self.ctx.container_resources(&self.pod, &entry.spec),
             grace_seconds: spec.termination_grace_period_seconds.unwrap_or(30),
             host: &self.ctx.host,
+            users: users.as_ref(),
         };
         let config = cri::container(&self.pod, spec, entry, ingredients);
         let config = config.map_err(|error| {

@@ -25,7 +25,10 @@ use crate::{
     evict::{self, Eviction},
     gc::ImageGc,
     images::records::PullRecords,
-    pod::{confine::Host, context::Context, downward::Allocatable, references::References, resize::Queue},
+    pod::{
+        confine::Host, context::Context, downward::Allocatable, references::References, resize::Queue,
+        users::UserBlocks,
+    },
     reserve::Budget,
 };
 
@@ -93,6 +96,7 @@ pub fn context(
         resizes: Queue::default(),
         claims: Arc::new(Claims::open(client, dir.join("claims.json")).unwrap()),
         cpus: Arc::new(Cpus::unmanaged()),
+        users: Arc::new(UserBlocks::new(dir.join("pods"))),
         devices: Devices::open(&dir.join("plugins"), &dir.join("devices.json"), stop.clone()).unwrap(),
         records: PullRecords::open(&dir.join("image_manager")).unwrap(),
         pulls: Semaphore::new(5),

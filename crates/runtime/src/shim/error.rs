@@ -33,6 +33,13 @@ pub enum SetupError {
     },
     #[error("{what} holds a NUL byte, which no program can be given")]
     Nul { what: &'static str },
+    /// In the words that other engines have for it.
+    #[error("failed to set MOUNT_ATTR_IDMAP on {path}: {}{}", kernels_words(.error), hint(.error))]
+    IdMap { path: String, error: io::Error },
+    #[error(
+        "{what} {id} is none of the pod's own, which end before {length}: set hostUsers to true or choose a lower one"
+    )]
+    Unmapped { what: &'static str, id: u32, length: u32 },
     /// What a child said of its end.
     #[error("{message}")]
     Reported { message: String },
@@ -50,6 +57,13 @@ fn kernels_words(error: &io::Error) -> String {
             letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
         }
         _ => text,
+    }
+}
+
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::InvalidInput => " (maybe the filesystem used doesn't support idmap mounts on this kernel?)",
+        _ => "",
     }
 }
 

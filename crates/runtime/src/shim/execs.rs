@@ -44,7 +44,8 @@ impl Server {
             spec::load(spec).map_err(|e| internal(format!("cannot read {}: {e}", spec.display())))?;
         let process = ProcessSpec { args, terminal, ..loaded.process };
         let streams = if terminal { None } else { Some(carried_streams(wanted, carried)?) };
-        let child = launch::exec(&process, streams.as_ref(), pid, &cgroup, &self.cgroups)
+        let users = self.sandbox.as_ref().ok().and_then(|sandbox| sandbox.users.as_ref());
+        let child = launch::exec(&process, streams.as_ref(), pid, &cgroup, &self.cgroups, users)
             .map_err(|e| (Failure::Precondition, line(&e)))?;
         self.execs.insert(child.pid, Exec { client, reports: Some(child.reports) });
         Ok(())
@@ -67,6 +68,7 @@ impl Server {
                 exec.reports = None;
                 self.reply(client, &Reply::Failed { kind: Failure::Start, message }, &[]);
             }
+            Some(Report::Step) => {}
             None => {
                 exec.reports = None;
                 self.reply(client, &Reply::Started { pid, at_ns: container::now_ns() }, &[]);

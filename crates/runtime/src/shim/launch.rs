@@ -19,6 +19,7 @@ use super::{
     error::{SetupError, line},
     process as program, rootfs,
     spec::{ContainerSpec, Identity, ProcessSpec},
+    users::PodUsers,
 };
 
 /// What a child says on its way; the socket closing by itself at exec says that the program runs.
@@ -32,6 +33,8 @@ pub enum Report {
     Failed {
         message: String,
     },
+    /// A child that is told to go on more than once has come as far as that.
+    Step,
 }
 
 /// A child's streams as the child sees them.
@@ -54,15 +57,21 @@ pub fn container(
     shm: Option<&Path>,
     cgroups: &Cgroups,
     namespace: PidNamespace<'_>,
+    users: Option<&PodUsers>,
 ) -> Result<Child, SetupError> {
     let child = spawn(namespace, |socket| {
         let setup = || -> Result<(program::Prepared, Option<Pty>), SetupError> {
             process::start_session()?;
-            let terminal = rootfs::enter(spec, shm, cgroups, &|| wait_for_go(socket))?;
+            let terminal = rootfs::enter(spec, shm, cgroups, users, &|| wait_for_go(socket))?;
             Ok((program::prepare(&spec.process)?, terminal))
         };
         let (prepared, terminal) = setup()?;
-        set_streams(streams, terminal.as_ref(), prepared.identity.uid)?;
+        set_streams(streams, terminal.as_ref(), owner(&prepared, users)?)?;
+        if let Some(users) = users {
+            // Whoever may mount in there may do so in mounts that are the pod's, and loosen none of those made above.
+            let kinds = [Namespace::Mount, Namespace::Cgroup];
+            users.enter(if spec.process.privileged { &kinds[..1] } else { &kinds })?;
+        }
         report_ready(socket, &prepared, terminal.as_ref())?;
         drop(terminal);
         wait_for_go(socket)?;
@@ -99,6 +108,15 @@ pub fn read_report(reports: &OwnedFd, scratch: &mut [u8], carried: &mut Vec<Owne
     }
 }
 
+/// Waits until a child has come a step further.
+pub fn step(child: &Child) -> Result<(), SetupError> {
+    match read_report(&child.reports, &mut [0u8; 4096], &mut Vec::new()) {
+        Some(Report::Step) => Ok(()),
+        Some(Report::Failed { message }) => Err(SetupError::Reported { message }),
+        _ => Err(SetupError::Abandoned),
+    }
+}
+
 /// Lets a child that waits go on to its next step.
 pub fn go_on(child: &Child) -> Result<(), SetupError> {
     use knarr_os::Context;
@@ -107,7 +125,7 @@ pub fn go_on(child: &Child) -> Result<(), SetupError> {
 }
 
 /// Waits until the shim says to go on; its end means to give up.
-fn wait_for_go(socket: BorrowedFd<'_>) -> Result<(), SetupError> {
+pub(super) fn wait_for_go(socket: BorrowedFd<'_>) -> Result<(), SetupError> {
     match fds::receive(socket, &mut [0u8; 1], &mut Vec::new()) {
         Ok(1) => Ok(()),
         _ => Err(SetupError::Abandoned),
@@ -121,6 +139,7 @@ pub fn exec(
     init: i32,
     cgroup: &Path,
     cgroups: &Cgroups,
+    users: Option<&PodUsers>,
 ) -> Result<Child, SetupError> {
     let pid_namespace = namespace::of_process(init, Namespace::Pid)?;
     let mount_namespace = namespace::of_process(init, Namespace::Mount)?;
@@ -132,15 +151,23 @@ pub fn exec(
         namespace::join(mount_namespace.as_fd(), Namespace::Mount)?;
         let prepared = program::prepare(spec)?;
         let terminal = if spec.terminal { Some(pty::open("/dev/pts/ptmx")?) } else { None };
-        set_streams(streams, terminal.as_ref(), prepared.identity.uid)?;
+        set_streams(streams, terminal.as_ref(), owner(&prepared, users)?)?;
+        if let Some(users) = users {
+            users.enter(&[])?;
+        }
         report_ready(socket, &prepared, terminal.as_ref())?;
         drop(terminal);
         Err(program::become_program(spec, &prepared))
     })
 }
 
+/// What the host calls the user that a process will run as.
+fn owner(prepared: &program::Prepared, users: Option<&PodUsers>) -> Result<u32, SetupError> {
+    users.map_or(Ok(prepared.identity.uid), |users| users.on_host(&prepared.identity))
+}
+
 /// Forks; a child that fails says why on the socket.
-fn spawn(
+pub(super) fn spawn(
     namespace: PidNamespace<'_>,
     child: impl FnOnce(BorrowedFd<'_>) -> Result<std::convert::Infallible, SetupError>,
 ) -> Result<Child, SetupError> {
@@ -173,21 +200,25 @@ fn report_ready(
     prepared: &program::Prepared,
     terminal: Option<&Pty>,
 ) -> Result<(), SetupError> {
-    use knarr_os::Context;
-    let report = Report::Ready { identity: prepared.identity.clone(), warnings: prepared.warnings.clone() };
-    let bytes = serde_json::to_vec(&report).map_err(io::Error::from).os("write", "a report")?;
+    let report_of = Report::Ready { identity: prepared.identity.clone(), warnings: prepared.warnings.clone() };
     let carried: Vec<BorrowedFd<'_>> = terminal.iter().map(|t| t.master.as_fd()).collect();
-    fds::send(socket, &bytes, &carried).os("report to", "the shim")?;
+    report(socket, &report_of, &carried)
+}
+
+pub(super) fn report(socket: BorrowedFd<'_>, report: &Report, carried: &[BorrowedFd<'_>]) -> Result<(), SetupError> {
+    use knarr_os::Context;
+    let bytes = serde_json::to_vec(report).map_err(io::Error::from).os("write", "a report")?;
+    fds::send(socket, &bytes, carried).os("report to", "the shim")?;
     Ok(())
 }
 
-fn set_streams(streams: Option<&Streams>, terminal: Option<&Pty>, uid: u32) -> Result<(), SetupError> {
+fn set_streams(streams: Option<&Streams>, terminal: Option<&Pty>, owner: u32) -> Result<(), SetupError> {
     match (terminal, streams) {
         (Some(pty), _) => {
             let fd = pty.terminal.as_fd();
-            program::set_streams(fd, fd, fd, true, uid)
+            program::set_streams(fd, fd, fd, true, owner)
         }
-        (None, Some(s)) => program::set_streams(s.stdin.as_fd(), s.stdout.as_fd(), s.stderr.as_fd(), false, uid),
+        (None, Some(s)) => program::set_streams(s.stdin.as_fd(), s.stdout.as_fd(), s.stderr.as_fd(), false, owner),
         (None, None) => Ok(()),
     }
 }

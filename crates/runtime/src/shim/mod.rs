@@ -19,6 +19,7 @@ mod sandbox;
 mod server;
 pub mod spec;
 mod user;
+mod users;
 
 use std::path::Path;
 
@@ -68,6 +69,6 @@ fn run(directory: &Path) -> Result<(), String> {
     let path = directory.join(SANDBOX_FILE);
     let spec: SandboxSpec = spec::load(&path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
     let cgroups = Cgroups::detect().map_err(text)?;
-    let sandbox = sandbox::enter(&spec).map_err(|e| e.line());
+    let sandbox = sandbox::enter(&spec).map_err(|e| error_line(&e));
     server::Server::new(spec, sandbox, cgroups, listener, signals).run()
 }

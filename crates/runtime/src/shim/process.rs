@@ -64,27 +64,28 @@ pub fn prepare(spec: &ProcessSpec) -> Result<Prepared> {
     Ok(Prepared { identity, warnings, env, chdir_late })
 }
 
-/// Puts the streams in place. With a terminal it becomes the controlling one.
+/// Puts the streams in place, with the terminal, if it is one, as the controlling one. `owner` is the user as the host
+/// calls them.
 pub fn set_streams(
     stdin: BorrowedFd<'_>,
     stdout: BorrowedFd<'_>,
     stderr: BorrowedFd<'_>,
     terminal: bool,
-    uid: u32,
+    owner: u32,
 ) -> Result<()> {
     process::set_stdio(stdin, stdout, stderr)?;
     if terminal {
         pty::control(io::stdin().as_fd())?;
     }
-    // A program run by another user may open its streams by name (`/dev/stdout`), so they have to be that user's.
-    if uid != 0 {
+    // A program that is not the host's root may open its streams by name (`/dev/stdout`), so they have to be that user's.
+    if owner != 0 {
         for stream in [stdin, stdout, stderr] {
             let is_null = fs::metadata(knarr_os::root::magic_path(stream)).is_ok_and(|m| {
                 use std::os::unix::fs::FileTypeExt;
                 m.file_type().is_char_device() && !terminal
             });
             if !is_null {
-                let _ = std::os::unix::fs::fchown(stream, Some(uid), None);
+                let _ = std::os::unix::fs::fchown(stream, Some(owner), None);
             }
         }
     }

@@ -23,6 +23,7 @@ use rustix::fs::OFlags;
 use super::{
     error::SetupError,
     spec::{BindMount, ContainerSpec, Device},
+    users::PodUsers,
 };
 
 type Result<T> = std::result::Result<T, SetupError>;
@@ -43,17 +44,21 @@ pub fn enter(
     spec: &ContainerSpec,
     shm: Option<&Path>,
     cgroups: &Cgroups,
+    users: Option<&PodUsers>,
     in_cgroup: &dyn Fn() -> Result<()>,
 ) -> Result<Option<Pty>> {
     let of_host = spec.mounts.iter().filter(|mount| mount.layers.is_none());
-    let mut sources = of_host.map(open_source).collect::<Result<Vec<_>>>()?;
-    let shm = shm.map(|path| mount::clone_tree(path, false)).transpose()?;
+    let mut sources = of_host.map(|mount| open_source(mount, users)).collect::<Result<Vec<_>>>()?;
+    let shm = shm.map(|path| open_tree(path, false, users)).transpose()?;
     let null = mount::clone_tree(Path::new("/dev/null"), false)?;
     let privileged = spec.process.privileged;
 
     namespace::unshare(&[Namespace::Mount])?;
     mount::set_propagation(Path::new("/"), Propagation::HostToContainer)?;
     let target = &spec.rootfs.mountpoint;
+    if let Some(users) = users {
+        map_layers(spec, users)?;
+    }
     std::env::set_current_dir(&spec.rootfs.store).map_err(|source| at(&spec.rootfs.store, source))?;
     for mount in &spec.mounts {
         if let Some(layers) = &mount.layers {
@@ -64,6 +69,9 @@ pub fn enter(
     sources.sort_by_key(|source| source.mount.target.components().count());
     let flags = if privileged { Flags::NONE } else { Flags::NODEV };
     mount::overlay(&spec.rootfs.layers, &spec.rootfs.upper, &spec.rootfs.work, target, flags)?;
+    if let Some(users) = users {
+        users.make_files()?;
+    }
     let root = Root::open(target).map_err(|source| at(target, source))?;
 
     let given = |path: &str| spec.mounts.iter().any(|m| m.target == Path::new(path));
@@ -72,7 +80,7 @@ pub fn enter(
     }
     let mut terminal = None;
     if !given("/dev") {
-        make_dev(&root, spec, shm.as_ref(), &given)?;
+        make_dev(&root, spec, shm.as_ref(), users, &given)?;
         terminal = spec.process.terminal.then(|| open_terminal(&root, target)).transpose()?;
     }
     in_cgroup()?;
@@ -113,11 +121,29 @@ fn directory(root: &Root, path: &str) -> Result<OwnedFd> {
     root.directory(Path::new(path), 0o755).map_err(|source| at(Path::new(path), source))
 }
 
-fn open_source(mount: &BindMount) -> Result<Source> {
+/// Shows the layers of images as the pod's own users see them, over where they are. The one on top of them is on the
+/// disk as it is seen from outside: the kernel's own work in it is done as the host's root, who is nobody inside.
+fn map_layers(spec: &ContainerSpec, users: &PodUsers) -> Result<()> {
+    let (store, upper) = (&spec.rootfs.store, &spec.rootfs.upper);
+    let layers = open_tree(store, false, Some(users))?;
+    mount::attach(&layers, Root::open(store).map_err(|source| at(store, source))?)?;
+    std::os::unix::fs::chown(upper, Some(users.root()), Some(users.root())).map_err(|source| at(upper, source))
+}
+
+/// A copy of the mount at a path, with its files as the pod's own users own them.
+fn open_tree(path: &Path, recursive: bool, users: Option<&PodUsers>) -> Result<OwnedFd> {
+    let tree = mount::clone_tree(path, recursive)?;
+    if let Some(users) = users {
+        users.map(&tree, recursive, path)?;
+    }
+    Ok(tree)
+}
+
+fn open_source(mount: &BindMount, users: Option<&PodUsers>) -> Result<Source> {
     use std::os::unix::fs::FileTypeExt;
     let kind = fs::metadata(&mount.source).map_err(|source| at(&mount.source, source))?.file_type();
     let is_device = kind.is_char_device() || kind.is_block_device();
-    let tree = mount::clone_tree(&mount.source, kind.is_dir())?;
+    let tree = open_tree(&mount.source, kind.is_dir(), users.filter(|_| mount.mapped))?;
     Ok(Source { mount: mount.clone(), tree, is_directory: kind.is_dir(), is_device })
 }
 
@@ -158,7 +184,14 @@ fn attach(root: &Root, source: &Source, privileged: bool) -> Result<()> {
     Ok(())
 }
 
-fn make_dev(root: &Root, spec: &ContainerSpec, shm: Option<&OwnedFd>, given: &dyn Fn(&str) -> bool) -> Result<()> {
+/// Devices stay the host's, whoever the root of the container is: what they are lies outside of the pod.
+fn make_dev(
+    root: &Root,
+    spec: &ContainerSpec,
+    shm: Option<&OwnedFd>,
+    users: Option<&PodUsers>,
+    given: &dyn Fn(&str) -> bool,
+) -> Result<()> {
     // This one file system does allow devices: it holds exactly those the spec lists.
     let flags = Flags { nosuid: true, ..Flags::NONE };
     mount::filesystem_at("tmpfs", directory(root, "/dev")?, flags, "mode=755,size=65536k")?;
@@ -166,7 +199,7 @@ fn make_dev(root: &Root, spec: &ContainerSpec, shm: Option<&OwnedFd>, given: &dy
         "devpts",
         directory(root, "/dev/pts")?,
         Flags { nosuid: true, noexec: true, ..Flags::NONE },
-        "newinstance,ptmxmode=0666,mode=0620,gid=5",
+        &format!("newinstance,ptmxmode=0666,mode=0620,gid={}", users.map_or(0, PodUsers::root) + 5),
     )?;
     if !given("/dev/mqueue") {
         mount::filesystem_at("mqueue", directory(root, "/dev/mqueue")?, Flags::KERNEL, "")?;

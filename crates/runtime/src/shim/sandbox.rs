@@ -15,18 +15,20 @@ use knarr_os::{
     process::{self, PidNamespace},
 };
 
-use super::spec::SandboxSpec;
+use super::{error::SetupError, spec::SandboxSpec, users::PodUsers};
 
 /// The sandbox's parts that containers are started with.
 #[derive(Debug, Default)]
 pub struct Sandbox {
+    /// The pod's own users, if it has any.
+    pub users: Option<PodUsers>,
     /// The shared PID namespace, if the pod has one.
     pub pid_namespace: Option<File>,
     pub pause: Option<i32>,
 }
 
 /// Moves this process into the sandbox's namespaces, making them.
-pub fn enter(spec: &SandboxSpec) -> Result<Sandbox, OsError> {
+pub fn enter(spec: &SandboxSpec) -> Result<Sandbox, SetupError> {
     let mut kinds = Vec::new();
     if spec.netns.is_some() {
         kinds.extend([Namespace::Net, Namespace::Uts]);
@@ -34,7 +36,8 @@ pub fn enter(spec: &SandboxSpec) -> Result<Sandbox, OsError> {
     if spec.shm.is_some() {
         kinds.push(Namespace::Ipc);
     }
-    if !kinds.is_empty() {
+    let users = spec.users.map(|ids| PodUsers::make(ids, &kinds, &spec.sysctls)).transpose()?;
+    if users.is_none() {
         namespace::unshare(&kinds)?;
     }
     if let Some(path) = &spec.netns {
@@ -46,14 +49,19 @@ pub fn enter(spec: &SandboxSpec) -> Result<Sandbox, OsError> {
         fs::create_dir_all(path).os("create", path.display())?;
         mount::filesystem("tmpfs", path, Flags::KERNEL, "mode=1777,size=65536k")?;
     }
-    for (name, value) in &spec.sysctls {
-        namespace::set_sysctl(name, value)?;
+    if users.is_none() {
+        for (name, value) in &spec.sysctls {
+            namespace::set_sysctl(name, value)?;
+        }
     }
     if !spec.shared_pid {
-        return Ok(Sandbox::default());
+        return Ok(Sandbox { users, ..Sandbox::default() });
     }
-    let pause = process::fork(PidNamespace::New, pause)?;
-    Ok(Sandbox { pid_namespace: Some(namespace::of_process(pause, Namespace::Pid)?), pause: Some(pause) })
+    let pause = process::fork(PidNamespace::New, || match users.as_ref().map(|users| users.enter(&[])) {
+        Some(Err(_)) => 1,
+        _ => pause(),
+    })?;
+    Ok(Sandbox { users, pid_namespace: Some(namespace::of_process(pause, Namespace::Pid)?), pause: Some(pause) })
 }
 
 /// Moves the shim out of the agent's control group, so that stopping the agent's service does not end pods. Best

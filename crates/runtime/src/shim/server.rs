@@ -23,7 +23,7 @@ use super::{
 pub struct Server {
     spec: SandboxSpec,
     /// The sandbox, or why it could not be made: told to whoever asks, since no one else would hear it.
-    sandbox: Result<Sandbox, String>,
+    pub(super) sandbox: Result<Sandbox, String>,
     pub(super) cgroups: Cgroups,
     listener: OwnedFd,
     signals: OwnedFd,

@@ -12,6 +12,7 @@ use knarr_os::{
     caps::Capabilities,
     cgroup::Resources,
     mount::{DeviceKind, Propagation},
+    users::IdBlock,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -27,6 +28,9 @@ pub struct SandboxSpec {
     /// Containers share one PID namespace, with a process of the shim's as its first.
     pub shared_pid: bool,
     pub sysctls: BTreeMap<String, String>,
+    /// Which of the host's users are the sandbox's; `None` means that they are the same.
+    #[serde(default)]
+    pub users: Option<IdBlock>,
     /// The control group shims live in, so that stopping Knarr's service does not take them along.
     pub shim_cgroup: PathBuf,
 }
@@ -81,6 +85,9 @@ pub struct BindMount {
     pub nosuid: bool,
     #[serde(default)]
     pub noexec: bool,
+    /// Files belong to the sandbox's own users by the numbers that are on the disk.
+    #[serde(default)]
+    pub mapped: bool,
 }
 
 impl BindMount {
@@ -95,6 +102,7 @@ impl BindMount {
             layers: None,
             nosuid: false,
             noexec: false,
+            mapped: false,
         }
     }
 }

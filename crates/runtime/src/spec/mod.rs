@@ -58,8 +58,10 @@ pub enum SpecError {
     MountTarget { target: String },
     #[error("the mount {target:?} shows the image {image}, which is not here: pull it first")]
     ImageMount { target: String, image: String },
-    #[error("user namespaces are asked for, which this runtime cannot make yet: leave hostUsers unset")]
+    #[error("a container's user namespace has to be its sandbox's")]
     UserNamespace,
+    #[error("the mount {target:?} has other ID mappings than the sandbox's user namespace")]
+    MountMapping { target: String },
     #[error("the AppArmor profile {profile} is asked for, but this host's kernel runs without AppArmor")]
     AppArmor { profile: String },
     #[error(
@@ -118,7 +120,9 @@ pub fn container(inputs: Inputs<'_>) -> Result<ContainerSpec, SpecError> {
     let linux = config.linux.clone().unwrap_or_default();
     let security = linux.security_context.unwrap_or_default();
     let namespaces = namespaces(&security, sandbox);
-    if namespaces.userns_options.as_ref().is_some_and(|u| u.mode() == NamespaceMode::Pod) {
+    let own_users = |options: v1::NamespaceOption| options.userns_options.filter(|u| u.mode() == NamespaceMode::Pod);
+    let users = own_users(self::namespaces(&v1::LinuxContainerSecurityContext::default(), sandbox));
+    if own_users(namespaces.clone()) != users {
         return Err(SpecError::UserNamespace);
     }
     let mut devices = crate::shim::default_devices();
@@ -152,7 +156,7 @@ pub fn container(inputs: Inputs<'_>) -> Result<ContainerSpec, SpecError> {
     Ok(ContainerSpec {
         id: id.to_owned(),
         rootfs,
-        mounts: mounts(config, given.mounts, sandbox_mounts, &mounted_images)?,
+        mounts: mounts(config, users.as_ref(), given.mounts, sandbox_mounts, &mounted_images)?,
         devices,
         pid: match namespaces.pid() {
             NamespaceMode::Pod => PidMode::Sandbox,
@@ -309,6 +313,7 @@ fn seccomp_programs(
 /// The pod's mounts and the sandbox's files, parents before children.
 fn mounts(
     config: &ContainerConfig,
+    users: Option<&v1::UserNamespace>,
     given: Vec<BindMount>,
     sandbox_mounts: Vec<BindMount>,
     images: &BTreeMap<String, Vec<String>>,
@@ -320,6 +325,10 @@ fn mounts(
         let missing = |image: &String| SpecError::ImageMount { target: target(), image: image.clone() };
         let layers = image.map(|image| images.get(image).cloned().ok_or_else(|| missing(image))).transpose()?;
         let clean = absolute(&mount.container_path).ok_or_else(|| SpecError::MountTarget { target: target() })?;
+        let mapped = !(mount.uid_mappings.is_empty() && mount.gid_mappings.is_empty());
+        if mapped && users.is_none_or(|users| users.uids != mount.uid_mappings || users.gids != mount.gid_mappings) {
+            return Err(SpecError::MountMapping { target: target() });
+        }
         all.push(BindMount {
             source: PathBuf::from(if layers.is_some() { &mount.image_sub_path } else { &mount.host_path }),
             target: clean,
@@ -334,6 +343,7 @@ fn mounts(
             },
             nosuid: false,
             noexec: false,
+            mapped,
         });
     }
     for mount in given.into_iter().chain(sandbox_mounts) {

@@ -72,12 +72,13 @@ fn mounts_are_ordered_and_the_pods_win() {
         ContainerConfig { mounts: vec![mount("/a/b/c"), mount("/etc/hosts"), mount("/a/../a/")], ..Default::default() };
     let of_sandbox = |target: &str| BindMount::new("/s", target);
     let none = BTreeMap::new();
-    let all = mounts(&config, vec![], vec![of_sandbox("/etc/hosts"), of_sandbox("/etc/hostname")], &none).unwrap();
+    let all =
+        mounts(&config, None, vec![], vec![of_sandbox("/etc/hosts"), of_sandbox("/etc/hostname")], &none).unwrap();
     let got: Vec<_> = all.iter().map(|m| (m.source.to_str().unwrap(), m.target.to_str().unwrap())).collect();
     assert_eq!(got, [("/h", "/a"), ("/h", "/etc/hosts"), ("/s", "/etc/hostname"), ("/h", "/a/b/c")]);
     for target in ["relative", "/", "/a/.."] {
         let config = ContainerConfig { mounts: vec![mount(target)], ..Default::default() };
-        assert!(mounts(&config, vec![], vec![], &none).is_err(), "{target}");
+        assert!(mounts(&config, None, vec![], vec![], &none).is_err(), "{target}");
     }
 }
 
@@ -89,9 +90,9 @@ fn an_image_is_mounted_by_its_layers_and_never_written_to() {
         ContainerConfig { mounts: vec![mount], ..Default::default() }
     };
     let known = BTreeMap::from([("id".to_owned(), vec!["2".to_owned(), "1".to_owned()])]);
-    let mount = mounts(&image("id"), vec![], vec![], &known).unwrap().remove(0);
+    let mount = mounts(&image("id"), None, vec![], vec![], &known).unwrap().remove(0);
     assert_eq!((mount.source.to_str(), mount.readonly, mount.layers), (Some("a/b"), true, known.get("id").cloned()));
-    let error = mounts(&image("other"), vec![], vec![], &known).unwrap_err().to_string();
+    let error = mounts(&image("other"), None, vec![], vec![], &known).unwrap_err().to_string();
     assert!(error.contains("\"/i\"") && error.contains("other"), "{error}");
 }
 

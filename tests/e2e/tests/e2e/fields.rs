@@ -215,7 +215,6 @@ fn refusals() -> Vec<Refusal> {
     let block = json!({"volumeDevices": [{"name": "v", "devicePath": "/dev/v"}]});
     let projected = |source: Value| json!({"volumes": [{"name": "v", "projected": {"sources": [source]}}]});
     let mut rows = vec![
-        row(&["PodSpec.hostUsers"], json!({"hostUsers": false}), json!({}), "user namespaces are asked for"),
         row(
             &["PodSpec.schedulingGroup"],
             json!({"schedulingGroup": {"podGroupName": "g"}}),

@@ -39,6 +39,7 @@ mod shutdown;
 mod static_pods;
 mod storage;
 mod storm;
+mod users;
 mod wishes;
 mod workloads;
 
@@ -138,6 +139,7 @@ fn main() -> ExitCode {
         static_pods::tests(),
         shutdown::tests(),
         storm::tests(),
+        users::tests(),
         churn::tests(),
         storage::alone(),
         csi::tests(),

@@ -16,7 +16,6 @@ pub fn tests() -> Vec<(&'static str, Shared)> {
 fn refusals(cluster: &Cluster) -> Result<()> {
     let ns = cluster.namespace("refusals")?;
     let wishes = [
-        ("users", "hostUsers: false", "FailedCreatePodSandBox", "user namespaces are asked for"),
         (
             "devices",
             "resourceClaims: [{name: r, resourceClaimName: c}]",

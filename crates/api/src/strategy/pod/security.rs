@@ -57,6 +57,23 @@ pub(super) fn pod(spec: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
     sysctls(&context["sysctls"], &path.child("sysctls"), errors);
 }
 
+/// What a pod cannot have of the host when its users are not the host's.
+pub(super) fn host_users(spec: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
+    if spec["hostUsers"] != false {
+        return;
+    }
+    let why = "when `hostUsers` is false";
+    for field in ["hostNetwork", "hostPID", "hostIPC"].into_iter().filter(|field| truth(&spec[*field])) {
+        errors.push(FieldError::forbidden(&path.child(field), why));
+    }
+    for field in ["initContainers", "containers"] {
+        let list = path.child(field);
+        for (i, _) in items(&spec[field]).iter().enumerate().filter(|(_, one)| !is_empty(&one["volumeDevices"])) {
+            errors.push(FieldError::forbidden(&list.index(i).child("volumeDevices"), why));
+        }
+    }
+}
+
 fn ids(context: &Value, keys: &[&str], path: &FieldPath<'_>, errors: &mut Errors) {
     for key in keys {
         check::in_range(&context[*key], 0, LARGEST_ID, &path.child(key), errors);

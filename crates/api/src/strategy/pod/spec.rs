@@ -28,6 +28,7 @@ pub(crate) fn validate(spec: &Value, path: &FieldPath<'_>, context: Context, err
     dns(spec, path, errors);
     meta::validate_labels(&spec["nodeSelector"], &path.child("nodeSelector"), errors);
     security::pod(spec, &path.child("securityContext"), errors);
+    security::host_users(spec, path, errors);
     let list = path.child("imagePullSecrets");
     for (i, secret) in items(&spec["imagePullSecrets"]).iter().enumerate() {
         check::required(&secret["name"], &list.index(i).child("name"), errors);

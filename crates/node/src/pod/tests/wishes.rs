@@ -167,11 +167,11 @@ async fn an_image_is_theirs_who_have_credentials_for_it() {
 
 #[tokio::test(start_paused = true)]
 async fn user_namespaces_and_stop_signals_reach_the_runtime() {
-    use knarr_cri::v1::{NamespaceMode, Signal};
+    use knarr_cri::v1::{IdMapping, NamespaceMode, Signal};
     let cluster = Cluster::new();
     cluster.create(json!({
-        "hostUsers": false, "os": {"name": "linux"},
-        "containers": [{"name": "a", "image": "app:1", "lifecycle": {"stopSignal": "SIGRTMIN+3"}}],
+        "hostUsers": false, "os": {"name": "linux"}, "volumes": [{"name": "v", "emptyDir": {}}],
+        "containers": [{"volumeMounts": [{"name": "v", "mountPath": "/v"}], "name": "a", "image": "app:1", "lifecycle": {"stopSignal": "SIGRTMIN+3"}}],
     }));
     cluster.until_ready().await;
     let made = cluster.runtime.running().remove("a").unwrap();
@@ -180,6 +180,11 @@ async fn user_namespaces_and_stop_signals_reach_the_runtime() {
     let security = made.linux.unwrap().security_context.unwrap();
     let users = security.namespace_options.unwrap().userns_options.unwrap();
     assert_eq!(users.mode(), NamespaceMode::Pod);
+    assert_eq!(users.uids, [IdMapping { host_id: 65_536, container_id: 0, length: 65_536 }]);
+    assert_eq!(users.gids, users.uids);
+    let paths: Vec<&str> = made.mounts.iter().map(|mount| mount.container_path.as_str()).collect();
+    assert_eq!(paths, ["/v", "/etc/hosts", "/dev/termination-log"]);
+    assert!(made.mounts.iter().all(|mount| mount.uid_mappings == users.uids && mount.gid_mappings == users.gids));
 }
 
 #[tokio::test(start_paused = true)]
@@ -211,6 +216,21 @@ async fn a_runtime_class_is_known_to_the_runtime_by_its_handler() {
     cluster.api.put("/apis/node.k8s.io/v1/runtimeclasses/fast", class);
     cluster.until_ready().await;
     assert_eq!(cluster.runtime.handlers(), ["turbo"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_runtime_that_knows_no_user_namespaces_is_not_asked_for_them() {
+    let cluster = Cluster::new();
+    let class = json!({"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": "fast"}, "handler": "turbo"});
+    cluster.api.put("/apis/node.k8s.io/v1/runtimeclasses/fast", class);
+    let mut spec = app();
+    spec["runtimeClassName"] = json!("fast");
+    spec["hostUsers"] = json!(false);
+    cluster.create(spec);
+    let told = eventually("the event", || cluster.api.told("FailedCreatePodSandBox")).await;
+    let why = "RuntimeClass handler \"turbo\" does not support user namespaces";
+    assert_eq!(told, format!("Failed to create pod sandbox: {why}"));
+    assert!(cluster.runtime.handlers().is_empty());
 }
 
 #[tokio::test(start_paused = true)]

@@ -25,7 +25,12 @@ impl RuntimeService for FakeRuntime {
     async fn status(&self, _: StatusRequest) -> Result<StatusResponse> {
         let condition = |kind: &str| RuntimeCondition { r#type: kind.to_owned(), status: true, ..Default::default() };
         let status = RuntimeStatus { conditions: vec![condition("RuntimeReady"), condition("NetworkReady")] };
-        Ok(StatusResponse { status: Some(status), ..Default::default() })
+        let handler = |name: &str, user_namespaces| {
+            let features = Some(RuntimeHandlerFeatures { user_namespaces, ..Default::default() });
+            RuntimeHandler { name: name.to_owned(), features }
+        };
+        let runtime_handlers = vec![handler("", true), handler("turbo", false)];
+        Ok(StatusResponse { status: Some(status), runtime_handlers, ..Default::default() })
     }
 
     async fn update_runtime_config(&self, _: UpdateRuntimeConfigRequest) -> Result<UpdateRuntimeConfigResponse> {

@@ -69,7 +69,8 @@ impl Server {
                 PidNamespace::Join(target.as_fd())
             }
         };
-        let child = launch::container(spec, streams.as_ref(), self.spec.shm.as_deref(), &self.cgroups, namespace);
+        let (shm, users) = (self.spec.shm.as_deref(), sandbox.users.as_ref());
+        let child = launch::container(spec, streams.as_ref(), shm, &self.cgroups, namespace, users);
         Container::new(spec, child.map_err(failed)?, ends, client).map_err(internal)
     }
 
@@ -127,7 +128,7 @@ impl Server {
                 container.reports = None;
                 return;
             }
-            (Some(Report::Ready { .. }), _) => return,
+            (Some(Report::Ready { .. } | Report::Step), _) => return,
         };
         self.reply(client, &reply, &[]);
     }

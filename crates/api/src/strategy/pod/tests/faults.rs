@@ -95,6 +95,24 @@ fn users_of_its_own_let_a_pod_see_all_of_proc() {
 }
 
 #[test]
+fn users_of_its_own_go_with_nothing_else_of_the_host() {
+    let mut object = pod(|pod| {
+        let spec = &mut pod["spec"];
+        spec["hostUsers"] = json!(false);
+        for field in ["hostNetwork", "hostPID", "hostIPC"] {
+            spec[field] = json!(true);
+        }
+        spec["volumes"] = json!([{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]);
+        spec["containers"][0]["volumeDevices"] = json!([{"name": "v", "devicePath": "/dev/v"}]);
+    });
+    let forbidden = ["hostNetwork", "hostPID", "hostIPC", "containers[0].volumeDevices"]
+        .map(|field| format!("spec.{field}: Forbidden: when `hostUsers` is false"));
+    assert_eq!(errors(&object), forbidden);
+    object["spec"]["hostUsers"] = json!(true);
+    assert_eq!(errors(&object), [""; 0]);
+}
+
+#[test]
 fn faults_of_variables_from_files() {
     let check = |reference: Value, expected: &[&str]| {
         let object = pod(|pod| {
