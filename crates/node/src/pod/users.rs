@@ -57,12 +57,12 @@ impl UserBlocks {
         let record = match read(&folder)? {
             Some(record) => record,
             None => {
+                fs::create_dir_all(&folder)?;
                 let taken = self.taken()?;
                 let free = BLOCKS.map(|block| block * LENGTH).find(|host_id| !taken.contains(host_id));
                 let none = || io::Error::other("could not find an empty slot to allocate a user namespace");
                 let one = vec![Mapping { host_id: free.ok_or_else(none)?, container_id: 0, length: LENGTH }];
                 let record = Record { uid_mappings: one.clone(), gid_mappings: one };
-                fs::create_dir_all(&folder)?;
                 checkpoint::write(&folder.join(FILE), &record)?;
                 record
             }
