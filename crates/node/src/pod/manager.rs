@@ -81,10 +81,12 @@ impl Manager {
         }
     }
 
-    /// Tells a worker that its pod is no longer wanted by anyone.
+    /// Tells a worker that its pod is no longer wanted by anyone. What it was taken in with is free from now on, for the
+    /// scheduler gives that to others as soon as the object is gone, however long the processes still take to end.
     pub fn forget(&self, uid: &str) {
         if let Some(handle) = self.handles().get(uid) {
             handle.set(|wish| wish.gone = true);
+            self.ctx.release(uid);
             tracing::info!(uid, "a pod is gone from the API");
         }
     }

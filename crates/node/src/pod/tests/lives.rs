@@ -310,6 +310,25 @@ async fn an_object_forced_away_still_ends() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_object_forced_away_leaves_its_room_to_others() {
+    let cluster = Cluster::new();
+    cluster.runtime.stop_takes(Duration::from_secs(1000));
+    let large = json!({"containers": [{"name": "a", "image": "app:1", "resources": {"requests": {"cpu": "3"}}}]});
+    cluster.create(large);
+    cluster.until_ready().await;
+    let mut other = cluster.api.get(POD).unwrap();
+    cluster.api.remove(POD);
+    other["metadata"] = json!({"name": "q", "namespace": "d", "uid": "u2", "generation": 1});
+    other["status"] = json!({"phase": "Pending"});
+    let path = "/api/v1/namespaces/d/pods/q";
+    cluster.api.put(path, other);
+    let status = || Some(cluster.api.get(path)?["status"].clone()).filter(|status| status["phase"] != "Pending");
+    let status = eventually("the node's word", status).await;
+    assert_eq!(status["phase"], "Running", "{status}");
+    assert_eq!(cluster.runtime.count(), (2, 2), "the first one has not ended yet");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_restarted_agent_adopts_what_runs() {
     let cluster = Cluster::new();
     let probe = json!({"exec": {"command": ["ready?"]}, "periodSeconds": 100});
