@@ -32,8 +32,9 @@ pub const ENTRIES: [&str; 13] = [
 /// What file systems put into their topmost directory themselves, and where the local clusters are, which have data
 /// directories of their own.
 const OF_NOBODY: [&str; 2] = ["lost+found", "clusters"];
-/// How long somebody who only looks may hold the lock, at most.
-const LOOKING: Duration = Duration::from_millis(200);
+/// How long somebody who only looks may hold the lock, at most, and whoever takes it or leaves it without a note: a file
+/// is emptied in 200 ms and more where the disk is busy.
+const LOOKING: Duration = Duration::from_secs(5);
 
 /// Paths under one data directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -184,7 +185,7 @@ impl DataDir {
                     if Instant::now() > patience {
                         bail!("{} is in use by another process", self.root.display());
                     }
-                    std::thread::yield_now();
+                    pause();
                 }
                 Err(TryLockError::Error(error)) => {
                     return Err(error).with_context(|| format!("cannot lock {}", path.display()));
@@ -217,14 +218,14 @@ impl DataDir {
         };
         let patience = Instant::now() + LOOKING;
         while let Err(TryLockError::WouldBlock) = file.try_lock_shared() {
-            // It is empty for the moment between the lock and the note.
+            // It is empty for the moment between the lock and the note, and between the note and the end.
             if let Some(running) = fs::read(self.lock_file()).ok().and_then(|note| serde_json::from_slice(&note).ok()) {
                 return Ok(Some(running));
             }
             if Instant::now() > patience {
                 bail!("{} is in use by a process that does not say which it is", self.root.display());
             }
-            std::thread::yield_now();
+            pause();
         }
         Ok(None)
     }
@@ -233,6 +234,12 @@ impl DataDir {
         let hint = if rustix::process::geteuid().is_root() { "" } else { " (it is root's: use sudo)" };
         format!("cannot look into the data directory {}{hint}", self.root.display())
     }
+}
+
+/// Between two looks at a lock.
+#[allow(clippy::disallowed_methods)] // before there is anybody who could wait otherwise, or in a command of one task
+fn pause() {
+    std::thread::sleep(Duration::from_millis(1));
 }
 
 impl Drop for Lock {
@@ -270,6 +277,25 @@ mod tests {
         assert_eq!(data.running().unwrap(), None);
         assert_eq!(fs::read(dir.path().join("lock")).unwrap(), b"");
         data.lock(&note()).unwrap();
+    }
+
+    /// As while the emptied file is on its way to a busy disk.
+    #[test]
+    fn who_leaves_slowly_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = DataDir::at(dir.path()).unwrap();
+        let held = File::create(data.lock_file()).unwrap();
+        held.lock().unwrap();
+        let left = Instant::now() + Duration::from_millis(400);
+        let leaving = std::thread::spawn(move || {
+            while Instant::now() < left {
+                pause();
+            }
+            drop(held);
+        });
+        assert_eq!(data.running().unwrap(), None);
+        assert!(Instant::now() >= left);
+        leaving.join().unwrap();
     }
 
     #[test]
