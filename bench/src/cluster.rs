@@ -14,7 +14,7 @@ use k8s_openapi::api::{
 };
 use knarr_e2e::Cluster;
 use kube::{
-    Api, Client,
+    Api, Client, ResourceExt,
     api::{DeleteParams, PostParams, WatchEvent, WatchParams},
 };
 use serde_json::json;
@@ -159,6 +159,26 @@ fn ticks(processes: &[PathBuf]) -> Result<u64> {
     processes.iter().map(|process| of(process)).sum()
 }
 
+/// Makes a pod, waits until it is Ready and gives its uid.
+pub async fn make_ready(pods: &Api<Pod>, pod: &Pod) -> Result<String> {
+    let created = pods.create(&PostParams::default(), pod).await?;
+    let (name, version) = (created.name_any(), created.resource_version().unwrap_or_default());
+    let mut changes =
+        pods.watch(&WatchParams::default().fields(&format!("metadata.name={name}")), &version).await?.boxed();
+    let ready = async {
+        while let Some(change) = changes.next().await {
+            let WatchEvent::Modified(pod) = change? else { continue };
+            let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+            if conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True") {
+                return Ok(());
+            }
+        }
+        bail!("the watch ended before {name} was Ready")
+    };
+    tokio::time::timeout(PATIENCE, ready).await??;
+    Ok(created.uid().unwrap_or_default())
+}
+
 /// Real pods of the built-in image, one after another: from the request to Ready, and what the shims of all cost.
 async fn pods(cluster: &Cluster) -> Result<()> {
     let client = cluster.client().await?;
@@ -169,21 +189,7 @@ async fn pods(cluster: &Cluster) -> Result<()> {
         let pod = serde_json::from_value(json!({"metadata": {"name": name}, "spec": {
             "containers": [{"name": "web", "image": "knarr.local/demo:v1"}]}}))?;
         let begun = Instant::now();
-        let created = pods.create(&PostParams::default(), &pod).await?;
-        let version = created.metadata.resource_version.unwrap_or_default();
-        let mut changes =
-            pods.watch(&WatchParams::default().fields(&format!("metadata.name={name}")), &version).await?.boxed();
-        let ready = async {
-            while let Some(change) = changes.next().await {
-                let WatchEvent::Modified(pod) = change? else { continue };
-                let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
-                if conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True") {
-                    return Ok(());
-                }
-            }
-            bail!("the watch ended before {name} was Ready")
-        };
-        tokio::time::timeout(PATIENCE, ready).await??;
+        make_ready(&pods, &pod).await?;
         times.push(begun.elapsed());
     }
     report("pod", "create to Ready, one by one", &mut times);

@@ -9,6 +9,7 @@ mod load;
 mod nodes;
 mod scale;
 mod store;
+mod trace;
 
 use anyhow::{Result, bail};
 
@@ -27,8 +28,11 @@ fn main() -> Result<()> {
         "nodes" => nodes::run(),
         "scale" => scale::run(),
         "store" => store::run(),
+        "trace" => trace::run(),
         other => {
-            bail!("there is no benchmark {other:?}; there are: cluster, density, flood, load, nodes, scale, store")
+            bail!(
+                "there is no benchmark {other:?}; there are: cluster, density, flood, load, nodes, scale, store, trace"
+            )
         }
     }
 }

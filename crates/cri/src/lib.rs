@@ -17,6 +17,9 @@ pub mod v1 {
 /// On an image's spec: when the last container of it went, or it came; in RFC 3339. A runtime may leave it out.
 pub const LAST_USED: &str = "knarr.dev/last-used";
 
+/// The target of the spans of a pod's start, one for each step: what `RUST_LOG=pod_start=debug` has written.
+pub const POD_START: &str = "pod_start";
+
 pub use error::{CriError, Result};
 pub use network::{NetworkAddress, NetworkRequest, PodNetwork, PortMapping};
 pub use service::{ImageService, RuntimeService};

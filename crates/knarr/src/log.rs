@@ -1,4 +1,5 @@
-//! Where log lines go: to standard error, filtered by `RUST_LOG`, as JSON where `KNARR_LOG_FORMAT=json`.
+//! Where log lines go: to standard error, filtered by `RUST_LOG`, as JSON where `KNARR_LOG_FORMAT=json`. With
+//! `RUST_LOG=pod_start=debug` there is one for each step of a pod's start, with the time that it took.
 
 use std::{
     fs::{self, OpenOptions},
@@ -9,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, fmt::format::FmtSpan};
 
 /// Warnings of the program itself; libraries are heard only in trouble.
 const DEFAULT: &str = "warn";
@@ -25,6 +26,7 @@ pub fn to_stderr() {
         .with_env_filter(filter)
         .with_writer(|| Forgiving)
         .with_ansi(colours)
+        .with_span_events(FmtSpan::CLOSE)
         .log_internal_errors(false);
     let set = match std::env::var("KNARR_LOG_FORMAT").as_deref() {
         Ok("json") => lines.json().try_init(),

@@ -14,6 +14,7 @@ use knarr_cri::{
 };
 use knarr_os::{OsError, cgroup::Cgroups};
 use tokio::sync::broadcast;
+use tracing::Instrument;
 
 use crate::{
     client::Connection,
@@ -144,7 +145,7 @@ impl EmbeddedRuntime {
         let Some(this) = self.this.upgrade() else {
             return Err(CriError::Unavailable { message: "the runtime is shutting down".into() });
         };
-        tokio::spawn(work(this))
+        tokio::spawn(work(this).in_current_span())
             .await
             .unwrap_or_else(|e| Err(CriError::internal("the runtime's work was cut short", e)))
     }

@@ -9,6 +9,7 @@ use knarr_cri::{
     CriError,
     v1::{Image, ImageSpec, ImageStatusRequest, ListImagesRequest, PullImageRequest},
 };
+use tracing::Instrument;
 
 use super::{
     containers::Entry,
@@ -126,7 +127,8 @@ impl Worker {
             if wanted.volume.as_ref().is_some_and(known) {
                 continue;
             }
-            let state = self.look_for(&entry, &wanted, snapshot).await?;
+            let step = tracing::debug_span!(target: knarr_cri::POD_START, "image");
+            let state = self.look_for(&entry, &wanted, snapshot).instrument(step).await?;
             let now = self.ctx.now();
             let track = self.tracks.entry(name.to_owned()).or_default();
             match (state, wanted.volume) {
@@ -207,7 +209,8 @@ impl Worker {
     fn spawn_pull(&self, entry: &Entry, wanted: Wanted, image: String, credentials: Vec<Credential>) {
         let (ctx, pod, reports) = (self.ctx.clone(), self.pod.clone(), self.reports.clone());
         let (name, shown, field) = (entry.name().to_owned(), wanted.reference.clone(), field_path(entry));
-        tokio::spawn(async move {
+        let step = tracing::debug_span!(target: knarr_cri::POD_START, "pull");
+        let work = async move {
             let queued = ctx.now();
             let permit = ctx.pulls.acquire().await;
             let begun = ctx.now();
@@ -234,7 +237,8 @@ impl Worker {
             };
             // The worker may be gone by now; nobody wants the image then.
             let _ = reports.send(Report::Pulled { name, wanted, result }).await;
-        });
+        };
+        tokio::spawn(work.instrument(step));
     }
 
     pub(super) fn pulled(&mut self, name: &str, wanted: Wanted, result: Pulled, now: Timestamp) {

@@ -12,6 +12,7 @@ use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use knarr_client::{Informer, supervise::panic_message};
 use knarr_cri::v1::{ContainerEventResponse, ListContainersRequest, ListPodSandboxRequest};
 use tokio::{sync::broadcast, task::JoinSet};
+use tracing::Instrument;
 
 use super::{
     context::{Context, full_name},
@@ -120,7 +121,8 @@ impl Manager {
             loop {
                 let worker = Worker::new(ctx.clone(), handle.clone());
                 let name = full_name(&worker.pod);
-                match AssertUnwindSafe(worker.run()).catch_unwind().await {
+                let step = tracing::debug_span!(target: knarr_cri::POD_START, "pod", pod = name);
+                match AssertUnwindSafe(worker.run()).catch_unwind().instrument(step).await {
                     Ok(()) => break,
                     Err(panic) => {
                         tracing::error!(

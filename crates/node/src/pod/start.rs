@@ -12,6 +12,7 @@ use knarr_cri::{
         StopPodSandboxRequest,
     },
 };
+use tracing::Instrument;
 
 use super::{
     containers::Entry,
@@ -54,7 +55,8 @@ impl Worker {
             let request = StopPodSandboxRequest { pod_sandbox_id: old.id.clone() };
             self.ctx.runtime.stop_pod_sandbox(request).await?;
         }
-        match self.try_sandbox(attempt).await {
+        let step = tracing::debug_span!(target: knarr_cri::POD_START, "sandbox");
+        match self.try_sandbox(attempt).instrument(step).await {
             Ok(id) => {
                 self.sandbox_given = self.spec().map(|spec| (id.clone(), self.ctx.sandbox_resources(&self.pod, spec)));
                 self.ctx.owners().insert(id, self.uid.clone());
@@ -211,14 +213,18 @@ impl Worker {
             sandbox_config: self.sandbox_config(spec, sandbox.attempt).await.ok().map(|(config, _)| config),
         };
         let runtime = &self.ctx.runtime;
-        let id = runtime.create_container(request).await.map_err(|error| create_error(error.to_string()))?.container_id;
+        let step = tracing::debug_span!(target: knarr_cri::POD_START, "create");
+        let created = runtime.create_container(request).instrument(step).await;
+        let id = created.map_err(|error| create_error(error.to_string()))?.container_id;
         self.ctx.owners().insert(id.clone(), self.uid.clone());
         let field = field_path(entry);
         let normal = |reason: &str, message: &str| {
             self.ctx.container_event(&self.pod, &field, EventType::Normal, reason, message.to_owned());
         };
         normal("Created", "Container created");
-        let started = runtime.start_container(StartContainerRequest { container_id: id.clone() }).await;
+        let step = tracing::debug_span!(target: knarr_cri::POD_START, "start");
+        let started =
+            runtime.start_container(StartContainerRequest { container_id: id.clone() }).instrument(step).await;
         started.map_err(|error| NotStarted { reason: "RunContainerError", message: error.to_string() })?;
         normal("Started", "Container started");
         Ok(id)

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
+use tracing::Instrument;
 
 use super::{references::Snapshot, worker::Worker};
 use crate::volume::Here;
@@ -46,7 +47,9 @@ impl Worker {
         let none = BTreeMap::new();
         let labels = node.as_ref().and_then(|node| node.metadata.labels.as_ref()).unwrap_or(&none);
         let here = Here { name: &self.ctx.node_name, labels };
-        let done = self.volumes.set_up(&self.ctx.client, &self.pod, facts, snapshot, here, now).await;
+        let step = tracing::debug_span!(target: knarr_cri::POD_START, "volumes");
+        let bring = self.volumes.set_up(&self.ctx.client, &self.pod, facts, snapshot, here, now);
+        let done = bring.instrument(step).await;
         self.volumes_due = done.renew_at;
         if done.failures.is_empty() {
             self.volumes_told = Told::default();

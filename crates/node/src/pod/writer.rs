@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::{Value, json};
 use tokio::{sync::watch, task::AbortHandle};
+use tracing::Instrument;
 
 use super::{conditions::RESIZE, context::Context};
 use knarr_client::{errors, meta};
@@ -49,7 +50,7 @@ impl Writer {
         };
         let known = Known::of(pod);
         let uid = target.uid.clone();
-        let task = tokio::spawn(run(ctx, target, known, hears, done));
+        let task = tokio::spawn(run(ctx, target, known, hears, done).in_current_span());
         Self { uid, wishes, written, task: task.abort_handle() }
     }
 
@@ -132,7 +133,9 @@ async fn run(
             continue;
         };
         let permit = ctx.writes.acquire().await;
-        let answer = api.patch_status(&target.name, &PatchParams::default(), &Patch::Strategic(patch)).await;
+        let step = tracing::debug_span!(target: knarr_cri::POD_START, "status");
+        let (params, patch) = (PatchParams::default(), Patch::Strategic(patch));
+        let answer = api.patch_status(&target.name, &params, &patch).instrument(step).await;
         drop(permit);
         again = false;
         match answer {

@@ -4,6 +4,7 @@ use std::{collections::HashMap, future::Future, time::Duration};
 
 use k8s_openapi::api::core::v1::Probe;
 use tokio::{sync::mpsc, task::AbortHandle, time::Instant};
+use tracing::Instrument;
 
 use super::{Judge, Kind, Outcome, Row, Schedule, Target, Verdict};
 
@@ -64,15 +65,17 @@ impl Probes {
         let report = report.clone();
         let schedule = Schedule::of(&probe);
         let timeout = schedule.timeout;
-        let task = tokio::spawn(async move {
+        let work = async move {
             let ask = async || {
                 let asked = Instant::now();
-                let outcome = target.attempt(&probe, timeout).await;
+                let step = tracing::debug_span!(target: knarr_cri::POD_START, "probe");
+                let outcome = target.attempt(&probe, timeout).instrument(step).await;
                 row.count(&outcome, asked.elapsed());
                 outcome
             };
             run(base, schedule, running_for, ask, report, tell).await;
-        });
+        };
+        let task = tokio::spawn(work.in_current_span());
         self.running.insert((container, kind), Running { container_id, task: task.abort_handle() });
     }
 

@@ -6,10 +6,11 @@ mod container;
 use std::{fs, path::Path, time::Duration};
 
 use knarr_cri::{
-    CriError, Result,
+    CriError, POD_START, Result,
     v1::{LinuxContainerResources, PodSandboxConfig},
 };
 use knarr_os::cgroup::Cgroups;
+use tracing::Instrument;
 
 use crate::{
     client,
@@ -66,25 +67,11 @@ impl EmbeddedRuntime {
             shim_spec::store(&run.join(SANDBOX_FILE), &sandbox.shim_spec(&self.config))
         };
         prepare().map_err(convert::io_error("cannot write the sandbox's files"))?;
-        launch::start(&self.config.exe, &run).map_err(convert::io_error("cannot start the pod's shim"))?;
-        // While the shim starts, the pod's control group is made.
-        let linux = sandbox.config.linux.clone().unwrap_or_default();
-        let limits = spec::resources(&linux.resources.unwrap_or_default());
-        let warnings = self.cgroups.create(&sandbox.meta.cgroup, &limits).map_err(convert::os_error)?;
-        warnings.iter().for_each(|w| tracing::warn!(sandbox = id, warning = w.line(), "a limit is not in force"));
-        match client::ask(&run, &Request::Hello).await {
-            Ok(Reply::Ready { .. }) => {}
-            Ok(other) => {
-                return Err(CriError::Internal { message: format!("the pod's shim said {other:?}"), source: None });
-            }
-            Err(client::ShimError::Closed | client::ShimError::Unreachable(_)) => {
-                let message = format!("the pod's shim has ended: {}", launch::last_words(&run));
-                return Err(CriError::Internal { message, source: None });
-            }
-            Err(e) => return Err(convert::shim_error("sandbox", &id)(e)),
-        }
+        self.start_shim(&sandbox, &run).instrument(tracing::debug_span!(target: POD_START, "shim")).await?;
         if sandbox.has_own_network() {
-            let address = self.config.network.add(&sandbox.network_request(&self.config)).await?;
+            let (step, request) =
+                (tracing::debug_span!(target: POD_START, "network"), sandbox.network_request(&self.config));
+            let address = self.config.network.add(&request).instrument(step).await?;
             sandbox.meta.ips = address.ips;
             sandbox
                 .write_hosts(&run, &sandbox.meta.ips)
@@ -95,6 +82,25 @@ impl EmbeddedRuntime {
         self.state().sandboxes.insert(id.clone(), sandbox);
         self.weigh();
         self.watch(&id).await.map_err(convert::shim_error("sandbox", &id))
+    }
+
+    async fn start_shim(&self, sandbox: &Sandbox, run: &Path) -> Result<()> {
+        let id = &sandbox.meta.id;
+        launch::start(&self.config.exe, run).map_err(convert::io_error("cannot start the pod's shim"))?;
+        // While the shim starts, the pod's control group is made.
+        let linux = sandbox.config.linux.clone().unwrap_or_default();
+        let limits = spec::resources(&linux.resources.unwrap_or_default());
+        let warnings = self.cgroups.create(&sandbox.meta.cgroup, &limits).map_err(convert::os_error)?;
+        warnings.iter().for_each(|w| tracing::warn!(sandbox = id, warning = w.line(), "a limit is not in force"));
+        match client::ask(run, &Request::Hello).await {
+            Ok(Reply::Ready { .. }) => Ok(()),
+            Ok(other) => Err(CriError::Internal { message: format!("the pod's shim said {other:?}"), source: None }),
+            Err(client::ShimError::Closed | client::ShimError::Unreachable(_)) => {
+                let message = format!("the pod's shim has ended: {}", launch::last_words(run));
+                Err(CriError::Internal { message, source: None })
+            }
+            Err(e) => Err(convert::shim_error("sandbox", id)(e)),
+        }
     }
 
     pub(crate) fn sandbox(&self, id: &str) -> Result<Sandbox> {

@@ -14,6 +14,7 @@ use tokio::{
     time::{Duration, Instant},
 };
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use crate::{
     around::Caches,
@@ -262,7 +263,8 @@ impl Scheduler {
             self.recorder.warning(&*pod.object, "FailedScheduling", message);
             return self.not_bound(pod, needs, false);
         }
-        match bind::bind(&self.client, pod, node_name).await {
+        let step = tracing::debug_span!(target: "pod_start", "bind", pod = format!("{}_{}({})", pod.name, pod.namespace, pod.uid));
+        match bind::bind(&self.client, pod, node_name).instrument(step).await {
             Ok(()) => {
                 let message = format!("Successfully assigned {name} to {node_name}");
                 self.recorder.normal(&*pod.object, "Scheduled", message);
