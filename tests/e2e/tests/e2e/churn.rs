@@ -160,7 +160,11 @@ fn storm() -> Result<()> {
         let stayed: Vec<_> = wishes.gone.iter().filter(|name| names.contains_key(*name)).collect();
         ensure!(lost.is_empty() && stayed.is_empty(), "lost {lost:?}, not deleted {stayed:?}");
         let found = running();
-        ensure!(found == names, "{found:?} run, of {names:?}");
+        let unlike = |name: &str| found.get(name) != names.get(name);
+        let more: Vec<_> = found.iter().filter(|(name, _)| unlike(name)).collect();
+        let others = listed.items.iter().filter(|pod| unlike(&pod.name_any()));
+        let others: Vec<_> = others.map(|pod| (pod.name_any(), serde_json::to_string(&pod.status))).collect();
+        ensure!(found == names, "{more:?} run, and these do not or not once: {others:?}");
         Ok(())
     })?;
     if steady(&cluster)? != containers {
