@@ -22,7 +22,8 @@ impl Worker {
             self.state = State::Stopping;
             return Ok(Next::Again);
         }
-        if self.deleted() && self.observed.running().next().is_none() {
+        // What an earlier agent left of pods that are no more is ended, and holds no room: the scheduler has given it away.
+        if self.gone || self.deleted() && self.observed.running().next().is_none() {
             self.state = State::Stopping;
             return Ok(Next::Again);
         }

@@ -9,7 +9,7 @@ use knarr_cri::RuntimeService;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::super::{context::Context, manager::Manager};
+use super::super::{admit::Offer, context::Context, manager::Manager};
 use crate::testing::{FakeApi, FakeRuntime, context, eventually};
 
 pub(super) const POD: &str = "/api/v1/namespaces/d/pods/p";
@@ -326,6 +326,26 @@ async fn an_object_forced_away_leaves_its_room_to_others() {
     let status = eventually("the node's word", status).await;
     assert_eq!(status["phase"], "Running", "{status}");
     assert_eq!(cluster.runtime.count(), (2, 2), "the first one has not ended yet");
+}
+
+/// The agent that is killed in a moment in which many pods go finds them again as left-overs, and has all its room.
+#[tokio::test(start_paused = true)]
+async fn left_overs_take_no_room_of_others() {
+    let cluster = Cluster::new();
+    cluster.create(app());
+    cluster.until_ready().await;
+    cluster.stop.cancel();
+    cluster.manager.stop();
+    cluster.api.remove(POD);
+    let cluster = Cluster::on(cluster.api, cluster.runtime, cluster.dir);
+    cluster.runtime.stop_takes(Duration::from_secs(1000));
+    cluster.manager.clear_left_overs().await.unwrap();
+    eventually("it is being ended", || (!cluster.runtime.stopped().is_empty()).then_some(())).await;
+    let next: Pod = serde_json::from_value(json!({"metadata": {"uid": "u2"}, "spec": app()})).unwrap();
+    let ctx = &cluster.ctx;
+    let answer = ctx.with_offer(|offer| ctx.admitted().admit(&next, &Offer { pods: 1, ..*offer }, false));
+    assert_eq!(answer, Ok(()));
+    assert_eq!(cluster.runtime.count(), (1, 1), "it has not ended yet");
 }
 
 #[tokio::test(start_paused = true)]
