@@ -12,6 +12,7 @@ pub mod jsonpath;
 pub mod meta;
 pub mod openapi;
 pub mod patch;
+pub mod pem;
 pub mod placement;
 pub mod policy;
 pub mod print;

@@ -1,7 +1,7 @@
 use std::{path::Path, time::Duration};
 
 use http::StatusCode;
-use knarr_api::bootstrap_token::JoinToken;
+use knarr_api::{bootstrap_token::JoinToken, pem};
 use knarr_client::{
     Clock,
     https::{Endpoint, Https},
@@ -62,18 +62,11 @@ pub async fn join(joining: &Joining<'_>) -> Result<Identity, JoinError> {
         return Err(JoinError::TokenRefused);
     }
     let authority = shown.authority.ok_or_else(|| JoinError::Key("the server showed no CA".to_owned()))?;
-    let authority = pem(&authority);
+    let authority = pem::encode("CERTIFICATE", &authority);
     let leaf = request::request(&https.client(USER_AGENT), node_name, machine, &Use::Client).await?;
     let files = Files::at(directory);
     files.write_authority(&authority)?;
     files.remove_leaf(SERVING)?;
     files.write_leaf(CLIENT, &leaf)?;
     Identity::new(files, server, &authority, &leaf, seed)
-}
-
-fn pem(der: &[u8]) -> String {
-    use base64::{Engine, engine::general_purpose::STANDARD};
-    let text = STANDARD.encode(der);
-    let lines: Vec<&str> = (0..text.len()).step_by(64).map(|at| &text[at..text.len().min(at + 64)]).collect();
-    format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
 }

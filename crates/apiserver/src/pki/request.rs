@@ -2,8 +2,8 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use base64::{Engine, prelude::BASE64_STANDARD};
 use jiff::Timestamp;
+use knarr_api::pem;
 use rcgen::{
     CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, SanType, SubjectPublicKeyInfo,
 };
@@ -110,7 +110,7 @@ impl CertificateAuthority {
         let signer = KeyPair::from_pem(self.key_pem()).map_err(RequestError::Sign)?;
         let signed = subject::replaced(draft.der(), subject::OF_CERTIFICATE, asked.subject.as_raw(), &signer);
         let signed = signed.ok_or_else(|| malformed(&"its certificate has no subject"))?;
-        Ok(pem_of("CERTIFICATE", &signed.map_err(RequestError::Sign)?))
+        Ok(pem::encode("CERTIFICATE", &signed.map_err(RequestError::Sign)?))
     }
 }
 
@@ -139,19 +139,6 @@ fn alternative_names(request: &X509CertificationRequest<'_>) -> Result<Vec<SanTy
         }
     }
     Ok(all)
-}
-
-fn pem_of(label: &str, der: &[u8]) -> String {
-    let encoded = BASE64_STANDARD.encode(der);
-    let mut pem = format!("-----BEGIN {label}-----\n");
-    let mut rest = encoded.as_str();
-    while !rest.is_empty() {
-        let (line, after) = rest.split_at(rest.len().min(64));
-        pem.push_str(line);
-        pem.push('\n');
-        rest = after;
-    }
-    format!("{pem}-----END {label}-----\n")
 }
 
 #[cfg(test)]
@@ -219,7 +206,7 @@ mod tests {
         {
             let name = subject::tests::name(organizations, in_one_set, "jane");
             let der = subject::replaced(plain.der(), subject::tests::OF_REQUEST, &name, &key).unwrap().unwrap();
-            let pem = pem_of(LABEL, &der);
+            let pem = pem::encode(LABEL, &der);
             let asked = Requested::read(pem.as_bytes()).unwrap();
             assert_eq!((&*asked.common_name, &*asked.organizations), ("jane", &*to_owned(organizations)));
             let usages = ["client auth".to_owned()];
@@ -236,7 +223,7 @@ mod tests {
         let name = subject::tests::name(&["system:masters"], true, "jane");
         let other = KeyPair::generate().unwrap();
         let der = subject::replaced(plain.der(), subject::tests::OF_REQUEST, &name, &other).unwrap().unwrap();
-        let refused = authority.sign_request(pem_of(LABEL, &der).as_bytes(), &[], Duration::from_secs(3600), now);
+        let refused = authority.sign_request(pem::encode(LABEL, &der).as_bytes(), &[], Duration::from_secs(3600), now);
         assert!(matches!(refused, Err(RequestError::Malformed(_))), "{refused:?}");
     }
 
