@@ -39,6 +39,10 @@ pub fn complaints(truth: &Truth) -> Vec<String> {
         };
         complaints.extend(complaint.map(|what| format!("{key} {what}")));
     }
+    let bundles = truth.list("clustertrustbundles.certificates.k8s.io/").len();
+    if bundles != 1 {
+        complaints.push(format!("the API server's authority is published in {bundles} bundles"));
+    }
     complaints.extend(namespaces(truth));
     complaints.extend(nodes(truth));
     complaints

@@ -95,7 +95,7 @@ impl Parts {
             informers: self.informers.clone(),
             clock: self.clock,
             cancel,
-            root_ca_pem: "the root of all trust".into(),
+            root_ca_pem: include_str!("authority.pem").into(),
             authority: Arc::new(Nobody),
             node_monitor_grace: Duration::from_secs(40),
             control_plane_node: None,

@@ -35,6 +35,7 @@ mod service_lb;
 mod serviceaccount;
 mod statefulset;
 mod token_cleaner;
+mod trust_bundle;
 mod ttl_after_finished;
 mod volume_binder;
 mod volume_expand;
@@ -59,7 +60,7 @@ pub struct Config {
     pub informers: Informers,
     pub clock: Clock,
     pub cancel: CancellationToken,
-    /// What goes into each namespace's `kube-root-ca.crt`.
+    /// What goes into each namespace's `kube-root-ca.crt`, and into the API server's ClusterTrustBundle.
     pub root_ca_pem: String,
     /// Signs the certificate requests that were approved.
     pub authority: Arc<dyn CertificateAuthority>,
@@ -98,6 +99,7 @@ pub fn spawn_all(config: Config) -> JoinSet<()> {
 /// Starts those controllers whose names are wanted; each is asked about once.
 pub fn spawn(config: Config, wanted: impl FnMut(&'static str) -> bool) -> JoinSet<()> {
     let root_ca_pem: Arc<str> = config.root_ca_pem.as_str().into();
+    let bundle_pem = root_ca_pem.clone();
     let authority = config.authority.clone();
     let control_plane = config.control_plane_node.clone();
     let nodes = node_lifecycle::Settings { grace: config.node_monitor_grace, local: control_plane.clone() };
@@ -125,6 +127,7 @@ pub fn spawn(config: Config, wanted: impl FnMut(&'static str) -> bool) -> JoinSe
     start.controller(namespace::NAME, namespace::run);
     start.controller(serviceaccount::NAME, serviceaccount::run);
     start.controller(root_ca::NAME, move |context| root_ca::run(context, root_ca_pem.clone()));
+    start.controller(trust_bundle::NAME, move |context| trust_bundle::run(context, bundle_pem.clone()));
     start.controller(resource_quota::NAME, resource_quota::run);
     start.controller(role_aggregation::NAME, role_aggregation::run);
     start.controller(certificates::NAME, move |context| certificates::run(context, authority.clone()));

@@ -59,6 +59,9 @@ roots! {
     "certificates.k8s.io" "v1" certificates_v1 = api::certificates::v1 {
         CertificateSigningRequest
     }
+    "certificates.k8s.io" "v1beta1" certificates_v1beta1 = api::certificates::v1beta1 {
+        ClusterTrustBundle
+    }
     "coordination.k8s.io" "v1" coordination_v1 = api::coordination::v1 {
         Lease
     }

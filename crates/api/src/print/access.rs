@@ -1,4 +1,4 @@
-//! Bindings and certificate requests.
+//! Bindings, certificate requests and trust bundles.
 
 use serde_json::Value;
 
@@ -79,3 +79,8 @@ fn condition(request: &Value) -> String {
     }
     state
 }
+
+pub(super) static TRUST_BUNDLE: Printer = Printer {
+    columns: &[NAME, Column::text("SignerName", "Whose certificates it vouches for.")],
+    cells: |object, _| vec![format::name(object), format::or(&object["spec"]["signerName"], NONE).into()],
+};

@@ -132,6 +132,7 @@ fn printer(resource: &Resource) -> &'static Printer {
         ("batch", "CronJob") => &workloads::CRON_JOB,
         ("batch", "Job") => &workloads::JOB,
         ("certificates.k8s.io", "CertificateSigningRequest") => &access::SIGNING_REQUEST,
+        ("certificates.k8s.io", "ClusterTrustBundle") => &access::TRUST_BUNDLE,
         ("coordination.k8s.io", "Lease") => &cluster::LEASE,
         ("discovery.k8s.io", "EndpointSlice") => &network::ENDPOINT_SLICE,
         ("flowcontrol.apiserver.k8s.io", "FlowSchema") => &extension::FLOW_SCHEMA,

@@ -9,7 +9,11 @@ fn now() -> Timestamp {
 }
 
 fn cells(group: &str, kind: &str, object: &Value) -> Vec<String> {
-    let version = if group == "autoscaling" { "v2" } else { "v1" };
+    let version = match kind {
+        "HorizontalPodAutoscaler" => "v2",
+        "ClusterTrustBundle" => "v1beta1",
+        _ => "v1",
+    };
     let resource = registry::by_kind(group, version, kind).unwrap();
     let show = |value: &Value| value.as_str().map_or(value.to_string(), str::to_owned);
     row(resource, object, now()).iter().map(show).collect()
@@ -117,7 +121,7 @@ fn pods_say_how_far_they_have_begun() {
 fn the_common_kinds_print_as_kubectl_shows_them() {
     let meta = json!({"name": "x", "creationTimestamp": "2026-01-01T00:00:00Z"});
     let template = json!({"spec": {"containers": [{"name": "c", "image": "i:1"}]}});
-    let rows: [(&str, &str, Value, &[&str]); 17] = [
+    let rows: [(&str, &str, Value, &[&str]); 19] = [
         (
             "apps",
             "Deployment",
@@ -230,6 +234,8 @@ fn the_common_kinds_print_as_kubectl_shows_them() {
                 "status": {"certificate": "c", "conditions": [{"type": "Approved"}]}}),
             &["x", "60m", "a/b", "u", "60m", "Approved,Issued"],
         ),
+        ("certificates.k8s.io", "ClusterTrustBundle", json!({"spec": {"signerName": "a.b/c"}}), &["x", "a.b/c"]),
+        ("certificates.k8s.io", "ClusterTrustBundle", json!({"spec": {}}), &["x", "<none>"]),
     ];
     for (group, kind, mut object, expected) in rows {
         if object["metadata"].is_null() {

@@ -7,6 +7,7 @@ mod admission;
 mod apps;
 mod autoscaling;
 pub mod batch;
+mod certificates;
 mod check;
 pub mod convert;
 mod core;
@@ -30,6 +31,7 @@ mod service;
 mod storage;
 #[cfg(test)]
 mod tests;
+mod trust_bundle;
 mod webhooks;
 
 use std::borrow::Cow;
@@ -220,7 +222,8 @@ fn rules_of(group: &str, kind: &str) -> &'static rules::Rules {
         ("autoscaling", "HorizontalPodAutoscaler") => &autoscaling::HORIZONTAL_POD_AUTOSCALER,
         ("batch", "CronJob") => &batch::CRON_JOB,
         ("batch", "Job") => &batch::JOB,
-        ("certificates.k8s.io", "CertificateSigningRequest") => &policy::CERTIFICATE_SIGNING_REQUEST,
+        ("certificates.k8s.io", "CertificateSigningRequest") => &certificates::CERTIFICATE_SIGNING_REQUEST,
+        ("certificates.k8s.io", "ClusterTrustBundle") => &trust_bundle::CLUSTER_TRUST_BUNDLE,
         ("coordination.k8s.io", "Lease") => &discovery::LEASE,
         ("discovery.k8s.io", "EndpointSlice") => &discovery::ENDPOINT_SLICE,
         ("flowcontrol.apiserver.k8s.io", "FlowSchema") => &flow::FLOW_SCHEMA,

@@ -1,4 +1,5 @@
 mod addresses;
+mod bundles;
 mod faults;
 mod laws;
 mod samples;

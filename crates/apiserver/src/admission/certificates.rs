@@ -12,7 +12,7 @@ use crate::contract::{Admission, AdmissionRequest, Attributes, Authorizer, Decis
 use crate::json::{name, text};
 use crate::pki::Requested;
 
-const GROUP: &str = "certificates.k8s.io";
+pub(super) const GROUP: &str = "certificates.k8s.io";
 const API_CLIENT: &str = "kubernetes.io/kube-apiserver-client";
 
 /// Writes into a CertificateSigningRequest who made it, and lets only those approve or sign who may for its
@@ -25,30 +25,30 @@ impl CertificateRequests {
     pub fn new(authorizer: Arc<dyn Authorizer>) -> Self {
         Self { authorizer }
     }
+}
 
-    /// A right to `example.org/*` is one to all of a domain's signers.
-    async fn may(&self, request: &AdmissionRequest<'_>, verb: &str, signer: &str) -> bool {
-        let domain = signer.split_once('/').map(|(domain, _)| format!("{domain}/*")).unwrap_or_default();
-        for name in [signer, &domain] {
-            let attributes = Attributes {
-                user: request.user,
-                verb,
-                namespace: "",
-                group: GROUP,
-                version: "v1",
-                resource: "signers",
-                subresource: "",
-                name,
-                field_selector: "",
-                path: "",
-                is_resource: true,
-            };
-            if self.authorizer.authorize(&attributes).await == Decision::Allow {
-                return true;
-            }
+/// Whether who asks may do this with a signer: a right to `example.org/*` is one to all of a domain's.
+pub(super) async fn may(authorizer: &dyn Authorizer, request: &AdmissionRequest<'_>, verb: &str, signer: &str) -> bool {
+    let domain = signer.split_once('/').map(|(domain, _)| format!("{domain}/*")).unwrap_or_default();
+    for name in [signer, &domain] {
+        let attributes = Attributes {
+            user: request.user,
+            verb,
+            namespace: "",
+            group: GROUP,
+            version: "v1",
+            resource: "signers",
+            subresource: "",
+            name,
+            field_selector: "",
+            path: "",
+            is_resource: true,
+        };
+        if authorizer.authorize(&attributes).await == Decision::Allow {
+            return true;
         }
-        false
     }
+    false
 }
 
 #[async_trait]
@@ -95,7 +95,7 @@ impl Admission for CertificateRequests {
             "status" if request.old.map(status) != Some(status(&request.object)) => ("sign", "sign"),
             _ => return Ok(()),
         };
-        if self.may(request, verb, signer).await {
+        if may(&*self.authorizer, request, verb, signer).await {
             return Ok(());
         }
         Err(denied(request, format!("user not permitted to {what} requests with signerName {signer:?}")))

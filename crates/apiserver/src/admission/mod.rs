@@ -27,6 +27,7 @@ mod service_account;
 mod storage;
 mod taint_nodes;
 mod token_secret;
+mod trust_bundles;
 
 #[cfg(test)]
 mod storage_tests;
@@ -61,6 +62,7 @@ pub use service_account::ServiceAccount;
 pub use storage::{ClaimResize, InUseProtection};
 pub use taint_nodes::TaintNodesByCondition;
 pub use token_secret::TokenSecrets;
+pub use trust_bundles::TrustBundles;
 
 /// All plugins, in the order they run in: what fills in comes before what checks, and quota comes last.
 pub fn plugins(
@@ -88,6 +90,7 @@ pub fn plugins(
         Arc::new(LimitRanger::new(lookup.clone())),
         Arc::new(TokenSecrets::new(lookup.clone(), tokens.clone(), env.clone())),
         Arc::new(CertificateRequests::new(authorizer.clone())),
+        Arc::new(TrustBundles::new(authorizer.clone())),
         Arc::new(RbacEscalation::new(lookup.clone(), authorizer.clone(), rbac.clone())),
         Arc::new(ResourceQuota::new(lookup.clone())),
     ]

@@ -279,3 +279,64 @@ async fn a_certificate_request_is_one() {
     let why = "use of kubernetes.io/kube-apiserver-client signer with system:masters group is not allowed";
     assert!(message(&answer).ends_with(why), "{answer}");
 }
+
+#[tokio::test]
+async fn who_may_attest_for_a_signer_says_whom_it_trusts() {
+    let cluster = cluster().await;
+    let rights = |name: &str, signer: &str| {
+        json!({
+            "metadata": { "name": name },
+            "rules": [
+                { "apiGroups": ["certificates.k8s.io"], "resources": ["clustertrustbundles"], "verbs": ["*"] },
+                { "apiGroups": ["certificates.k8s.io"], "resources": ["signers"], "verbs": ["attest"],
+                  "resourceNames": [signer] },
+            ],
+        })
+    };
+    let rbac = "/apis/rbac.authorization.k8s.io/v1";
+    for (name, signer) in [("ann", "a.b/c"), ("bea", "a.b/*"), ("cleo", "a.c/*")] {
+        cluster.make(&format!("{rbac}/clusterroles"), rights(name, signer)).await;
+        let binding = json!({
+            "metadata": { "name": name },
+            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name },
+            "subjects": [{ "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": name }],
+        });
+        cluster.make(&format!("{rbac}/clusterrolebindings"), binding).await;
+    }
+    let path = "/apis/certificates.k8s.io/v1beta1/clustertrustbundles";
+    let bundle = |name: &str, signer: Option<&str>| {
+        let pem = cluster.pki.authority.certificate_pem();
+        json!({ "metadata": { "name": name }, "spec": { "signerName": signer, "trustBundle": pem } })
+    };
+    for (name, asked, signer, expected) in [
+        ("ann", "a.b:c:ann", Some("a.b/c"), 201),
+        ("bea", "a.b:c:bea", Some("a.b/c"), 201),
+        ("ann", "a.b:d:ann", Some("a.b/d"), 403),
+        ("cleo", "a.b:c:cleo", Some("a.b/c"), 403),
+        ("cleo", "plain", None, 201),
+    ] {
+        let (code, answer) = cluster.post(&user(name, &[]), path, bundle(asked, signer)).await;
+        assert_eq!(code, expected, "{name} {asked}: {answer}");
+        if code == 403 {
+            let why = format!(
+                "clustertrustbundles.certificates.k8s.io {asked:?} is forbidden: user not permitted to attest for \
+                 signerName {:?}",
+                signer.unwrap()
+            );
+            assert_eq!(message(&answer), why);
+        }
+    }
+    // What selectors see is a statement, too; what garbage collection writes is not.
+    let of_ann = format!("{path}/a.b:c:ann");
+    for (patch, expected) in [
+        (json!({ "metadata": { "labels": { "new": "yes" } } }), 403),
+        (json!({ "spec": { "trustBundle": "?" } }), 422),
+        (json!({ "metadata": { "finalizers": ["example.com/f"] } }), 200),
+        (json!({ "metadata": { "finalizers": null } }), 200),
+    ] {
+        let (code, answer) = cluster.send(&user("cleo", &[]), "PATCH", &of_ann, patch.clone()).await;
+        assert_eq!(code, expected, "{patch}: {answer}");
+    }
+    let (code, answer) = cluster.send(&user("cleo", &[]), "DELETE", &of_ann, Value::Null).await;
+    assert_eq!(code, 200, "{answer}");
+}

@@ -32,6 +32,7 @@ const CLUSTER_BINDINGS: &[(&str, &[Subject])] = &[
     ("system:kube-scheduler", &[User("system:kube-scheduler")]),
     ("system:volume-scheduler", &[User("system:kube-scheduler")]),
     ("system:service-account-issuer-discovery", &[Group("system:serviceaccounts")]),
+    ("system:cluster-trust-bundle-discovery", &[Group("system:serviceaccounts")]),
     // Nodes have their rights from the Node authoriser; the binding stays for those who add to it.
     ("system:node", &[]),
     ("knarr:local-provisioner", &[Group("system:nodes")]),

@@ -3,7 +3,7 @@
 
 use super::policy::{EVENTS, READ, READ_UPDATE, RoleRow, Row, named, rule, urls};
 
-const CSR: &str = "certificates.k8s.io";
+const CERTIFICATES: &str = "certificates.k8s.io";
 
 pub(super) const NODE: &[Row] = &[
     // Asking who a client is and what it may do, for the agent's own port.
@@ -21,7 +21,8 @@ pub(super) const NODE: &[Row] = &[
     rule(READ, "core", "secrets configmaps"),
     rule("get", "core", "persistentvolumeclaims persistentvolumes"),
     rule("get", "core", "endpoints"),
-    rule("create get list watch", CSR, "certificatesigningrequests"),
+    rule("create get list watch", CERTIFICATES, "certificatesigningrequests"),
+    rule(READ, CERTIFICATES, "clustertrustbundles"),
     rule("create delete get patch update", "coordination.k8s.io", "leases"),
     rule("get", "storage.k8s.io", "volumeattachments"),
     rule("get patch update", "core", "persistentvolumeclaims/status"),
@@ -61,7 +62,7 @@ pub(super) const CLUSTER_ROLES: &[RoleRow] = &[
             rule("*", "core", "nodes/proxy nodes/metrics nodes/stats nodes/log nodes/healthz nodes/pods nodes/configz"),
         ],
     ),
-    ("system:node-bootstrapper", &[rule("create get list watch", CSR, "certificatesigningrequests")]),
+    ("system:node-bootstrapper", &[rule("create get list watch", CERTIFICATES, "certificatesigningrequests")]),
     (
         "system:auth-delegator",
         &[
@@ -100,11 +101,11 @@ pub(super) const CLUSTER_ROLES: &[RoleRow] = &[
     ),
     (
         "system:certificates.k8s.io:certificatesigningrequests:nodeclient",
-        &[rule("create", CSR, "certificatesigningrequests/nodeclient")],
+        &[rule("create", CERTIFICATES, "certificatesigningrequests/nodeclient")],
     ),
     (
         "system:certificates.k8s.io:certificatesigningrequests:selfnodeclient",
-        &[rule("create", CSR, "certificatesigningrequests/selfnodeclient")],
+        &[rule("create", CERTIFICATES, "certificatesigningrequests/selfnodeclient")],
     ),
     (
         "system:volume-scheduler",
@@ -116,19 +117,19 @@ pub(super) const CLUSTER_ROLES: &[RoleRow] = &[
     ),
     (
         "system:certificates.k8s.io:legacy-unknown-approver",
-        &[named("approve", CSR, "signers", "kubernetes.io/legacy-unknown")],
+        &[named("approve", CERTIFICATES, "signers", "kubernetes.io/legacy-unknown")],
     ),
     (
         "system:certificates.k8s.io:kubelet-serving-approver",
-        &[named("approve", CSR, "signers", "kubernetes.io/kubelet-serving")],
+        &[named("approve", CERTIFICATES, "signers", "kubernetes.io/kubelet-serving")],
     ),
     (
         "system:certificates.k8s.io:kube-apiserver-client-approver",
-        &[named("approve", CSR, "signers", "kubernetes.io/kube-apiserver-client")],
+        &[named("approve", CERTIFICATES, "signers", "kubernetes.io/kube-apiserver-client")],
     ),
     (
         "system:certificates.k8s.io:kube-apiserver-client-kubelet-approver",
-        &[named("approve", CSR, "signers", "kubernetes.io/kube-apiserver-client-kubelet")],
+        &[named("approve", CERTIFICATES, "signers", "kubernetes.io/kube-apiserver-client-kubelet")],
     ),
     (
         "system:service-account-issuer-discovery",
@@ -137,6 +138,7 @@ pub(super) const CLUSTER_ROLES: &[RoleRow] = &[
             "/.well-known/openid-configuration /.well-known/openid-configuration/ /openid/v1/jwks /openid/v1/jwks/",
         )],
     ),
+    ("system:cluster-trust-bundle-discovery", &[rule(READ, CERTIFICATES, "clustertrustbundles")]),
     (
         "system:node-proxier",
         &[

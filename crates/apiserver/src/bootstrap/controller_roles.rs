@@ -324,6 +324,14 @@ pub(super) const CONTROLLER_ROLES: &[RoleRow] = &[
         ],
     ),
     (
+        "system:controller:kube-apiserver-serving-clustertrustbundle-publisher",
+        &[
+            named("attest", "certificates.k8s.io", "signers", "kubernetes.io/kube-apiserver-serving"),
+            rule("create delete list update watch", "certificates.k8s.io", "clustertrustbundles"),
+            EVENTS,
+        ],
+    ),
+    (
         "system:controller:pvc-protection-controller",
         &[rule("get list update watch", "core", "persistentvolumeclaims"), rule(READ, "core", "pods"), EVENTS],
     ),

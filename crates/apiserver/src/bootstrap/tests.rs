@@ -129,7 +129,7 @@ async fn may(cluster: &Cluster, user: &UserInfo, asked: &str) -> bool {
 #[tokio::test]
 async fn components_may_do_their_work_and_not_more() {
     let cluster = Cluster::start().await;
-    let rows: [(UserInfo, &[&str], &[&str]); 18] = [
+    let rows: [(UserInfo, &[&str], &[&str]); 19] = [
         (
             controller("deployment-controller"),
             &[
@@ -196,6 +196,11 @@ async fn components_may_do_their_work_and_not_more() {
         (controller("service-account-controller"), &["create serviceaccounts ns"], &["delete serviceaccounts ns"]),
         (controller("root-ca-cert-publisher"), &["create configmaps ns", "update configmaps ns"], &["get secrets ns"]),
         (
+            controller("kube-apiserver-serving-clustertrustbundle-publisher"),
+            &["update clustertrustbundles.certificates.k8s.io", "delete clustertrustbundles.certificates.k8s.io"],
+            &["attest signers.certificates.k8s.io", "get secrets ns"],
+        ),
+        (
             controller("job-controller"),
             &["get jobs.batch ns", "update jobs/status.batch ns", "create pods ns", "patch pods ns", "delete pods ns"],
             &["create jobs.batch ns"],
@@ -259,6 +264,7 @@ async fn components_may_do_their_work_and_not_more() {
         "patch nodes/status",
         "watch services",
         "watch endpointslices.discovery.k8s.io",
+        "watch clustertrustbundles.certificates.k8s.io",
         "watch networkpolicies.networking.k8s.io",
         "watch namespaces",
         // Where the others are, for the routes to their pods.

@@ -16,13 +16,19 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::{
     apps::v1::{Deployment, ReplicaSet},
     batch::v1::Job,
-    certificates::v1::{CertificateSigningRequest, CertificateSigningRequestSpec},
+    certificates::{
+        v1::{CertificateSigningRequest, CertificateSigningRequestSpec},
+        v1beta1::ClusterTrustBundle,
+    },
     core::v1::{ConfigMap, Endpoints, Event, Namespace, Node, Pod, ResourceQuota, Service},
     discovery::v1::EndpointSlice,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use knarr_client::{call, lean, meta};
-use kube::{Api, api::DeleteParams};
+use kube::{
+    Api,
+    api::{DeleteParams, ListParams},
+};
 use serde_json::{Value, json};
 
 fn deployment(name: &str, replicas: i32, image: &str) -> Value {
@@ -192,6 +198,29 @@ async fn a_namespace_comes_with_its_defaults_and_goes_with_its_content() {
         })
         .await;
     println!("a namespace with a Deployment of five is gone after {:?}", begun.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_servers_authority_is_published_and_no_other_in_its_name() {
+    let cluster = start(0).await;
+    let bundles = || async {
+        let all = Api::<ClusterTrustBundle>::all(cluster.client.clone()).list(&ListParams::default()).await.unwrap();
+        all.into_iter().map(|one| (one.metadata.name.unwrap(), one.spec.trust_bundle)).collect::<Vec<_>>()
+    };
+    cluster.eventually("the bundle", || async { !bundles().await.is_empty() }).await;
+    let published = bundles().await;
+    let hash = published[0].0.strip_prefix("kubernetes.io:kube-apiserver-serving:").unwrap();
+    assert!(hash.len() == 24 && published[0].1.starts_with("-----BEGIN CERTIFICATE-----"), "{published:?}");
+    // One of an authority before, and this one with a word of somebody's in it.
+    let mut other = call::get::<ClusterTrustBundle>(&cluster.client, "", &published[0].0).await.unwrap().unwrap();
+    other.spec.trust_bundle.push_str("words");
+    call::replace(&cluster.client, &other).await.unwrap();
+    other.metadata = ObjectMeta { name: Some(published[0].0.replace(hash, "before")), ..ObjectMeta::default() };
+    call::create(&cluster.client, &other).await.unwrap();
+    cluster.eventually("what was published", || async { bundles().await == published }).await;
+    let own = call::get::<ClusterTrustBundle>(&cluster.client, "", &published[0].0).await.unwrap().unwrap();
+    call::delete(&cluster.client, &own, DeleteParams::default()).await.unwrap();
+    cluster.eventually("it once more", || async { bundles().await == published }).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,5 +1,6 @@
 //! ConfigMaps and Secrets that pods refer to. Each is watched by name, once for all pods of the node that use
-//! it and only while one does: a node may not list what it has no pod for.
+//! it and only while one does: a node may not list what it has no pod for. ClusterTrustBundles, which everybody may
+//! read, are watched together.
 
 use std::{
     any::Any,
@@ -8,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use k8s_openapi::api::core::v1::{ConfigMap, Container, Pod, Secret};
+use k8s_openapi::api::{
+    certificates::v1beta1::ClusterTrustBundle,
+    core::v1::{ConfigMap, Container, Pod, Secret},
+};
 use knarr_client::{
     Informer, Informers,
     informer::{Object, Scope},
@@ -23,12 +27,14 @@ const FIRST_ANSWER: Duration = Duration::from_secs(5);
 pub enum Kind {
     ConfigMap,
     Secret,
+    /// All there are, without a name: those of a signer are not known by theirs.
+    TrustBundles,
 }
 
-/// Kind, namespace and name of one object.
+/// Kind, namespace and name of what is watched.
 type Key = (Kind, String, String);
 
-/// What one pod refers to, by name; all of it lies in the pod's own namespace.
+/// What one pod refers to, by name; what has a namespace lies in the pod's own.
 pub type Names = BTreeSet<(Kind, String)>;
 
 pub struct References {
@@ -36,7 +42,7 @@ pub struct References {
     watched: Mutex<HashMap<Key, Weak<dyn Any + Send + Sync>>>,
 }
 
-/// One watched object. Dropping the last handle ends the watch.
+/// One watch. Dropping the last handle ends the watch.
 struct Watched<K> {
     informer: Informer<K>,
     listeners: Arc<Mutex<Vec<Weak<Notify>>>>,
@@ -51,6 +57,7 @@ pub struct Held {
     namespace: String,
     config_maps: HashMap<String, Arc<Watched<ConfigMap>>>,
     secrets: HashMap<String, Arc<Watched<Secret>>>,
+    trust_bundles: Option<Arc<Watched<ClusterTrustBundle>>>,
 }
 
 /// The objects as they are now.
@@ -58,6 +65,8 @@ pub struct Held {
 pub struct Snapshot {
     pub config_maps: HashMap<String, Arc<ConfigMap>>,
     pub secrets: HashMap<String, Arc<Secret>>,
+    /// `None` until they are known.
+    pub trust_bundles: Option<Vec<Arc<ClusterTrustBundle>>>,
 }
 
 impl Snapshot {
@@ -67,6 +76,7 @@ impl Snapshot {
         let maps = self.config_maps.values().map(|map| &map.metadata);
         let mut versions: Vec<_> = maps
             .chain(self.secrets.values().map(|secret| &secret.metadata))
+            .chain(self.trust_bundles.iter().flatten().map(|bundle| &bundle.metadata))
             .map(|meta| (&meta.uid, &meta.resource_version))
             .collect();
         versions.sort();
@@ -91,39 +101,43 @@ impl References {
 
     /// Watches what a pod refers to and wakes it by `wake` when that changes.
     pub fn hold(&self, namespace: &str, names: &Names, wake: &Arc<Notify>) -> Held {
-        let mut held = Held { namespace: namespace.to_owned(), config_maps: HashMap::new(), secrets: HashMap::new() };
+        let mut held = Held {
+            namespace: namespace.to_owned(),
+            config_maps: HashMap::new(),
+            secrets: HashMap::new(),
+            trust_bundles: None,
+        };
         for (kind, name) in names {
+            let key = (*kind, namespace.to_owned(), name.clone());
             match kind {
                 Kind::ConfigMap => {
                     let is_immutable = |map: &ConfigMap| map.immutable == Some(true);
-                    let watched = self.watch(*kind, namespace, name, "configmaps", is_immutable, wake);
+                    let watched = self.watch(key, is_immutable, wake);
                     held.config_maps.insert(name.clone(), watched);
                 }
                 Kind::Secret => {
                     let is_immutable = |secret: &Secret| secret.immutable == Some(true);
-                    let watched = self.watch(*kind, namespace, name, "secrets", is_immutable, wake);
+                    let watched = self.watch(key, is_immutable, wake);
                     held.secrets.insert(name.clone(), watched);
+                }
+                Kind::TrustBundles => {
+                    let key = (*kind, String::new(), String::new());
+                    held.trust_bundles = Some(self.watch(key, |_| false, wake));
                 }
             }
         }
         held
     }
 
-    fn watch<K: Object>(
-        &self,
-        kind: Kind,
-        namespace: &str,
-        name: &str,
-        plural: &str,
-        is_immutable: fn(&K) -> bool,
-        wake: &Arc<Notify>,
-    ) -> Arc<Watched<K>> {
+    fn watch<K: Object>(&self, key: Key, is_immutable: fn(&K) -> bool, wake: &Arc<Notify>) -> Arc<Watched<K>>
+    where
+        K::DynamicType: Default,
+    {
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         watched.retain(|_, weak| weak.strong_count() > 0);
-        let key = (kind, namespace.to_owned(), name.to_owned());
         let present = watched.get(&key).and_then(Weak::upgrade).and_then(|any| any.downcast::<Watched<K>>().ok());
         let entry = present.unwrap_or_else(|| {
-            let entry = Arc::new(self.start(namespace, name, plural, is_immutable));
+            let entry = Arc::new(self.start(&key, is_immutable));
             let any: Arc<dyn Any + Send + Sync> = entry.clone();
             watched.insert(key, Arc::downgrade(&any));
             entry
@@ -135,14 +149,15 @@ impl References {
         entry
     }
 
-    fn start<K: Object>(&self, namespace: &str, name: &str, plural: &str, is_immutable: fn(&K) -> bool) -> Watched<K> {
+    fn start<K: Object>(&self, (_, namespace, name): &Key, is_immutable: fn(&K) -> bool) -> Watched<K>
+    where
+        K::DynamicType: Default,
+    {
         let cancel = self.informers.cancellation().child_token();
-        let scope = Scope {
-            namespace: Some(namespace.to_owned()),
-            field_selector: Some(format!("metadata.name={name}")),
-            ..Scope::default()
-        };
-        let path = format!("/api/v1/namespaces/{namespace}/{plural}");
+        let of_one = (!name.is_empty()).then(|| format!("metadata.name={name}"));
+        let namespace = Some(namespace.clone()).filter(|namespace| !namespace.is_empty());
+        let path = K::url_path(&Default::default(), namespace.as_deref());
+        let scope = Scope { namespace, field_selector: of_one, ..Scope::default() };
         let informer = self.informers.private::<K>(path, scope, CancellationToken::clone(&cancel));
         let listeners: Arc<Mutex<Vec<Weak<Notify>>>> = Arc::default();
         let told = listeners.clone();
@@ -169,18 +184,27 @@ impl Held {
                 snapshot.secrets.insert(name.clone(), object);
             }
         }
+        if let Some(watched) = &self.trust_bundles {
+            let is_known = watched.first_answer().await;
+            snapshot.trust_bundles = is_known.then(|| watched.informer.list());
+        }
         snapshot
     }
 
     async fn get<K: Object>(&self, name: &str, watched: &Watched<K>) -> Option<Arc<K>> {
-        if !watched.informer.is_synced() {
-            let _ = tokio::time::timeout(FIRST_ANSWER, watched.informer.synced()).await;
-        }
+        watched.first_answer().await;
         let object = watched.informer.get(&self.namespace, name)?;
         if (watched.is_immutable)(&object) {
             watched.stop.cancel();
         }
         Some(object)
+    }
+}
+
+impl<K: Object> Watched<K> {
+    async fn first_answer(&self) -> bool {
+        let is_known = self.informer.is_synced();
+        is_known || tokio::time::timeout(FIRST_ANSWER, self.informer.synced()).await.unwrap_or(false)
     }
 }
 
@@ -195,7 +219,7 @@ pub fn names(pod: &Pod) -> Names {
         names_of_container(&entry.spec, &mut names);
     }
     let mut add = |kind, name: &str| {
-        if !name.is_empty() {
+        if !name.is_empty() || kind == Kind::TrustBundles {
             names.insert((kind, name.to_owned()));
         }
     };
@@ -215,6 +239,9 @@ pub fn names(pod: &Pod) -> Names {
             }
             if let Some(source) = &source.secret {
                 add(Kind::Secret, &source.name);
+            }
+            if source.cluster_trust_bundle.is_some() {
+                add(Kind::TrustBundles, "");
             }
         }
     }

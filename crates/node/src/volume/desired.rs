@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::{DownwardAPIVolumeFile, KeyToPath, Pod, Volume, 
 use super::{
     Tokens, VolumeError,
     claims::{Place, Places},
-    volume_path,
+    trust, volume_path,
 };
 use crate::pod::{
     downward::{self, Facts},
@@ -171,10 +171,12 @@ impl Builder<'_> {
             let text =
                 self.tokens.get(token).ok_or_else(|| "the service account token was not issued yet".to_owned())?;
             // Without a group that all of the pod's users share, the token is for the user that the pod runs as.
-            let (owner, mode) = token_access(self.facts.pod, mode);
+            let (owner, mode) = own_access(self.facts.pod, mode);
             insert(files, &token.path, FileContent { bytes: text.as_bytes().to_vec(), mode, owner })
-        } else if source.cluster_trust_bundle.is_some() {
-            Err("clusterTrustBundle projections are not supported by this node".to_owned())
+        } else if let Some(bundle) = &source.cluster_trust_bundle {
+            let bytes = trust::anchors(bundle, self.snapshot.trust_bundles.as_deref())?;
+            let (owner, mode) = own_access(self.facts.pod, mode);
+            insert(files, &bundle.path, FileContent { bytes, mode, owner })
         } else {
             Err("this kind of projection is not supported by this node".to_owned())
         }
@@ -271,8 +273,8 @@ fn mode(mode: Option<i32>) -> u32 {
     mode.and_then(|mode| u32::try_from(mode).ok()).unwrap_or(0o644) & 0o7777
 }
 
-/// A token is for the pod's own user only, where all containers run as the same one and no group is shared.
-fn token_access(pod: &Pod, mode: u32) -> (Option<u32>, u32) {
+/// What is made for a pod is for its own user only, where all containers run as the same one and no group is shared.
+fn own_access(pod: &Pod, mode: u32) -> (Option<u32>, u32) {
     let Some(spec) = &pod.spec else { return (None, mode) };
     let context = spec.security_context.as_ref();
     if context.and_then(|context| context.fs_group).is_some() {

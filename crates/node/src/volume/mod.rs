@@ -12,6 +12,7 @@ mod nfs;
 mod subpath;
 mod tmpfs;
 mod token;
+mod trust;
 
 use std::{
     collections::HashMap,

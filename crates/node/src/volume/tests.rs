@@ -101,7 +101,19 @@ fn pod(spec: Value) -> Pod {
 fn snapshot() -> Snapshot {
     let map = json!({"metadata": {"name": "m"}, "data": {"a": "1", "b": "2"}, "binaryData": {"c": "Aw=="}});
     let secret = json!({"metadata": {"name": "s"}, "data": {"key": "c2VjcmV0"}});
+    let bundle = |name: &str, signer: Option<&str>, tier: &str, contents: &[&str]| {
+        let pem: String = contents.iter().map(|text| knarr_api::pem::encode("CERTIFICATE", text.as_bytes())).collect();
+        let meta = json!({"name": name, "labels": {"tier": tier}});
+        let spec = json!({"signerName": signer, "trustBundle": format!("words\n{pem}")});
+        Arc::new(serde_json::from_value(json!({"metadata": meta, "spec": spec})).unwrap())
+    };
     Snapshot {
+        trust_bundles: Some(vec![
+            bundle("plain", None, "a", &["b", "a", "b"]),
+            bundle("s.io:s:1", Some("s.io/s"), "a", &["c", "d"]),
+            bundle("s.io:s:2", Some("s.io/s"), "b", &["d", "a"]),
+            bundle("s.io:t:1", Some("s.io/t"), "a", &["e"]),
+        ]),
         config_maps: [("m".to_owned(), Arc::new(serde_json::from_value(map).unwrap()))].into(),
         secrets: [("s".to_owned(), Arc::new(serde_json::from_value(secret).unwrap()))].into(),
     }
@@ -185,6 +197,57 @@ fn volumes_hold_what_their_sources_say() {
     ] {
         assert_eq!(wanted(volume.clone()), expected, "{volume}");
     }
+}
+
+/// The bytes of each certificate that the projection has in its file, or the error.
+fn trusted(source: Value) -> String {
+    let read = |bundles: Option<&[_]>| super::trust::anchors(&serde_json::from_value(source.clone()).unwrap(), bundles);
+    assert_eq!(read(None).unwrap_err(), "ClusterTrustBundle informer has not yet synced");
+    match read(snapshot().trust_bundles.as_deref()) {
+        Err(error) => error,
+        Ok(file) => {
+            let text = String::from_utf8(file).unwrap();
+            let certificate = |block: knarr_api::pem::Block<'_>| {
+                assert_eq!(block.label, "CERTIFICATE");
+                String::from_utf8(block.bytes).unwrap()
+            };
+            let count = text.lines().count();
+            let found: Vec<_> = knarr_api::pem::blocks(&text).map(certificate).collect();
+            assert_eq!(count, found.len() * 3, "nothing stands between them");
+            found.join(" ")
+        }
+    }
+}
+
+#[test]
+fn bundles_are_joined_and_each_certificate_is_there_once() {
+    let none = "combination of signerName and labelSelector matched zero ClusterTrustBundles";
+    for (source, expected) in [
+        (json!({"name": "plain", "path": "p"}), "a b"),
+        (json!({"name": "s.io:s:2", "path": "p"}), "a d"),
+        (
+            json!({"name": "gone", "path": "p"}),
+            "while getting ClusterTrustBundle: clustertrustbundle.certificates.k8s.io \"gone\" not found",
+        ),
+        (json!({"name": "gone", "optional": true, "path": "p"}), ""),
+        (json!({"signerName": "s.io/s", "labelSelector": {}, "path": "p"}), "a c d"),
+        (json!({"signerName": "s.io/s", "labelSelector": {"matchLabels": {"tier": "a"}}, "path": "p"}), "c d"),
+        (
+            json!({"signerName": "s.io/s", "labelSelector": {"matchExpressions": [{"key": "tier", "operator": "NotIn",
+                "values": ["a"]}]}, "path": "p"}),
+            "a d",
+        ),
+        (json!({"signerName": "s.io/s", "labelSelector": {"matchLabels": {"tier": "c"}}, "path": "p"}), none),
+        (json!({"signerName": "s.io/s", "path": "p"}), none),
+        (json!({"signerName": "s.io/s", "optional": true, "path": "p"}), ""),
+        (json!({"signerName": "s.io/u", "labelSelector": {}, "path": "p"}), none),
+    ] {
+        assert_eq!(trusted(source.clone()), expected, "{source}");
+    }
+    let volume = |source: Value| json!({"projected": {"sources": [{"clusterTrustBundle": source}]}});
+    assert_eq!(wanted(volume(json!({"name": "gone", "optional": true, "path": "x/y"}))), "x/y=(644)");
+    let missing = wanted(volume(json!({"signerName": "s.io/u", "labelSelector": {}, "path": "x"})));
+    assert_eq!(missing, format!("MountVolume.SetUp failed for volume \"v\" : {none}"));
 }
 
 /// What a container of this pod sees at `/v`, or why there is none of it.

@@ -157,6 +157,10 @@ fn from_inside(cluster: &Cluster, ns: &str) -> Result<()> {
         ),
         ("cat /settings/deep/colour; stat -L -c ' %a %g' /settings/deep/colour", "blue 440 3000\n"),
         ("cat /login/who /all/colour /all/who /all/name /down/note /down/cpu", "annablueannawholewell500"),
+        (
+            "cmp /all/server.pem /var/run/secrets/kubernetes.io/serviceaccount/ca.crt && stat -L -c '%a %s' /all/none.pem",
+            "640 0\n",
+        ),
         ("stat -L -c %a /login/who /down/note /down/cpu", "440\n444\n444\n"),
         ("grep -c '^ey.*[.].*[.]' /all/token; ls /here; ls /image/busybox", "1\nmine\n/image/busybox\n"),
         ("touch /data/x /own/x; stat -c %g /data/x", "3000\n"),
@@ -238,12 +242,6 @@ fn refusals() -> Vec<Refusal> {
             json!({"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "files"}}]}),
             block,
             "volume v has volumeMode Filesystem, but is specified in volumeDevices",
-        ),
-        row(
-            &["VolumeProjection.clusterTrustBundle"],
-            projected(json!({"clusterTrustBundle": {"name": "b", "path": "p"}})),
-            json!({}),
-            "clusterTrustBundle projections are not supported by this node",
         ),
         row(
             &["VolumeProjection.podCertificate"],

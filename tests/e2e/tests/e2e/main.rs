@@ -117,7 +117,8 @@ fn main() -> ExitCode {
         let five = five.clone();
         Trial::test(name, move || on(&five, start_five, test))
     });
-    let on_nodes = [workloads::on_nodes(), storage::on_nodes(), config::on_nodes(), autoscaling::on_nodes()];
+    let on_nodes =
+        [workloads::on_nodes(), mounted::on_nodes(), storage::on_nodes(), config::on_nodes(), autoscaling::on_nodes()];
     let on_nodes = on_nodes.into_iter().flatten().map(|(name, test)| {
         let five = five.clone();
         Trial::test(name, move || on(&five, start_five, |five| test(five)))

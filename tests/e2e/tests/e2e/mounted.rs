@@ -1,6 +1,7 @@
 //! What volumes show of the host and of the API: hostPaths of every type, and content that follows its sources.
 
 use std::{
+    collections::BTreeSet,
     fs,
     os::unix::net::UnixListener,
     process::Command,
@@ -9,20 +10,25 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use knarr_e2e::{
-    Cluster,
+    Clients, Cluster,
     command::{run, succeed},
     eventually,
     image::BUSYBOX,
 };
+use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 use serde_json::{Value, json};
 
-use crate::Shared;
+use crate::{OnNodes, Shared};
 
 /// How soon a running pod sees a change.
 const FRESH: Duration = Duration::from_secs(2);
 
 pub fn tests() -> Vec<(&'static str, Shared)> {
     vec![("host_paths_are_what_their_type_says", host_paths), ("volumes_follow_their_sources", refreshed)]
+}
+
+pub fn on_nodes() -> Vec<(&'static str, OnNodes)> {
+    vec![("volumes_have_whom_bundles_trust", trusted)]
 }
 
 /// Each type beside paths that it takes, and those that it refuses, with upstream's words.
@@ -138,6 +144,93 @@ fn refreshed(cluster: &Cluster) -> Result<()> {
         ensure!(now.contains("No such file"), "{now}");
         Ok(())
     })?;
+    cluster.kubectl(&format!("delete namespace {ns} --wait=false"))?;
+    Ok(())
+}
+
+/// The certificate of an authority.
+fn authority() -> Result<String> {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    Ok(params.self_signed(&KeyPair::generate()?)?.pem())
+}
+
+fn trusted(cluster: &Clients) -> Result<()> {
+    let ns = cluster.namespace("trusted")?;
+    let (one, two, three) = (authority()?, authority()?, authority()?);
+    let signer = format!("{ns}.test/s");
+    let bundle = |name: &str, signer: Option<&str>, tier: &str, pem: &str| {
+        json!({"apiVersion": "certificates.k8s.io/v1beta1", "kind": "ClusterTrustBundle",
+            "metadata": {"name": name, "labels": {"tier": tier, "of": ns}},
+            "spec": {"signerName": signer, "trustBundle": pem}})
+        .to_string()
+    };
+    let of_signer = |name: &str| format!("{ns}.test:s:{name}");
+    cluster.apply(&ns, &bundle(&ns, None, "new", &format!("first\n{one}")))?;
+    cluster.apply(&ns, &bundle(&of_signer("b"), Some(&signer), "new", &format!("{two}{one}")))?;
+    cluster.apply(&ns, &bundle(&of_signer("c"), Some(&signer), "old", &three))?;
+    for (refused, why) in [
+        (bundle("b", Some(&signer), "new", &one), format!("must be named with prefix {ns}.test:s:")),
+        (bundle(&of_signer("x"), None, "new", &one), "must not have \":\" in its name".to_owned()),
+        (bundle("b", None, "new", &format!("{one}{one}")), "duplicate trust anchor (indices [0 1])".to_owned()),
+        (bundle("b", None, "new", "trust me"), "at least one trust anchor must be provided".to_owned()),
+        (bundle(&ns, Some(&signer), "new", &one), "field is immutable".to_owned()),
+    ] {
+        let said = cluster.apply(&ns, &refused).err().context("it was taken")?.to_string();
+        ensure!(said.contains(&why), "{why}: {said}");
+    }
+    let shown = cluster.kubectl(&format!("get clustertrustbundles --field-selector=spec.signerName={signer}"))?;
+    let words: Vec<&str> = shown.split_whitespace().collect();
+    ensure!(words == ["NAME", "SIGNERNAME", &of_signer("b"), &signer, &of_signer("c"), &signer], "{shown}");
+
+    let source = |source: Value| json!({"clusterTrustBundle": source});
+    let selector = json!({"matchLabels": {"tier": "new"}});
+    let pod = |name: &str, sources: Value| {
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {
+            "terminationGracePeriodSeconds": 0, "volumes": [{"name": "v", "projected": {"sources": sources}}],
+            "containers": [{"name": "c", "image": BUSYBOX, "command": ["sleep", "1000"],
+                "volumeMounts": [{"name": "v", "mountPath": "/v"}]}]}})
+        .to_string()
+    };
+    let late = of_signer("late");
+    cluster.apply(&ns, &pod("waits", json!([source(json!({"name": late, "path": "late"}))])))?;
+    let all = json!([
+        source(json!({"name": ns, "path": "named"})),
+        source(json!({"signerName": signer, "labelSelector": selector, "path": "signed"})),
+        source(json!({"name": late, "optional": true, "path": "late"})),
+    ]);
+    cluster.apply(&ns, &pod("trusts", all))?;
+    cluster.kubectl(&format!("wait pod/trusts -n {ns} --for=condition=Ready --timeout=60s"))?;
+    // The files are for reading alone, and hold each certificate once.
+    let are = |files: [(&str, &[&str]); 3]| -> Result<()> {
+        for (file, certificates) in files {
+            let held = cluster.kubectl(&format!("exec trusts -n {ns} -- cat /v/{file}"))?;
+            let found: Vec<&str> = held.split_inclusive("-----END CERTIFICATE-----\n").collect();
+            let is_right = found.len() == certificates.len()
+                && found.iter().collect::<BTreeSet<_>>() == certificates.iter().collect();
+            ensure!(is_right, "{file}: {held}");
+        }
+        Ok(())
+    };
+    are([("named", &[&one]), ("signed", &[&one, &two]), ("late", &[])])?;
+    eventually("an event about what is missing", || {
+        let event = cluster.kubectl(&format!("get events -n {ns} --field-selector=reason=FailedMount"))?;
+        let why =
+            format!("while getting ClusterTrustBundle: clustertrustbundle.certificates.k8s.io \"{late}\" not found");
+        ensure!(event.contains(&why), "{event}");
+        Ok(())
+    })?;
+
+    cluster.apply(&ns, &bundle(&ns, None, "new", &two))?;
+    cluster.kubectl(&format!("label clustertrustbundle {} tier=new --overwrite", of_signer("c")))?;
+    cluster.kubectl(&format!("label clustertrustbundle {} tier=old --overwrite", of_signer("b")))?;
+    cluster.apply(&ns, &bundle(&late, Some(&signer), "old", &one))?;
+    let deadline = Instant::now() + FRESH;
+    while let Err(stale) = are([("named", &[&two]), ("signed", &[&three]), ("late", &[&one])]) {
+        ensure!(Instant::now() < deadline, "after {} s: {stale}", FRESH.as_secs());
+    }
+    cluster.kubectl(&format!("wait pod/waits -n {ns} --for=condition=Ready --timeout=30s"))?;
+    cluster.kubectl(&format!("delete clustertrustbundles -l of={ns}"))?;
     cluster.kubectl(&format!("delete namespace {ns} --wait=false"))?;
     Ok(())
 }

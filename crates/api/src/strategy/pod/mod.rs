@@ -9,6 +9,7 @@ mod env;
 mod ephemeral;
 mod prepare;
 mod probe;
+mod projected;
 mod qos;
 mod resize;
 mod resources;

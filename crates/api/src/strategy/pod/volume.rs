@@ -2,13 +2,13 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
-use super::{defaults::field_ref, env};
+use super::{defaults::field_ref, env, projected};
 use crate::{
     field::{FieldError, FieldPath},
     meta::names,
     quantity::Quantity,
     strategy::{check, defaults::resources, rules::Errors},
-    value::{Object, int, is_empty, is_set, items, items_mut, object_at, set_default, text},
+    value::{Object, int, is_set, items, items_mut, object_at, set_default, text},
 };
 
 pub(super) type Volumes<'a> = HashSet<&'a str>;
@@ -123,7 +123,8 @@ pub(super) fn validate_all<'a>(list: &'a Value, path: &FieldPath<'_>, errors: &m
         }
         let mut given = 0;
         for kind in SOURCES.iter().filter(|kind| is_set(&volume[**kind])) {
-            let path = path.child(kind);
+            // Upstream's errors call it so.
+            let path = path.child(if *kind == "clusterTrustBundle" { "clusterTrustBundlePEM" } else { kind });
             given += 1;
             if given > 1 {
                 errors.push(FieldError::forbidden(&path, "may not specify more than 1 volume type"));
@@ -157,7 +158,7 @@ fn source(kind: &str, source: &Value, path: &FieldPath<'_>, errors: &mut Errors)
             mode(&source["defaultMode"], &path.child("defaultMode"), errors);
             downward_items(&source["items"], path, errors);
         }
-        "projected" => projected_sources(source, path, errors),
+        "projected" => projected::sources(source, path, errors),
         "persistentVolumeClaim" => {
             check::required(&source["claimName"], &path.child("claimName"), errors);
         }
@@ -204,7 +205,7 @@ pub(crate) fn host_path(source: &Value, path: &FieldPath<'_>, errors: &mut Error
     check::optional_one_of(&source["type"], &kinds, &path.child("type"), errors);
 }
 
-fn mode(value: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
+pub(super) fn mode(value: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
     if is_set(value) && !(0..=0o777).contains(&int(value)) {
         let why = "must be a number between 0 and 0777 (octal), both inclusive";
         errors.push(FieldError::invalid(path, value.clone(), why));
@@ -212,7 +213,7 @@ fn mode(value: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
 }
 
 /// `defaultMode` and `items` of a Secret or ConfigMap volume.
-fn files(source: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
+pub(super) fn files(source: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
     mode(&source["defaultMode"], &path.child("defaultMode"), errors);
     let list = path.child("items");
     for (i, item) in items(&source["items"]).iter().enumerate() {
@@ -238,7 +239,7 @@ pub(super) fn path_inside(value: &Value, path: &FieldPath<'_>, errors: &mut Erro
     }
 }
 
-fn downward_items(list: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
+pub(super) fn downward_items(list: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
     for (i, item) in items(list).iter().enumerate() {
         let path = path.index(i);
         file_path(item, &path, errors);
@@ -261,59 +262,5 @@ fn downward_items(list: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
                 ));
             }
         }
-    }
-}
-
-fn projected_sources(source: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
-    mode(&source["defaultMode"], &path.child("defaultMode"), errors);
-    let list = path.child("sources");
-    let kinds = ["secret", "configMap", "downwardAPI", "serviceAccountToken", "clusterTrustBundle", "podCertificate"];
-    for (i, one) in items(&source["sources"]).iter().enumerate() {
-        let path = list.index(i);
-        let mut given = 0;
-        for kind in kinds.iter().filter(|kind| is_set(&one[**kind])) {
-            let path = path.child(kind);
-            given += 1;
-            if given > 1 {
-                errors.push(FieldError::forbidden(&path, "may not specify more than 1 volume type"));
-                continue;
-            }
-            let inner = &one[*kind];
-            match *kind {
-                "secret" | "configMap" => {
-                    check::required(&inner["name"], &path.child("name"), errors);
-                    files(inner, &path, errors);
-                }
-                "downwardAPI" => downward_items(&inner["items"], &path, errors),
-                "serviceAccountToken" => token(inner, &path, errors),
-                _ => {}
-            }
-        }
-        if given == 0 {
-            errors.push(FieldError::required(&path, "must specify a volume type"));
-        }
-    }
-}
-
-fn token(token: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
-    let seconds = &token["expirationSeconds"];
-    let seconds_path = path.child("expirationSeconds");
-    if is_set(seconds) && int(seconds) < 600 {
-        errors.push(FieldError::invalid(
-            &seconds_path,
-            seconds.clone(),
-            "may not specify a duration less than 10 minutes",
-        ));
-    } else if int(seconds) > 1 << 32 {
-        errors.push(FieldError::invalid(
-            &seconds_path,
-            seconds.clone(),
-            "may not specify a duration larger than 2^32 seconds",
-        ));
-    }
-    if is_empty(&token["path"]) {
-        errors.push(FieldError::required(&path.child("path"), ""));
-    } else {
-        check::descending_path(text(&token["path"]), &path.child("path"), errors);
     }
 }

@@ -136,7 +136,7 @@ fn first_faults_of_many_kinds() {
         (
             "certificates.k8s.io",
             "CertificateSigningRequest",
-            json!({"spec": {"signerName": "a/b"}}),
+            json!({"spec": {"signerName": "a.b/c"}}),
             "spec.request: Required value",
         ),
         (
@@ -148,8 +148,14 @@ fn first_faults_of_many_kinds() {
         (
             "certificates.k8s.io",
             "CertificateSigningRequest",
-            json!({"spec": {"request": "eA==", "signerName": "a/b", "usages": ["any", "any"]}}),
+            json!({"spec": {"request": "eA==", "signerName": "a.b/c", "usages": ["any", "any"]}}),
             "spec.usages[1]: Duplicate value: \"any\"",
+        ),
+        (
+            "certificates.k8s.io",
+            "CertificateSigningRequest",
+            json!({"spec": {"request": "eA==", "signerName": "a/b", "usages": ["any"]}}),
+            "spec.signerName: Invalid value: \"a\": should be a domain with at least two segments separated by dots",
         ),
         (
             "apiregistration.k8s.io",

@@ -228,3 +228,68 @@ fn faults_of_a_spec() {
         assert_eq!(errors(&object), [expected], "{change}");
     }
 }
+
+#[test]
+fn faults_of_projected_volumes() {
+    let base = "spec.volumes[0].projected";
+    let one = |source: Value| json!([{"clusterTrustBundle": source}]);
+    let item = |path: &str| json!({"name": "m", "items": [{"key": "k", "path": path}]});
+    let rows = [
+        (one(json!({"name": "b", "path": "p"})), ""),
+        (one(json!({"name": "a.b:c:d", "path": "p"})), ""),
+        (one(json!({"signerName": "a.b/c", "labelSelector": {"matchLabels": {"x": "y"}}, "path": "p"})), ""),
+        (
+            one(json!({"name": "b", "signerName": "a.b/c", "path": "p"})),
+            ".sources[0].clusterTrustBundlePEM: Invalid value: {\"name\":\"b\",\"path\":\"p\",\"signerName\":\"a.b/c\"}: \
+             only one of name and signerName may be used",
+        ),
+        (
+            one(json!({"path": "p"})),
+            ".sources[0].clusterTrustBundlePEM: Required value: either name or signerName must be specified",
+        ),
+        (
+            one(json!({"name": "b", "labelSelector": {}, "path": "p"})),
+            ".sources[0].clusterTrustBundlePEM.labelSelector: Invalid value: {}: labelSelector must be unset if name is \
+             specified",
+        ),
+        (
+            one(json!({"name": "a.b:c:-", "path": "p"})),
+            ".sources[0].clusterTrustBundlePEM.name: Invalid value: \"a.b:c:-\": not a valid clustertrustbundlename: a \
+             lowercase RFC 1123 subdomain must consist of",
+        ),
+        (
+            one(json!({"signerName": "a.b", "path": "p"})),
+            ".sources[0].clusterTrustBundlePEM.signerName: Invalid value: \"a.b\": must be a fully qualified domain and \
+             path of the form 'example.com/signer-name'",
+        ),
+        (
+            one(json!({"signerName": "a.b/c", "labelSelector": {"matchLabels": {"x": "-"}}, "path": "p"})),
+            ".sources[0].clusterTrustBundlePEM.labelSelector.matchLabels: Invalid value: \"-\"",
+        ),
+        (one(json!({"name": "b"})), ".sources[0].clusterTrustBundlePEM.path: Required value"),
+        (
+            one(json!({"name": "b", "path": "a/../b"})),
+            ".sources[0].clusterTrustBundlePEM.path: Invalid value: \"a/../b\": must not contain '..'",
+        ),
+        (
+            json!([{"clusterTrustBundle": {"name": "b", "path": "p"}, "secret": {"name": "s"}}]),
+            ".sources[0].clusterTrustBundle: Forbidden: may not specify more than 1 volume type",
+        ),
+        (json!([{}]), ".sources[0]: Required value: must specify a volume type"),
+        (
+            json!([{"configMap": item("p")}, {"clusterTrustBundle": {"name": "b", "path": "p"}}]),
+            ": Invalid value: \"p\": conflicting duplicate paths",
+        ),
+        (
+            json!([{"configMap": item("p")}, {"secret": item("p")}]),
+            ": Invalid value: \"m\": conflicting duplicate paths",
+        ),
+    ];
+    for (sources, expected) in rows {
+        let object =
+            pod(|pod| pod["spec"]["volumes"] = json!([{"name": "v", "projected": {"sources": sources.clone()}}]));
+        let found = errors(&object);
+        assert!(found.len() == usize::from(!expected.is_empty()), "{sources}: {found:?}");
+        assert!(found.iter().all(|error| error.starts_with(&format!("{base}{expected}"))), "{sources}: {found:?}");
+    }
+}
