@@ -56,7 +56,8 @@ pub fn run() -> Result<()> {
 /// and when a watch saw it Ready.
 async fn starts(cluster: &Cluster) -> Result<Vec<(String, Timestamp, Timestamp)>> {
     let pods: Api<Pod> = Api::namespaced(cluster.client().await?, "default");
-    let probe = json!({"httpGet": {"path": "/", "port": 8080}});
+    // A command succeeds at once; who connects may come before the server listens, and again only after a second.
+    let probe = json!({"exec": {"command": ["/knarr", "--version"]}});
     let mut starts = Vec::new();
     for number in 0..PODS {
         let name = format!("bench-{number}");
