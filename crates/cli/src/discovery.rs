@@ -1,6 +1,6 @@
 //! What the server can do, and which of it a word on the command line means.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use serde_json::Value;
 
@@ -21,7 +21,7 @@ pub struct Resource {
     pub categories: Vec<String>,
     /// Subresources with the kind that each takes.
     pub subresources: Vec<(String, String)>,
-    /// The version that the server prefers for its group.
+    /// Of its group's versions that have the resource this is the one that the server prefers.
     pub preferred: bool,
 }
 
@@ -156,10 +156,14 @@ fn parse(list: &Value) -> impl Iterator<Item = Resource> {
         .into_iter()
         .flat_map(move |group| {
             let name = text(&group["metadata"]["name"]);
-            items(&group, "versions").into_iter().enumerate().flat_map(move |(rank, version)| {
-                let (name, number) = (name.clone(), text(&version["version"]));
-                items(&version, "resources").into_iter().map(move |r| resource(&name, &number, rank == 0, &r))
-            })
+            let (mut seen, mut found) = (BTreeSet::new(), Vec::new());
+            for version in items(&group, "versions") {
+                for row in items(&version, "resources") {
+                    let is_first = seen.insert(text(&row["resource"]));
+                    found.push(resource(&name, &text(&version["version"]), is_first, &row));
+                }
+            }
+            found
         })
         .collect::<Vec<_>>()
         .into_iter()
@@ -228,6 +232,20 @@ mod tests {
             assert_eq!(discovery.find(word).ok().map(|r| r.qualified()).as_deref(), expected, "{word}");
         }
         assert_eq!(discovery.category("all").len(), 4);
+    }
+
+    /// As with trust bundles, which the first version of their group has not.
+    #[test]
+    fn a_resource_is_preferred_in_the_first_version_that_has_it() {
+        let version = |name: &str, plurals: &[&str]| {
+            let rows: Vec<Value> = plurals.iter().map(|plural| json!({"resource": plural})).collect();
+            json!({"version": name, "resources": rows})
+        };
+        let versions = [version("v1", &["requests"]), version("v1beta1", &["bundles", "requests"])];
+        let found: Vec<Resource> =
+            parse(&json!({"items": [{"metadata": {"name": "g"}, "versions": versions}]})).collect();
+        let preferred = found.iter().filter(|r| r.preferred).map(|r| format!("{} {}", r.plural, r.version));
+        assert_eq!(preferred.collect::<Vec<_>>(), ["requests v1", "bundles v1beta1"]);
     }
 
     #[test]

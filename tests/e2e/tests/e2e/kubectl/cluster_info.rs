@@ -15,7 +15,7 @@ pub fn tests() -> Vec<(&'static str, Shared)> {
     ]
 }
 
-/// Upstream's group versions that are on without anybody's asking, and what Knarr has built in besides.
+/// Upstream's group versions that are on without anybody's asking, what Knarr has built in besides, and trust bundles.
 const VERSIONS: &str = "admissionregistration.k8s.io/v1
 apiextensions.k8s.io/v1
 apiregistration.k8s.io/v1
@@ -26,6 +26,7 @@ autoscaling/v1
 autoscaling/v2
 batch/v1
 certificates.k8s.io/v1
+certificates.k8s.io/v1beta1
 coordination.k8s.io/v1
 discovery.k8s.io/v1
 events.k8s.io/v1
