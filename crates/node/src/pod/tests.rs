@@ -1,6 +1,7 @@
 //! The planner's table, and whole lives of pods on a scripted runtime.
 
 mod devices;
+mod ends;
 mod lives;
 mod plans;
 mod references;
