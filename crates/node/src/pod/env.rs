@@ -13,7 +13,7 @@ use super::{
     downward::{self, DownwardError, Facts},
     env_file,
     expand::expand,
-    references::Snapshot,
+    references::{NotSynced, Snapshot},
 };
 
 /// Why a container cannot be configured; its `waiting` state says `CreateContainerConfigError` and this.
@@ -35,6 +35,8 @@ pub enum EnvError {
     File,
     #[error("environment variable key {key:?} not found in file {path:?}")]
     NoFileKey { key: String, path: PathBuf },
+    #[error("{0}")]
+    NotSynced(#[from] NotSynced),
 }
 
 /// What variables are looked up in.
@@ -104,7 +106,7 @@ fn from_sources(entry: &Entry, snapshot: &Snapshot, env: &mut Environment) -> Re
     for source in entry.spec.env_from.iter().flatten() {
         let prefix = source.prefix.as_deref().unwrap_or_default();
         if let Some(reference) = &source.config_map_ref {
-            match snapshot.config_map(&reference.name) {
+            match snapshot.config_map(&reference.name)? {
                 Some(map) => {
                     for (key, value) in map.data.iter().flatten() {
                         env.set(&format!("{prefix}{key}"), value.clone());
@@ -115,7 +117,7 @@ fn from_sources(entry: &Entry, snapshot: &Snapshot, env: &mut Environment) -> Re
             }
         }
         if let Some(reference) = &source.secret_ref {
-            match snapshot.secret(&reference.name) {
+            match snapshot.secret(&reference.name)? {
                 Some(secret) => {
                     for (key, value) in secret.data.iter().flatten() {
                         env.set(&format!("{prefix}{key}"), String::from_utf8_lossy(&value.0).into_owned());
@@ -146,7 +148,7 @@ fn from_source(
     if let Some(selector) = &source.config_map_key_ref {
         let optional = selector.optional == Some(true);
         let (name, key) = (selector.name.clone(), selector.key.clone());
-        return match snapshot.config_map(&name) {
+        return match snapshot.config_map(&name)? {
             None if optional => Ok(None),
             None => Err(EnvError::NoConfigMap(name)),
             Some(map) => match map.data.as_ref().and_then(|data| data.get(&key)) {
@@ -159,7 +161,7 @@ fn from_source(
     if let Some(selector) = &source.secret_key_ref {
         let optional = selector.optional == Some(true);
         let (name, key) = (selector.name.clone(), selector.key.clone());
-        return match snapshot.secret(&name) {
+        return match snapshot.secret(&name)? {
             None if optional => Ok(None),
             None => Err(EnvError::NoSecret(name)),
             Some(secret) => match secret.data.as_ref().and_then(|data| data.get(&key)) {

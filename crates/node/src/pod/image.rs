@@ -169,7 +169,7 @@ impl Worker {
         let policy = wanted.policy(&image);
         let present = if policy == "Always" { None } else { find(&self.ctx, &image).await? };
         let named = self.spec().into_iter().flat_map(|spec| spec.image_pull_secrets.iter().flatten());
-        let keyring = Keyring::of_secrets(named.filter_map(|reference| snapshot.secret(&reference.name)));
+        let keyring = Keyring::of_secrets(named.filter_map(|reference| snapshot.secret(&reference.name).ok()?));
         let credentials: Vec<Credential> = keyring.lookup(shown).into_iter().cloned().collect();
         let sources: Vec<Source> = credentials.iter().filter_map(|credential| credential.source.clone()).collect();
         let may_have = |found: &Image| !self.ctx.records.must_pull(shown, &found.id, &sources, now);
@@ -196,7 +196,7 @@ impl Worker {
     fn tell_missing_secrets(&self, snapshot: &Snapshot) {
         let named = self.spec().into_iter().flat_map(|spec| spec.image_pull_secrets.iter().flatten());
         let missing: Vec<_> =
-            named.map(|secret| &*secret.name).filter(|name| snapshot.secret(name).is_none()).collect();
+            named.map(|secret| &*secret.name).filter(|name| !matches!(snapshot.secret(name), Ok(Some(_)))).collect();
         if !missing.is_empty() {
             let message = format!(
                 "Unable to retrieve some image pull secrets ({}); attempting to pull the image may not succeed.",

@@ -20,7 +20,7 @@ use knarr_client::{
 use tokio::sync::Notify;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// How long a first answer may take before a pod is told that its object is not there yet.
+/// How long a first answer may take before a pod is told that its object is not known yet.
 const FIRST_ANSWER: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -67,7 +67,14 @@ pub struct Snapshot {
     pub secrets: HashMap<String, Arc<Secret>>,
     /// `None` until they are known.
     pub trust_bundles: Option<Vec<Arc<ClusterTrustBundle>>>,
+    /// What the API did not say anything about: it may be there or not.
+    pub unknown: Names,
 }
+
+/// Whether there is such an object cannot be said yet, in upstream's words.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("failed to sync {0} cache: timed out waiting for the condition")]
+pub struct NotSynced(&'static str);
 
 impl Snapshot {
     /// Differs whenever one of the objects does.
@@ -82,15 +89,22 @@ impl Snapshot {
         versions.sort();
         let mut hasher = DefaultHasher::new();
         versions.hash(&mut hasher);
+        self.unknown.hash(&mut hasher);
         hasher.finish()
     }
 
-    pub fn config_map(&self, name: &str) -> Option<&ConfigMap> {
-        self.config_maps.get(name).map(Arc::as_ref)
+    pub fn config_map(&self, name: &str) -> Result<Option<&ConfigMap>, NotSynced> {
+        self.known((Kind::ConfigMap, name.to_owned()), "configmap")?;
+        Ok(self.config_maps.get(name).map(Arc::as_ref))
     }
 
-    pub fn secret(&self, name: &str) -> Option<&Secret> {
-        self.secrets.get(name).map(Arc::as_ref)
+    pub fn secret(&self, name: &str) -> Result<Option<&Secret>, NotSynced> {
+        self.known((Kind::Secret, name.to_owned()), "secret")?;
+        Ok(self.secrets.get(name).map(Arc::as_ref))
+    }
+
+    fn known(&self, name: (Kind, String), shown: &'static str) -> Result<(), NotSynced> {
+        if self.unknown.contains(&name) { Err(NotSynced(shown)) } else { Ok(()) }
     }
 }
 
@@ -175,13 +189,17 @@ impl Held {
     pub async fn snapshot(&self) -> Snapshot {
         let mut snapshot = Snapshot::default();
         for (name, watched) in &self.config_maps {
-            if let Some(object) = self.get(name, watched).await {
-                snapshot.config_maps.insert(name.clone(), object);
+            match self.get(name, watched).await {
+                Some(object) => _ = snapshot.config_maps.insert(name.clone(), object),
+                None if watched.informer.is_synced() => {}
+                None => _ = snapshot.unknown.insert((Kind::ConfigMap, name.clone())),
             }
         }
         for (name, watched) in &self.secrets {
-            if let Some(object) = self.get(name, watched).await {
-                snapshot.secrets.insert(name.clone(), object);
+            match self.get(name, watched).await {
+                Some(object) => _ = snapshot.secrets.insert(name.clone(), object),
+                None if watched.informer.is_synced() => {}
+                None => _ = snapshot.unknown.insert((Kind::Secret, name.clone())),
             }
         }
         if let Some(watched) = &self.trust_bundles {

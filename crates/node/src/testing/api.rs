@@ -35,6 +35,8 @@ struct State {
     tokens: BTreeMap<String, String>,
     grants: Vec<(String, String)>,
     reviews: usize,
+    /// Of what no list is given.
+    refused: Option<String>,
 }
 
 impl FakeApi {
@@ -64,6 +66,11 @@ impl FakeApi {
         state.objects.insert(path.to_owned(), object.clone());
         drop(state);
         let _ = self.events.send((path.to_owned(), json!({"type": kind, "object": object})));
+    }
+
+    /// Refuses lists of a collection, or of none any longer.
+    pub fn refuse(&self, path: Option<&str>) {
+        self.state().refused = path.map(str::to_owned);
     }
 
     pub fn get(&self, path: &str) -> Option<Value> {
@@ -198,6 +205,9 @@ impl FakeApi {
 
     fn list(&self, path: &str, query: &BTreeMap<String, String>) -> Response<Answer> {
         let state = self.state();
+        if state.refused.as_deref() == Some(path) {
+            return page(503, &json!({"kind": "Status", "apiVersion": "v1", "code": 503, "status": "Failure"}));
+        }
         let found: Vec<&Value> = state
             .objects
             .iter()

@@ -190,7 +190,7 @@ impl Builder<'_> {
         optional: bool,
         files: &mut Files,
     ) -> Result<(), Cause> {
-        let Some(map) = self.snapshot.config_map(name) else {
+        let Some(map) = self.snapshot.config_map(name).map_err(|error| error.to_string())? else {
             return if optional { Ok(()) } else { Err(format!("configmap {name:?} not found")) };
         };
         let text = map.data.iter().flatten().map(|(key, value)| (key.as_str(), value.as_bytes()));
@@ -206,7 +206,7 @@ impl Builder<'_> {
         optional: bool,
         files: &mut Files,
     ) -> Result<(), Cause> {
-        let Some(secret) = self.snapshot.secret(name) else {
+        let Some(secret) = self.snapshot.secret(name).map_err(|error| error.to_string())? else {
             return if optional { Ok(()) } else { Err(format!("secret {name:?} not found")) };
         };
         let data = secret.data.iter().flatten().map(|(key, value)| (key.as_str(), value.0.as_slice()));

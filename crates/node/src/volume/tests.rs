@@ -116,6 +116,7 @@ fn snapshot() -> Snapshot {
         ]),
         config_maps: [("m".to_owned(), Arc::new(serde_json::from_value(map).unwrap()))].into(),
         secrets: [("s".to_owned(), Arc::new(serde_json::from_value(secret).unwrap()))].into(),
+        unknown: Default::default(),
     }
 }
 

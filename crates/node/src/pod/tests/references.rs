@@ -42,6 +42,33 @@ async fn a_restart_waits_no_longer_than_what_it_refers_to() {
     assert!(before.elapsed() < std::time::Duration::from_secs(5), "{:?}", before.elapsed());
 }
 
+/// An agent that comes back while the API does not answer leaves what a pod has as it is.
+#[tokio::test(start_paused = true)]
+async fn what_the_api_says_nothing_about_does_not_count_as_missing() {
+    let reference = json!({"name": "m", "optional": true});
+    for (variables, volumes, reason) in [
+        (json!([{"configMapRef": reference}]), json!([]), "CreateContainerConfigError"),
+        (json!([]), json!([{"name": "v", "configMap": reference}]), "ContainerCreating"),
+    ] {
+        let cluster = Cluster::new();
+        let collection = "/api/v1/namespaces/d/configmaps";
+        cluster.api.refuse(Some(collection));
+        let container = json!({"name": "a", "image": "app:1", "envFrom": variables});
+        cluster.create(json!({"containers": [container], "volumes": volumes}));
+        let why = "failed to sync configmap cache: timed out waiting for the condition";
+        let is_said = |status: &serde_json::Value| match reason {
+            "ContainerCreating" => cluster.api.told("FailedMount").is_some_and(|text| text.ends_with(why)),
+            _ => status["containerStatuses"][0]["state"]["waiting"]["message"] == why,
+        };
+        let status = cluster.until("the reason", |status| waiting(status) == reason && is_said(status)).await;
+        assert_eq!(status["phase"], "Pending");
+        assert!(cluster.runtime.running().is_empty());
+        // There is none after all.
+        cluster.api.refuse(None);
+        cluster.until_ready().await;
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn variables_come_from_a_file_that_an_init_container_wrote() {
     let variable = |name: &str, volume: &str, optional: bool| {
