@@ -263,6 +263,7 @@ impl Scheduler {
             self.recorder.warning(&*pod.object, "FailedScheduling", message);
             return self.not_bound(pod, needs, false);
         }
+        // Of the target that the node's steps have.
         let step = tracing::debug_span!(target: "pod_start", "bind", pod = format!("{}_{}({})", pod.name, pod.namespace, pod.uid));
         match bind::bind(&self.client, pod, node_name).instrument(step).await {
             Ok(()) => {
