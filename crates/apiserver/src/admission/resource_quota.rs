@@ -185,6 +185,10 @@ impl Admission for ResourceQuota {
         Stage::Last
     }
 
+    fn counts(&self, _resource: &'static Resource, namespace: &str) -> bool {
+        !self.lookup.list(builtin::resource_quotas(), namespace).is_empty()
+    }
+
     async fn validate(&self, request: &AdmissionRequest<'_>) -> Result<(), ApiError> {
         // A pod that is resized in place asks for more like any other.
         let is_counted =

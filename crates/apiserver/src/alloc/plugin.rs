@@ -3,6 +3,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use knarr_api::field::{FieldError, FieldPath};
+use knarr_api::registry::Resource;
 use knarr_api::status::ApiError;
 use serde_json::{Value, json};
 
@@ -296,6 +297,10 @@ impl Admission for ServiceAllocation {
 
     fn stage(&self) -> Stage {
         Stage::Last
+    }
+
+    fn counts(&self, resource: &'static Resource, _namespace: &str) -> bool {
+        std::ptr::eq(resource, builtin::services())
     }
 
     async fn mutate(&self, request: &mut AdmissionRequest<'_>) -> Result<(), ApiError> {

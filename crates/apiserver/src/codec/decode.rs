@@ -7,7 +7,7 @@ use knarr_api::{field::quote, protobuf, status::ApiError};
 use serde_json::{Map, Value};
 
 use super::{
-    again, json, order,
+    json, order,
     strict::{Repeated, strictness, unknown_fields, unknown_fields_told},
     yaml,
 };
@@ -110,10 +110,6 @@ pub fn decode_object(
             "the object provided is unrecognized (must be of type {kind}): {why} ({summary})"
         ))
     };
-    let may_repeat = shape.custom.is_none() && media_type(headers) == "application/json";
-    if may_repeat && let Some(object) = again::recall(shape.gvk, body) {
-        return Ok(object);
-    }
     if body.is_empty() {
         return Err(unrecognised("couldn't get version/kind; json parse error: unexpected end of JSON input".into()));
     }
@@ -138,9 +134,6 @@ pub fn decode_object(
         repeated.problems().chain(unknown_fields_told(&unknown)).collect()
     };
     strictness(problems, validation, warnings).map_err(refused)?;
-    if may_repeat && is_clean {
-        again::remember(shape.gvk, body, &object);
-    }
     Ok(object)
 }
 

@@ -17,7 +17,6 @@ macro_rules! scalars_are_passed_over {
 }
 
 mod accept;
-mod again;
 mod compress;
 mod decode;
 mod json;

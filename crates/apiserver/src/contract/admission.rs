@@ -50,6 +50,11 @@ pub trait Admission: Send + Sync + 'static {
     fn stage(&self) -> Stage {
         Stage::BuiltIn
     }
+    /// Whether it has to see each one of many objects that are the same but for their names, since it takes something
+    /// away for each.
+    fn counts(&self, _resource: &'static Resource, _namespace: &str) -> bool {
+        self.stage() == Stage::Last
+    }
     async fn mutate(&self, _request: &mut AdmissionRequest<'_>) -> Result<(), ApiError> {
         Ok(())
     }

@@ -28,9 +28,17 @@ pub async fn get(context: &Context) -> Result<Response, ApiError> {
 pub async fn create(context: &Context, body: Body) -> Result<Response, ApiError> {
     let options = options::write_options("CreateOptions", &context.query, &context.headers, Vec::new())?;
     let body = read_body(body).await?;
+    let call = context.call(&options);
+    let may_have_twins = context.server.may_have_twins(&call, &context.headers);
+    if may_have_twins && let Some(written) = context.server.create_twin(&call, &body).await? {
+        return context.written(Ok(written), Vec::new()).await;
+    }
     let mut warnings = Vec::new();
     let object = decode_object(context.shape(), &context.headers, &body, options.validation, &mut warnings)?;
-    let written = context.server.create(context.call(&options), object).await;
+    let written = match may_have_twins && warnings.is_empty() && text(&object, "name").is_empty() {
+        true => Box::pin(context.server.create_first(call, body, object)).await,
+        false => Box::pin(context.server.create(call, object)).await,
+    };
     context.written(written, warnings).await
 }
 

@@ -223,6 +223,7 @@ impl ApiServerBuilder {
             openapi: OpenApi::default(),
             aggregation,
             event_leases: Default::default(),
+            twins: Default::default(),
             webhooks,
             policies: Policies::new(lookup.clone()),
             audit,

@@ -11,7 +11,7 @@ use crate::{
     builtin,
     cache::{Caches, object_key},
     contract::{Ask, ChangeFn, Lookup, Stored, UserInfo},
-    write::{Call, Change, Validation, WriteOptions, text},
+    write::{Call, Change, Validation, WriteOptions, note, text},
 };
 
 const ITSELF: &str = "knarr-apiserver";
@@ -46,18 +46,22 @@ fn options() -> WriteOptions {
 #[async_trait]
 impl Lookup for ServerLookup {
     fn get(&self, resource: &'static Resource, namespace: &str, name: &str) -> Option<Arc<Stored>> {
+        note(resource, &self.caches);
         self.caches.of(resource)?.get(&object_key(namespace, name))
     }
 
     fn list(&self, resource: &'static Resource, namespace: &str) -> Vec<Arc<Stored>> {
+        note(resource, &self.caches);
         self.caches.of(resource).map_or_else(Vec::new, |cache| cache.list(namespace, None, 0, None).0.items)
     }
 
     fn pods_of(&self, node: &str) -> Vec<Arc<Stored>> {
+        note(builtin::pods(), &self.caches);
         self.caches.of(builtin::pods()).map_or_else(Vec::new, |cache| cache.list_by(node))
     }
 
     fn generation(&self, resource: &'static Resource) -> u64 {
+        note(resource, &self.caches);
         self.caches.of(resource).map_or(0, |cache| cache.generation())
     }
 

@@ -19,9 +19,19 @@ pub use local::LocalService;
 pub use lookup::ServerLookup;
 
 use crate::{
-    aggregation::Aggregation, audit::Auditor, cache::Caches, custom::Catalogue, discovery::Discovery, env::Env,
-    fairness::Fairness, health::Health, metrics::Metrics, openapi::OpenApi, policy::Policies, webhook::Webhooks,
-    write::EventLeases,
+    aggregation::Aggregation,
+    audit::Auditor,
+    cache::Caches,
+    custom::Catalogue,
+    discovery::Discovery,
+    env::Env,
+    fairness::Fairness,
+    health::Health,
+    metrics::Metrics,
+    openapi::OpenApi,
+    policy::Policies,
+    webhook::Webhooks,
+    write::{EventLeases, Twins},
 };
 
 /// Everything that handlers share.
@@ -40,6 +50,7 @@ pub struct Inner {
     /// Other API servers under this one's roof.
     pub aggregation: Aggregation,
     pub event_leases: EventLeases,
+    pub(crate) twins: Twins,
     pub(crate) webhooks: Webhooks,
     pub(crate) policies: Policies,
     /// `None` where nothing is logged.

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::{
     Call, Commit, Written, addresses,
     admit::{Admitted, Way},
-    fields, metadata_mut, qualified_kind, text,
+    fields, metadata_mut, qualified_kind, text, twins,
 };
 use crate::{
     cache::store_key,
@@ -135,6 +135,7 @@ impl Inner {
         }
         // A webhook may take its time: it is asked before anybody has to wait for this creation.
         let encoded = self.encode(call, None, &object).await?;
+        twins::keep(&object, &encoded);
         let converted = call.custom.is_some_and(|custom| custom.is_to_be_converted(&object));
         let object = converted.then_some(object);
         // Held until the object is in the store, so that a definition's cleanup misses no instance.

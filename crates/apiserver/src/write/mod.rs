@@ -10,6 +10,7 @@ mod delete;
 mod event_lease;
 mod fields;
 mod node_ports;
+mod twins;
 mod update;
 
 use std::{borrow::Cow, iter, sync::Arc};
@@ -27,6 +28,7 @@ use serde_json::{Map, Value};
 pub(crate) use admit::Turns;
 pub use event_lease::EventLeases;
 pub use fields::{Tracking, writer};
+pub(crate) use twins::{Twins, note};
 pub use update::{Basis, Change};
 
 use crate::{
