@@ -1,16 +1,42 @@
 //! As many real pods on one node as upstream allows by default, and more than twice as many: how long it takes until all
-//! are Ready, and what server, node and shims cost at rest.
+//! are Ready, and what server, node and shims cost at rest; then those that upstream allows on an agent that has no server
+//! beside it.
 
 use std::{fs, path::PathBuf, time::Instant};
 
 use anyhow::{Context, Result, ensure};
-use knarr_e2e::{Cluster, eventually_within, traces};
+use knarr_e2e::{Cluster, Local, eventually_within, traces};
 use serde_json::json;
 
 use crate::cluster::{PATIENCE_MANY, SETTLE_MANY, cpu_percent, memory_kib};
 
+/// Upstream's default.
+const ALLOWED: usize = 110;
+
 pub fn run() -> Result<()> {
-    [110, 250].into_iter().try_for_each(of)
+    [ALLOWED, 250].into_iter().try_for_each(of)?;
+    on_an_agent()
+}
+
+fn on_an_agent() -> Result<()> {
+    let local = Local::create("bench", 2, &[])?;
+    local.kubectl(&format!("cordon {}", local.node_name("server")))?;
+    local.kubectl(&format!("create deployment web --image=knarr.local/demo:v1 --replicas={ALLOWED}"))?;
+    eventually_within(PATIENCE_MANY, "all pods are Ready", || {
+        let ready = local.kubectl("get deployment web -o jsonpath={.status.readyReplicas}")?;
+        ensure!(ready == ALLOWED.to_string(), "{ready} are");
+        Ok(())
+    })?;
+    std::thread::sleep(SETTLE_MANY);
+    let agent = PathBuf::from(format!("/proc/{}", local.program_of("agent-1")?));
+    let (pss, _) = memory_kib(&agent)?;
+    let cpu = cpu_percent(std::slice::from_ref(&agent))?;
+    println!(
+        "{}",
+        json!({"case": "density", "what": "an agent alone", "pods": ALLOWED, "agent_pss_mib": pss / 1024,
+            "cpu_percent_of_a_core": cpu})
+    );
+    Ok(())
 }
 
 fn of(pods: usize) -> Result<()> {
