@@ -107,8 +107,8 @@ impl Made {
             value[place.clone()].copy_from_slice(text.as_bytes());
         }
         let own = &self.value[self.name.clone()];
-        let field = |field: &Box<str>| if field.as_bytes() == own { name.into() } else { field.clone() };
-        let fields = self.extract.fields.iter().map(field).collect();
+        let field = |field: &str| if field.as_bytes() == own { name.into() } else { field.into() };
+        let fields = self.extract.fields.iter().map(|shown| field(shown)).collect();
         Some(Encoded {
             value: value.into(),
             extract: Extract { labels: self.extract.labels.clone(), fields },
