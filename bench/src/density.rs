@@ -18,15 +18,20 @@ pub fn run() -> Result<()> {
     on_an_agent()
 }
 
+/// Pods of the built-in image, all Ready.
+fn deploy(pods: usize, kubectl: impl Fn(&str) -> Result<String>) -> Result<()> {
+    kubectl(&format!("create deployment web --image=knarr.local/demo:v1 --replicas={pods}"))?;
+    eventually_within(PATIENCE_MANY, "all pods are Ready", || {
+        let ready = kubectl("get deployment web -o jsonpath={.status.readyReplicas}")?;
+        ensure!(ready == pods.to_string(), "{ready} are");
+        Ok(())
+    })
+}
+
 fn on_an_agent() -> Result<()> {
     let local = Local::create("bench", 2, &[])?;
     local.kubectl(&format!("cordon {}", local.node_name("server")))?;
-    local.kubectl(&format!("create deployment web --image=knarr.local/demo:v1 --replicas={ALLOWED}"))?;
-    eventually_within(PATIENCE_MANY, "all pods are Ready", || {
-        let ready = local.kubectl("get deployment web -o jsonpath={.status.readyReplicas}")?;
-        ensure!(ready == ALLOWED.to_string(), "{ready} are");
-        Ok(())
-    })?;
+    deploy(ALLOWED, |line| local.kubectl(line))?;
     std::thread::sleep(SETTLE_MANY);
     let agent = PathBuf::from(format!("/proc/{}", local.program_of("agent-1")?));
     let (pss, _) = memory_kib(&agent)?;
@@ -43,12 +48,7 @@ fn of(pods: usize) -> Result<()> {
     let mut cluster = Cluster::new()?;
     cluster.start_with(&["--max-pods", &pods.to_string()])?;
     let begun = Instant::now();
-    cluster.kubectl(&format!("create deployment web --image=knarr.local/demo:v1 --replicas={pods}"))?;
-    eventually_within(PATIENCE_MANY, "all pods are Ready", || {
-        let ready = cluster.kubectl("get deployment web -o jsonpath={.status.readyReplicas}")?;
-        ensure!(ready == pods.to_string(), "{ready} are");
-        Ok(())
-    })?;
+    deploy(pods, |line| cluster.kubectl(line))?;
     let took = begun.elapsed();
     std::thread::sleep(SETTLE_MANY);
     let pid = cluster.pid().context("the cluster does not run")?;

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::Inner;
 use crate::{
     builtin,
-    cache::{Caches, object_key},
+    cache::{Caches, ResourceCache, object_key},
     contract::{Ask, ChangeFn, Lookup, Stored, UserInfo},
     write::{Call, Change, Validation, WriteOptions, note, text},
 };
@@ -33,6 +33,12 @@ impl ServerLookup {
         let _ = self.server.set(Arc::downgrade(server));
     }
 
+    /// What is read of it is noted, where somebody wants to know.
+    fn cache(&self, resource: &'static Resource) -> Option<Arc<ResourceCache>> {
+        note(resource, &self.caches);
+        self.caches.of(resource)
+    }
+
     fn server(&self) -> Result<Arc<Inner>, ApiError> {
         let server = self.server.get().and_then(Weak::upgrade);
         server.ok_or_else(|| ApiError::service_unavailable("the API server is starting or stopping; try again"))
@@ -46,23 +52,19 @@ fn options() -> WriteOptions {
 #[async_trait]
 impl Lookup for ServerLookup {
     fn get(&self, resource: &'static Resource, namespace: &str, name: &str) -> Option<Arc<Stored>> {
-        note(resource, &self.caches);
-        self.caches.of(resource)?.get(&object_key(namespace, name))
+        self.cache(resource)?.get(&object_key(namespace, name))
     }
 
     fn list(&self, resource: &'static Resource, namespace: &str) -> Vec<Arc<Stored>> {
-        note(resource, &self.caches);
-        self.caches.of(resource).map_or_else(Vec::new, |cache| cache.list(namespace, None, 0, None).0.items)
+        self.cache(resource).map_or_else(Vec::new, |cache| cache.list(namespace, None, 0, None).0.items)
     }
 
     fn pods_of(&self, node: &str) -> Vec<Arc<Stored>> {
-        note(builtin::pods(), &self.caches);
-        self.caches.of(builtin::pods()).map_or_else(Vec::new, |cache| cache.list_by(node))
+        self.cache(builtin::pods()).map_or_else(Vec::new, |cache| cache.list_by(node))
     }
 
     fn generation(&self, resource: &'static Resource) -> u64 {
-        note(resource, &self.caches);
-        self.caches.of(resource).map_or(0, |cache| cache.generation())
+        self.cache(resource).map_or(0, |cache| cache.generation())
     }
 
     async fn get_fresh(

@@ -21,7 +21,7 @@ use crate::{
     builtin,
     cache::{Caches, Extract, object_key, store_key},
     codec::media_type,
-    contract::UserInfo,
+    contract::{Admission, UserInfo},
     server::Inner,
 };
 
@@ -140,7 +140,7 @@ impl First {
 impl Inner {
     /// Whether a creation may be one of many that nobody wants to see for itself.
     pub(crate) fn may_have_twins(&self, call: &Call<'_>, headers: &HeaderMap) -> bool {
-        let counts = |plugin: &Arc<dyn crate::contract::Admission>| plugin.counts(call.resource, call.namespace);
+        let counts = |plugin: &Arc<dyn Admission>| plugin.counts(call.resource, call.namespace);
         std::ptr::eq(call.resource, builtin::pods())
             && call.subresource.is_empty()
             && !call.options.dry_run
