@@ -23,5 +23,5 @@ pub mod seccomp;
 pub mod syscalls;
 pub mod users;
 
-pub use aside::aside;
+pub use aside::{Lost, aside};
 pub use error::{Context, OsError, Result};

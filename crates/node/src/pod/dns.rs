@@ -1,6 +1,6 @@
 //! What a pod's `/etc/resolv.conf` says, by its `dnsPolicy` and `dnsConfig`.
 
-use std::{io, net::IpAddr, path::Path};
+use std::{fs, io, net::IpAddr, path::Path};
 
 use k8s_openapi::api::core::v1::Pod;
 use knarr_cri::v1::DnsConfig;
@@ -23,16 +23,16 @@ pub struct ClusterDns<'a> {
 }
 
 /// The node's own `resolv.conf`, as its pods can use it: the file that is named, or the one that the host has.
-pub async fn host(named: Option<&Path>) -> io::Result<String> {
+pub fn host(named: Option<&Path>) -> io::Result<String> {
     if let Some(path) = named {
         let named = |error: io::Error| io::Error::new(error.kind(), format!("open {}: {error}", path.display()));
-        return tokio::fs::read_to_string(path).await.map_err(named);
+        return fs::read_to_string(path).map_err(named);
     }
-    let usual = tokio::fs::read_to_string(USUAL).await.unwrap_or_default();
+    let usual = fs::read_to_string(USUAL).unwrap_or_default();
     if !is_systemds(&usual) {
         return Ok(usual);
     }
-    Ok(tokio::fs::read_to_string(BEHIND_SYSTEMD).await.unwrap_or(usual))
+    Ok(fs::read_to_string(BEHIND_SYSTEMD).unwrap_or(usual))
 }
 
 fn is_systemds(text: &str) -> bool {
@@ -201,8 +201,8 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn the_hosts_file_is_the_one_that_pods_can_use() {
+    #[test]
+    fn the_hosts_file_is_the_one_that_pods_can_use() {
         for (text, systemds) in [
             ("nameserver 127.0.0.53\noptions edns0\n", true),
             ("nameserver 127.0.0.53\nnameserver 10.0.0.1\n", false),
@@ -213,9 +213,9 @@ mod tests {
         }
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("resolv.conf");
-        let error = host(Some(&path)).await.unwrap_err().to_string();
+        let error = host(Some(&path)).unwrap_err().to_string();
         assert!(error.starts_with(&format!("open {}: ", path.display())), "{error}");
         std::fs::write(&path, "nameserver 127.0.0.53\n").unwrap();
-        assert_eq!(host(Some(&path)).await.unwrap(), "nameserver 127.0.0.53\n", "what is named is taken as it is");
+        assert_eq!(host(Some(&path)).unwrap(), "nameserver 127.0.0.53\n", "what is named is taken as it is");
     }
 }

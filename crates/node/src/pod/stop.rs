@@ -247,7 +247,9 @@ impl Worker {
             ignore_missing(self.ctx.runtime.remove_pod_sandbox(request).await.map(drop))?;
         }
         let logs = self.ctx.log_folder(&self.pod);
-        if let Err(error) = tokio::fs::remove_dir_all(&logs).await
+        let folder = logs.clone();
+        let removed = knarr_os::aside(move || std::fs::remove_dir_all(folder)).await;
+        if let Err(error) = removed.map_err(std::io::Error::other).flatten()
             && error.kind() != std::io::ErrorKind::NotFound
         {
             tracing::warn!(path = %logs.display(), %error, "cannot remove a pod's logs");

@@ -145,7 +145,7 @@ impl Worker {
                 usage.volumes = volumes.into_iter().map(|(name, path)| (name, Footprint::below(&path).bytes)).collect();
                 usage
             };
-            let Ok(usage) = tokio::task::spawn_blocking(measure).await else { return };
+            let Ok(usage) = knarr_os::aside(measure).await else { return };
             if let Some(message) = limits.passed(&usage) {
                 let _ = reports.send(Report::Evicted(Eviction::at_once(message))).await;
             }

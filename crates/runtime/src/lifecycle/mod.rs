@@ -190,14 +190,8 @@ impl EmbeddedRuntime {
 /// Does what waits for the kernel on a thread of its own, where it keeps no other pod waiting: a file system that tells
 /// its disk of every block that is free again takes milliseconds for each file.
 async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match knarr_os::aside(work).await {
-        Ok(done) => done,
-        Err(crash) => match crash.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            // The process ends.
-            Err(_) => std::future::pending().await,
-        },
-    }
+    let done = knarr_os::aside(work).await;
+    done.unwrap_or_else(|lost| std::panic::resume_unwind(Box::new(lost)))
 }
 
 /// Removes a directory. What a crash leaves of it is swept away at the next start, or is still known and removed again.

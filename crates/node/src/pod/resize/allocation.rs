@@ -2,12 +2,7 @@
 //! containers are made with these, whatever its spec wishes for meanwhile. Kept beside the pod's volumes, so that an
 //! agent that is started again keeps its promises.
 
-use std::{
-    collections::BTreeMap,
-    io,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, fs, io, path::Path, sync::Arc};
 
 use k8s_openapi::api::core::v1::{Container, Pod, ResourceRequirements};
 use serde::{Deserialize, Serialize};
@@ -59,7 +54,8 @@ impl Allocation {
 
     /// Nothing where the pod is new here.
     pub async fn load(pod_dir: &Path) -> io::Result<Option<Self>> {
-        match tokio::fs::read(pod_dir.join(FILE)).await {
+        let path = pod_dir.join(FILE);
+        match knarr_os::aside(move || fs::read(path)).await.map_err(io::Error::other)? {
             Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(io::Error::from),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
@@ -67,10 +63,14 @@ impl Allocation {
     }
 
     pub async fn save(&self, pod_dir: &Path) -> io::Result<()> {
-        let (path, new): (PathBuf, PathBuf) = (pod_dir.join(FILE), pod_dir.join(format!("{FILE}.new")));
-        tokio::fs::create_dir_all(pod_dir).await?;
-        tokio::fs::write(&new, serde_json::to_vec(self)?).await?;
-        tokio::fs::rename(&new, &path).await
+        let (pod_dir, text) = (pod_dir.to_owned(), serde_json::to_vec(self)?);
+        let written = knarr_os::aside(move || {
+            let new = pod_dir.join(format!("{FILE}.new"));
+            fs::create_dir_all(&pod_dir)?;
+            fs::write(&new, text)?;
+            fs::rename(&new, pod_dir.join(FILE))
+        });
+        written.await.map_err(io::Error::other)?
     }
 }
 
