@@ -185,6 +185,11 @@ fn mode(mode: Option<&String>) -> &str {
     mode.map_or("Filesystem", String::as_str)
 }
 
+/// Containers get it as a device, not as files.
+pub fn is_device(volume: &PersistentVolume) -> bool {
+    mode(volume.spec.as_ref().and_then(|spec| spec.volume_mode.as_ref())) == "Block"
+}
+
 /// Why a volume that a claim names is not for it, in upstream's words.
 pub fn mismatch(volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> Option<&'static str> {
     let (Some(offer), Some(wish)) = (&volume.spec, &claim.spec) else { return Some("it has no spec") };

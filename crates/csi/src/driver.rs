@@ -54,5 +54,6 @@ calls! {
     "NodeUnstageVolume" NodeUnstageVolumeRequest Nothing;
     "NodePublishVolume" NodePublishVolumeRequest Nothing;
     "NodeUnpublishVolume" NodeUnpublishVolumeRequest Nothing;
+    "NodeGetVolumeStats" NodeGetVolumeStatsRequest NodeGetVolumeStatsResponse;
     "NodeExpandVolume" NodeExpandVolumeRequest NodeExpandVolumeResponse;
 }

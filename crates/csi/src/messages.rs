@@ -65,6 +65,7 @@ pub enum RpcType {
 pub struct Capabilities {
     pub stages: bool,
     pub expands: bool,
+    pub measures: bool,
     /// It tells one writer on a node from several.
     pub counts_writers: bool,
     /// It gives volumes to a group itself.
@@ -80,6 +81,7 @@ impl Capabilities {
         Self {
             stages: can(RpcType::StageUnstageVolume),
             expands: can(RpcType::ExpandVolume),
+            measures: can(RpcType::GetVolumeStats),
             counts_writers: can(RpcType::SingleNodeMultiWriter),
             mounts_for_group: can(RpcType::VolumeMountGroup),
         }
@@ -180,6 +182,41 @@ pub struct NodeUnpublishVolumeRequest {
     pub volume_id: String,
     #[prost(string, tag = "2")]
     pub target_path: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct NodeGetVolumeStatsRequest {
+    #[prost(string, tag = "1")]
+    pub volume_id: String,
+    #[prost(string, tag = "2")]
+    pub volume_path: String,
+    #[prost(string, tag = "3")]
+    pub staging_target_path: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct NodeGetVolumeStatsResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub usage: Vec<VolumeUsage>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct VolumeUsage {
+    #[prost(int64, tag = "1")]
+    pub available: i64,
+    #[prost(int64, tag = "2")]
+    pub total: i64,
+    #[prost(int64, tag = "3")]
+    pub used: i64,
+    #[prost(enumeration = "UsageUnit", tag = "4")]
+    pub unit: i32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enumeration)]
+pub enum UsageUnit {
+    Unknown = 0,
+    Bytes = 1,
+    Inodes = 2,
 }
 
 #[derive(Clone, PartialEq, Message)]

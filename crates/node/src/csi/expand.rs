@@ -54,8 +54,8 @@ impl Csi {
         let size = rules::capacity(volume);
         if can.expands {
             let secret = volume.spec.as_ref().and_then(|spec| spec.csi.as_ref()?.node_expand_secret_ref.as_ref());
-            let staging = if can.stages { self.staging(&wish.driver, &wish.handle) } else { PathBuf::new() };
-            let path = self.target(meta::uid(&pod.metadata), &wish.name);
+            let staging = if can.stages { self.staging(wish) } else { PathBuf::new() };
+            let path = self.target(meta::uid(&pod.metadata), wish);
             let request = NodeExpandVolumeRequest {
                 volume_id: wish.handle.clone(),
                 volume_path: path.to_string_lossy().into_owned(),

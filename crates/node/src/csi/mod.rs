@@ -13,6 +13,7 @@ mod record;
 mod release;
 #[cfg(test)]
 mod tests;
+mod usage;
 mod volume;
 mod wish;
 
@@ -73,6 +74,11 @@ impl CsiError {
     fn new(operation: &str, volume: &str, cause: impl Display) -> Self {
         Self(format!("{operation} failed for volume {volume:?} : {cause}"))
     }
+
+    /// What is done with devices has names of its own.
+    pub fn is_of_a_device(&self) -> bool {
+        self.0.starts_with("MapVolume.")
+    }
 }
 
 impl Csi {
@@ -113,15 +119,24 @@ impl Csi {
         self.places.pod_dir.join(uid)
     }
 
-    /// Where the driver is to mount a volume for one pod.
-    fn target(&self, uid: &str, name: &str) -> PathBuf {
-        crate::volume::volume_path(&self.places.kubelet_dir.join("pods").join(uid), "csi", name).join("mount")
+    /// Where the driver is to put a volume for one pod.
+    fn target(&self, uid: &str, wish: &Wish) -> PathBuf {
+        if wish.is_device {
+            return self.drivers().join("volumeDevices/publish").join(&wish.name).join(uid);
+        }
+        crate::volume::volume_path(&self.places.kubelet_dir.join("pods").join(uid), "csi", &wish.name).join("mount")
     }
 
     /// Where the driver is to prepare a volume for all pods of the node.
-    fn staging(&self, driver: &str, handle: &str) -> PathBuf {
-        let drivers = self.places.kubelet_dir.join("plugins/kubernetes.io/csi");
-        drivers.join(driver).join(knarr_api::volume::digest(handle)).join("globalmount")
+    fn staging(&self, wish: &Wish) -> PathBuf {
+        if wish.is_device {
+            return self.drivers().join("volumeDevices/staging").join(&wish.name);
+        }
+        self.drivers().join(&wish.driver).join(knarr_api::volume::digest(&wish.handle)).join("globalmount")
+    }
+
+    fn drivers(&self) -> PathBuf {
+        self.places.kubelet_dir.join("plugins/kubernetes.io/csi")
     }
 
     fn staged_record(&self, driver: &str, handle: &str) -> PathBuf {

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
+    os::unix::fs::FileTypeExt,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -26,8 +27,9 @@ use tokio::time::{Instant, timeout_at};
 use super::{
     Csi, CsiError, Wish, is_mounted,
     record::{self, Progress, Record},
+    wish::Step,
 };
-use crate::volume::{Place, request_token};
+use crate::volume::{DEVICE, Place, request_token};
 
 type Map = BTreeMap<String, String>;
 
@@ -35,22 +37,19 @@ type Map = BTreeMap<String, String>;
 const ATTACH_LIMIT: Duration = Duration::from_secs(123);
 /// Looks at the Node even where no change of it was heard.
 const ATTACH_LOOK: Duration = Duration::from_secs(10);
-const MOUNT: &str = "MountVolume.SetUp";
-const STAGE: &str = "MountVolume.MountDevice";
-const ATTACH: &str = "MountVolume.WaitForAttach";
 
 impl Csi {
     /// Brings the volume there and says where it is. Doing it again does no harm.
     pub(super) async fn publish(&self, wish: &Wish, pod: &Pod) -> Result<Place, CsiError> {
-        let fails = |operation| move |cause: String| CsiError::new(operation, &wish.name, cause);
+        let fails = |step| wish.fails(step);
         let known = self.known.get("", &wish.driver);
         let known = known.as_deref();
-        wish.check_mode(known).map_err(fails(MOUNT))?;
+        wish.check_mode(known).map_err(fails(Step::Publish))?;
         let uid = meta::uid(&pod.metadata);
         let file = record::in_pod(&self.pod_dir(uid), &wish.name);
-        let path = self.target(uid, &wish.name);
+        let path = self.target(uid, wish);
         let on_disk = |error: io::Error| format!("failed to save volume info data: {error}");
-        let earlier = record::read(&file).map_err(on_disk).map_err(fails(MOUNT))?;
+        let earlier = record::read(&file).map_err(on_disk).map_err(fails(Step::Publish))?;
         let attachment = || rules::attachment_name(&wish.driver, &wish.handle, &self.node_name);
         let mut record = Record {
             driver_name: wish.driver.clone(),
@@ -59,44 +58,44 @@ impl Csi {
             path,
             progress: earlier.map_or(Progress::Wanted, |earlier| earlier.progress),
         };
-        record::write(&file, &record).map_err(on_disk).map_err(fails(MOUNT))?;
+        record::write(&file, &record).map_err(on_disk).map_err(fails(Step::Publish))?;
         let attached = match &record.attachment_id {
             Some(name) => self.attached(wish, name).await?,
             None => Map::new(),
         };
-        let operation = if wish.is_persistent() { STAGE } else { MOUNT };
-        let driver = self.driver(&wish.driver).ok_or_else(|| not_registered(wish)).map_err(fails(operation))?;
-        let can = driver.capabilities().await.map_err(|error| error.to_string()).map_err(fails(operation))?;
+        let step = if wish.is_persistent() { Step::Stage } else { Step::Publish };
+        let driver = self.driver(&wish.driver).ok_or_else(|| not_registered(wish)).map_err(fails(step))?;
+        let can = driver.capabilities().await.map_err(|error| error.to_string()).map_err(fails(step))?;
         let group = pod.spec.as_ref().and_then(|spec| spec.security_context.as_ref()?.fs_group);
         let asked = Asked { wish, known, driver: &driver, can, group, attached };
         let held = self.volume(&wish.driver, &wish.handle);
         let mut is_staged = held.lock().await;
         if wish.is_persistent() && can.stages && !*is_staged {
-            self.stage(&asked, &record).await.map_err(fails(STAGE))?;
+            self.stage(&asked, &record).await.map_err(fails(Step::Stage))?;
             *is_staged = true;
         }
         if record.progress == Progress::Wanted {
             record.progress = Progress::Asked;
-            record::write(&file, &record).map_err(on_disk).map_err(fails(MOUNT))?;
+            record::write(&file, &record).map_err(on_disk).map_err(fails(Step::Publish))?;
         }
-        self.publish_staged(&asked, pod, &record).await.map_err(fails(MOUNT))?;
+        self.publish_staged(&asked, pod, &record).await.map_err(fails(Step::Publish))?;
         let given = wish.is_given(known, can);
         record.progress = Progress::Done { given };
-        record::write(&file, &record).map_err(on_disk).map_err(fails(MOUNT))?;
-        Ok(place(record.path, given))
+        record::write(&file, &record).map_err(on_disk).map_err(fails(Step::Publish))?;
+        Ok(place(wish, record.path, given))
     }
 
     /// Where the volume is, if an earlier agent brought it there.
     pub(super) fn found(&self, wish: &Wish, uid: &str) -> Option<Place> {
         let record = record::read(&record::in_pod(&self.pod_dir(uid), &wish.name)).ok().flatten()?;
         let Progress::Done { given } = record.progress else { return None };
-        is_mounted(&record.path).then(|| place(record.path, given))
+        is_there(&record.path).then(|| place(wish, record.path, given))
     }
 
     /// Waits until the volume is attached to this node for good, and answers what its controller says about it. The
     /// node says first that it uses the volume: then nobody detaches it who has not heard that.
     async fn attached(&self, wish: &Wish, name: &str) -> Result<Map, CsiError> {
-        let fails = |cause: String| CsiError::new(ATTACH, &wish.name, cause);
+        let fails = wish.fails(Step::Attach);
         self.tell_in_use().await.map_err(fails)?;
         let unique = rules::unique_name(&wish.driver, &wish.handle);
         let deadline = Instant::now() + ATTACH_LIMIT;
@@ -138,7 +137,7 @@ impl Csi {
     async fn stage(&self, asked: &Asked<'_>, of_pod: &Record) -> Result<(), String> {
         let Asked { wish, driver, can, group, attached, .. } = asked;
         let secrets = self.secrets("NodeStageSecretRef", wish.stage_secret.as_ref()).await?;
-        let path = self.staging(&wish.driver, &wish.handle);
+        let path = self.staging(wish);
         let record = Record { path: path.clone(), progress: Progress::Asked, ..of_pod.clone() };
         let file = self.staged_record(&wish.driver, &wish.handle);
         record::write(&file, &record).map_err(|error| format!("failed to save volume info data: {error}"))?;
@@ -166,7 +165,7 @@ impl Csi {
         // The driver makes the last part itself.
         record.path.parent().map_or(Ok(()), make)?;
         let is_staged = wish.is_persistent() && can.stages;
-        let staging = is_staged.then(|| self.staging(&wish.driver, &wish.handle));
+        let staging = is_staged.then(|| self.staging(wish));
         let request = NodePublishVolumeRequest {
             volume_id: wish.handle.clone(),
             publish_context: attached.clone(),
@@ -246,8 +245,14 @@ struct Asked<'a> {
     attached: Map,
 }
 
-fn place(path: PathBuf, given: bool) -> Place {
-    Place { path, kind: String::new(), owned: given }
+fn place(wish: &Wish, path: PathBuf, given: bool) -> Place {
+    let kind = if wish.is_device { DEVICE } else { "" };
+    Place { path, kind: kind.to_owned(), owned: given }
+}
+
+/// Drivers mount file systems, and devices most of the time; they may make a node for one instead.
+fn is_there(path: &Path) -> bool {
+    is_mounted(path) || fs::metadata(path).is_ok_and(|found| found.file_type().is_block_device())
 }
 
 fn not_registered(wish: &Wish) -> String {

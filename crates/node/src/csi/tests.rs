@@ -59,7 +59,12 @@ impl Driver {
         if *self.fails.lock().unwrap() == Some(method) {
             return Err(Status { code: code::INTERNAL, message: "no disk".to_owned() });
         }
-        let unmount = |path: &str| knarr_os::mount::unmount(Path::new(path)).unwrap();
+        let unmount = |path: &str| {
+            let path = Path::new(path);
+            if super::is_mounted(path) {
+                knarr_os::mount::unmount(path).unwrap();
+            }
+        };
         let reply = match method {
             "NodeGetInfo" => Reply::one(&m::NodeGetInfoResponse {
                 node_id: "here".to_owned(),
@@ -68,7 +73,8 @@ impl Driver {
             }),
             "NodeGetCapabilities" => {
                 let one = |kind: m::RpcType| m::NodeServiceCapability { rpc: Some(m::Rpc { r#type: kind as i32 }) };
-                let capabilities = vec![one(m::RpcType::StageUnstageVolume), one(m::RpcType::ExpandVolume)];
+                let all = [m::RpcType::StageUnstageVolume, m::RpcType::ExpandVolume, m::RpcType::GetVolumeStats];
+                let capabilities = all.map(one).to_vec();
                 Reply::one(&m::NodeGetCapabilitiesResponse { capabilities })
             }
             "NodeStageVolume" => {
@@ -76,13 +82,20 @@ impl Driver {
                 assert_eq!(request.publish_context["disk"], "sdz");
                 assert_eq!(request.secrets["key"], "secret");
                 let flags = knarr_os::mount::Flags::NONE;
-                knarr_os::mount::filesystem("tmpfs", request.staging_target_path.as_ref(), flags, "").unwrap();
+                if !is_device(request.volume_capability.as_ref()) {
+                    knarr_os::mount::filesystem("tmpfs", request.staging_target_path.as_ref(), flags, "").unwrap();
+                }
                 Reply::one(&m::Nothing {})
             }
             "NodePublishVolume" => {
                 let request = m::NodePublishVolumeRequest::decode(bytes).unwrap();
-                fs::create_dir(&request.target_path).unwrap();
-                rustix::mount::mount_bind(&request.staging_target_path, &request.target_path).unwrap();
+                if is_device(request.volume_capability.as_ref()) {
+                    fs::write(&request.target_path, "").unwrap();
+                    rustix::mount::mount_bind("/dev/null", &request.target_path).unwrap();
+                } else {
+                    fs::create_dir(&request.target_path).unwrap();
+                    rustix::mount::mount_bind(&request.staging_target_path, &request.target_path).unwrap();
+                }
                 *self.last.lock().unwrap() = Some(request);
                 Reply::one(&m::Nothing {})
             }
@@ -100,6 +113,14 @@ impl Driver {
                 assert_eq!(capacity_bytes, 2 << 30);
                 Reply::one(&m::NodeExpandVolumeResponse { capacity_bytes })
             }
+            "NodeGetVolumeStats" => {
+                let request = m::NodeGetVolumeStatsRequest::decode(bytes).unwrap();
+                assert_eq!(request.volume_id, HANDLE);
+                assert!(Path::new(&request.volume_path).exists() && Path::new(&request.staging_target_path).exists());
+                let bytes = m::VolumeUsage { available: 3, total: 5, used: 2, unit: m::UsageUnit::Bytes as i32 };
+                let inodes = m::VolumeUsage { available: 8, total: 9, used: -1, unit: m::UsageUnit::Inodes as i32 };
+                Reply::one(&m::NodeGetVolumeStatsResponse { usage: vec![bytes, inodes] })
+            }
             other => panic!("{other} was called"),
         };
         Ok(reply)
@@ -110,6 +131,10 @@ impl Driver {
         let calls = calls.iter().filter_map(|call| call.strip_prefix("Node").filter(|call| *call != "GetCapabilities"));
         calls.collect::<Vec<_>>().join(" ")
     }
+}
+
+fn is_device(capability: Option<&m::VolumeCapability>) -> bool {
+    matches!(capability.and_then(|can| can.access_type.as_ref()), Some(m::AccessType::Block(_)))
 }
 
 fn pod() -> Arc<Pod> {
@@ -191,6 +216,12 @@ async fn a_volume_is_staged_and_published_and_taken_back() {
     let tokens: Value = serde_json::from_str(&told.volume_context["csi.storage.k8s.io/serviceAccount.tokens"]).unwrap();
     assert_eq!(tokens["vault"]["token"], "token");
 
+    assert!(csi.brings("u", &place.path) && !csi.brings("u", dir.path()));
+    let usage = csi.usage("u", &place.path).await.unwrap();
+    assert_eq!((usage.capacity, usage.available, usage.used), (Some(5), Some(3), Some(2)));
+    assert_eq!((usage.inodes, usage.inodes_free, usage.inodes_used), (Some(9), Some(8), None));
+    assert_eq!(driver.said(), "GetVolumeStats");
+
     // It grows while it is used.
     let path = "/api/v1/namespaces/d/persistentvolumeclaims/c";
     let pending = json!([{"type": "FileSystemResizePending", "status": "True"}]);
@@ -224,6 +255,41 @@ async fn a_volume_is_staged_and_published_and_taken_back() {
     assert!(record::in_folder(&dir.path().join("csi")).unwrap().is_empty());
     csi.deregister(&plugin(dir.path())).await;
     assert_eq!(api.get("/apis/storage.k8s.io/v1/csinodes/n1").unwrap()["spec"]["drivers"], json!([]));
+    stop.cancel();
+}
+
+#[tokio::test]
+async fn a_device_is_brought_as_one() {
+    assert!(rustix::process::geteuid().is_root(), "this test mounts; run it as root");
+    let dir = tempfile::tempdir().unwrap();
+    let (api, stop, driver) = (FakeApi::new(), CancellationToken::new(), Driver::default());
+    driver.listen(&dir.path().join("d.sock"));
+    api.put(NODE, json!({"metadata": {"name": "n1"}, "status": {}}));
+    api.put("/api/v1/namespaces/d/secrets/key", json!({"metadata": {"name": "key"}, "data": {"key": "c2VjcmV0"}}));
+    let unique = "kubernetes.io/csi/d.io^vol-1";
+    api.change(NODE, |node| node["status"]["volumesAttached"] = json!([{"name": unique, "devicePath": ""}]));
+    let name = knarr_api::volume::attachment_name("d.io", HANDLE, "n1");
+    let attached = json!({"attached": true, "attachmentMetadata": {"disk": "sdz"}});
+    let attachment = format!("/apis/storage.k8s.io/v1/volumeattachments/{name}");
+    api.put(&attachment, json!({"metadata": {"name": name}, "spec": {}, "status": attached}));
+    let csi = node(dir.path(), &api, &stop).await;
+    let mut volume = volume();
+    volume.spec.get_or_insert_default().volume_mode = Some("Block".to_owned());
+    let wish = Wish::of_claim("v", &claim(), &volume, false).unwrap();
+    let why = csi.publish(&wish, &pod()).await.unwrap_err();
+    assert!(why.is_of_a_device() && why.to_string().starts_with("MapVolume.SetUpDevice failed for volume \"pv\" :"));
+
+    csi.register(&plugin(dir.path())).await.unwrap();
+    let place = csi.publish(&wish, &pod()).await.unwrap();
+    assert_eq!(driver.said(), "GetInfo StageVolume PublishVolume");
+    assert_eq!((&*place.kind, place.owned), ("BlockDevice", false));
+    let devices = dir.path().join("kubelet/plugins/kubernetes.io/csi/volumeDevices");
+    assert_eq!(place.path, devices.join("publish/pv/u"));
+    assert!(devices.join("staging/pv").is_dir());
+    assert_eq!(csi.found(&wish, "u").unwrap(), place);
+    csi.release(&csi.pod_dir("u")).await.unwrap();
+    assert_eq!(driver.said(), "UnpublishVolume UnstageVolume");
+    assert!(!devices.exists(), "nothing is left of it");
     stop.cancel();
 }
 

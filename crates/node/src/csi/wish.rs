@@ -8,7 +8,9 @@ use k8s_openapi::api::{
 };
 use knarr_api::volume as rules;
 use knarr_client::meta;
-use knarr_csi::messages::{AccessMode, AccessType, Capabilities, Mode, MountVolume, VolumeCapability};
+use knarr_csi::messages::{AccessMode, AccessType, Capabilities, Mode, MountVolume, Nothing, VolumeCapability};
+
+use super::CsiError;
 
 type Map = BTreeMap<String, String>;
 
@@ -22,6 +24,8 @@ pub struct Wish {
     pub driver: String,
     pub handle: String,
     pub read_only: bool,
+    /// Pods get the device itself, not files on it.
+    pub is_device: bool,
     pub fs_type: String,
     pub mount_options: Vec<String>,
     /// The first decides how the driver is to mount it.
@@ -31,6 +35,14 @@ pub struct Wish {
     pub publish_secret: Option<SecretReference>,
     /// Namespace and name of its claim; a volume without one lives and ends with its pod.
     pub claim: Option<(String, String)>,
+}
+
+/// What is done to bring a volume to a pod, in this order.
+#[derive(Clone, Copy)]
+pub enum Step {
+    Attach,
+    Stage,
+    Publish,
 }
 
 impl Wish {
@@ -49,6 +61,7 @@ impl Wish {
             driver: source.driver,
             handle: source.volume_handle,
             read_only: read_only || source.read_only == Some(true),
+            is_device: rules::is_device(volume),
             fs_type: source.fs_type.unwrap_or_default(),
             mount_options: spec.mount_options.clone().unwrap_or_default(),
             access_modes: spec.access_modes.clone().unwrap_or_default(),
@@ -76,6 +89,19 @@ impl Wish {
                 .map(|secret| SecretReference { name: Some(secret.name), namespace }),
             ..Self::default()
         })
+    }
+
+    /// Why it is not here, and what was being done, in the words of events.
+    pub fn fails(&self, step: Step) -> impl Fn(String) -> CsiError + Copy {
+        let operation = match (step, self.is_device) {
+            (Step::Attach, false) => "MountVolume.WaitForAttach",
+            (Step::Attach, true) => "MapVolume.WaitForAttach",
+            (Step::Stage, false) => "MountVolume.MountDevice",
+            (Step::Stage, true) => "MapVolume.SetUpDevice",
+            (Step::Publish, false) => "MountVolume.SetUp",
+            (Step::Publish, true) => "MapVolume.MapPodDevice",
+        };
+        move |cause| CsiError::new(operation, &self.name, cause)
     }
 
     pub fn is_persistent(&self) -> bool {
@@ -108,14 +134,13 @@ impl Wish {
             _ => Mode::SingleNodeWriter,
         };
         let group = group.filter(|_| can.mounts_for_group);
-        VolumeCapability {
-            access_mode: Some(AccessMode { mode: mode as i32 }),
-            access_type: Some(AccessType::Mount(MountVolume {
-                fs_type: self.fs_type.clone(),
-                mount_flags: self.mount_options.clone(),
-                volume_mount_group: group.map(|group| group.to_string()).unwrap_or_default(),
-            })),
-        }
+        let mounted = || MountVolume {
+            fs_type: self.fs_type.clone(),
+            mount_flags: self.mount_options.clone(),
+            volume_mount_group: group.map(|group| group.to_string()).unwrap_or_default(),
+        };
+        let access = if self.is_device { AccessType::Block(Nothing {}) } else { AccessType::Mount(mounted()) };
+        VolumeCapability { access_mode: Some(AccessMode { mode: mode as i32 }), access_type: Some(access) }
     }
 
     /// Whether its files are given to the pod's group by the node.
@@ -129,7 +154,7 @@ impl Wish {
                 !self.fs_type.is_empty() && self.access_modes.iter().any(once)
             }
         };
-        by_policy && !self.read_only && !can.mounts_for_group
+        by_policy && !self.is_device && !self.read_only && !can.mounts_for_group
     }
 
     /// What the driver is told of the volume, and of the pod where it asks for that.

@@ -8,7 +8,7 @@ use knarr_client::{call, errors, events::EventType};
 use knarr_cri::{
     CriError,
     v1::{
-        CreateContainerRequest, Mount, PodSandboxConfig, RunPodSandboxRequest, StartContainerRequest,
+        CreateContainerRequest, Device, Mount, PodSandboxConfig, RunPodSandboxRequest, StartContainerRequest,
         StopPodSandboxRequest,
     },
 };
@@ -110,12 +110,15 @@ impl Worker {
     /// The sandbox as it is asked for, which is also part of each container's request, and what had to be left out.
     async fn sandbox_config(&self, spec: &PodSpec, attempt: u32) -> Result<(PodSandboxConfig, Vec<String>), String> {
         let names = hosts::names(&self.pod, &self.ctx.node_name, &self.ctx.cluster_domain);
-        let host = dns::host(self.ctx.resolv_conf.as_deref()).await.map_err(|error| error.to_string())?;
-        let cluster = dns::ClusterDns { servers: &self.ctx.cluster_dns, domain: &self.ctx.cluster_domain };
-        let log_directory = self.ctx.log_folder(&self.pod);
-        if let Err(error) = tokio::fs::create_dir_all(&log_directory).await {
+        let (log_directory, named) = (self.ctx.log_folder(&self.pod), self.ctx.resolv_conf.clone());
+        let folder = log_directory.clone();
+        let at_hand = knarr_os::aside(move || (dns::host(named.as_deref()), std::fs::create_dir_all(folder)));
+        let (host, made) = at_hand.await.map_err(|error| error.to_string())?;
+        let host = host.map_err(|error| error.to_string())?;
+        if let Err(error) = made {
             tracing::warn!(path = %log_directory.display(), %error, "no folder for this pod's logs");
         }
+        let cluster = dns::ClusterDns { servers: &self.ctx.cluster_dns, domain: &self.ctx.cluster_domain };
         let dns::Formed { config, warnings } = dns::config(&self.pod, &cluster, &host);
         let hostname = names.kernel().map_err(|error| error.to_string())?;
         let resources = self.ctx.sandbox_resources(&self.pod, spec);
@@ -180,10 +183,11 @@ impl Worker {
         let sources = env::Sources { snapshot, services: &services, volumes: self.volumes.dir() };
         let env = env::build(self.facts(&ips), entry, sources);
         let env = env.map_err(|error| config_error(error.to_string()))?;
-        let mounts = self.mounts(entry, restart_count, &env, image_volumes, &ips).await;
-        let mounts = mounts.map_err(|error| config_error(error.to_string()))?;
+        let shown = self.shown(entry, restart_count, &env, image_volumes, &ips).await;
+        let (mounts, volumes) = shown.map_err(|error| config_error(error.to_string()))?;
         let given = self.ctx.devices.prepare(&self.pod, entry.name()).await;
-        let given = given.map_err(|error| config_error(error.to_string()))?;
+        let mut given = given.map_err(|error| config_error(error.to_string()))?;
+        given.devices.extend(volumes);
         let image = image::find(&self.ctx, reference).await.ok().flatten();
         let target = entry.target.as_deref().and_then(|name| self.observed.current(name)).map(|run| run.id.as_str());
         let cdi_devices = self.ctx.claims.devices(&self.pod, &entry.spec);
@@ -230,19 +234,20 @@ impl Worker {
         Ok(id)
     }
 
-    /// The pod's volumes, its hosts file and the file for its last words.
-    async fn mounts(
+    /// The pod's volumes, its hosts file and the file for its last words; and the volumes that are devices.
+    async fn shown(
         &self,
         entry: &Entry,
         restart_count: u32,
         env: &[(String, String)],
         image_volumes: BTreeMap<String, String>,
         ips: &[String],
-    ) -> io::Result<Vec<Mount>> {
+    ) -> io::Result<(Vec<Mount>, Vec<Device>)> {
         let (pod, dir, env) = (self.pod.clone(), self.volumes.dir().to_owned(), env.to_vec());
         let names = hosts::names(&pod, &self.ctx.node_name, &self.ctx.cluster_domain);
         let (entry, ips) = (entry.clone(), ips.to_vec());
-        let blocking = tokio::task::spawn_blocking(move || -> io::Result<Vec<Mount>> {
+        let made = knarr_os::aside(move || -> io::Result<(Vec<Mount>, Vec<Device>)> {
+            let devices = volume::container_devices(&pod, &entry, &dir).map_err(io::Error::other)?;
             let mounts = volume::container_mounts(&pod, &entry, &dir, &env, &image_volumes);
             let mut mounts = mounts.map_err(io::Error::other)?;
             let taken = |mounts: &[Mount], path: &str| mounts.iter().any(|mount| mount.container_path == path);
@@ -265,9 +270,9 @@ impl Worker {
                 std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666))?;
                 mounts.push(bind(last_words, &path));
             }
-            Ok(mounts)
+            Ok((mounts, devices))
         });
-        blocking.await.map_err(io::Error::other)?
+        made.await.map_err(io::Error::other)?
     }
 
     fn post_start(&mut self, entry: &Entry, id: String) {

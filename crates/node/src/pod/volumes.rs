@@ -58,8 +58,8 @@ impl Worker {
         let retry = if done.complete { REFRESH_RETRY } else { START_RETRY };
         let failures: Vec<String> = done.failures.iter().map(ToString::to_string).collect();
         if self.volumes_told.is_news(&failures, now, retry) {
-            for failure in failures {
-                self.ctx.warning(&self.pod, "FailedMount", failure);
+            for (failure, text) in done.failures.iter().zip(failures) {
+                self.ctx.warning(&self.pod, failure.reason(), text);
             }
         }
         self.volumes_due = Some(self.volumes_due.map_or(now + retry, |due| due.min(now + retry)));

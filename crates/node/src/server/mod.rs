@@ -3,6 +3,7 @@
 
 mod auth;
 mod cadvisor;
+mod disks;
 mod exec;
 pub(crate) mod exposition;
 mod logs;
@@ -10,6 +11,7 @@ mod pages;
 mod portforward;
 pub(crate) mod route;
 mod stats;
+mod summary;
 
 use std::{
     convert::Infallible,
@@ -46,12 +48,15 @@ pub(crate) struct Inner {
     pub reviewer: auth::Reviewer,
     /// How busy the machine is, from one reading to the next.
     pub cpu_rate: Mutex<CpuRate>,
+    pub disks: disks::Disks,
 }
 
 impl Server {
     pub fn new(ctx: Arc<Context>, manager: Manager, streams: Arc<dyn StreamService>) -> Self {
         let reviewer = auth::Reviewer::new(ctx.client.clone(), ctx.node_name.clone());
-        Self { inner: Arc::new(Inner { ctx, manager, streams, reviewer, cpu_rate: Mutex::default() }) }
+        let inner =
+            Inner { ctx, manager, streams, reviewer, cpu_rate: Mutex::default(), disks: disks::Disks::default() };
+        Self { inner: Arc::new(inner) }
     }
 
     /// Serves until `stop`; streams that are open then are cut.

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use http::{HeaderValue, Response, StatusCode, header};
+use knarr_client::meta;
 use knarr_cri::v1::{
     ContainerState, ImageSpec, ListContainersRequest, ListPodSandboxRequest, PodSandbox, PodSandboxState,
 };
@@ -114,6 +115,34 @@ pub fn configz(server: &Arc<Inner>) -> Response<Body> {
     }}))
 }
 
+/// What claims' volumes hold, once for each pod that has them.
+async fn add_volumes(server: &Arc<Inner>, families: &mut Families) {
+    let pods = server.manager.pods();
+    let disks = server.disks.of(&server.ctx, &pods).await;
+    for pod in &pods {
+        let found = disks.get(meta::uid(&pod.metadata));
+        for (volume, usage) in found.iter().flat_map(|found| &found.volumes) {
+            let Some(claim) = &volume.claim else { continue };
+            let namespace = meta::namespace(&pod.metadata);
+            let labels = exposition::labels(&[("namespace", namespace), ("persistentvolumeclaim", claim)]);
+            for (name, help, value) in [
+                ("capacity_bytes", "Size of the volume in bytes", usage.capacity),
+                ("available_bytes", "Bytes of the volume that are free for use", usage.available),
+                ("used_bytes", "Bytes of the volume that are used", usage.used),
+                ("inodes", "How many inodes the volume can have", usage.inodes),
+                ("inodes_free", "Inodes of the volume that are free", usage.inodes_free),
+                ("inodes_used", "Inodes of the volume that are used", usage.inodes_used),
+            ] {
+                if let Some(value) = value {
+                    let family =
+                        families.family(format!("kubelet_volume_stats_{name}"), "gauge", format!("[ALPHA] {help}"));
+                    family.now(&labels, value);
+                }
+            }
+        }
+    }
+}
+
 pub async fn metrics(server: &Arc<Inner>) -> Result<Response<Body>, Refusal> {
     let containers = server.ctx.runtime.list_containers(ListContainersRequest::default()).await?.containers;
     let sandboxes = server.ctx.runtime.list_pod_sandbox(ListPodSandboxRequest::default()).await?.items;
@@ -135,5 +164,6 @@ pub async fn metrics(server: &Arc<Inner>) -> Result<Response<Body>, Refusal> {
             .gauge("kubelet_running_containers", "[ALPHA] Number of containers currently running")
             .now(&labels, count);
     }
+    add_volumes(server, &mut families).await;
     Ok(text(StatusCode::OK, families.page()))
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
-use super::{Body, Inner, Refusal, cadvisor, exec, logs, pages, portforward, stats, text};
+use super::{Body, Inner, Refusal, cadvisor, exec, logs, pages, portforward, stats, summary, text};
 
 /// Where a container is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,7 +73,7 @@ pub async fn route(server: &Arc<Inner>, request: Request<Incoming>) -> Result<Re
         Path::ContainerMetrics if get => Ok(cadvisor::metrics(server).await),
         Path::ProbeMetrics if get => Ok(text(StatusCode::OK, server.ctx.probes.page())),
         Path::ResourceMetrics if get => Ok(stats::resource_metrics(server).await),
-        Path::Stats if get => stats::summary(server, request.uri().query().unwrap_or_default()).await,
+        Path::Stats if get => summary::summary(server, request.uri().query().unwrap_or_default()).await,
         Path::Logs(place) if get => logs::serve(server, &place, request).await,
         Path::Exec(place) if stream => exec::exec(server, &place, request).await,
         Path::Attach(place) if stream => exec::attach(server, &place, request).await,

@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Content, Desired, VolumeError, atomic, claims::Place, tmpfs};
+use super::{Content, DEVICE, Desired, VolumeError, atomic, claims::Place, tmpfs};
 
 /// The group that all of a pod's volumes belong to.
 #[derive(Clone, Copy, Debug)]
@@ -26,7 +26,11 @@ pub fn apply(desired: &Desired, group: Option<Group>) -> Result<(), VolumeError>
             host(&desired.path, kind).map_err(|cause| VolumeError::SetUp { volume: desired.name.clone(), cause })
         }
         Content::Claimed(place) => {
-            claimed(place).map_err(|cause| VolumeError::SetUp { volume: desired.name.clone(), cause })?;
+            let volume = desired.name.clone();
+            claimed(place).map_err(|cause| match &*place.kind {
+                DEVICE => VolumeError::Map { volume, cause },
+                _ => VolumeError::SetUp { volume, cause },
+            })?;
             link(&desired.path, &place.path).map_err(|source| disk((desired.path.clone(), source)))?;
             match group.filter(|_| place.owned) {
                 Some(group) => give(&place.path, group).map_err(disk),

@@ -23,6 +23,9 @@ pub struct Place {
     pub owned: bool,
 }
 
+/// The kind of a place that is a device for containers, not a folder.
+pub const DEVICE: &str = "BlockDevice";
+
 /// The claims that were followed, by the volume's name in the pod.
 pub type Places = HashMap<String, Place>;
 
@@ -80,7 +83,10 @@ pub async fn follow(
         check_reference(&found, &claim).map_err(failed)?;
         check_mode(&found, pod, &volume.name)
             .map_err(|cause| VolumeError::Process { volume: volume.name.clone(), cause })?;
-        let refused = |cause| VolumeError::SetUp { volume: bound.to_owned(), cause };
+        let refused = |cause| match rules::is_device(&found) {
+            true => VolumeError::Map { volume: bound.to_owned(), cause },
+            false => VolumeError::SetUp { volume: bound.to_owned(), cause },
+        };
         check_place(&found, here).map_err(refused)?;
         let read_only = volume.persistent_volume_claim.as_ref().is_some_and(|claim| claim.read_only == Some(true));
         let driven =
@@ -131,14 +137,15 @@ fn check_reference(volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> 
 
 /// A volume of files is mounted, a block device is given as such: containers must want it as what it is.
 fn check_mode(found: &PersistentVolume, pod: &Pod, name: &str) -> Result<(), String> {
-    let mode = found.spec.as_ref().and_then(|spec| spec.volume_mode.as_deref()).unwrap_or("Filesystem");
     let containers = Containers::of(pod);
     let mut specs = containers.entries.iter().map(|entry| &entry.spec);
-    let wrong = match mode {
-        "Block" => specs.any(|spec| spec.volume_mounts.iter().flatten().any(|mount| mount.name == name)),
-        _ => specs.any(|spec| spec.volume_devices.iter().flatten().any(|device| device.name == name)),
+    let (mode, field, wrong) = if rules::is_device(found) {
+        let wrong = specs.any(|spec| spec.volume_mounts.iter().flatten().any(|mount| mount.name == name));
+        ("Block", "volumeMounts", wrong)
+    } else {
+        let wrong = specs.any(|spec| spec.volume_devices.iter().flatten().any(|device| device.name == name));
+        ("Filesystem", "volumeDevices", wrong)
     };
-    let field = if mode == "Block" { "volumeMounts" } else { "volumeDevices" };
     if wrong { Err(format!("volume {name} has volumeMode {mode}, but is specified in {field}")) } else { Ok(()) }
 }
 
@@ -149,8 +156,9 @@ fn check_place(volume: &PersistentVolume, here: Here<'_>) -> Result<(), String> 
     if !affinity.is_none_or(|selector| node_selector_matches(selector, here.name, here.labels)) {
         return Err("NodeAffinity check failed: no matching NodeSelectorTerms".to_owned());
     }
-    if spec.volume_mode.as_deref() == Some("Block") {
-        return Err("block volumes (volumeMode: Block) are not supported by this node".to_owned());
+    if rules::is_device(volume) && spec.csi.is_none() && spec.local.is_none() {
+        let kind = source_kind(volume);
+        return Err(format!("{kind} volumes cannot be block devices (volumeMode: Block)"));
     }
     Ok(())
 }
@@ -165,7 +173,9 @@ fn place(volume: &PersistentVolume) -> Result<Place, String> {
         if source.fs_type.is_some_and(|kind| !kind.is_empty()) {
             return Err("local.fsType is not supported: the path must be a directory".to_owned());
         }
-        return Ok(Place { path: source.path.into(), kind: "Directory".to_owned(), owned: true });
+        let is_device = rules::is_device(volume);
+        let kind = if is_device { DEVICE } else { "Directory" };
+        return Ok(Place { path: source.path.into(), kind: kind.to_owned(), owned: !is_device });
     }
     if let Some(source) = spec.host_path {
         return Ok(Place { path: source.path.into(), kind: source.type_.unwrap_or_default(), owned: false });
@@ -205,9 +215,10 @@ mod tests {
                 json!({"local": {"path": "/v", "fsType": "ext4"}}),
                 "local.fsType is not supported: the path must be a directory",
             ),
+            (json!({"local": {"path": "/dev/v"}, "volumeMode": "Block"}), "/dev/v BlockDevice false"),
             (
-                json!({"local": {"path": "/v"}, "volumeMode": "Block"}),
-                "block volumes (volumeMode: Block) are not supported by this node",
+                json!({"hostPath": {"path": "/v"}, "volumeMode": "Block"}),
+                "hostPath volumes cannot be block devices (volumeMode: Block)",
             ),
             (
                 json!({"local": {"path": "/v"}, "mountOptions": ["noatime"]}),
@@ -217,7 +228,7 @@ mod tests {
                 json!({"fc": {"targetWWNs": ["50060e801049cfd1"], "lun": 0}}),
                 "fc volumes are not supported by this node",
             ),
-        ] as [(Value, &str); 7]
+        ] as [(Value, &str); 8]
         {
             let volume: PersistentVolume = from_value(json!({"metadata": {"name": "v"}, "spec": spec})).unwrap();
             let here = Here { name: "n1", labels: &labels };

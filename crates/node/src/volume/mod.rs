@@ -13,6 +13,7 @@ mod subpath;
 mod tmpfs;
 mod token;
 mod trust;
+mod usage;
 
 use std::{
     collections::HashMap,
@@ -26,10 +27,11 @@ use k8s_openapi::api::core::v1::{Pod, PodSpec, Volume};
 use tokio::sync::Notify;
 
 pub use bring::{Bring, Coming};
-pub use claims::{Here, Place};
+pub use claims::{DEVICE, Here, Place};
 pub use desired::{Content, Desired, FileContent};
-pub use mounts::container_mounts;
+pub use mounts::{container_devices, container_mounts};
 pub use token::{Tokens, request_token};
+pub use usage::{Measurable, Usage, measurable};
 
 use self::claims::Found;
 use crate::{
@@ -37,11 +39,13 @@ use crate::{
     pod::{downward::Facts, references::Snapshot},
 };
 
-/// Why a pod's volumes are not there; the pod waits, and a `FailedMount` event says this.
+/// Why a pod's volumes are not there; the pod waits, and an event says this.
 #[derive(Debug, thiserror::Error)]
 pub enum VolumeError {
     #[error("MountVolume.SetUp failed for volume {volume:?} : {cause}")]
     SetUp { volume: String, cause: String },
+    #[error("MapVolume.MapPodDevice failed for volume {volume:?} : {cause}")]
+    Map { volume: String, cause: String },
     #[error("MountVolume.SetUp failed for volume {volume:?} : {path}: {source}")]
     Disk { volume: String, path: PathBuf, source: io::Error },
     #[error(
@@ -56,6 +60,17 @@ pub enum VolumeError {
     Process { volume: String, cause: String },
     #[error(transparent)]
     Driver(#[from] CsiError),
+}
+
+impl VolumeError {
+    /// The reason of the event.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Map { .. } => "FailedMapVolume",
+            Self::Driver(error) if error.is_of_a_device() => "FailedMapVolume",
+            _ => "FailedMount",
+        }
+    }
 }
 
 /// Why a pod's folder is still there.
@@ -145,7 +160,7 @@ impl Volumes {
         }
         if !work.is_empty() {
             let group = facts.pod.spec.as_ref().and_then(group_of);
-            let done = tokio::task::spawn_blocking(move || {
+            let done = knarr_os::aside(move || {
                 let one =
                     |(desired, digest): (Desired, u64)| apply::apply(&desired, group).map(|()| (desired.name, digest));
                 work.into_iter().map(one).collect::<Vec<_>>()
@@ -214,10 +229,10 @@ impl Volumes {
         self.coming.stop().await;
         let (dir, parts) = (self.dir.clone(), self.dir.clone());
         // Parts of volumes that are mounted by themselves hold the volumes they are of.
-        let unbound = tokio::task::spawn_blocking(move || subpath::unbind(&parts)).await.map_err(io::Error::other)?;
+        let unbound = knarr_os::aside(move || subpath::unbind(&parts)).await.map_err(io::Error::other)?;
         unbound?;
         self.csi.release(&dir).await?;
-        Ok(tokio::task::spawn_blocking(move || remove_pod_folder(&dir)).await.map_err(io::Error::other)??)
+        Ok(knarr_os::aside(move || remove_pod_folder(&dir)).await.map_err(io::Error::other)??)
     }
 
     pub fn dir(&self) -> &Path {

@@ -6,8 +6,8 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use k8s_openapi::api::core::v1::{Pod, VolumeMount};
-use knarr_cri::v1::{ImageSpec, Mount, MountPropagation};
+use k8s_openapi::api::core::v1::{Pod, VolumeDevice, VolumeMount};
+use knarr_cri::v1::{Device, ImageSpec, Mount, MountPropagation};
 
 use super::subpath::{self, Failure};
 use crate::pod::{containers::Entry, expand::expand_with};
@@ -17,6 +17,8 @@ use crate::pod::{containers::Entry, expand::expand_with};
 pub enum MountError {
     #[error("cannot find volume {volume:?} to mount into container {container:?}")]
     NoVolume { volume: String, container: String },
+    #[error("cannot find volume {volume:?} to pass into container {container:?}")]
+    NoDevice { volume: String, container: String },
     #[error("error SubPath `{0}` must not be an absolute path")]
     Absolute(String),
     #[error("unable to provision SubPath `{0}`: must not contain '..'")]
@@ -43,6 +45,21 @@ pub fn container_mounts(
     let mounter = Mounter { pod, container: entry.name(), dir, known, images };
     let mounts = entry.spec.volume_mounts.iter().flatten().enumerate();
     mounts.map(|(index, mount)| mounter.one(index, mount)).collect()
+}
+
+/// The volumes that one container has as devices. Blocking, for the reading of links.
+pub fn container_devices(pod: &Pod, entry: &Entry, dir: &Path) -> Result<Vec<Device>, MountError> {
+    let one = |device: &VolumeDevice| {
+        let no_device = || MountError::NoDevice { volume: device.name.clone(), container: entry.name().to_owned() };
+        let path = super::host_path(pod, dir, &device.name).ok_or_else(no_device)?;
+        let permissions = if super::is_read_only(pod, &device.name) { "r" } else { "mrw" };
+        Ok(Device {
+            container_path: device.device_path.clone(),
+            host_path: path.to_string_lossy().into_owned(),
+            permissions: permissions.to_owned(),
+        })
+    };
+    entry.spec.volume_devices.iter().flatten().map(one).collect()
 }
 
 struct Mounter<'a> {

@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::Pod;
 use knarr_cri::v1::Mount;
 use serde_json::{Value, json};
 
-use super::{FileContent, Tokens, atomic, container_mounts, desired, desired::Content};
+use super::{FileContent, Tokens, atomic, container_devices, container_mounts, desired, desired::Content};
 use crate::pod::{
     containers::Containers,
     downward::{Allocatable, Facts},
@@ -283,6 +283,29 @@ fn what_the_node_writes_is_read_only() {
         assert_eq!(mounted(dir, volume.clone(), json!({})).unwrap().readonly, read_only, "{volume}");
         assert!(mounted(dir, volume, json!({"readOnly": true})).unwrap().readonly);
     }
+}
+
+#[test]
+fn devices_are_passed_with_what_may_be_done_to_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let claims = dir.path().join("volumes/kubernetes.io~claim");
+    fs::create_dir_all(&claims).unwrap();
+    let devices = |read_only: bool| {
+        let volume = json!({"name": "v", "persistentVolumeClaim": {"claimName": "c", "readOnly": read_only}});
+        let container = json!({"name": "a", "volumeDevices": [{"name": "v", "devicePath": "/dev/data"}]});
+        let pod = pod(json!({"volumes": [volume], "containers": [container]}));
+        let all = container_devices(&pod, &Containers::of(&pod).entries[0], dir.path());
+        all.map(|all| {
+            all.iter()
+                .map(|one| format!("{} {} {}", one.host_path, one.container_path, one.permissions))
+                .collect::<Vec<_>>()
+        })
+    };
+    let missing = "cannot find volume \"v\" to pass into container \"a\"";
+    assert_eq!(devices(false).unwrap_err().to_string(), missing);
+    std::os::unix::fs::symlink("/dev/sdz", claims.join("v")).unwrap();
+    assert_eq!(devices(false).unwrap(), ["/dev/sdz /dev/data mrw"]);
+    assert_eq!(devices(true).unwrap(), ["/dev/sdz /dev/data r"]);
 }
 
 #[test]

@@ -21,7 +21,10 @@ use prost::Message;
 use serde_json::json;
 use tokio::net::UnixListener;
 
-use crate::Alone;
+use crate::{
+    Alone,
+    block::{self, Loop},
+};
 
 const DRIVER: &str = "test.csi.knarr.dev";
 const FINALIZER: &str = "external-attacher/test-csi-knarr-dev";
@@ -117,13 +120,20 @@ impl Driver {
             "NodeStageVolume" => {
                 let request = m::NodeStageVolumeRequest::decode(bytes)?;
                 ensure!(request.publish_context.get("disk").is_some_and(|disk| disk == "sdz"), "it is not attached");
-                bind(&self.dir.join(&request.volume_id), Path::new(&request.staging_target_path))?;
+                if !is_device(request.volume_capability.as_ref()) {
+                    bind(&self.dir.join(&request.volume_id), Path::new(&request.staging_target_path))?;
+                }
                 done
             }
             "NodePublishVolume" => {
                 let request = m::NodePublishVolumeRequest::decode(bytes)?;
                 let said = |key: &str| request.volume_context.get(key).cloned().unwrap_or_default();
                 let about = |key: &str| said(&format!("csi.storage.k8s.io/{key}"));
+                if is_device(request.volume_capability.as_ref()) {
+                    fs::write(&request.target_path, "")?;
+                    bind(&self.dir.join(&request.volume_id).canonicalize()?, Path::new(&request.target_path))?;
+                    return Ok(done);
+                }
                 let source = match request.staging_target_path.as_str() {
                     "" => {
                         let secret = request.secrets.get("word").cloned().unwrap_or_default();
@@ -145,8 +155,10 @@ impl Driver {
             "NodeUnpublishVolume" => {
                 let target = m::NodeUnpublishVolumeRequest::decode(bytes)?.target_path;
                 unmount(&target)?;
-                if Path::new(&target).exists() {
-                    fs::remove_dir(target)?;
+                match Path::new(&target) {
+                    path if path.is_dir() => fs::remove_dir(path)?,
+                    path if path.exists() => fs::remove_file(path)?,
+                    _ => {}
                 }
                 done
             }
@@ -161,6 +173,10 @@ impl Driver {
     fn called(&self) -> Vec<String> {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
+}
+
+fn is_device(capability: Option<&m::VolumeCapability>) -> bool {
+    matches!(capability.and_then(|can| can.access_type.as_ref()), Some(m::AccessType::Block(_)))
 }
 
 fn mounts(below: &Path) -> Result<Vec<String>> {
@@ -225,6 +241,37 @@ fn an_inline_volume(cluster: &Cluster, ns: &str, driver: &Driver) -> Result<()> 
         let is_asked = calls == ["NodePublishVolume", "NodeUnpublishVolume"];
         if is_gone && is_asked { Ok(()) } else { bail!("{calls:?}") }
     })
+}
+
+/// A volume that its driver brings as a device.
+fn a_device(cluster: &Cluster, ns: &str, driver: &Driver, kubelet_dir: &Path) -> Result<()> {
+    let before = driver.called().len();
+    let disk = Loop::over(&cluster.scratch().join("disk"))?;
+    std::os::unix::fs::symlink(disk.path(), driver.dir.join("vol-2"))?;
+    let volume = json!({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "driven-2"}, "spec": {
+        "volumeMode": "Block", "capacity": {"storage": "1Mi"}, "accessModes": ["ReadWriteOnce"],
+        "persistentVolumeReclaimPolicy": "Retain", "csi": {"driver": DRIVER, "volumeHandle": "vol-2"}}});
+    cluster.apply(ns, &volume.to_string())?;
+    cluster.apply(ns, &block::claim("device", "driven-2").to_string())?;
+    let write = "echo kept | dd of=/dev/data conv=fsync 2>/dev/null && head -n 1 /dev/data && exec sleep 1000";
+    cluster.apply(ns, &block::user("device", "device", false, write).to_string())?;
+    let attachment = attach(cluster)?;
+    cluster.kubectl(&format!("wait pod/device -n {ns} --for=condition=Ready --timeout=60s"))?;
+    said_in(cluster, ns, "device", "kept\n")?;
+    let mut written = [0; 4];
+    std::io::Read::read_exact(&mut fs::File::open(disk.path())?, &mut written)?;
+    ensure!(written == *b"kept", "{written:?}");
+    cluster.kubectl(&format!("delete pod device -n {ns} --timeout=60s"))?;
+    eventually("the device is taken back", || {
+        let calls = driver.called().split_off(before);
+        let all = ["NodeStageVolume", "NodePublishVolume", "NodeUnpublishVolume", "NodeUnstageVolume"];
+        let left = mounts(kubelet_dir)?;
+        if calls == all && left.is_empty() { Ok(()) } else { bail!("{calls:?}, {left:?}") }
+    })?;
+    let patch = r#"{"metadata": {"finalizers": null}}"#;
+    cluster.kubectl_args(&["patch", "volumeattachment", &attachment, "--type=merge", "-p", patch])?;
+    cluster.kubectl(&format!("delete pvc device -n {ns}"))?;
+    cluster.kubectl("delete pv driven-2").map(drop)
 }
 
 /// As external-provisioner does once the claim says for which node.
@@ -343,6 +390,7 @@ fn a_csi_volume_lives_and_ends() -> Result<()> {
     cluster.expect("pv/driven-1", "{.status.phase}", "Released")?;
     cluster.kubectl("delete pv driven-1")?;
     gone("pv/driven-1")?;
+    a_device(&cluster, &ns, &driver, &kubelet_dir)?;
     cluster.reset()?;
     ensure!(!kubelet_dir.join("pods").exists(), "a folder is left");
     Ok(())

@@ -5,6 +5,7 @@
 
 mod autoscaling;
 mod basics;
+mod block;
 mod charts;
 mod churn;
 mod cli;
@@ -98,6 +99,7 @@ fn main() -> ExitCode {
         escapes::tests(),
         fields::tests(),
         storage::tests(),
+        block::tests(),
         kubectl::tests(),
         charts::tests(),
     ];

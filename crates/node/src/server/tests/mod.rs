@@ -109,7 +109,8 @@ impl Host {
         tokio::spawn(async move { follower.follow(pods).await });
         let pod = json!({
             "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "d", "uid": "u1"},
-            "spec": {"nodeName": "n1", "containers": [{"name": "a", "image": "app:1"}]},
+            "spec": {"nodeName": "n1", "containers": [{"name": "a", "image": "app:1"}],
+                "volumes": [{"name": "v", "emptyDir": {}}]},
         });
         api.put("/api/v1/namespaces/d/pods/p", pod);
         let authority = Authority::new();

@@ -32,6 +32,11 @@ async fn usage_is_told_in_upstreams_shapes() {
     assert_eq!(pod["podRef"], json!({"name": "p", "namespace": "d", "uid": "u1"}));
     let cpu = json!({"time": "1970-01-01T00:00:07Z", "usageCoreNanoSeconds": 1_500_000_000});
     assert_eq!((&pod["containers"][0]["name"], &pod["containers"][0]["cpu"]), (&json!("a"), &cpu));
+    let capacity = &summary["node"]["fs"]["capacityBytes"];
+    assert_eq!(&pod["ephemeral-storage"]["capacityBytes"], capacity);
+    let volume = &pod["volume"][0];
+    assert_eq!((&volume["name"], &volume["capacityBytes"], &volume["inodesUsed"]), (&json!("v"), capacity, &json!(1)));
+    assert_eq!(volume["pvcRef"], Value::Null);
     let (_, brief) = host.get("/stats/summary?only_cpu_and_memory=true").await;
     let brief: Value = serde_json::from_str(&brief).unwrap();
     assert!(brief["node"]["fs"].is_null() && brief["pods"][0]["memory"]["workingSetBytes"] == 4 << 20);
