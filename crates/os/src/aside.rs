@@ -1,15 +1,18 @@
 //! Work that waits for the kernel, on threads where it keeps nobody else waiting.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     io,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError},
     thread,
     time::Duration,
 };
 
-use tokio::sync::{Semaphore, oneshot};
+use tokio::{
+    runtime::{Handle, Id},
+    sync::{Semaphore, oneshot},
+};
 
 /// How much of it is done at the same time, in all of the process. A hundred pods that end together have hundreds of
 /// mounts and links to take away, which the kernel takes one after the other; a thread for each would stay for a while,
@@ -19,8 +22,9 @@ const AT_ONCE: usize = 24;
 /// A thread without work ends after this long.
 const IDLE: Duration = Duration::from_secs(10);
 
-static ROOM: Semaphore = Semaphore::const_new(AT_ONCE);
-static CREW: Crew = Crew::new();
+/// One for each runtime: threads are in the network namespace of those who made them, of which tests have several. The
+/// program has one.
+static CREWS: LazyLock<Mutex<HashMap<Id, Arc<Crew>>>> = LazyLock::new(Mutex::default);
 
 /// The work crashed, or there was no thread for it.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
@@ -30,10 +34,11 @@ pub struct Lost;
 /// Does `work`, which takes milliseconds and waits for nothing but this machine, as soon as there is room. Work
 /// that nobody waits for any more keeps its room until it is done.
 pub async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Lost> {
+    let crew = Crew::of(&Handle::current());
     // Nobody closes it.
-    let room = ROOM.acquire().await.ok();
+    let room = crew.room.clone().acquire_owned().await.ok();
     let (tell, told) = oneshot::channel();
-    CREW.give(Box::new(move || {
+    crew.give(Box::new(move || {
         let done = catch_unwind(AssertUnwindSafe(work));
         drop(room);
         if let Ok(done) = done {
@@ -47,10 +52,12 @@ type Work = Box<dyn FnOnce() + Send>;
 
 /// Threads that come when there is work and go when there is none.
 struct Crew {
+    room: Arc<Semaphore>,
     state: Mutex<State>,
     call: Condvar,
 }
 
+#[derive(Default)]
 struct State {
     waiting: VecDeque<Work>,
     threads: usize,
@@ -58,16 +65,17 @@ struct State {
 }
 
 impl Crew {
-    const fn new() -> Self {
-        let state = State { waiting: VecDeque::new(), threads: 0, idle: 0 };
-        Self { state: Mutex::new(state), call: Condvar::new() }
+    fn of(runtime: &Handle) -> Arc<Self> {
+        let mut all = CREWS.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = || Self { room: Arc::new(Semaphore::new(AT_ONCE)), state: Mutex::default(), call: Condvar::new() };
+        all.entry(runtime.id()).or_insert_with(|| Arc::new(new())).clone()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn give(&'static self, work: Work) {
+    fn give(self: &Arc<Self>, work: Work) {
         let mut state = self.state();
         state.waiting.push_back(work);
         if state.waiting.len() <= state.idle || state.threads == AT_ONCE {
@@ -77,8 +85,9 @@ impl Crew {
         }
     }
 
-    fn grow(&'static self, state: &mut State) -> io::Result<()> {
-        let made = thread::Builder::new().name("knarr-aside".to_owned()).spawn(|| self.work());
+    fn grow(self: &Arc<Self>, state: &mut State) -> io::Result<()> {
+        let crew = self.clone();
+        let made = thread::Builder::new().name("knarr-aside".to_owned()).spawn(move || crew.work());
         match made {
             Ok(_) => state.threads += 1,
             // Others take it when they are through; without them nobody would.
@@ -143,6 +152,10 @@ mod tests {
         let done = tokio::time::timeout(Duration::from_secs(30), all).await.unwrap();
         assert_eq!(MOST.load(Ordering::SeqCst), AT_ONCE);
         assert_eq!(done.iter().filter(|one| one.is_err()).count(), 2 * AT_ONCE);
-        assert_eq!(CREW.state().threads, AT_ONCE, "one that crashed is not missing, and one that ends is not doubled");
+        assert_eq!(
+            Crew::of(&Handle::current()).state().threads,
+            AT_ONCE,
+            "one that crashed is not missing, and one that ends is not doubled"
+        );
     }
 }

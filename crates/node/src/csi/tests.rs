@@ -289,7 +289,7 @@ async fn a_device_is_brought_as_one() {
     assert_eq!(csi.found(&wish, "u").unwrap(), place);
     csi.release(&csi.pod_dir("u")).await.unwrap();
     assert_eq!(driver.said(), "UnpublishVolume UnstageVolume");
-    assert!(!devices.exists(), "nothing is left of it");
+    assert!(!devices.join("publish").exists() && !devices.join("staging").exists(), "nothing is left of it");
     stop.cancel();
 }
 
