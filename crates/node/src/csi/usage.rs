@@ -11,13 +11,13 @@ use crate::volume::Usage;
 const LIMIT: Duration = Duration::from_secs(10);
 
 impl Csi {
-    /// Of the volume of a pod that a driver put there; `None` where no driver did.
+    /// Whether it was a driver that put a pod's volume there. Blocking.
     pub fn brings(&self, uid: &str, path: &Path) -> bool {
         let records = record::of_pod(&self.pod_dir(uid)).unwrap_or_default();
         records.iter().any(|(_, record)| record.path == path)
     }
 
-    /// `None` where its driver does not measure, or does not answer.
+    /// How full a pod's volume is; `None` where its driver does not measure, or does not answer.
     pub async fn usage(&self, uid: &str, path: &Path) -> Option<Usage> {
         let (pod_dir, wanted) = (self.pod_dir(uid), path.to_owned());
         let records = knarr_os::aside(move || record::of_pod(&pod_dir)).await.ok()?.ok()?;

@@ -246,7 +246,7 @@ impl Worker {
         let (pod, dir, env) = (self.pod.clone(), self.volumes.dir().to_owned(), env.to_vec());
         let names = hosts::names(&pod, &self.ctx.node_name, &self.ctx.cluster_domain);
         let (entry, ips) = (entry.clone(), ips.to_vec());
-        let made = knarr_os::aside(move || -> io::Result<(Vec<Mount>, Vec<Device>)> {
+        let made = volume::reach(volume::has_others(&pod), move || -> io::Result<(Vec<Mount>, Vec<Device>)> {
             let devices = volume::container_devices(&pod, &entry, &dir).map_err(io::Error::other)?;
             let mounts = volume::container_mounts(&pod, &entry, &dir, &env, &image_volumes);
             let mut mounts = mounts.map_err(io::Error::other)?;
@@ -272,7 +272,7 @@ impl Worker {
             }
             Ok((mounts, devices))
         });
-        made.await.map_err(io::Error::other)?
+        made.await?
     }
 
     fn post_start(&mut self, entry: &Entry, id: String) {

@@ -160,7 +160,7 @@ impl Volumes {
         }
         if !work.is_empty() {
             let group = facts.pod.spec.as_ref().and_then(group_of);
-            let done = knarr_os::aside(move || {
+            let done = reach(has_others(pod), move || {
                 let one =
                     |(desired, digest): (Desired, u64)| apply::apply(&desired, group).map(|()| (desired.name, digest));
                 work.into_iter().map(one).collect::<Vec<_>>()
@@ -229,10 +229,10 @@ impl Volumes {
         self.coming.stop().await;
         let (dir, parts) = (self.dir.clone(), self.dir.clone());
         // Parts of volumes that are mounted by themselves hold the volumes they are of.
-        let unbound = knarr_os::aside(move || subpath::unbind(&parts)).await.map_err(io::Error::other)?;
-        unbound?;
+        let has_others = ["claim", "csi", "nfs"].iter().any(|plugin| volume_path(&dir, plugin, "").exists());
+        reach(has_others, move || subpath::unbind(&parts)).await??;
         self.csi.release(&dir).await?;
-        Ok(knarr_os::aside(move || remove_pod_folder(&dir)).await.map_err(io::Error::other)??)
+        Ok(reach(has_others, move || remove_pod_folder(&dir)).await??)
     }
 
     pub fn dir(&self) -> &Path {
@@ -296,6 +296,20 @@ pub fn is_read_only(pod: &Pod, name: &str) -> bool {
 fn asks_the_api(volume: &Volume) -> bool {
     let mut sources = volume.projected.iter().flat_map(|projected| projected.sources.iter().flatten());
     is_elsewhere(volume) || sources.any(|source| source.service_account_token.is_some())
+}
+
+/// Volumes that are not the node's own: a server or a driver may keep those waiting who look into them.
+pub fn has_others(pod: &Pod) -> bool {
+    let mut volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    volumes.any(|volume| volume.host_path.is_some() || is_elsewhere(volume))
+}
+
+/// Does what reaches into a pod's volumes: one of a few at a time, or on a thread to itself where it has those of others.
+pub async fn reach<T: Send + 'static>(has_others: bool, work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+    match has_others {
+        true => tokio::task::spawn_blocking(work).await.map_err(io::Error::other),
+        false => knarr_os::aside(work).await.map_err(io::Error::other),
+    }
 }
 
 /// It lies where its claim says, or was brought to.
