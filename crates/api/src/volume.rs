@@ -185,6 +185,12 @@ fn mode(mode: Option<&String>) -> &str {
     mode.map_or("Filesystem", String::as_str)
 }
 
+/// What has no class for its attributes may say so by an empty name.
+fn same_attributes(offer: &PersistentVolumeSpec, wish: &PersistentVolumeClaimSpec) -> bool {
+    let name = |name: &Option<String>| name.clone().unwrap_or_default();
+    name(&offer.volume_attributes_class_name) == name(&wish.volume_attributes_class_name)
+}
+
 /// Containers get it as a device, not as files.
 pub fn is_device(volume: &PersistentVolume) -> bool {
     mode(volume.spec.as_ref().and_then(|spec| spec.volume_mode.as_ref())) == "Block"
@@ -198,6 +204,9 @@ pub fn mismatch(volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> Opt
     }
     if class_of_volume(volume) != class_of_claim(claim) {
         return Some("storageClassName does not match");
+    }
+    if !same_attributes(offer, wish) {
+        return Some("volumeAttributesClassName does not match");
     }
     if mode(offer.volume_mode.as_ref()) != mode(wish.volume_mode.as_ref()) {
         return Some("incompatible volumeMode");
@@ -238,8 +247,8 @@ pub fn find<'a, V: AsRef<PersistentVolume>>(
             continue;
         }
         if kept {
-            // One in the wrong place is still the only one for this claim.
-            return suits(volume).then_some(candidate);
+            // One in the wrong place, or of other attributes, is still the only one for this claim.
+            return (same_attributes(offer, wish) && suits(volume)).then_some(candidate);
         }
         let labels = volume.metadata.labels.as_ref();
         let label = |key: &str| labels.and_then(|labels| labels.get(key)).map(String::as_str);
@@ -247,6 +256,7 @@ pub fn find<'a, V: AsRef<PersistentVolume>>(
         if may_bind
             && is_free
             && class_of_volume(volume) == class
+            && same_attributes(offer, wish)
             && offers_modes(offer, wish)
             && selector.as_ref().is_none_or(|selector| selector.matches(label))
             && smallest.as_ref().is_none_or(|(other, _)| own_size < *other)
@@ -327,6 +337,12 @@ mod tests {
             ("5Gi", json!({}), None),
             ("4Gi", json!({}), Some("requested PV is too small")),
             ("5Gi", json!({"spec": {"storageClassName": "other"}}), Some("storageClassName does not match")),
+            ("5Gi", json!({"spec": {"volumeAttributesClassName": ""}}), None),
+            (
+                "5Gi",
+                json!({"spec": {"volumeAttributesClassName": "fast"}}),
+                Some("volumeAttributesClassName does not match"),
+            ),
             ("5Gi", json!({"spec": {"volumeMode": "Block"}}), Some("incompatible volumeMode")),
             ("5Gi", json!({"spec": {"accessModes": ["ReadOnlyMany"]}}), Some("incompatible accessMode")),
         ] {

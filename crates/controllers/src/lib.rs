@@ -144,6 +144,7 @@ pub fn spawn(config: Config, wanted: impl FnMut(&'static str) -> bool) -> JoinSe
     start.controller(volume_expand::NAME, volume_expand::run);
     start.controller(volume_protection::CLAIMS, volume_protection::run_claims);
     start.controller(volume_protection::VOLUMES, volume_protection::run_volumes);
+    start.controller(volume_protection::ATTRIBUTES, volume_protection::run_attributes);
     start.controller(ephemeral_volume::NAME, ephemeral_volume::run);
     start.controller(resource_claim::NAME, resource_claim::run);
     start.controller(service_cidr::NAME, service_cidr::run);

@@ -10,7 +10,8 @@ use crate::builtin;
 use crate::contract::{Admission, AdmissionRequest, Lookup, Operation};
 use crate::json::{list_mut, text};
 
-/// Puts the finalizers on claims and volumes that keep them while they are in use; a controller takes them off.
+/// Puts the finalizers on claims, volumes and classes of attributes that keep them while they are in use; controllers take
+/// them off.
 pub struct InUseProtection;
 
 #[async_trait]
@@ -24,6 +25,7 @@ impl Admission for InUseProtection {
             () if request.operation != Operation::Create => return Ok(()),
             () if is_main(request, "", "persistentvolumeclaims") => "kubernetes.io/pvc-protection",
             () if is_main(request, "", "persistentvolumes") => "kubernetes.io/pv-protection",
+            () if is_main(request, "storage.k8s.io", "volumeattributesclasses") => "kubernetes.io/vac-protection",
             () => return Ok(()),
         };
         let finalizers = list_mut(&mut request.object["metadata"], "finalizers");

@@ -18,6 +18,9 @@ async fn claims_are_protected_and_grow_only_where_their_class_can() {
     let made = cluster.make(CLAIMS, claim("a", "1Gi")).await;
     assert_eq!(made["metadata"]["finalizers"], json!(["kubernetes.io/pvc-protection"]));
     assert_eq!(made["spec"]["storageClassName"], "local");
+    let class = json!({ "metadata": { "name": "fast" }, "driverName": "d.io", "parameters": { "iops": "5" } });
+    let class = cluster.make("/apis/storage.k8s.io/v1/volumeattributesclasses", class).await;
+    assert_eq!(class["metadata"]["finalizers"], json!(["kubernetes.io/vac-protection"]));
     let path = format!("{CLAIMS}/a");
     let grow = |size: &str| json!({ "spec": { "resources": { "requests": { "storage": size } } } });
     let (code, answer) = cluster.send(&admin(), "PATCH", &path, grow("2Gi")).await;

@@ -187,8 +187,8 @@ pub fn bound_to(claim: &PersistentVolumeClaim, volume: &PersistentVolume) -> Opt
     (!same(&bound, claim)).then_some(bound)
 }
 
-/// The status of a bound claim; `None` where it has it already. Its capacity is the volume's when it becomes bound:
-/// later it grows only when an expansion is complete.
+/// The status of a bound claim; `None` where it has it already. Its capacity and attributes are the volume's when it
+/// becomes bound: later they change only when an expansion or a modification is complete.
 pub fn bound_status(claim: &PersistentVolumeClaim, volume: &PersistentVolume) -> Option<PersistentVolumeClaimStatus> {
     let known = claim.status.clone().unwrap_or_default();
     let offer = volume.spec.clone().unwrap_or_default();
@@ -197,6 +197,10 @@ pub fn bound_status(claim: &PersistentVolumeClaim, volume: &PersistentVolume) ->
         phase: Some("Bound".to_owned()),
         access_modes: offer.access_modes,
         capacity: if was_bound { known.capacity.clone() } else { offer.capacity },
+        current_volume_attributes_class_name: match was_bound {
+            true => known.current_volume_attributes_class_name.clone(),
+            false => offer.volume_attributes_class_name.filter(|name| !name.is_empty()),
+        },
         ..known.clone()
     };
     (!same(&status, &known)).then_some(status)

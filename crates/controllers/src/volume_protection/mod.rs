@@ -1,10 +1,14 @@
-//! Keeps claims while pods use them and volumes while claims are bound to them: the finalizer that admission put on
-//! them goes when that is over.
+//! Keeps claims while pods use them, volumes while claims are bound to them, and classes of attributes while claims and
+//! volumes name them: the finalizer that admission put on them goes when that is over.
 //! (<https://kubernetes.io/docs/concepts/storage/persistent-volumes/#storage-object-in-use-protection>)
+
+mod attributes;
 
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use knarr_client::{Informer, ObjectKey, Outcome, WorkQueue, call, errors, lean::Pod, meta, worker};
 use kube::{Api, api::ListParams};
+
+pub use attributes::{ATTRIBUTES, run_attributes};
 
 use crate::{Context, Error};
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use k8s_openapi::api::{
     core::v1::{PersistentVolume, PersistentVolumeClaim, Pod},
-    storage::v1::StorageClass,
+    storage::v1::{StorageClass, VolumeAttributesClass},
 };
 use knarr_client::{call, meta};
 use kube::{Api, api::DeleteParams};
@@ -65,6 +65,41 @@ async fn no_volume_has_two_claims() {
     assert_eq!(bound().await.len(), 14, "what one claim had no other gets by itself");
     call::merge(&cluster.client, &fresh().await, json!({"spec": {"claimRef": null}})).await.unwrap();
     cluster.eventually("another claim to have it", || async { bound().await.contains(&name) }).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_class_of_attributes_is_matched_and_kept_while_it_is_named() {
+    let cluster = start(1).await;
+    let class: VolumeAttributesClass = serde_json::from_value(json!({
+        "metadata": {"name": "fast"}, "driverName": "d.io", "parameters": {"iops": "500"},
+    }))
+    .unwrap();
+    let class = call::create(&cluster.client, &class).await.unwrap();
+    assert!(meta::has_finalizer(&class.metadata, "kubernetes.io/vac-protection"));
+    let mut wish = claim("data", "");
+    wish["spec"]["volumeAttributesClassName"] = json!("fast");
+    cluster.create(wish).await;
+    cluster.create(volume("plain", "", None)).await;
+    let mut fast = volume("fast", "", None);
+    fast["spec"]["volumeAttributesClassName"] = json!("fast");
+    cluster.create(fast).await;
+    let bound = || async { claims(&cluster).await.iter().filter_map(bound_volume).collect::<Vec<_>>() };
+    cluster.eventually("the claim to have the volume of its class", || async { bound().await == ["fast"] }).await;
+    let data = claims(&cluster).await.remove(0);
+    let status = data.status.clone().unwrap_or_default();
+    assert_eq!(status.current_volume_attributes_class_name.as_deref(), Some("fast"));
+
+    call::delete(&cluster.client, &class, DeleteParams::default()).await.unwrap();
+    let there = || async { call::get::<VolumeAttributesClass>(&cluster.client, "", "fast").await.unwrap() };
+    call::delete(&cluster.client, &data, DeleteParams::default()).await.unwrap();
+    cluster.eventually("the claim to be gone", || async { claims(&cluster).await.is_empty() }).await;
+    assert!(
+        there().await.is_some_and(|class| class.metadata.deletion_timestamp.is_some()),
+        "its volume names it still"
+    );
+    let volume = call::get::<PersistentVolume>(&cluster.client, "", "fast").await.unwrap().unwrap();
+    call::delete(&cluster.client, &volume, DeleteParams::default()).await.unwrap();
+    cluster.eventually("the class to be gone", || async { there().await.is_none() }).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
