@@ -187,8 +187,8 @@ fn mode(mode: Option<&String>) -> &str {
 
 /// What has no class for its attributes may say so by an empty name.
 fn same_attributes(offer: &PersistentVolumeSpec, wish: &PersistentVolumeClaimSpec) -> bool {
-    let name = |name: &Option<String>| name.clone().unwrap_or_default();
-    name(&offer.volume_attributes_class_name) == name(&wish.volume_attributes_class_name)
+    let offered = offer.volume_attributes_class_name.as_deref().unwrap_or_default();
+    offered == wish.volume_attributes_class_name.as_deref().unwrap_or_default()
 }
 
 /// Containers get it as a device, not as files.

@@ -33,7 +33,8 @@ pub use release::reset;
 pub use volume::Driven;
 pub use wish::Wish;
 
-use self::{drivers::Registered, record::Record};
+use self::drivers::Registered;
+pub use self::record::Record;
 
 /// The type by which drivers register.
 pub const PLUGIN: &str = "CSIPlugin";

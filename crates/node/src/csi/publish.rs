@@ -41,15 +41,14 @@ const ATTACH_LOOK: Duration = Duration::from_secs(10);
 impl Csi {
     /// Brings the volume there and says where it is. Doing it again does no harm.
     pub(super) async fn publish(&self, wish: &Wish, pod: &Pod) -> Result<Place, CsiError> {
-        let fails = |step| wish.fails(step);
         let known = self.known.get("", &wish.driver);
         let known = known.as_deref();
-        wish.check_mode(known).map_err(fails(Step::Publish))?;
+        wish.check_mode(known).map_err(wish.fails(Step::Publish))?;
         let uid = meta::uid(&pod.metadata);
         let file = record::in_pod(&self.pod_dir(uid), &wish.name);
         let path = self.target(uid, wish);
         let on_disk = |error: io::Error| format!("failed to save volume info data: {error}");
-        let earlier = record::read(&file).map_err(on_disk).map_err(fails(Step::Publish))?;
+        let earlier = record::read(&file).map_err(on_disk).map_err(wish.fails(Step::Publish))?;
         let attachment = || rules::attachment_name(&wish.driver, &wish.handle, &self.node_name);
         let mut record = Record {
             driver_name: wish.driver.clone(),
@@ -58,30 +57,30 @@ impl Csi {
             path,
             progress: earlier.map_or(Progress::Wanted, |earlier| earlier.progress),
         };
-        record::write(&file, &record).map_err(on_disk).map_err(fails(Step::Publish))?;
+        record::write(&file, &record).map_err(on_disk).map_err(wish.fails(Step::Publish))?;
         let attached = match &record.attachment_id {
             Some(name) => self.attached(wish, name).await?,
             None => Map::new(),
         };
         let step = if wish.is_persistent() { Step::Stage } else { Step::Publish };
-        let driver = self.driver(&wish.driver).ok_or_else(|| not_registered(wish)).map_err(fails(step))?;
-        let can = driver.capabilities().await.map_err(|error| error.to_string()).map_err(fails(step))?;
+        let driver = self.driver(&wish.driver).ok_or_else(|| not_registered(wish)).map_err(wish.fails(step))?;
+        let can = driver.capabilities().await.map_err(|error| error.to_string()).map_err(wish.fails(step))?;
         let group = pod.spec.as_ref().and_then(|spec| spec.security_context.as_ref()?.fs_group);
         let asked = Asked { wish, known, driver: &driver, can, group, attached };
         let held = self.volume(&wish.driver, &wish.handle);
         let mut is_staged = held.lock().await;
         if wish.is_persistent() && can.stages && !*is_staged {
-            self.stage(&asked, &record).await.map_err(fails(Step::Stage))?;
+            self.stage(&asked, &record).await.map_err(wish.fails(Step::Stage))?;
             *is_staged = true;
         }
         if record.progress == Progress::Wanted {
             record.progress = Progress::Asked;
-            record::write(&file, &record).map_err(on_disk).map_err(fails(Step::Publish))?;
+            record::write(&file, &record).map_err(on_disk).map_err(wish.fails(Step::Publish))?;
         }
-        self.publish_staged(&asked, pod, &record).await.map_err(fails(Step::Publish))?;
+        self.publish_staged(&asked, pod, &record).await.map_err(wish.fails(Step::Publish))?;
         let given = wish.is_given(known, can);
         record.progress = Progress::Done { given };
-        record::write(&file, &record).map_err(on_disk).map_err(fails(Step::Publish))?;
+        record::write(&file, &record).map_err(on_disk).map_err(wish.fails(Step::Publish))?;
         Ok(place(wish, record.path, given))
     }
 

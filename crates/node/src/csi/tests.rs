@@ -216,8 +216,9 @@ async fn a_volume_is_staged_and_published_and_taken_back() {
     let tokens: Value = serde_json::from_str(&told.volume_context["csi.storage.k8s.io/serviceAccount.tokens"]).unwrap();
     assert_eq!(tokens["vault"]["token"], "token");
 
-    assert!(csi.brings("u", &place.path) && !csi.brings("u", dir.path()));
-    let usage = csi.usage("u", &place.path).await.unwrap();
+    let [record] = csi.brought("u").try_into().unwrap();
+    assert!(record.path == place.path && csi.brought("other").is_empty());
+    let usage = csi.usage(&record).await.unwrap();
     assert_eq!((usage.capacity, usage.available, usage.used), (Some(5), Some(3), Some(2)));
     assert_eq!((usage.inodes, usage.inodes_free, usage.inodes_used), (Some(9), Some(8), None));
     assert_eq!(driver.said(), "GetVolumeStats");

@@ -1,27 +1,24 @@
 //! What a driver says of how full a volume is.
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use knarr_csi::messages::{NodeGetVolumeStatsRequest, NodeGetVolumeStatsResponse, UsageUnit};
 
-use super::{Csi, record};
+use super::{Csi, Record, record};
 use crate::volume::Usage;
 
 /// Whoever asks wants to know it now.
 const LIMIT: Duration = Duration::from_secs(10);
 
 impl Csi {
-    /// Whether it was a driver that put a pod's volume there. Blocking.
-    pub fn brings(&self, uid: &str, path: &Path) -> bool {
+    /// What drivers brought to a pod. Blocking.
+    pub fn brought(&self, uid: &str) -> Vec<Record> {
         let records = record::of_pod(&self.pod_dir(uid)).unwrap_or_default();
-        records.iter().any(|(_, record)| record.path == path)
+        records.into_iter().map(|(_, record)| record).collect()
     }
 
-    /// How full a pod's volume is; `None` where its driver does not measure, or does not answer.
-    pub async fn usage(&self, uid: &str, path: &Path) -> Option<Usage> {
-        let (pod_dir, wanted) = (self.pod_dir(uid), path.to_owned());
-        let records = knarr_os::aside(move || record::of_pod(&pod_dir)).await.ok()?.ok()?;
-        let (_, record) = records.into_iter().find(|(_, record)| record.path == wanted)?;
+    /// How full a volume is; `None` where its driver does not measure, or does not answer.
+    pub async fn usage(&self, record: &Record) -> Option<Usage> {
         let driver = self.driver(&record.driver_name)?;
         let asked = async {
             if !driver.capabilities().await?.measures {
@@ -30,7 +27,7 @@ impl Csi {
             let staged = record::read(&self.staged_record(&record.driver_name, &record.volume_handle)).ok().flatten();
             let request = NodeGetVolumeStatsRequest {
                 volume_id: record.volume_handle.clone(),
-                volume_path: path.to_string_lossy().into_owned(),
+                volume_path: record.path.to_string_lossy().into_owned(),
                 staging_target_path: staged
                     .map(|staged| staged.path.to_string_lossy().into_owned())
                     .unwrap_or_default(),

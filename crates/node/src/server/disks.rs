@@ -17,7 +17,7 @@ use tokio::{
 
 use crate::{
     pod::{containers::Containers, context::Context},
-    volume::{Measurable, Usage, measurable},
+    volume::{Measurable, Usage, measurable, reach},
 };
 
 /// As long as kubelets go by one reading.
@@ -78,23 +78,23 @@ impl Disks {
 async fn measure(ctx: Arc<Context>, pod: Arc<Pod>) -> Found {
     let uid = meta::uid(&pod.metadata).to_owned();
     let (dir, logs, csi) = (ctx.pod_dir.join(&uid), ctx.log_folder(&pod), ctx.csi.clone());
-    let (of_pod, of_uid) = (pod.clone(), uid.clone());
     let here = knarr_os::aside(move || {
-        let volumes = measurable(&of_pod, &dir).into_iter();
-        let volumes = volumes.map(|volume| (csi.brings(&of_uid, &volume.path), volume)).collect::<Vec<_>>();
-        let names = Containers::of(&of_pod).entries.into_iter().map(|entry| entry.name().to_owned());
+        let brought = csi.brought(&uid);
+        let by_driver = |volume: &Measurable| brought.iter().find(|record| record.path == volume.path).cloned();
+        let volumes = measurable(&pod, &dir).into_iter();
+        let volumes = volumes.map(|volume| (by_driver(&volume), volume)).collect::<Vec<_>>();
+        let names = Containers::of(&pod).entries.into_iter().map(|entry| entry.name().to_owned());
         let logs = names.filter_map(|name| Some((name.clone(), Usage::of_folder(&logs.join(name)).ok()?))).collect();
         (volumes, logs)
     });
     let Ok((volumes, logs)) = here.await else { return Found::default() };
     let mut found = Found { volumes: Vec::new(), logs };
-    for (is_brought, volume) in volumes {
-        let usage = if is_brought {
-            ctx.csi.usage(&uid, &volume.path).await
+    for (record, volume) in volumes {
+        let usage = if let Some(record) = record {
+            ctx.csi.usage(&record).await
         } else {
-            // Not among the few at a time: a server that is away may keep it waiting.
             let asked = volume.clone();
-            tokio::task::spawn_blocking(move || asked.usage()).await.ok().flatten()
+            reach(volume.is_whole, move || asked.usage()).await.ok().flatten()
         };
         found.volumes.extend(usage.map(|usage| (volume, usage)));
     }

@@ -58,7 +58,7 @@ pub struct Measurable {
     /// It takes of the node's own disk, which its pod's share is counted of.
     pub is_ephemeral: bool,
     /// It is a file system of its own, or a device: what it holds is not counted file by file.
-    is_whole: bool,
+    pub is_whole: bool,
 }
 
 impl Measurable {
